@@ -1,0 +1,272 @@
+"""Find the layers to adapt by the network's structure, and wrap them.
+
+Names differ between architectures and changed between `transformers` 4 and 5, so a table of names is not enough:
+the repeated blocks of the network are found first, then the linear layers inside them, then their roles.
+"""
+
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from plora.adapters.linear import WHOLE, AdaptedLinear
+from plora.adapters.route import Switch
+from plora.errors import AdapterError, did_you_mean
+
+Targets = str | Sequence[str]
+"""`attention` (q, k, v and output), `attention:qv` (any of q, k, v, o), `mlp`, `all_linear`, a list of module names
+(the last part of a path, or more of it), or one regular expression that must match the whole path."""
+
+_ROLES = {
+    "q": r"(^|\.)(q|query|q_proj|q_lin|wq|to_q)$",
+    "k": r"(^|\.)(k|key|k_proj|k_lin|wk|to_k)$",
+    "v": r"(^|\.)(v|value|v_proj|v_lin|wv|to_v)$",
+    "o": r"att.*(^|\.)(o|o_proj|out_proj|out_lin|wo|proj|c_proj|to_out\.0|output\.dense)$",
+}
+_FUSED = r"(^|\.)(wqkv|qkv|c_attn|qkv_proj)$"  # q, k and v side by side in the output
+_ATTENTION_KEYWORD = re.compile(r"attention(:(?P<roles>[qkvo]+))?")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One layer to adapt: its path and the output slice of each site."""
+
+    path: str
+    sites: dict[str, slice]
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Say whether a module is a linear map that a bank can stand beside."""
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def find_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return `(path, block)` of the repeated blocks: every member of a ModuleList of ≥ 2 alike modules.
+
+    Lists inside another block are part of that block. A network without such a list has no blocks.
+    """
+    blocks: list[tuple[str, nn.Module]] = []
+    for path, module in model.named_modules():
+        if any(path.startswith(f"{outer}.") for outer, _ in blocks):
+            continue
+        if isinstance(module, nn.ModuleList) and len(module) >= 2:
+            children = list(module)
+            alike = len({type(child) for child in children}) == 1
+            if alike and any(is_linear(inner) for inner in children[0].modules()):
+                blocks += [(f"{path}.{i}" if path else str(i), child) for i, child in enumerate(children)]
+    return blocks
+
+
+def find_targets(model: nn.Module, targets: Targets) -> list[Target]:
+    """Resolve `targets` to layers, in the network's own order.
+
+    Raises:
+        AdapterError: nothing matches (lists the candidates), or a match cannot be adapted.
+    """
+    linears = _linear_layers(model)
+    if not linears:
+        raise AdapterError(f"{type(model).__name__} has no linear layer to adapt")
+    if isinstance(targets, str):
+        if targets == "all_linear":
+            heads = _output_heads(model)
+            found = [_whole(path, layer) for path, layer in linears.items() if layer not in heads]
+        elif match := _ATTENTION_KEYWORD.fullmatch(targets):
+            found = _attention(model, linears, match["roles"] or "qkvo")
+        elif targets == "mlp":
+            found = _mlp(model, linears)
+        else:
+            found = _matching_regex(targets, linears)
+    else:
+        found = _named(targets, model, linears)
+    for target in found:
+        _refuse_bypassed(model, target.path)
+    return found
+
+
+def inject(model: nn.Module, targets: Sequence[Target]) -> list[AdaptedLinear]:
+    """Replace each target by an AdaptedLinear that wraps it; a module used in several places is wrapped once."""
+    switch = Switch()
+    adapted: dict[nn.Module, AdaptedLinear] = {}
+    wanted = {target.path: target for target in targets}
+    places = [(path, module) for path, module in model.named_modules(remove_duplicate=False) if is_linear(module)]
+    for index, path in enumerate(wanted):
+        base = model.get_submodule(path)
+        assert isinstance(base, nn.Linear | Conv1D)
+        adapted[base] = AdaptedLinear(base, path, index, wanted[path].sites, switch)
+    for path, module in places:
+        if module in adapted:
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, adapted[module])
+    return list(adapted.values())
+
+
+# ---------------------------------------------------------------------- one function per way of naming
+
+
+def _attention(model: nn.Module, linears: dict[str, nn.Module], roles: str) -> list[Target]:
+    blocks = find_blocks(model)
+    found: list[Target] = []
+    for block, _ in blocks:
+        for path, layer in linears.items():
+            if path.startswith(f"{block}."):
+                found += _attention_role(path, path.removeprefix(f"{block}."), layer, roles)
+    _warn_if_uneven(found, [block for block, _ in blocks])
+    if found:
+        return found
+    inside = [_whole(path, layer) for path, layer in linears.items() if _inside(path, blocks)]
+    if not inside:
+        raise AdapterError(
+            f"{type(model).__name__} has no attention layers that can be recognised; name the layers, or use "
+            f"targets='all_linear'. Linear layers: {_candidates(linears)}"
+        )
+    warnings.warn(
+        f"no attention projections recognised in {type(model).__name__}; adapting all {len(inside)} linear layers "
+        "of its blocks instead. Name the layers to choose others.",
+        stacklevel=2,
+    )
+    return inside
+
+
+def _attention_role(path: str, inner: str, layer: nn.Module, roles: str) -> list[Target]:
+    """The target that a layer inside a block is for these roles: none, whole, or slices of a fused projection."""
+    lower = inner.lower()
+    if re.search(_FUSED, lower):
+        in_features, out_features = _features(layer)
+        wanted = [role for role in "qkv" if role in roles]
+        if not wanted:
+            return []
+        if out_features != 3 * in_features:  # grouped queries: q, k and v differ in width
+            return [_whole(path, layer)]
+        starts = {role: i * in_features for i, role in enumerate("qkv")}
+        return [Target(path, {role: slice(starts[role], starts[role] + in_features) for role in wanted})]
+    for role in roles:
+        if re.search(_ROLES[role], lower):
+            return [_whole(path, layer)]
+    return []
+
+
+def _mlp(model: nn.Module, linears: dict[str, nn.Module]) -> list[Target]:
+    blocks = find_blocks(model)
+    attention = {target.path for target in _attention(model, linears, "qkvo")}
+    found = [
+        _whole(path, layer)
+        for path, layer in linears.items()
+        if _inside(path, blocks) and path not in attention and "att" not in path.lower().rpartition(".")[0]
+    ]
+    # BERT's attention.output.dense is attention; its intermediate.dense and output.dense are the MLP.
+    if not found:
+        raise AdapterError(f"{type(model).__name__} has no MLP layers outside attention: {_candidates(linears)}")
+    return found
+
+
+def _named(names: Sequence[str], model: nn.Module, linears: dict[str, nn.Module]) -> list[Target]:
+    found: dict[str, Target] = {}
+    unmatched = []
+    for name in names:
+        hits = [path for path in linears if path == name or path.endswith(f".{name}")]
+        if not hits:
+            unmatched.append(name)
+        found.update({path: _whole(path, linears[path]) for path in hits})
+    known = {path.rpartition(".")[2] for path in linears}
+    if not found:
+        hint = did_you_mean(str(names[0]), known) if names else ""
+        raise AdapterError(
+            f"targets {list(names)} match no linear layer of {type(model).__name__}{hint}; "
+            f"layers that can be adapted: {_candidates(linears)}"
+        )
+    if unmatched:
+        warnings.warn(
+            f"targets {unmatched} match no linear layer of {type(model).__name__} and are left out "
+            f"({len(found)} layers matched the rest); layers that can be adapted: {_candidates(linears)}",
+            stacklevel=2,
+        )
+    return [found[path] for path in linears if path in found]
+
+
+def _matching_regex(pattern: str, linears: dict[str, nn.Module]) -> list[Target]:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise AdapterError(f"targets '{pattern}' is not a regular expression: {error}") from None
+    found = [_whole(path, layer) for path, layer in linears.items() if compiled.fullmatch(path)]
+    if not found:
+        keywords = ("attention", "attention:qkv", "mlp", "all_linear")
+        raise AdapterError(
+            f"targets '{pattern}' matches no linear layer{did_you_mean(pattern, keywords)}. As one text it must be "
+            f"{', '.join(keywords)} or a regular expression for the whole path; a list gives names. "
+            f"Layers that can be adapted: {_candidates(linears)}"
+        )
+    return found
+
+
+# ---------------------------------------------------------------------- the network's structure
+
+
+def _linear_layers(model: nn.Module) -> dict[str, nn.Module]:
+    return {
+        path: module
+        for path, module in model.named_modules()
+        if path and is_linear(module) and not any(isinstance(parent, AdaptedLinear) for parent in _parents(model, path))
+    }
+
+
+def _parents(model: nn.Module, path: str) -> Iterable[nn.Module]:
+    parts = path.split(".")
+    for end in range(len(parts)):
+        yield model.get_submodule(".".join(parts[:end]))
+
+
+def _output_heads(model: nn.Module) -> set[nn.Module]:
+    """Heads of `transformers` models, which `all_linear` leaves out: adapting an output head is a choice."""
+    heads: set[nn.Module] = set()
+    getter = getattr(model, "get_output_embeddings", None)
+    if callable(getter) and isinstance(head := getter(), nn.Module):
+        heads.add(head)
+    base = getattr(model, "base_model", None)
+    if isinstance(base, nn.Module) and base is not model:  # …ForSequenceClassification: all beside the base is head
+        inside = set(base.modules())
+        heads |= {module for module in model.modules() if is_linear(module) and module not in inside}
+    return heads
+
+
+def _refuse_bypassed(model: nn.Module, path: str) -> None:
+    parent = model.get_submodule(path.rpartition(".")[0])
+    if isinstance(parent, nn.MultiheadAttention):
+        raise AdapterError(
+            f"'{path}' belongs to nn.MultiheadAttention, which multiplies with its weights directly and would bypass "
+            "the adapter; use a network with separate projections, or leave this layer out of targets"
+        )
+
+
+def _features(layer: nn.Module) -> tuple[int, int]:
+    assert isinstance(layer, nn.Linear | Conv1D)
+    rows, columns = layer.weight.shape
+    return (rows, columns) if isinstance(layer, Conv1D) else (columns, rows)
+
+
+def _whole(path: str, layer: nn.Module) -> Target:
+    return Target(path, {WHOLE: slice(0, _features(layer)[1])})
+
+
+def _inside(path: str, blocks: Sequence[tuple[str, nn.Module]]) -> bool:
+    return any(path.startswith(f"{block}.") for block, _ in blocks)
+
+
+def _warn_if_uneven(found: Sequence[Target], blocks: Sequence[str]) -> None:
+    counts = {block: sum(target.path.startswith(f"{block}.") for target in found) for block in blocks}
+    without = [block for block, count in counts.items() if count == 0]
+    if found and without:
+        warnings.warn(
+            f"no attention projections found in {len(without)} of {len(blocks)} blocks: {without[:4]}",
+            stacklevel=2,
+        )
+
+
+def _candidates(linears: dict[str, nn.Module]) -> str:
+    """The distinct shapes of the paths, with block numbers replaced by N: short, and complete."""
+    shapes = dict.fromkeys(re.sub(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)", "N", path) for path in linears)
+    shown = list(shapes)[:24]
+    return ", ".join(shown) + (f", … ({len(shapes) - len(shown)} more)" if len(shapes) > len(shown) else "")

@@ -1,0 +1,109 @@
+"""Which slots take part in one forward pass, and how much: computed once, read by every bank.
+
+A `Switch` is shared by all banks of one network and holds the route in force. Nothing is thread-local:
+activation checkpointing replays a block later, perhaps after another forward pass changed the route, so
+`checkpoint_blocks` captures the route together with the block's inputs.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from plora.errors import AdapterError
+
+CoefficientsPer = Literal["slot", "layer", "sample", "token"]
+
+_DIMENSIONS: dict[CoefficientsPer, tuple[int, str]] = {
+    "slot": (1, "[slots]"),
+    "layer": (2, "[layers, slots]"),
+    "sample": (2, "[batch, slots]"),
+    "token": (3, "[batch, tokens, slots]"),
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """The slots of one forward pass and their coefficients.
+
+    Slots that are not named cost nothing: a bank slices the rows of those that are.
+
+    Args:
+        slots: S names; each at most once.
+        coefficients: how much each slot contributes, last dimension S, in the order of `slots`; None means 1.
+        per: what the leading dimensions are: `slot` `[S]`, `layer` `[L, S]`, `sample` `[B, S]`,
+            `token` `[B, T, S]`.
+        mixing: for each layer (by its path) a matrix `[N, N]` over the N = Σ rank rows of `slots`, in their
+            order; row i says what enters output direction i. The diagonal is a gate per rank, the rest lateral
+            connections (methods §6).
+        folded: the committed slots are inside the effective weight that `Adapters.fold` made; only the open
+            slot is added to it.
+
+    Raises:
+        AdapterError: a slot is named twice, or the coefficients' shape is not what `per` says.
+    """
+
+    slots: tuple[str, ...] = ()
+    coefficients: Tensor | None = None
+    per: CoefficientsPer = "slot"
+    mixing: Mapping[str, Tensor] = field(default_factory=dict)
+    folded: bool = False
+
+    def __post_init__(self) -> None:
+        if len(set(self.slots)) != len(self.slots):
+            raise AdapterError(f"a route names a slot twice: {list(self.slots)}")
+        if self.coefficients is not None:
+            dimensions, shape = _DIMENSIONS[self.per]
+            if self.coefficients.dim() != dimensions or self.coefficients.shape[-1] != len(self.slots):
+                raise AdapterError(
+                    f"coefficients per {self.per} must be {shape} with {len(self.slots)} slots, "
+                    f"got {list(self.coefficients.shape)}"
+                )
+
+
+class Switch:
+    """The route in force, shared by all banks of one network."""
+
+    def __init__(self) -> None:
+        self.route = Route()
+
+    @contextmanager
+    def using(self, route: Route) -> Iterator[None]:
+        """Put `route` in force inside the `with` block, then restore the former one."""
+        former, self.route = self.route, route
+        try:
+            yield
+        finally:
+            self.route = former
+
+
+def checkpoint_blocks(blocks: Iterable[nn.Module], switch: Switch) -> None:
+    """Make each block drop its activations and recompute them during backward, under the same route.
+
+    `transformers` skips its own activation checkpointing when the model is in eval mode, which is where a
+    frozen backbone lives; so the blocks are wrapped here. Memory falls to one block's activations, time rises
+    by about one forward pass.
+
+    Args:
+        blocks: the repeated blocks of a network; changed in place.
+        switch: the switch that the banks inside the blocks read.
+    """
+    for block in blocks:
+        setattr(block, "forward", _checkpointed(block.forward, switch))  # noqa: B010  (a method, to the type checker)
+
+
+def _checkpointed(forward: Callable[..., Tensor], switch: Switch) -> Callable[..., Tensor]:
+    def run(*args: Tensor, **kwargs: Tensor) -> Tensor:
+        route = switch.route
+
+        def under_route(*inner: Tensor) -> Tensor:
+            with switch.using(route):
+                return forward(*inner, **kwargs)
+
+        output: Tensor = checkpoint(under_route, *args, use_reentrant=False)
+        return output
+
+    return run

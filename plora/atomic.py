@@ -1,0 +1,78 @@
+"""Files that are either whole or absent: temp file in the same folder, fsync, rename, fsync of the folder.
+
+A reader, or a run that was killed and resumes, never sees half a file. Leftovers of a killed writer are
+hidden files that end in `.tmp`; nothing ever reads them.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+"""What JSON can say; numbers must be finite."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temp path for a library that writes files itself; rename it to `path` when the block succeeds.
+
+        with atomic_path(folder / "adapter_model.safetensors") as temporary:
+            save_file(tensors, temporary)
+
+    The temp path ends in `.tmp`, so a library that guesses a format from the suffix must be told the format.
+
+    Args:
+        path: the file to create or replace; missing parent folders are made.
+
+    Raises:
+        OSError: the file cannot be written (full disk, no permission), or the block wrote nothing.
+            After this error, and after whatever the block raises itself, `path` is what it was before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _sync(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically; see `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, line ends untouched, atomically; see `atomic_path`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, data: JsonValue) -> None:
+    """Write `data` to `path` as strict, indented JSON, atomically; see `atomic_path`.
+
+    Raises:
+        ValueError: a number is NaN or infinite; write None (null) for "not measured".
+    """
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, as damaged texts have; only the \ud800 form can carry it
+        encoded = json.dumps(data, indent=1, allow_nan=False).encode()
+    write_bytes(path, encoded + b"\n")
+
+
+def _sync(path: Path) -> None:
+    # Windows refuses to flush a descriptor that is open for reading only.
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,91 @@
+"""From a config to the live parts of a run: stream, backbone, problem, model, strategies."""
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from plora.adapters import AdaptedLinear, Adapters, checkpoint_blocks, find_blocks
+from plora.backbones import Backbone, cache_folder, load_backbone
+from plora.config import RunConfig
+from plora.gates import GATES
+from plora.heads import HEADS
+from plora.model import ContinualModel
+from plora.problems import TextClassification
+from plora.strategies import Strategy
+from plora.streams.base import Stream
+from plora.streams.incremental import LabelSpace
+from plora.training.data import EncodedTask, Stage, encode_stream, make_stages
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that a run is made of."""
+
+    config: RunConfig
+    stream: Stream
+    space: LabelSpace
+    backbone: Backbone
+    model: ContinualModel
+    strategies: tuple[Strategy, ...]
+    tasks: list[EncodedTask]
+    stages: list[Stage]
+    accelerator: Accelerator
+
+
+def build(config: RunConfig, stream: Stream | None = None) -> Parts:
+    """Load and assemble all parts of a run.
+
+    Args:
+        config: of the run.
+        stream: when it is loaded already.
+
+    Raises:
+        PloraError: of the part that does not fit, in one line.
+    """
+    stream = stream or config.stream.load()
+    space = LabelSpace.of(stream, config.scenario)
+    accelerator = Accelerator()
+    backbone = load_backbone(config.backbone)
+    problem = TextClassification(
+        backbone.tokenizer, config.backbone.max_length, backbone.pooling, cache_folder() / "tokens"
+    )
+    model = build_model(config, backbone, problem).to(accelerator.device)
+    model.head.device = accelerator.device
+    tasks = encode_stream(stream, space, problem)
+    return Parts(
+        config=config,
+        stream=stream,
+        space=space,
+        backbone=backbone,
+        model=model,
+        strategies=config.resolved_strategies(),
+        tasks=tasks,
+        stages=make_stages(tasks, problem, config.row.at_once),
+        accelerator=accelerator,
+    )
+
+
+def build_model(config: RunConfig, backbone: Backbone, problem: TextClassification) -> ContinualModel:
+    """Assemble the model of a method around a backbone: adapters (still without slots), gate and head."""
+    row = config.row
+    adapters = None
+    trains_backbone = any("backbone" in phase.train for phase in row.phases)
+    if row.slots != "none":
+        adapters = Adapters.inject(backbone.network, config.lora.targets)
+        if config.training.activation_checkpointing:
+            checkpoint_blocks([block for _, block in find_blocks(backbone.network)], adapters.switch)
+    if config.training.precision == "bf16" and not trains_backbone:
+        hold_in_bf16(backbone.network)
+    head = HEADS[config.resolved_head()](backbone.width, config.scenario != "task")
+    gate = GATES[row.gate]() if row.gate else None
+    return ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)
+
+
+def hold_in_bf16(network: nn.Module) -> None:
+    """Store the weights of frozen linear layers in bf16: the numbers that autocast makes of them at every call."""
+    for module in network.modules():
+        base = module.base if isinstance(module, AdaptedLinear) else module
+        if isinstance(base, nn.Linear):
+            base.to(torch.bfloat16)

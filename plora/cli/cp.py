@@ -1,0 +1,26 @@
+"""`plora cp`: your own copy of a config."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plora.errors import RunError
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped config; see `plora ls`.")],
+    target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: its own name, here.")] = None,
+) -> None:
+    """Copy a shipped config into a file of your own."""
+    from plora import atomic
+    from plora.configs import find_config
+
+    source = find_config(name)
+    place = target or Path(source.name)
+    if place.is_dir():
+        place = place / source.name
+    if place.exists():
+        raise RunError(f"{place} exists already; name another file")
+    atomic.write_text(place, source.read_text(encoding="utf-8"))
+    typer.echo(f"{place}\nplora run {place}")

@@ -1,0 +1,19 @@
+"""`plora evaluate`: score a run again."""
+
+import typer
+
+from plora.cli.arguments import RunArgument
+
+
+def command(run: RunArgument) -> None:
+    """Load a run's last checkpoint, score every task it has learned again, and compare with its record."""
+    from plora.runs import evaluate
+
+    result = evaluate(run)
+    width = max(map(len, result.tasks))
+    for task, now, before in zip(result.tasks, result.accuracy, result.recorded, strict=True):
+        typer.echo(f"{task:<{width}}  {now:6.1%}  recorded {before:6.1%}")
+    same = "every prediction is as recorded" if result.changed == 0 else f"{result.changed} predictions differ"
+    typer.echo(same)
+    if result.changed:
+        raise typer.Exit(1)

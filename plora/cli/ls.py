@@ -1,0 +1,21 @@
+"""`plora ls`: what there is."""
+
+import typer
+
+
+def command() -> None:
+    """List the shipped configs, the methods, the streams and the heads."""
+    from plora.configs import header, shipped_configs
+    from plora.methods import METHODS
+    from plora.streams import STREAMS
+
+    typer.echo("configs (plora run NAME, or plora cp NAME for your own copy)")
+    for name, path in shipped_configs().items():
+        typer.echo(f"  {name:<34} {(header(path) or [''])[0]}")
+    typer.echo("methods (method=…)")
+    for method in METHODS.values():
+        scenarios = "/".join(name for name in ("task", "class", "domain") if name not in method.refusals)
+        typer.echo(f"  {method.name:<14} {scenarios:<18} {method.summary}")
+    typer.echo("streams (stream.kind=…)")
+    for kind, source in STREAMS.items():
+        typer.echo(f"  {kind:<18} {(source.__doc__ or '').strip().splitlines()[0]}")

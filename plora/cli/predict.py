@@ -1,0 +1,49 @@
+"""`plora predict`: label new texts."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plora.cli.arguments import RunArgument
+
+
+def command(
+    run: RunArgument,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TEXT…|FILE]", help="Texts, a file with one text per line, or nothing to read stdin."),
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="The task; needed where a run has a head per task.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Labels per text.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per text.")] = False,
+) -> None:
+    """Label texts with probabilities. A text pair is written with a tab between its texts.
+
+    Example: `plora predict runs/topics/o_lora/seed-0 "Solve a sparse linear system."`
+    """
+    from plora.runs import predict
+
+    for prediction in predict(run, [_pair(text) for text in _read(texts)], task, top):
+        labels = dict(zip(prediction.labels, prediction.probabilities, strict=True))
+        if as_json:
+            typer.echo(json.dumps({"text": prediction.text, "labels": labels}, ensure_ascii=False))
+        else:
+            shown = "  ".join(f"{label} {probability:.1%}" for label, probability in labels.items())
+            text = prediction.text if isinstance(prediction.text, str) else " ⇥ ".join(prediction.text)
+            typer.echo(f"{shown}\t{text[:80]}")
+
+
+def _read(texts: list[str] | None) -> list[str]:
+    if not texts:
+        return sys.stdin.read().splitlines()
+    if len(texts) == 1 and len(texts[0]) < 4096 and Path(texts[0]).is_file():
+        return Path(texts[0]).read_text(encoding="utf-8").splitlines()
+    return texts
+
+
+def _pair(text: str) -> str | tuple[str, str]:
+    first, tab, second = text.partition("\t")
+    return (first, second) if tab else text

@@ -1,0 +1,20 @@
+"""`plora report`: one page about one or more runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run folders, or folders that hold some.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; default: report.html in the first folder.")] = None,
+) -> None:
+    """Write one self-contained report.html with tables and pictures."""
+    from plora.results import write_report
+
+    target = out or runs[0] / "report.html"
+    found = write_report(runs, target)
+    for line in [*found.left_out, *found.unfinished]:
+        typer.echo(f"plora: {line}", err=True)
+    typer.echo(f"{target}  ({len(found.runs)} run{'s' if len(found.runs) != 1 else ''})")

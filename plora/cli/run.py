@@ -1,0 +1,34 @@
+"""`plora run`: learn the stream of each config."""
+
+from typing import Annotated
+
+import typer
+
+from plora.cli.arguments import ConfigArguments, split_arguments
+
+
+def command(
+    arguments: ConfigArguments,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure a few steps and say what the run would cost; write nothing.")
+    ] = False,
+) -> None:
+    """Learn the stream of each config, task after task, into a run folder.
+
+    Example: `plora run quickstart/topics-o_lora seed=1 output=my-runs`
+    """
+    paths, overrides = split_arguments(arguments)
+    from plora.config import load_config
+    from plora.dry_run import dry_run as measure
+    from plora.runs import run
+    from plora.training.folder import RunFolder
+
+    configs = [load_config(path, overrides) for path in paths]
+    if dry_run:
+        for config in configs:
+            typer.echo(measure(config).describe())
+        return
+    for config in configs:  # refuse before the first run, not after hours of it
+        RunFolder.require_new(config.folder)
+    for config in configs:
+        run(config)

@@ -1,0 +1,245 @@
+"""The whole of a run as one strict schema: defaults ← YAML or JSON ← key=value.
+
+    config = load_config("topics.yaml", ["training.epochs=3", "seed=1"])
+
+Every key is declared once, beside the part that reads it. All mistakes are reported together, each with its path.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, get_args
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, WrapValidator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from plora.adapters import LoRA
+from plora.backbones import BackboneConfig
+from plora.errors import ConfigError, did_you_mean
+from plora.methods import METHODS, LossRows, Method, Phase
+from plora.strategies import STRATEGIES, Strategy
+from plora.streams import STREAMS
+from plora.streams.base import Scenario, StreamSource
+from plora.training.settings import EvaluationConfig, TrainingConfig
+
+
+def _by_kind(table: Mapping[str, type[BaseModel]], what: str) -> WrapValidator:
+    """Choose a class by its `kind` key from a visible table, so that errors name the chosen class's own keys."""
+
+    def choose(value: object, _: Callable[[object], BaseModel]) -> BaseModel:
+        if isinstance(value, BaseModel):
+            return value
+        if not isinstance(value, Mapping) or "kind" not in value:
+            raise PydanticCustomError("kind", "needs a 'kind' key; kinds: {kinds}", {"kinds": ", ".join(table)})
+        kind = str(value["kind"])
+        if kind not in table:
+            raise PydanticCustomError(
+                "kind",
+                "unknown {what} kind '{kind}'{hint} (kinds: {kinds})",
+                {"what": what, "kind": kind, "hint": did_you_mean(kind, table), "kinds": ", ".join(table)},
+            )
+        return table[kind].model_validate(value)
+
+    return WrapValidator(choose)
+
+
+def _known_method(name: str) -> str:
+    if name not in METHODS:
+        raise PydanticCustomError(
+            "kind",
+            "unknown method '{name}'{hint} (methods: {methods})",
+            {"name": name, "hint": did_you_mean(name, METHODS), "methods": ", ".join(METHODS)},
+        )
+    return name
+
+
+class RunConfig(BaseModel):
+    """One run: one method, one stream, one seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(default="run", pattern=r"^[\w][\w.-]*$")
+    """Name of the experiment; the run goes to `<output>/<name>/<method>/seed-<seed>`."""
+    stream: Annotated[SerializeAsAny[StreamSource], _by_kind(STREAMS, "stream")]
+    """Where the tasks come from: `kind:` and its own keys."""
+    scenario: Scenario = "task"
+    """`task`: the task is known at test time, a head each; `class`: it is not, one head over all classes; `domain`:
+    it is not, and all tasks have the same labels."""
+    method: Annotated[str, AfterValidator(_known_method)] = "sequential"
+    """A row of the method table; see `plora ls`."""
+    head: str | None = None
+    """`linear`, or for `frozen` also `ncm` or `ridge`; None takes the method's default."""
+    backbone: BackboneConfig = BackboneConfig()
+    """The pretrained network."""
+    lora: LoRA = LoRA()
+    """Adapters: rank, scaling, targets."""
+    training: TrainingConfig = TrainingConfig()
+    """Optimizer, schedule, batches."""
+    phases: tuple[Phase, ...] | None = Field(default=None, min_length=1)
+    """What trains, in order; None takes the method's own phases."""
+    loss_rows: LossRows | None = None
+    """Class-incremental: rows that compete in the loss, the current task's (`local`) or all `seen`; None takes the
+    method's own."""
+    strategies: tuple[Annotated[SerializeAsAny[Strategy], _by_kind(STRATEGIES, "strategy")], ...] = ()
+    """Settings of the method's strategies, by `kind`; kinds that the method does not list are added to it."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """When test splits are scored."""
+    seed: int = Field(default=0, ge=0)
+    """Decides adapters, head rows, batches and dropout; the same seed gives the same bits on the same machine."""
+    output: Path = Path("runs")
+    """Folder that holds all runs."""
+
+    @property
+    def row(self) -> Method:
+        """The method's row of the table."""
+        return METHODS[self.method]
+
+    @property
+    def label(self) -> str:
+        """The method's name in tables, with its head where that is not the default: `frozen-ridge`."""
+        return self.method if self.head in (None, self.row.heads[0]) else f"{self.method}-{self.head}"
+
+    @property
+    def folder(self) -> Path:
+        """Where this run is kept."""
+        return self.output / self.name / self.label / f"seed-{self.seed}"
+
+    def resolved_head(self) -> str:
+        """The head's name, with the method's default filled in."""
+        return self.head or self.row.heads[0]
+
+    def resolved_phases(self) -> tuple[Phase, ...]:
+        """The phases, with the method's own filled in."""
+        return self.phases or self.row.phases
+
+    def resolved_strategies(self) -> tuple[Strategy, ...]:
+        """The method's strategies with this config's settings, then those it adds."""
+        chosen: dict[str, Strategy] = {**self.row.strategies, **{s.kind: s for s in self.strategies}}
+        return tuple(chosen.values())
+
+    def to_yaml(self) -> str:
+        """Return the resolved config; `plora run` on it repeats the run."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def load_config(source: str | Path | Mapping[str, object], overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a config and apply `key.path=value` overrides, whose values are YAML.
+
+    Args:
+        source: a YAML or JSON file, or a mapping.
+        overrides: such as `training.epochs=3` or `lora.targets=[query, value]`.
+
+    Raises:
+        ConfigError: every mistake, one line each, starting with its key.
+    """
+    values = _read(Path(source)) if isinstance(source, str | Path) else dict(source)
+    problems: list[str] = []
+    for override in overrides:
+        try:
+            _override(values, override)
+        except ConfigError as error:
+            problems += error.problems
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError([*problems, *(_line(details, values) for details in error.errors())]) from None
+    problems += _cross_checks(config)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _cross_checks(config: RunConfig) -> Iterator[str]:
+    """Mistakes that concern several keys."""
+    row = config.row
+    if refusal := row.refusal(config.scenario):
+        yield f"scenario: {refusal}"
+    if config.resolved_head() not in row.heads:
+        yield (
+            f"head: '{config.head}' does not fit method '{config.method}'{did_you_mean(str(config.head), row.heads)} "
+            f"(heads: {', '.join(row.heads)})"
+        )
+    possible = {part for phase in row.phases for part in phase.train}
+    for part in sorted({part for phase in config.resolved_phases() for part in phase.train} - possible):
+        yield f"phases: method '{config.method}' has no {part} to train; it can train: {', '.join(sorted(possible))}"
+    if any(strategy.kind == "orthogonality" for strategy in config.strategies) and row.slots != "per_task":
+        yield f"strategies: orthogonality needs a slot per task; method '{config.method}' has slots: {row.slots}"
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+    except FileNotFoundError:
+        raise ConfigError(
+            [f"config {path} does not exist; `plora ls` lists the shipped ones, `plora cp` copies one"]
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"config {path} cannot be read: {error}"]) from None
+    except yaml.YAMLError as error:
+        raise ConfigError([f"config {path} is not YAML: {' '.join(str(error).split())}"]) from None
+    if not isinstance(values, dict):
+        raise ConfigError([f"config {path} must be a mapping of keys, got {type(values).__name__}"])
+    return values
+
+
+def _override(values: dict[str, object], override: str) -> None:
+    """Put `a.b=value` into nested mappings, in place."""
+    path, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"\w+(\.\w+)*", path):
+        raise ConfigError([f"'{override}': expected key=value, such as training.epochs=3"])
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError([f"{path}: the value {text!r} is not YAML; quote it"]) from None
+    *parents, last = path.split(".")
+    place = values
+    for parent in parents:
+        inner = place.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError([f"{path}: '{parent}' is {inner!r}, it has no keys of its own"])
+        place[parent] = place = dict(inner)  # never change the caller's mapping
+    place[last] = value
+
+
+def _line(error: ErrorDetails, values: Mapping[str, object]) -> str:
+    """One mistake as one line: key, what was got, what was expected."""
+    path = ".".join(str(part) for part in error["loc"]) or "config"
+    if error["type"] == "extra_forbidden":
+        known = _keys_beside(error["loc"], values)
+        return f"{path}: unknown key{did_you_mean(str(error['loc'][-1]), known)} (keys here: {', '.join(known)})"
+    if error["type"] == "missing":
+        return f"{path}: missing, and it has no default"
+    if error["type"] == "kind":
+        return f"{path}: {error['msg']}"
+    got = repr(error["input"])
+    return f"{path}: got {got if len(got) < 80 else got[:77] + '…'}; {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _keys_beside(location: Sequence[str | int], values: Mapping[str, object]) -> list[str]:
+    """Names of the fields of the model that the last part of `location` was looked up in."""
+    models: list[type[BaseModel]] = [RunConfig]
+    place: object = values
+    for part in location[:-1]:
+        place = place[part] if isinstance(place, Mapping | list) else None  # type: ignore[index]
+        kind = place.get("kind") if isinstance(place, Mapping) else None
+        inner = [model for outer in models for model in _models_in(outer, part)]
+        chosen = [model for model in inner if kind in (STREAMS | STRATEGIES) and model.model_fields["kind"].default == kind]
+        models = chosen or inner or models
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))
+
+
+def _models_in(model: type[BaseModel], part: str | int) -> list[type[BaseModel]]:
+    field = model.model_fields.get(str(part))
+    if field is None:
+        return []
+    if part in ("stream", "strategies"):
+        return list((STREAMS if part == "stream" else STRATEGIES).values())
+    found: list[type[BaseModel]] = []
+    waiting = [field.annotation]
+    while waiting:
+        annotation = waiting.pop()
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found.append(annotation)
+        waiting += get_args(annotation)
+    return found

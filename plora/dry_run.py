@@ -1,0 +1,95 @@
+"""What a run would cost, from a few measured steps; nothing is written."""
+
+import math
+import time
+from dataclasses import dataclass
+
+from plora.build import Parts, build
+from plora.config import RunConfig
+from plora.training.evaluate import Scorer
+from plora.training.loop import open_stage, planned_steps, rehearse
+from plora.training.meter import peak_memory
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What was measured, and what follows for the whole run."""
+
+    label: str
+    tasks: int
+    steps: int
+    warmup_steps: int
+    trainable: int
+    frozen: int
+    truncated_share: float
+    seconds: float
+    peak_memory_bytes: int
+    disk_bytes: int
+
+    def describe(self) -> str:
+        """Return the estimate in words."""
+        return "\n".join(
+            [
+                f"{self.label}: {self.tasks} tasks, {self.steps:,} optimizer steps ({self.warmup_steps:,} warm-up)",
+                f"trains {self.trainable:,} parameters in the first stage; {self.frozen:,} stay frozen",
+                f"texts cut to the length limit: {self.truncated_share:.1%}",
+                f"expect about {self.seconds / 60:.1f} minutes, {self.peak_memory_bytes / 2**30:.1f} GiB of memory and "
+                f"{self.disk_bytes / 2**20:.1f} MiB on disk (from a few measured steps; nothing was written)",
+            ]
+        )
+
+
+def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
+    """Measure `steps` optimizer steps of the first stage and one scoring pass, and extrapolate.
+
+    Raises:
+        PloraError: as the run would, before it starts.
+    """
+    parts = build(config)
+    total = [planned_steps(parts, position) for position in range(len(parts.stages))]
+    open_stage(parts, parts.stages[0], 0, [])
+    frozen = sum(p.numel() for p in parts.model.parameters() if not p.requires_grad)
+    trainable = sum(p.numel() for p in parts.model.trainable().values())
+    per_step = rehearse(parts, steps) if total[0] else 0.0
+    per_text = _scoring_seconds(parts)
+    train_texts = sum(len(stage.train) for stage in parts.stages)
+    scored = _scored_texts(parts) + (0 if total[0] else train_texts)
+    warmup = config.training.warmup
+    return Estimate(
+        label=config.label,
+        tasks=len(parts.tasks),
+        steps=sum(total),
+        warmup_steps=sum(math.ceil(warmup * count) for count in total),
+        trainable=trainable,
+        frozen=frozen,
+        truncated_share=sum(task.truncated_share() for task in parts.tasks) / len(parts.tasks),
+        seconds=per_step * sum(total) + per_text * scored,
+        peak_memory_bytes=peak_memory(parts.model.device),
+        disk_bytes=4 * trainable * (len(parts.stages) if config.row.slots == "per_task" else 1) + 16 * scored,
+    )
+
+
+def _scoring_seconds(parts: Parts) -> float:
+    """Seconds to score one text."""
+    config = parts.config
+    scorer = Scorer(
+        parts.model,
+        parts.space,
+        parts.tasks,
+        config.seed,
+        config.training.precision,
+        config.evaluation.tokens_per_batch,
+    )
+    started = time.perf_counter()
+    scorer.unseen(parts.tasks[0])
+    return (time.perf_counter() - started) / len(parts.tasks[0].splits["test"])
+
+
+def _scored_texts(parts: Parts) -> int:
+    """Test texts that the run will score: row 0, then every row, cells that cannot change once."""
+    counts = [len(task.splits["test"]) for task in parts.tasks]
+    if parts.config.row.at_once:
+        return 2 * sum(counts)
+    isolated = parts.model.gate is not None and parts.model.gate.needs_task
+    rows = [counts[i] if isolated else sum(counts[: i + 1]) for i in range(len(counts))]
+    return sum(counts) + sum(rows)

@@ -1,0 +1,23 @@
+"""Content hashes of tensors: what a thing is, as opposed to where it came from."""
+
+import hashlib
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Return the sha256 (hex) over names, types, shapes and bytes, in the given order."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors:
+        data = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}:{data.dtype}:{list(data.shape)};".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def hash_frozen(module: nn.Module) -> str:
+    """Return the hash of everything in `module` that does not train: parameters without gradient, all buffers."""
+    frozen = [(name, p) for name, p in module.named_parameters() if not p.requires_grad]
+    return hash_tensors([*frozen, *module.named_buffers()])

@@ -1,0 +1,17 @@
+"""Every slot contributes fully: one shared slot, or the sum of all (O-LoRA, IncLoRA)."""
+
+from collections.abc import Sequence
+
+from plora.adapters import Route
+from plora.gates.base import Gate
+
+
+class AllOnes(Gate):
+    """c_k = 1 for every slot: y = W x + Σ_k s_k B_k A_k x."""
+
+    needs_task = False
+    constant = True
+
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        """Return the route through all slots."""
+        return Route(tuple(slots))

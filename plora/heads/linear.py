@@ -1,0 +1,81 @@
+"""A linear classifier that grows: a block of rows per task."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from plora.errors import RunError
+from plora.fingerprint import hash_tensors
+from plora.heads.base import Head
+
+
+class LinearHead(Head):
+    """z = W f + b, new rows W ~ N(0, 0.02²), b = 0.
+
+    Open rows are parameters; committed rows are plain tensors that no optimizer, weight decay or momentum can move.
+
+    Args:
+        features: d, length of a feature vector.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self._open = nn.ParameterDict()  # "weight:0", "bias:0", … by position of the block
+        self._committed: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def open(self, block: str, classes: int, generator: torch.Generator) -> None:
+        """Add `classes` rows drawn from `generator`, or take a committed block back into training."""
+        if block in self._committed:
+            weight, bias = (tensor.clone() for tensor in self._committed.pop(block))
+        else:
+            weight = torch.randn(classes, self.features, generator=generator) * 0.02
+            bias = torch.zeros(classes)
+            self.blocks[block] = classes
+        position = list(self.blocks).index(block)
+        self._open[f"weight:{position}"] = nn.Parameter(weight.to(self.device))
+        self._open[f"bias:{position}"] = nn.Parameter(bias.to(self.device))
+
+    def commit(self) -> None:
+        """Freeze all open rows."""
+        for position, block in enumerate(self.blocks):
+            if block not in self._committed:
+                weight, bias = self._rows(position, block)
+                self._committed[block] = (weight.detach().clone(), bias.detach().clone())
+        self._open.clear()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits `[N, rows]`."""
+        rows = [self._rows(position, block) for position, block in enumerate(self.blocks)]
+        weight = torch.cat([weight for weight, _ in rows])
+        bias = torch.cat([bias for _, bias in rows])
+        return F.linear(features, weight, bias)
+
+    def block_hash(self, block: str) -> str:
+        """Return the sha256 of the block's weight and bias."""
+        weight, bias = self._rows(list(self.blocks).index(block), block)
+        return hash_tensors([("weight", weight), ("bias", bias)])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return `weight:<i>` `[rows, d]` and `bias:<i>` `[rows]` of block i."""
+        state = {}
+        for position, block in enumerate(self.blocks):
+            weight, bias = self._rows(position, block)
+            state[f"weight:{position}"], state[f"bias:{position}"] = weight.detach(), bias.detach()
+        return state
+
+    def restore(self, blocks: Mapping[str, int], tensors: Mapping[str, Tensor]) -> None:
+        """Restore all blocks as committed."""
+        self._open.clear()
+        self.blocks, self._committed = dict(blocks), {}
+        for position, (block, rows) in enumerate(blocks.items()):
+            weight, bias = tensors.get(f"weight:{position}"), tensors.get(f"bias:{position}")
+            if weight is None or bias is None or weight.shape != (rows, self.features) or bias.shape != (rows,):
+                raise RunError(f"the stored head does not hold {rows} rows of {self.features} features for '{block}'")
+            self._committed[block] = (weight.to(self.device), bias.to(self.device))
+
+    def _rows(self, position: int, block: str) -> tuple[Tensor, Tensor]:
+        if block in self._committed:
+            return self._committed[block]
+        return self._open[f"weight:{position}"], self._open[f"bias:{position}"]

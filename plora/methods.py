@@ -1,0 +1,129 @@
+"""The table of methods: adapter + gate + what trains + strategies. A method is a row, not a class.
+
+A new method is a new row. Everything it needs goes through the one loop, bank, checkpoint and record.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from plora.strategies import Orthogonality, Strategy
+from plora.streams.base import SCENARIOS, Scenario
+
+Part = Literal["head", "adapter", "backbone"]
+"""What a phase can train. The head of a closed form is solved instead."""
+Slots = Literal["none", "one", "per_task"]
+LossRows = Literal["local", "seen"]
+
+
+class Phase(BaseModel):
+    """One stretch of training inside a task."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: tuple[Part, ...]
+    """What trains: `head`, `adapter`, `backbone`."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Passes over the task's training split; None takes `training.epochs`."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Peak rate; None takes `training.learning_rate`."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row.
+
+    Args:
+        name: as in a config.
+        summary: one line for `plora ls` and the documentation.
+        slots: `none`, `one` slot for all tasks, or one `per_task`.
+        gate: a name in `plora.gates.GATES`, or None without slots.
+        phases: what trains, in order.
+        heads: the heads that make sense, the default first.
+        strategies: what protects old knowledge, by kind; a config may change their settings.
+        loss_rows: in the class-incremental scenario, the rows that compete in the loss: the current task's (`local`,
+            old rows stay frozen) or all classes `seen` so far.
+        at_once: learns all tasks' data together (the upper bound), not one after the other.
+        refusals: scenarios in which the method has no meaning, with the reason.
+    """
+
+    name: str
+    summary: str
+    slots: Slots
+    gate: str | None
+    phases: tuple[Phase, ...]
+    heads: tuple[str, ...] = ("linear",)
+    strategies: Mapping[str, Strategy] = field(default_factory=dict)
+    loss_rows: LossRows = "local"
+    at_once: bool = False
+    refusals: Mapping[Scenario, str] = field(default_factory=dict)
+
+    def refusal(self, scenario: Scenario) -> str | None:
+        """Return why the method has no meaning in a scenario, or None where it has."""
+        if scenario not in self.refusals:
+            return None
+        allowed = [name for name in SCENARIOS if name not in self.refusals]
+        return (
+            f"method '{self.name}' has no meaning in the {scenario}-incremental scenario: {self.refusals[scenario]}; "
+            f"use scenario={' or '.join(allowed)}, or another method"
+        )
+
+
+_ADAPTER_AND_HEAD = (Phase(train=("adapter", "head")),)
+_NEEDS_TASK_ID = "it keeps one slot per task and needs the task's name at test time, which this scenario does not give"
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
+            "frozen",
+            "nothing but the head learns; the floor that every method must beat",
+            slots="none",
+            gate=None,
+            phases=(Phase(train=("head",)),),
+            heads=("linear", "ncm", "ridge"),
+        ),
+        Method(
+            "full",
+            "fine-tunes every weight of the backbone, task after task",
+            slots="none",
+            gate=None,
+            phases=(Phase(train=("backbone", "head")),),
+        ),
+        Method(
+            "joint",
+            "one slot on the data of all tasks at once; the ceiling",
+            slots="one",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            loss_rows="seen",
+            at_once=True,
+        ),
+        Method(
+            "sequential",
+            "one slot trained through all tasks, nothing protects it",
+            slots="one",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            loss_rows="seen",
+        ),
+        Method(
+            "per_task",
+            "a slot and a head per task (P-LoRA); forgets nothing by construction",
+            slots="per_task",
+            gate="one_hot",
+            phases=_ADAPTER_AND_HEAD,
+            refusals={"class": _NEEDS_TASK_ID, "domain": _NEEDS_TASK_ID},
+        ),
+        Method(
+            "o_lora",
+            "a slot per task, all summed, each kept orthogonal to the older ones",
+            slots="per_task",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            strategies={"orthogonality": Orthogonality()},
+        ),
+    )
+}

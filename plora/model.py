@@ -1,0 +1,140 @@
+"""A backbone that learns task after task: adapters, a gate over them, and a head that grows."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from plora.adapters import Adapters, Route
+from plora.fingerprint import hash_tensors
+from plora.gates import Gate
+from plora.heads import Head
+from plora.problems import Problem
+
+
+class ContinualModel(nn.Module):
+    """logits = head(features(backbone under the gate's route)).
+
+    A frozen backbone stays in eval mode whatever `train()` is called with: no dropout, no moving statistics.
+
+    Args:
+        backbone: returns `last_hidden_state` `[B, T, d]`.
+        problem: turns hidden states into features `[B, d]`.
+        head: scores.
+        adapters: the backbone's slots, or None.
+        gate: how much each slot contributes; needed with adapters.
+        trains_backbone: the backbone itself trains (the method `full`).
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        problem: Problem[Any],
+        head: Head,
+        adapters: Adapters | None = None,
+        gate: Gate | None = None,
+        trains_backbone: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+        self.problem, self.adapters, self.gate = problem, adapters, gate
+        self.trains_backbone = trains_backbone
+        backbone.requires_grad_(trains_backbone)
+        self.slot_hashes: dict[str, str] = {}
+        self.folded = False
+
+    def train(self, mode: bool = True) -> "ContinualModel":
+        """Switch head and open slot to training; the backbone only when it trains itself."""
+        super().train(mode)
+        if not self.trains_backbone:
+            self.backbone.eval()
+            for bank in self.adapters.banks.values() if self.adapters else ():
+                bank.train(mode)
+        return self
+
+    def features(self, inputs: Mapping[str, Tensor], task: str | None = None) -> Tensor:
+        """Return features `[B, d]` of one batch.
+
+        Args:
+            inputs: what the backbone takes.
+            task: the task's name where the gate needs it.
+        """
+        if self.adapters is None:
+            states = self.backbone(**inputs).last_hidden_state
+        else:
+            with self.adapters.switch.using(self.route(task)):
+                states = self.backbone(**inputs).last_hidden_state
+        return self.problem.features(states.float(), inputs)
+
+    def forward(self, inputs: Mapping[str, Tensor], task: str | None = None) -> Tensor:
+        """Return scores `[B, rows]` over all rows of the head."""
+        scores: Tensor = self.head(self.features(inputs, task))
+        return scores
+
+    def route(self, task: str | None) -> Route:
+        """Return the gate's route for a task (or for an unknown one)."""
+        assert self.adapters is not None
+        assert self.gate is not None
+        route = self.gate.route(self.adapters.names, task)
+        if self.folded:
+            route = Route(route.slots, route.coefficients, route.per, route.mixing, folded=True)
+        return route
+
+    # ------------------------------------------------------------------ committing
+
+    def fold(self, task: str | None) -> None:
+        """Put the committed slots that are on the route of `task` into effective weights while it trains."""
+        if self.adapters is None or self.gate is None or not self.gate.constant:
+            return
+        committed = [name for name in self.route(task).slots if name != self.adapters.open_name]
+        if committed:
+            self.adapters.fold(dict.fromkeys(committed, 1.0))
+            self.folded = True
+
+    def commit(self) -> None:
+        """Freeze the open slot and the open rows of the head."""
+        if self.folded and self.adapters is not None:
+            self.adapters.unfold()
+            self.folded = False
+        if self.adapters is not None and self.adapters.open_name is not None:
+            name = self.adapters.open_name
+            self.slot_hashes[name] = self.adapters.commit()
+        self.head.commit()
+
+    def signature(self, task: str, blocks: Sequence[str]) -> str:
+        """Return the hash of all that decides the predictions for a task: equal signatures, equal predictions.
+
+        Args:
+            task: its name.
+            blocks: head blocks that compete in the prediction.
+        """
+        content: dict[str, str | list[str | None]] = {"head": [self.head.block_hash(block) for block in blocks]}
+        if self.adapters is not None:
+            slots = self.route(task).slots
+            content["slots"] = [self.slot_hashes.get(name) or self.adapters[name].content_hash() for name in slots]
+        if self.trains_backbone:
+            content["backbone"] = hash_tensors(self.backbone.state_dict().items())
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    # ------------------------------------------------------------------ counting
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Return every parameter that the optimizer gets, by name."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def stored_parameters(self) -> int:
+        """Return how many numbers have to be kept for all tasks so far, beside the frozen backbone."""
+        kept = sum(tensor.numel() for tensor in self.head.tensors().values())
+        if self.adapters is not None:
+            kept += self.adapters.stored_parameters()
+        if self.trains_backbone:
+            kept += sum(parameter.numel() for parameter in self.backbone.parameters())
+        return kept
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone lives."""
+        return next(self.backbone.parameters()).device

@@ -1,0 +1,86 @@
+"""What trains and what is frozen, counted on the meta device: no weights are loaded, whatever the size."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from plora.adapters import Adapters
+from plora.backbones import empty_backbone
+from plora.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters of alike modules: `path` with block numbers replaced by N."""
+
+    path: str
+    modules: int
+    trainable: int
+    frozen: int
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Counts of one method on one backbone, for one task.
+
+    Args:
+        groups: alike modules together, in the network's order.
+    """
+
+    label: str
+    backbone: str
+    groups: tuple[Group, ...]
+
+    @property
+    def trainable(self) -> int:
+        """Parameters that the optimizer gets, the head not included."""
+        return sum(group.trainable for group in self.groups)
+
+    @property
+    def frozen(self) -> int:
+        """Parameters that never change."""
+        return sum(group.frozen for group in self.groups)
+
+    def describe(self) -> str:
+        """Return a table for a terminal."""
+        width = max(len(group.path) for group in self.groups)
+        lines = [f"{self.label} on {self.backbone}", f"{'module':<{width}}  {'×':>4}  {'trains':>13}  {'frozen':>13}"]
+        lines += [f"{g.path:<{width}}  {g.modules:>4}  {g.trainable:>13,}  {g.frozen:>13,}" for g in self.groups]
+        total = self.trainable + self.frozen
+        lines.append(f"{'total':<{width}}  {'':>4}  {self.trainable:>13,}  {self.frozen:>13,}")
+        lines.append(
+            f"{self.trainable / total:.2%} of {total:,} parameters train in a task; "
+            "its head adds (features + 1) × classes"
+        )
+        return "\n".join(lines)
+
+
+def count_parameters(config: RunConfig) -> ParameterCount:
+    """Count what a method trains on its backbone.
+
+    Raises:
+        BackboneError, AdapterError: as a run would.
+    """
+    network = empty_backbone(config.backbone)
+    row = config.row
+    if row.slots != "none":
+        Adapters.inject(network, config.lora.targets).open_task("task", config.lora)
+    trains = {part for phase in config.resolved_phases() for part in phase.train}
+    if "backbone" in trains:
+        network.requires_grad_(True)
+    return ParameterCount(config.label, config.backbone.id, tuple(_groups(network)))
+
+
+def _groups(network: nn.Module) -> list[Group]:
+    sums: dict[str, list[int]] = {}
+    counted: set[nn.Parameter] = set()
+    for path, module in network.named_modules():
+        own = [p for p in module.parameters(recurse=False) if p not in counted]
+        counted.update(own)
+        if own:
+            shape = ".".join("N" if part.isdecimal() else part for part in path.split("."))
+            entry = sums.setdefault(shape.replace(".banks.whole", " + slot").replace(".base", ""), [0, 0, 0])
+            entry[0] += 1
+            entry[1] += sum(p.numel() for p in own if p.requires_grad)
+            entry[2] += sum(p.numel() for p in own if not p.requires_grad)
+    return [Group(path, *entry) for path, entry in sums.items()]

@@ -1,0 +1,72 @@
+"""What a task's inputs and labels look like: how they are encoded, batched, turned into features, and scored."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from plora.streams.base import Split
+
+Encoded = TypeVar("Encoded", bound="EncodedInputs")
+
+
+class EncodedInputs(ABC):
+    """The inputs of one split, ready to be batched.
+
+    Attributes:
+        lengths: `[N]` int64, the cost of each example in tokens.
+    """
+
+    lengths: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    @abstractmethod
+    def truncated(self) -> int:
+        """How many inputs did not fit and lost their end."""
+
+
+class Problem(ABC, Generic[Encoded]):
+    """One kind of task. A new problem is one file in this folder and one line in `PROBLEMS`."""
+
+    score_name: str
+
+    @abstractmethod
+    def encode(self, split: Split) -> Encoded:
+        """Encode every input of a split; a second call for the same split reads a cache."""
+
+    @abstractmethod
+    def join(self, parts: Sequence[Encoded]) -> Encoded:
+        """Put several encoded splits one after the other."""
+
+    @abstractmethod
+    def collate(self, encoded: Encoded, indices: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Return the padded inputs of one batch, by the backbone's argument names."""
+
+    @abstractmethod
+    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Turn the backbone's last hidden states `[B, T, d]` into features `[B, d]`."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return the sha256 of everything that decides how an input is encoded."""
+
+
+def masked_cross_entropy(logits: Tensor, rows: Tensor, visible: Tensor) -> Tensor:
+    """Cross-entropy over the visible rows alone: −log softmax(z | visible)_y, one value per example.
+
+    Args:
+        logits: `[B, rows]`.
+        rows: `[B]` the true row, which must be visible.
+        visible: `[B, rows]` bool, the rows that compete for each example.
+
+    Returns:
+        `[B]`.
+    """
+    return F.cross_entropy(logits.float().masked_fill(~visible, float("-inf")), rows, reduction="none")

@@ -1,0 +1,150 @@
+"""Text classification: token ids in, one feature vector per text out."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from plora import atomic
+from plora.problems.base import EncodedInputs, Problem
+from plora.streams.base import Split
+
+Pooling = Literal["mean", "first"]
+
+
+@dataclass(frozen=True)
+class TokenizedTexts(EncodedInputs):
+    """Token ids of N texts, one after the other.
+
+    Args:
+        ids: `[Σ lengths]` int32.
+        types: `[Σ lengths]` int8 segment ids (0, 1 for the second text of a pair), or empty where unused.
+        lengths: `[N]` int64.
+        cut: `[N]` bool, texts longer than the limit.
+    """
+
+    ids: NDArray[np.int32]
+    types: NDArray[np.int8]
+    lengths: NDArray[np.int64]
+    cut: NDArray[np.bool_]
+    starts: NDArray[np.int64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "starts", np.cumsum(self.lengths) - self.lengths)
+
+    @property
+    def truncated(self) -> int:
+        """How many texts were longer than the limit."""
+        return int(self.cut.sum())
+
+
+class TextClassification(Problem[TokenizedTexts]):
+    """Texts, or pairs of texts, with one label each.
+
+    Args:
+        tokenizer: of the backbone.
+        max_length: longest input in tokens; longer texts lose their end, the longer text of a pair first.
+        pooling: `mean` over the tokens of the text, or the `first` token.
+        cache: folder for tokenised splits, or None.
+    """
+
+    score_name = "accuracy"
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int, pooling: Pooling, cache: Path | None = None
+    ) -> None:
+        self.tokenizer, self.max_length, self.pooling, self.cache = tokenizer, max_length, pooling, cache
+        self._encoded: dict[str, TokenizedTexts] = {}
+
+    def encode(self, split: Split) -> TokenizedTexts:
+        """Tokenise a split once: kept in memory and, by content hash, on disk."""
+        key = hashlib.sha256(f"{self.fingerprint()}:{split.fingerprint()}".encode()).hexdigest()
+        if key not in self._encoded:
+            path = self.cache / f"{key}.safetensors" if self.cache else None
+            encoded = _read(path) if path else None
+            if encoded is None:
+                encoded = self._tokenize(split)
+                if path:
+                    _write(path, encoded)
+            self._encoded[key] = encoded
+        return self._encoded[key]
+
+    def join(self, parts: Sequence[TokenizedTexts]) -> TokenizedTexts:
+        """Put several tokenised splits one after the other."""
+        return TokenizedTexts(
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.types for part in parts]),
+            np.concatenate([part.lengths for part in parts]),
+            np.concatenate([part.cut for part in parts]),
+        )
+
+    def collate(self, encoded: TokenizedTexts, indices: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Return `input_ids`, `attention_mask` (and `token_type_ids`) `[B, T]`, T = the longest text of the batch."""
+        lengths = encoded.lengths[indices]
+        width = int(lengths.max())
+        columns = np.arange(width)
+        inside = columns < lengths[:, None]
+        positions = np.where(inside, encoded.starts[indices][:, None] + columns, 0)
+        pad = self.tokenizer.pad_token_id
+        ids = np.where(inside, encoded.ids[positions], 0 if pad is None else pad)
+        inputs = {
+            "input_ids": torch.from_numpy(ids.astype(np.int64)),
+            "attention_mask": torch.from_numpy(inside.astype(np.int64)),
+        }
+        if len(encoded.types):
+            inputs["token_type_ids"] = torch.from_numpy(np.where(inside, encoded.types[positions], 0).astype(np.int64))
+        return inputs
+
+    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the mean over a text's own tokens, or its first token's state, `[B, d]`."""
+        if self.pooling == "first":
+            return states[:, 0]
+        mask = inputs["attention_mask"].unsqueeze(-1).to(states.dtype)
+        return (states * mask).sum(1) / mask.sum(1)
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of the tokenizer's whole state, the length limit and the pooling."""
+        if not hasattr(self, "_fingerprint"):
+            state = self.tokenizer.backend_tokenizer.to_str()
+            names = ",".join(self.tokenizer.model_input_names)
+            text = f"{state}|{names}|{self.max_length}|{self.pooling}"
+            self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        return self._fingerprint
+
+    def _tokenize(self, split: Split) -> TokenizedTexts:
+        pairs = isinstance(split.inputs[0], tuple)
+        first = [text[0] if isinstance(text, tuple) else text for text in split.inputs]
+        second = [text[1] for text in split.inputs if isinstance(text, tuple)] if pairs else None
+        encoding = self.tokenizer(first, second, truncation=True, max_length=self.max_length)
+        encodings = encoding.encodings or []
+        typed = "token_type_ids" in self.tokenizer.model_input_names
+        return TokenizedTexts(
+            np.concatenate([np.asarray(e.ids, dtype=np.int32) for e in encodings]),
+            np.concatenate([np.asarray(e.type_ids if typed else [], dtype=np.int8) for e in encodings]),
+            np.asarray([len(e.ids) for e in encodings], dtype=np.int64),
+            np.asarray([bool(e.overflowing) for e in encodings], dtype=np.bool_),
+        )
+
+
+def _read(path: Path) -> TokenizedTexts | None:
+    """A cached split; None when there is none, or when the file is damaged (it is then written again)."""
+    try:
+        arrays = load_file(path)
+        return TokenizedTexts(arrays["ids"], arrays["types"], arrays["lengths"], arrays["cut"])
+    except (OSError, SafetensorError, KeyError):
+        return None
+
+
+def _write(path: Path, texts: TokenizedTexts) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.atomic_path(path) as temporary:
+        save_file({"ids": texts.ids, "types": texts.types, "lengths": texts.lengths, "cut": texts.cut}, temporary)

@@ -1,0 +1,73 @@
+"""What a reader should doubt about a run, or about a comparison: one line each, with the number behind it."""
+
+from collections.abc import Sequence
+
+from plora.results.record import RunRecord
+from plora.results.runs import series, unfinished_line
+
+TRUNCATED_SHARE = 0.05
+DISCRIMINATES = 0.05
+SEEDS_FOR_A_CLAIM = 3
+
+
+def run_doubts(record: RunRecord) -> list[str]:
+    """Return the doubts that one record raises: its warnings, truncated texts, duplicates, an early end."""
+    doubts = []
+    if not record.complete:
+        doubts.append(f"This run is {unfinished_line(record)}.")
+    doubts += record.warnings
+    for data in record.data:
+        if data.truncated_share > TRUNCATED_SHARE:
+            doubts.append(
+                f"Task '{data.task}': {data.truncated_share:.0%} of the training texts were cut to the "
+                "maximum length; what was cut cannot be learned."
+            )
+        if data.test_duplicates:
+            doubts.append(
+                f"Task '{data.task}': {data.test_duplicates} of {data.test} test inputs also stand in train "
+                "or validation; its accuracy may be too high."
+            )
+    return doubts
+
+
+def group_doubts(records: Sequence[RunRecord]) -> list[str]:
+    """Return the doubts that a comparison raises: too few seeds, a stream that does not tell methods apart.
+
+    A stream discriminates where `joint` is at least 5 points above `frozen` and `sequential` at least 5 below
+    `joint`, each by the mean ACC over its seeds; of several runs of such a method, the best counts.
+
+    Args:
+        records: complete runs that are comparable.
+    """
+    doubts = []
+    runs_of = series(records)
+    few = [label for label, runs in runs_of.items() if len({run.seed for run in runs}) < SEEDS_FOR_A_CLAIM]
+    if few and len(records) == 1:
+        doubts.append("One seed: nothing is known about how much these numbers vary.")
+    elif few:
+        doubts.append(
+            f"Fewer than {SEEDS_FOR_A_CLAIM} seeds ({', '.join(few)}): "
+            "no claim can be made about small differences between methods."
+        )
+    joint, frozen, sequential = (_best(records, method) for method in ("joint", "frozen", "sequential"))
+    if joint is not None and frozen is not None and round(joint - frozen, 6) < DISCRIMINATES:
+        doubts.append(
+            f"This stream does not discriminate: joint training ({joint:.1%}) is not 5 points above a frozen "
+            f"backbone ({frozen:.1%}), so there is little to learn."
+        )
+    if joint is not None and sequential is not None and round(joint - sequential, 6) < DISCRIMINATES:
+        doubts.append(
+            f"This stream does not discriminate: sequential training ({sequential:.1%}) is not 5 points "
+            f"below joint training ({joint:.1%}), so there is little to forget."
+        )
+    return doubts
+
+
+def _best(records: Sequence[RunRecord], method: str) -> float | None:
+    """Return the highest mean ACC of the series of one method, whatever its head (`frozen`, `frozen-ridge`)."""
+    means = []
+    for runs in series([record for record in records if record.method.partition("-")[0] == method]).values():
+        values = [value for run in runs if (value := run.metrics["accuracy"].value) is not None]
+        if values:
+            means.append(sum(values) / len(values))
+    return max(means, default=None)

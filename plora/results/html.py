@@ -1,0 +1,191 @@
+"""One self-contained report of one run or of several: no network, no script, light and dark, printable."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from plora.atomic import write_text
+from plora.errors import RunError
+from plora.results.curves import read_curves
+from plora.results.doubts import group_doubts, run_doubts
+from plora.results.figure import to_svg
+from plora.results.metrics import METRICS, Metric
+from plora.results.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
+from plora.results.record import RunRecord
+from plora.results.runs import CONFIG_FILE, FoundRuns, find_runs, group_runs
+from plora.results.tables import gaps, percent
+
+CURVES_FILE = "curves.jsonl"
+LONGEST_FILE = 20_000  # characters of a config or environment that are shown
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """What the page shows of one run."""
+
+    title: str
+    anchor: str
+    folder: str
+    record: RunRecord
+    metrics: Sequence[Metric]
+    doubts: Sequence[str]
+    pictures: Sequence[Markup]
+    config: str
+    environment: str
+
+
+@dataclass(frozen=True)
+class GroupSection:
+    """What the page shows of runs that may be compared.
+
+    Args:
+        stream, scenario, fingerprint: what they have in common.
+        sections: the runs, one each.
+        compared: those that are complete.
+        doubts: of the comparison.
+        picture: the methods over the tasks; empty where there is nothing to compare.
+        reasons: why cells of the table are "n/a", one line each.
+    """
+
+    stream: str
+    scenario: str
+    fingerprint: str
+    sections: Sequence[RunSection]
+    compared: Sequence[RunSection]
+    doubts: Sequence[str]
+    picture: Markup
+    reasons: Sequence[str]
+
+
+def write_report(runs: Iterable[Path], out: Path) -> FoundRuns:
+    """Write `out`, one HTML file, about every run that `runs` name.
+
+    Runs of different streams, scenarios or data are never mixed: each group has its own table. Unfinished
+    runs have their section and a warning, but stand in no table; damaged runs below a parent folder are named
+    and left out.
+
+    Args:
+        runs: run folders, or parents of some.
+        out: the file to write, atomically.
+
+    Returns:
+        What was found, left out or unfinished (the page names the same).
+
+    Raises:
+        RunError: a path is not a run, or is a damaged one; one line.
+    """
+    found = find_runs(runs)
+    if not found.runs:
+        raise RunError("no run can be reported: " + "; ".join([*found.left_out, *found.unfinished]))
+    folders = {id(record): folder for folder, record in found.runs.items()}
+    groups: list[GroupSection] = []
+    number = 0
+    for records in group_runs(found.runs.values()):
+        sections = []
+        for record in records:
+            number += 1
+            sections.append(_run_section(folders[id(record)], record, f"run-{number}"))
+        groups.append(_group_section(sections, f"group-{len(groups) + 1}"))
+    lines = [*found.left_out, *found.unfinished]
+    if number == 1:  # its section says itself that it is unfinished
+        lines = [line for line in lines if not line.startswith(f"{next(iter(found.runs))}: unfinished")]
+    write_text(out, render(groups, lines))
+    return found
+
+
+def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
+    """Return the page; every text that is not Markup is escaped."""
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(percent=percent, seconds=_seconds, size=_size, count=_count)
+    template = files("plora.results").joinpath("report.html.j2").read_text(encoding="utf-8")
+    page: str = environment.from_string(template).render(
+        groups=groups,
+        definitions=METRICS,
+        left_out=left_out,
+        single=sum(len(group.sections) for group in groups) == 1,
+    )
+    return page
+
+
+def _run_section(folder: Path, record: RunRecord, anchor: str) -> RunSection:
+    doubts = run_doubts(record)
+    pictures = [Markup(to_svg(accuracy_matrix(record), f"{anchor}-matrix"))]
+    if len(record.tasks) > 1 and not np.isnan(record.matrix[1:-1]).all():
+        pictures.append(Markup(to_svg(tasks_over_time(record), f"{anchor}-tasks")))
+    if (folder / CURVES_FILE).exists():
+        try:
+            curves = read_curves(folder / CURVES_FILE)
+        except RunError as error:
+            doubts.append(f"Learning curves left out: {error}")
+        else:
+            if curves:
+                pictures.append(Markup(to_svg(learning_curves(curves), f"{anchor}-curves")))
+    return RunSection(
+        title=f"{record.name} / {record.method} / seed {record.seed}",
+        anchor=anchor,
+        folder=str(folder),
+        record=record,
+        metrics=list(record.metrics.values()),
+        doubts=doubts,
+        pictures=pictures,
+        config=_text(folder / CONFIG_FILE),
+        environment=_text(folder / record.environment),
+    )
+
+
+def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
+    compared = [section for section in sections if section.record.complete]
+    records = [section.record for section in compared]
+    picture = Markup("")
+    if len(compared) > 1:
+        picture = Markup(to_svg(compare_methods(records), salt))
+    first = sections[0].record
+    return GroupSection(
+        stream=first.stream.name,
+        scenario=first.scenario,
+        fingerprint=first.stream.fingerprint,
+        sections=sections,
+        compared=compared,
+        doubts=group_doubts(records),
+        picture=picture,
+        reasons=gaps(records),
+    )
+
+
+def _text(path: Path) -> str:
+    """Return a text file of the run folder, or a note that it cannot be shown."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return f"({path.name} is not in the run folder)"
+    return text if len(text) <= LONGEST_FILE else text[:LONGEST_FILE] + f"\n… ({len(text):,} characters in all)"
+
+
+def _seconds(value: float) -> str:
+    if value < 120:
+        return f"{value:.1f} s"
+    return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def _size(value: int | None) -> str:
+    if value is None:
+        return "–"
+    for unit, divisor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if value >= divisor:
+            return f"{value / divisor:.1f} {unit}"
+    return f"{value} B"
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"

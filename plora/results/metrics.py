@@ -1,0 +1,339 @@
+"""Continual-learning metrics as pure functions of one accuracy matrix.
+
+The matrix: `R`, float64 `[T + 1, T]`, for T tasks in the order in which they were learned. `R[0, j]` was
+measured before any training and `R[i, j]` is the test accuracy on task j after learning task i. The formulas
+count tasks from 1, as the papers do; the rows of the array agree with them because of row 0, its columns are
+one off (`R[i, j]` of a formula is `R[i, j - 1]` of the array). A cell that was never evaluated is NaN. No
+metric replaces a NaN, skips one that its formula needs, or orders tasks by name.
+
+Most published toolkits print different numbers under the same names; each docstring says where.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plora.errors import PloraError
+from plora.streams.base import Scenario
+
+Matrix = NDArray[np.float64]
+
+
+class MetricError(PloraError):
+    """A metric that this matrix cannot give; says which cell is missing, or why the metric has no meaning.
+
+    Args:
+        reason: without the name of the metric, so that metrics missing for one reason can be named together.
+        symbol: of the metric; empty when the matrix itself is wrong.
+    """
+
+    def __init__(self, reason: str, symbol: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"{symbol} {reason}" if symbol else reason)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of one run.
+
+    Args:
+        name: its key, e.g. `backward_transfer`.
+        symbol: its short form for table heads, e.g. `BWT`.
+        title: in plain words.
+        definition: one sentence with the formula.
+        value: a fraction (0.5 is 50 points), or None when the metric has no value.
+        reason: why there is no value; None when there is one.
+    """
+
+    name: str
+    symbol: str
+    title: str
+    definition: str
+    value: float | None
+    reason: str | None = None
+
+
+def accuracy(R: Matrix) -> float:
+    """Return the mean accuracy over all tasks after the last one ("last accuracy").
+
+        ACC = 1/T Σ_j R[T, j]
+
+    Args:
+        R: `[T + 1, T]`, see the module.
+
+    Raises:
+        MetricError: a cell of the last row is NaN.
+
+    Source: Lopez-Paz & Ranzato 2017 (GEM, arXiv 1706.08840). "Average accuracy" means this in GEM and A-GEM,
+    but the mean of A_1 … A_T (`average_incremental_accuracy`) in PyCIL and SD-LoRA. Tasks count equally
+    whatever their size; the class-incremental literature often pools the examples of all tasks instead.
+    """
+    R = checked(R)
+    needed = np.zeros(R.shape, dtype=bool)
+    needed[-1] = True
+    _require("ACC", R, needed)
+    return float(R[-1].mean())
+
+
+def backward_transfer(R: Matrix) -> float:
+    """Return how much learning later tasks changed the earlier ones, on average; negative means forgetting.
+
+        BWT = 1/(T−1) Σ_{j<T} (R[T, j] − R[j, j])
+
+    Args:
+        R: `[T + 1, T]`, see the module.
+
+    Raises:
+        MetricError: there is one task only, or a cell of the diagonal or of the last row is NaN.
+
+    Source: Lopez-Paz & Ranzato 2017 (GEM, arXiv 1706.08840). GEM's own code divides by T, not
+    T − 1. On one matrix with BWT −13.7 by this formula, LibContinual's code prints −10.0.
+    """
+    R = checked(R)
+    T = _at_least_two("BWT", R)
+    needed = _diagonal(T)
+    needed[-1] = True
+    _require("BWT", R, needed)
+    return float((R[-1, :-1] - R[1:].diagonal()[:-1]).mean())
+
+
+def forgetting(R: Matrix) -> float:
+    """Return the mean drop of each task from its best earlier accuracy to the last row.
+
+        F_T = 1/(T−1) Σ_{j<T} ( max_{1≤l≤T−1} R[l, j] − R[T, j] )
+
+    The maximum leaves out row T itself, so a task that got better gives a negative number. Cells above the
+    diagonal (l < j, measured only when every task is evaluated each time) count where they were measured.
+
+    Args:
+        R: `[T + 1, T]`, see the module.
+
+    Raises:
+        MetricError: there is one task only, or a cell on or below the diagonal is NaN.
+
+    Source: Chaudhry et al. 2018 (RWalk, arXiv 1801.10112). Mammoth, PyCIL and SD-LoRA take the maximum over
+    row T too (never negative); GEM's code and Avalanche use R[j, j] instead of the maximum; LibContinual
+    leaves out two tasks; some report the mean drop between consecutive rows.
+    """
+    return float(forgetting_per_task(R).mean())
+
+
+def forgetting_per_task(R: Matrix) -> Matrix:
+    """Return `[T − 1]`: the term of `forgetting` of each task but the last; the same errors."""
+    R = checked(R)
+    T = _at_least_two("F", R)
+    needed = np.tri(T + 1, T, k=-1, dtype=bool)
+    needed[:, -1] = False
+    _require("F", R, needed)
+    best: Matrix = np.nanmax(R[1:-1, :-1], axis=0)
+    return best - R[-1, :-1]
+
+
+def average_incremental_accuracy(R: Matrix) -> float:
+    """Return the mean, over the tasks learned, of the mean accuracy on the tasks seen so far.
+
+        AIA = 1/T Σ_t A_t        A_t = 1/t Σ_{j≤t} R[t, j]
+
+    Args:
+        R: `[T + 1, T]`, see the module.
+
+    Raises:
+        MetricError: a cell on or below the diagonal is NaN.
+
+    Source: Rebuffi et al. 2017 (iCaRL, arXiv 1611.07725), here as the mean over tasks. PyCIL and SD-LoRA
+    ("AAA") pool the examples of all tasks seen in A_t, which is the same only when all test splits have one
+    size.
+    """
+    R = checked(R)
+    _require("AIA", R, np.tri(len(R), R.shape[1], k=-1, dtype=bool))
+    return float(seen_accuracy(R).mean())
+
+
+def seen_accuracy(R: Matrix) -> Matrix:
+    """Return `[T]`: A_t, the mean accuracy on tasks 1 … t after task t; NaN where one of its cells is NaN."""
+    R = checked(R)
+    return np.array([R[t, :t].mean() for t in range(1, len(R))])
+
+
+def learning_accuracy(R: Matrix) -> float:
+    """Return the mean accuracy on each task just after learning it: plasticity without memory.
+
+        LA = 1/T Σ_j R[j, j]
+
+    Args:
+        R: `[T + 1, T]`, see the module.
+
+    Raises:
+        MetricError: a cell of the diagonal is NaN.
+
+    Source: Riemer et al. 2019 (MER, arXiv 1810.11910). ACC = LA + (T−1)/T · BWT.
+    """
+    R = checked(R)
+    _require("LA", R, _diagonal(R.shape[1]))
+    return float(R[1:].diagonal().mean())
+
+
+def forward_transfer(R: Matrix) -> float:
+    """Return how much learning the earlier tasks changed a task before it was learned itself.
+
+        FWT = 1/(T−1) Σ_{j≥2} (R[j−1, j] − R[0, j])
+
+    The baseline R[0, j] is measured on the same network before any training: the pretrained backbone with its
+    random head. It is one draw; average FWT over seeds.
+
+    Args:
+        R: `[T + 1, T]`, see the module.
+
+    Raises:
+        MetricError: there is one task only, or a cell R[j−1, j] or R[0, j] is NaN.
+
+    Source: Lopez-Paz & Ranzato 2017 (GEM, arXiv 1706.08840). GEM's code sets the baseline to 0.5 and leaves
+    unseen cells at 0 (so FWT = −0.5 is its artefact), and averages all cells above the diagonal; Mammoth
+    measures the "random" baseline of task j on the network already trained on tasks 1 … j−1, so its FWT is 0
+    by construction.
+    """
+    R = checked(R)
+    T = _at_least_two("FWT", R)
+    needed = np.eye(T + 1, T, k=0, dtype=bool)  # R[j−1, j] of the formula stands at [j−1, j−1] of the array
+    needed[0] = True
+    needed[:, 0] = False
+    _require("FWT", R, needed)
+    return float((R[:-1].diagonal()[1:] - R[0, 1:]).mean())
+
+
+@dataclass(frozen=True)
+class _Definition:
+    name: str
+    symbol: str
+    title: str
+    text: str
+    function: Callable[[Matrix], float]
+
+
+METRICS = (
+    _Definition(
+        "accuracy",
+        "ACC",
+        "Accuracy after the last task",
+        "Mean accuracy over all tasks after the last one: ACC = mean over j of R[T,j].",
+        accuracy,
+    ),
+    _Definition(
+        "average_incremental_accuracy",
+        "AIA",
+        "Average incremental accuracy",
+        "Mean accuracy on the tasks seen so far, averaged over the tasks: "
+        "AIA = mean over t of A_t, A_t = mean over j ≤ t of R[t,j].",
+        average_incremental_accuracy,
+    ),
+    _Definition(
+        "backward_transfer",
+        "BWT",
+        "Backward transfer",
+        "Mean change of each task from just learned to the end: BWT = mean over j < T of R[T,j] − R[j,j]; "
+        "negative means forgetting.",
+        backward_transfer,
+    ),
+    _Definition(
+        "forgetting",
+        "F",
+        "Forgetting",
+        "Mean drop of each task from its best earlier accuracy, the last row left out (Chaudhry 2018): "
+        "F = mean over j < T of (max over l < T of R[l,j]) − R[T,j].",
+        forgetting,
+    ),
+    _Definition(
+        "learning_accuracy",
+        "LA",
+        "Learning accuracy",
+        "Mean accuracy on each task just after learning it: LA = mean over j of R[j,j].",
+        learning_accuracy,
+    ),
+    _Definition(
+        "forward_transfer",
+        "FWT",
+        "Forward transfer",
+        "Mean gain of a task from learning the earlier ones, before it is learned itself, over the untrained "
+        "network: FWT = mean over j ≥ 2 of R[j−1,j] − R[0,j].",
+        forward_transfer,
+    ),
+)
+"""Every metric of `summary`, in the order in which tables show them."""
+
+
+def summary(R: Matrix, scenario: Scenario) -> dict[str, Metric]:
+    """Return every metric by name; one that has no value here carries the reason instead.
+
+    FWT has a meaning only in the domain-incremental scenario: elsewhere the head (task) or the classes
+    (class) of a future task do not exist or are untrained when R[j−1, j] is taken.
+
+    Args:
+        R: `[T + 1, T]`, see the module.
+        scenario: `task`, `class` or `domain`.
+
+    Raises:
+        MetricError: `R` is not an accuracy matrix.
+    """
+    R = checked(R)
+    metrics = {}
+    for definition in METRICS:
+        value, reason = None, None
+        if definition.function is forward_transfer and scenario != "domain":
+            reason = f"in the {scenario}-incremental scenario the head of a future task is untrained"
+        else:
+            try:
+                value = definition.function(R)
+            except MetricError as error:
+                reason = error.reason
+        metrics[definition.name] = Metric(
+            definition.name, definition.symbol, definition.title, definition.text, value, reason
+        )
+    return metrics
+
+
+def checked(R: Matrix) -> Matrix:
+    """Return `R` as float64, or say why it is not an accuracy matrix.
+
+    Raises:
+        MetricError: not `[T + 1, T]` with T ≥ 1, or a cell is infinite.
+    """
+    R = np.asarray(R, dtype=np.float64)
+    if R.ndim != 2 or R.shape[1] < 1 or R.shape[0] != R.shape[1] + 1:
+        raise MetricError(
+            f"got an array of shape {list(R.shape)}; an accuracy matrix of T tasks is [T + 1, T], "
+            "row 0 being measured before training (NaN where it was not)"
+        )
+    if np.isinf(R).any():
+        raise MetricError("the accuracy matrix contains an infinite cell; use NaN for not evaluated")
+    return R
+
+
+def _diagonal(T: int) -> NDArray[np.bool_]:
+    return np.eye(T + 1, T, k=-1, dtype=bool)
+
+
+def _at_least_two(symbol: str, R: Matrix) -> int:
+    T = int(R.shape[1])
+    if T < 2:
+        raise MetricError("compares tasks with each other, and there is only one", symbol)
+    return T
+
+
+def _require(symbol: str, R: Matrix, needed: NDArray[np.bool_]) -> None:
+    missing = np.argwhere(needed & np.isnan(R))
+    if not len(missing):
+        return
+    measured = ~np.isnan(R)
+    if measured[-1].all() and not measured[1:-1].any() and (missing[:, 0] > 0).all():
+        raise MetricError("needs the rows of earlier tasks, and only the last row was measured", symbol)
+    if not measured[-1].any() and (missing[:, 0] == len(R) - 1).all():
+        raise MetricError("needs the row after the last task, which was not measured", symbol)
+    row, column = missing[0].tolist()
+    when = "before training" if row == 0 else f"after task {row}"
+    others = f" (and {len(missing) - 1} more cells)" if len(missing) > 1 else ""
+    raise MetricError(
+        f"needs R[{row},{column + 1}], the accuracy on task {column + 1} {when}, which was not measured{others}",
+        symbol,
+    )

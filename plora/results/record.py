@@ -1,0 +1,259 @@
+"""The record of a run: everything that is concluded from it later, as one strict JSON file, `results.json`.
+
+Schema 1, key by key, is `RunRecord`, `StreamInfo`, `TaskCost` and `TaskData` below, plus `metrics`: the
+values and reasons of `plora.results.summary`, written for people and other programs. Reading recomputes them
+from the matrix and never trusts the copy. NaN is null. Keys that schema 1 does not have are refused, so that
+a misspelt key cannot pass for a missing one; a newer schema is refused by its number.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+
+from plora.atomic import JsonValue, write_json
+from plora.errors import RunError
+from plora.results.metrics import Matrix, Metric, MetricError, checked, summary
+from plora.streams.base import Scenario
+
+RESULTS_FILE = "results.json"
+SCHEMA = 1
+
+TaskStatus = Literal["pending", "trained", "evaluated"]
+"""`pending`: not learned yet; `trained`: learned, its row was not measured (each task of a joint run but the
+last); `evaluated`: its row was measured."""
+
+_STRICT = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """Which stream, and the sha256 of all that was in it, in its order."""
+
+    name: str
+    fingerprint: str
+
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class TaskCost:
+    """What learning one task cost; a joint run has one entry for all tasks.
+
+    Args:
+        task: the name of the task.
+        seconds: wall time of its training, evaluation not included.
+        steps: optimizer steps.
+        epochs: passes over its data; a fraction when a limit on steps ended it.
+        samples: training examples processed, counted once per epoch.
+        tokens: tokens processed without padding; None where inputs have none.
+        trainable_parameters: numbers that the optimizer could change during this task.
+        stored_bytes: what the task added to what must be kept to predict, on disk.
+        peak_memory_bytes: highest memory of the process or device during the task; None where not measured.
+    """
+
+    task: str
+    seconds: float
+    steps: int
+    epochs: float
+    samples: int
+    tokens: int | None
+    trainable_parameters: int
+    stored_bytes: int
+    peak_memory_bytes: int | None = None
+
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What one task was learned from.
+
+    Args:
+        task: the name of the task.
+        classes: number of label names.
+        train, validation, test: number of examples.
+        truncated_share: share of its training texts that were cut to the maximum length, 0 to 1.
+        test_duplicates: test inputs that also stand in train or validation.
+        fingerprints: sha256 of each split by name.
+    """
+
+    task: str
+    classes: int
+    train: int
+    validation: int
+    test: int
+    truncated_share: float
+    test_duplicates: int
+    fingerprints: Mapping[str, str]
+
+    __pydantic_config__ = _STRICT
+
+
+def _matrix_from_json(cells: list[list[float | None]] | Matrix) -> Matrix:
+    if isinstance(cells, np.ndarray):
+        return cells
+    if not isinstance(cells, list) or not all(isinstance(row, list) for row in cells):
+        raise ValueError("a matrix is a list of rows")
+    for row in cells:
+        for cell in row:
+            if cell is not None and (isinstance(cell, bool) or not isinstance(cell, int | float)):
+                raise ValueError(f"a cell is a number or null, got {cell!r}")
+    return np.array(cells, dtype=np.float64)  # None becomes NaN; ragged rows raise ValueError
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """One run: who, on what, with which scores, at which cost.
+
+    Args:
+        name: of the experiment.
+        method: the row of the method table.
+        method_summary: one sentence: what trains and what protects old knowledge.
+        scenario: `task`, `class` or `domain`.
+        stream: its name and fingerprint.
+        seed: of the run.
+        tasks: T names in the order in which they were learned, unique.
+        matrix: `[T + 1, T]` float64, see `plora.results.metrics`; read-only after construction.
+        status: T entries, one per task.
+        cost, data: one entry per task (see `TaskCost`), those learned so far.
+        warnings: what happened in the run that a reader should know, one line each.
+        complete: every task was learned and the last row was measured.
+        environment: path of the environment file, relative to the run folder.
+        problem: what the labels look like.
+        score: what a cell of the matrix is; an accuracy is a fraction from 0 to 1.
+        schema: version of this layout.
+
+    Raises:
+        RunError: the parts contradict each other; says which.
+    """
+
+    name: str
+    method: str
+    method_summary: str
+    scenario: Scenario
+    stream: StreamInfo
+    seed: int
+    tasks: tuple[str, ...]
+    matrix: Annotated[NDArray[np.float64], BeforeValidator(_matrix_from_json)]
+    status: tuple[TaskStatus, ...]
+    cost: tuple[TaskCost, ...]
+    data: tuple[TaskData, ...]
+    warnings: tuple[str, ...]
+    complete: bool
+    environment: str = "environment.json"
+    problem: str = "text_classification"
+    score: str = "accuracy"
+    schema: int = SCHEMA
+
+    __pydantic_config__ = _STRICT
+
+    def __post_init__(self) -> None:
+        try:
+            matrix = checked(np.array(self.matrix, dtype=np.float64))
+        except MetricError as error:
+            raise RunError(f"matrix: {error}") from None
+        matrix.setflags(write=False)
+        object.__setattr__(self, "matrix", matrix)
+        T = len(self.tasks)
+        if len(set(self.tasks)) != T:
+            raise RunError(f"tasks: names must be unique, got {list(self.tasks)}")
+        if matrix.shape[1] != T:
+            raise RunError(f"matrix: {matrix.shape[1]} columns for {T} tasks")
+        if len(self.status) != T:
+            raise RunError(f"status: {len(self.status)} entries for {T} tasks")
+        if self.score == "accuracy" and bool(((matrix < 0) | (matrix > 1)).any()):
+            raise RunError("matrix: an accuracy is a fraction from 0 to 1, got a cell outside; percentages?")
+        for task, status, row in zip(self.tasks, self.status, matrix[1:], strict=True):
+            if status not in get_args(TaskStatus):
+                raise RunError(f"status: got '{status}', expected one of {', '.join(get_args(TaskStatus))}")
+            measured = not np.isnan(row).all()
+            if measured != (status == "evaluated"):
+                has = "some" if measured else "no"
+                raise RunError(f"status: task '{task}' is {status}, but its row of the matrix has {has} score")
+        if self.complete and (self.status[-1] != "evaluated" or "pending" in self.status):
+            raise RunError("complete: true, but not every task was learned and the last one evaluated")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunRecord) and self.to_json() == other.to_json()
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """Every metric by name, computed from the matrix."""
+        return summary(self.matrix, self.scenario)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Return the content of `results.json`, metrics included."""
+        content: dict[str, JsonValue] = {"schema": self.schema}
+        content.update(asdict(self))
+        content["matrix"] = [[None if np.isnan(cell) else float(cell) for cell in row] for row in self.matrix.tolist()]
+        content["metrics"] = {
+            metric.name: {"value": metric.value, "reason": metric.reason, "definition": metric.definition}
+            for metric in self.metrics.values()
+        }
+        return content
+
+
+_ADAPTER = TypeAdapter(RunRecord)
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Write `record` to `path` (the run folder, or the file itself), atomically."""
+    write_json(_results_file(path), record.to_json())
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read the record of a run and recompute its metrics.
+
+    Args:
+        path: the run folder, or its `results.json`.
+
+    Raises:
+        RunError: there is no such file, it is not strict JSON, its schema is newer, or its content is not a
+        record;
+            one line that names the file and the key.
+    """
+    file = _results_file(path)
+    try:
+        content = json.loads(file.read_bytes(), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise RunError(
+            f"{path} is not a run: it has no {RESULTS_FILE}; name a folder that 'plora run' made, or a parent of some"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{file} is damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{file} is damaged: expected a JSON object")
+    schema = content.get("schema")
+    if schema != SCHEMA:
+        raise RunError(
+            f"{file} has schema {schema!r}, this version of plora reads schema {SCHEMA}; "
+            "read it with the version of plora that wrote it (see its environment.json)"
+        )
+    content.pop("metrics", None)
+    try:
+        # Strict JSON mode (an array may be a tuple, a string is never a number) needs text, not Python lists.
+        return _ADAPTER.validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise RunError(f"{file} is damaged: {_first_mistake(error)}") from None
+
+
+def _results_file(path: Path) -> Path:
+    return path if path.name == RESULTS_FILE else path / RESULTS_FILE
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON; a score that was not measured is null")
+
+
+def _first_mistake(error: ValidationError) -> str:
+    mistakes = error.errors(include_url=False)
+    key = ".".join(str(part) for part in mistakes[0]["loc"])
+    text = mistakes[0]["msg"].removeprefix("Value error, ")
+    more = f" (and {len(mistakes) - 1} more mistakes)" if len(mistakes) > 1 else ""
+    return f"{key}: {text}{more}" if key else f"{text}{more}"

@@ -1,0 +1,46 @@
+"""Streams: tasks in an order, and the sources they come from."""
+
+from plora.streams.base import (
+    SCENARIOS,
+    SPLITS,
+    Scenario,
+    Split,
+    SplitName,
+    Stream,
+    StreamSource,
+    Task,
+    TextInput,
+)
+from plora.streams.docstrings import DocstringSkills, DocstringTopics
+from plora.streams.hub import HUB_TASKS, HubStream, HubTask
+from plora.streams.local import LocalStream, LocalTask
+
+STREAMS: dict[str, type[StreamSource]] = {
+    "docstring_topics": DocstringTopics,
+    "docstring_skills": DocstringSkills,
+    "local": LocalStream,
+    "hub": HubStream,
+}
+"""`kind:` of a stream in a config → its source."""
+
+__all__ = [
+    # what a stream is
+    "Stream",
+    "Task",
+    "Split",
+    "TextInput",
+    "Scenario",
+    "SCENARIOS",
+    "SplitName",
+    "SPLITS",
+    # where it comes from
+    "STREAMS",
+    "StreamSource",
+    "DocstringTopics",
+    "DocstringSkills",
+    "LocalStream",
+    "LocalTask",
+    "HubStream",
+    "HubTask",
+    "HUB_TASKS",
+]

@@ -1,0 +1,210 @@
+"""What a stream is: tasks in an order, each with three splits and a fingerprint.
+
+A source (one file each: docstrings, local files, the hub) is a small strict pydantic model, so that the
+signature a user reads in the documentation is the schema of the YAML under `stream:`.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from plora.errors import DataError
+
+Scenario = Literal["task", "class", "domain"]
+"""Who knows what at test time: `task` (the task id is given, a head each), `class` (no id, one softmax over
+all classes seen), `domain` (no id, every task has the same labels)."""
+
+SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+TextInput = str | tuple[str, str]
+"""One text, or a pair of texts."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of one task.
+
+    Args:
+        inputs: N texts or N pairs of texts.
+        labels: `[N]` int64, ids local to the task (0 … classes − 1).
+    """
+
+    inputs: tuple[TextInput, ...]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def fingerprint(self) -> str:
+        """Return the sha256 (hex) of inputs and labels, in their order."""
+        digest = hashlib.sha256()
+        for text, label in zip(self.inputs, self.labels.tolist(), strict=True):
+            digest.update(json.dumps([text, label], ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set to learn, with its own label names and its own validation split.
+
+    Args:
+        name: unique in its stream.
+        label_names: the name of each local label id.
+        train, validation, test: the splits; validation chooses, test is only ever scored.
+
+    Raises:
+        DataError: a split is empty, there are fewer than two classes in train, a label is out of range, or
+            validation or test contain a label that train does not have.
+    """
+
+    name: str
+    label_names: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+
+    def __post_init__(self) -> None:
+        for split_name, split in self.splits():
+            if len(split) == 0:
+                raise DataError(
+                    f"task '{self.name}': the {split_name} split is empty; every task needs at least one "
+                    f"{split_name} example"
+                )
+            if len(split.inputs) != len(split.labels):
+                raise DataError(
+                    f"task '{self.name}': {len(split.inputs)} {split_name} inputs but {len(split.labels)} labels"
+                )
+            low, high = int(split.labels.min()), int(split.labels.max())
+            if low < 0 or high >= len(self.label_names):
+                raise DataError(
+                    f"task '{self.name}': {split_name} labels run from {low} to {high}, but there are "
+                    f"{len(self.label_names)} label names (0 to {len(self.label_names) - 1})"
+                )
+        trained = set(self.train.labels.tolist())
+        if len(trained) < 2:
+            only = self.label_names[next(iter(trained))]
+            raise DataError(
+                f"task '{self.name}': every training example has the label '{only}'; "
+                "a classification task needs at least two classes"
+            )
+        for split_name, split in self.splits():
+            unseen = sorted(set(split.labels.tolist()) - trained)
+            if unseen:
+                names = ", ".join(f"'{self.label_names[label]}'" for label in unseen[:5])
+                raise DataError(
+                    f"task '{self.name}': label {names} appears in {split_name} but never in train; "
+                    "add training examples for it or drop its rows"
+                )
+
+    def splits(self) -> Iterator[tuple[SplitName, Split]]:
+        """Yield `(name, split)` for train, validation and test."""
+        yield "train", self.train
+        yield "validation", self.validation
+        yield "test", self.test
+
+    def test_duplicates(self) -> int:
+        """Return how many test inputs also stand, to the letter, in train or validation."""
+        known = set(self.train.inputs) | set(self.validation.inputs)
+        return sum(text in known for text in self.test.inputs)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return the sha256 of each split by name."""
+        return {name: split.fingerprint() for name, split in self.splits()}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Tasks in the order in which they are learned.
+
+    Args:
+        name: of the stream, shown in reports.
+        tasks: at least one, names unique.
+        scenarios: the scenarios that make sense for this stream; by default all that its labels allow.
+        provenance: where the data came from (library versions, file hashes), part of the fingerprint.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    scenarios: tuple[Scenario, ...] = SCENARIOS
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise DataError(f"stream '{self.name}' has no tasks; name at least one")
+        names = [task.name for task in self.tasks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(
+                f"stream '{self.name}': task name '{twice[0]}' is used more than once; names must be unique"
+            )
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of every split of every task, their names, label names and the provenance."""
+        content = {
+            "tasks": [[task.name, task.label_names, task.fingerprints()] for task in self.tasks],
+            "provenance": dict(self.provenance),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def require(self, scenario: Scenario) -> None:
+        """Refuse a scenario that this stream cannot give.
+
+        Raises:
+            DataError: `class` needs label names that differ between all tasks, `domain` the same label names in
+                every task, and the stream must declare the scenario; says which of these failed.
+        """
+        if scenario not in self.scenarios:
+            raise DataError(
+                f"stream '{self.name}' has no {scenario}-incremental form; it can be learned as: "
+                f"{', '.join(self.scenarios)} (set scenario=…)"
+            )
+        if scenario == "domain":
+            first = self.tasks[0]
+            for task in self.tasks[1:]:
+                if task.label_names != first.label_names:
+                    raise DataError(
+                        f"scenario=domain needs the same labels in every task, but '{first.name}' has "
+                        f"{list(first.label_names)[:6]} and '{task.name}' has {list(task.label_names)[:6]}; "
+                        "use scenario=task or scenario=class, or map the labels to common names"
+                    )
+        if scenario == "class":
+            owner: dict[str, str] = {}
+            for task in self.tasks:
+                for label in task.label_names:
+                    if label in owner:
+                        raise DataError(
+                            f"scenario=class needs labels that differ between tasks, but '{label}' is in both "
+                            f"'{owner[label]}' and '{task.name}'; use scenario=domain or scenario=task, "
+                            "or give the labels distinct names"
+                        )
+                    owner[label] = task.name
+
+
+class StreamSource(BaseModel, ABC):
+    """Where a stream comes from: the keys under `stream:` in a config, and how to load them.
+
+    Subclasses are final, declare `kind: Literal["…"]` and a docstring under each field, and are listed in
+    `plora.streams.STREAMS`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+
+    @abstractmethod
+    def load(self) -> Stream:
+        """Read, check and split the data.
+
+        Raises:
+            DataError: what was found, what was expected, and what to do.
+        """

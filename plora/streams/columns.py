@@ -1,0 +1,101 @@
+"""What a user says about a table: its columns, its label names, and how many rows to use."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from plora.errors import DataError, did_you_mean
+from plora.streams.base import StreamSource
+
+
+class TableTask(BaseModel):
+    """Which columns of a table are the text and the label, and what the labels are called."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str | tuple[str, ...] = "text"
+    """The column with the text; a list of two columns is a pair of texts, unless `join` is given."""
+
+    join: str | None = None
+    """Written between the columns of `text` to make one text of them, such as `". "`; nulls are left out."""
+
+    label: str = "label"
+    """The column with the label: names, or integers from 0."""
+
+    label_names: tuple[str, ...] | str | None = None
+    """The name of each integer label, or the order of the names: a list, or a text file, one name a line.
+    None: what the file itself declares (parquet from the hub), else the labels found, sorted."""
+
+    map: dict[str | int, str | int | None] | None = None
+    """Label found → label wanted, for example five stars to two polarities; null drops the rows. Every label
+    that is found must be named. The labels wanted get their ids in the order in which they stand here."""
+
+    @field_validator("text")
+    @classmethod
+    def _some_columns(cls, columns: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not columns or (not isinstance(columns, str) and len(set(columns)) != len(columns)):
+            raise ValueError(f"text must name one column or several different ones, got {columns!r}")
+        return columns
+
+    @model_validator(mode="after")
+    def _pair_or_join(self) -> "TableTask":
+        if self.join is None and len(self.text_columns) > 2:
+            raise ValueError(
+                f"text has {len(self.text_columns)} columns; a pair has two, several make one text with join:"
+            )
+        return self
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of the text, at least one."""
+        return (self.text,) if isinstance(self.text, str) else self.text
+
+
+class TableSource(StreamSource):
+    """What streams of tables have in common: sizes, and how the missing splits are cut."""
+
+    name: str = Field(min_length=1)
+    """Name of the stream, shown in reports."""
+
+    distinct_labels: bool = False
+    """Write the task's name before each label (`yelp: 1 star`), so that tasks with the same labels can be
+    learned class-incrementally."""
+
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the training rows of each class that becomes validation, where no validation data is given."""
+
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the rows of each class that becomes test, where no test data is given."""
+
+    train_per_class: int | None = Field(default=None, ge=1)
+    """At most so many training rows per class (validation is cut beside them); None: all."""
+
+    validation_per_class: int | None = Field(default=None, ge=1)
+    """At most so many validation rows per class; None: all (cut from train: the fraction of its cap)."""
+
+    test_per_class: int | None = Field(default=None, ge=1)
+    """At most so many test rows per class; None: all."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table and the words for it in error messages, such as `train.csv`."""
+
+    table: pa.Table
+    where: str
+
+
+def column_of(source: Source, column: str) -> pa.ChunkedArray:
+    """Return a column of the table.
+
+    Raises:
+        DataError: there is no such column; names those that exist.
+    """
+    known = source.table.column_names
+    if column not in known:
+        raise DataError(
+            f"{source.where} has no column '{column}'; its columns are: {', '.join(known) or 'none'}"
+            f"{did_you_mean(column, known)}"
+        )
+    return source.table.column(column)

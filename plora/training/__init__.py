@@ -1,0 +1,1 @@
+"""The one loop, and what it needs: plans of batches, scoring, checkpoints, the run folder."""

@@ -1,0 +1,120 @@
+"""What a run says while it works: a live display on a terminal, one greppable line per event in a pipe.
+
+Every event also goes to the run's log.txt, in the form of the pipe:
+
+    12:03:41 event=task_done task=agnews accuracy=0.874 seconds=31.2
+"""
+
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+Field = str | int | float | None
+
+_QUIET_SECONDS = 5.0
+"""In a pipe, progress lines are at least this far apart."""
+
+
+class Console:
+    """Says what happens: `event` for things that happened, `progress` for how far the work is.
+
+    Args:
+        log: file to append every event to, or None.
+        live: show a live display; None decides by whether stdout is a terminal.
+    """
+
+    def __init__(self, log: Path | None = None, live: bool | None = None) -> None:
+        self.log = log
+        self.live = sys.stdout.isatty() if live is None else live
+        self._rich = RichConsole(highlight=False)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self._rich,
+            transient=True,
+        )
+        self._task = None if not self.live else self._bar.add_task("", visible=False, note="")
+        self._spoke = float("-inf")
+
+    def __enter__(self) -> "Console":
+        if self.live:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self._bar.stop()
+
+    def event(self, name: str, **fields: Field) -> None:
+        """Say that something happened: a line in a pipe and in the log, a readable line on a terminal."""
+        line = f"event={name} " + " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
+        self._write_log(line)
+        if self.live:
+            words = "  ".join(f"[dim]{key}[/] {_readable(value)}" for key, value in fields.items())
+            self._rich.print(f"[bold]{name.replace('_', ' ')}[/]  {words}")
+        else:
+            print(f"{_clock()} {line}", flush=True)
+
+    def progress(self, what: str, done: int, total: int, seconds_left: float | None = None, **fields: Field) -> None:
+        """Say how far the work is: a bar on a terminal, now and then a line in a pipe; not logged.
+
+        Args:
+            what: the work, such as `train agnews`.
+            done, total: in optimizer steps or examples.
+            seconds_left: of the whole run, when it can be told.
+            fields: loss, speed and the like.
+        """
+        left = None if seconds_left is None else _duration(seconds_left)
+        if self.live and self._task is not None:
+            note = "  ".join(f"{key} {_readable(value)}" for key, value in fields.items())
+            note += f"  {left} left" if left else ""
+            self._bar.update(self._task, description=what, completed=done, total=total, note=note, visible=True)
+        elif time.monotonic() - self._spoke > _QUIET_SECONDS:
+            self._spoke = time.monotonic()
+            words = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
+            print(
+                f"{_clock()} event=progress doing={_plain(what)} done={done}/{total} {words} left={_plain(left)}",
+                flush=True,
+            )
+
+    def say(self, text: str) -> None:
+        """Print text as it is: tables at the end of a run."""
+        if self.live:
+            self._rich.print(text, markup=False)
+        else:
+            print(text, flush=True)
+
+    def _write_log(self, line: str) -> None:
+        if self.log is not None:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now().isoformat(timespec='seconds')} {line}\n")
+
+
+def _clock() -> str:
+    return datetime.now().strftime("%H:%M:%S")
+
+
+def _plain(value: Field) -> str:
+    """One word: numbers short, spaces in texts replaced, so that a line splits at spaces."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "none" if value is None else "_".join(str(value).split()) or '""'
+
+
+def _readable(value: Field) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"

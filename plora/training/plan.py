@@ -1,0 +1,53 @@
+"""Which examples go into which batch: a pure function of seed, task, phase and epoch.
+
+That is what makes a resumed run the same run. Lengths decide how examples are grouped, never their values.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+_POOL = 32
+"""Batches' worth of shuffled examples that are sorted by length together: large enough for little padding, small
+enough that a batch is still a random draw of the epoch."""
+
+
+def plan_epoch(lengths: Indices, batch_size: int, seed: int, stage: int, phase: int, epoch: int) -> list[Indices]:
+    """Return the examples of each optimizer step of one epoch; every example occurs once.
+
+    Args:
+        lengths: `[N]` tokens per example.
+        batch_size: examples per step (the last step may have fewer).
+        seed, stage, phase, epoch: decide the order.
+    """
+    rng = np.random.default_rng([seed, stage, phase, epoch])
+    order = rng.permutation(len(lengths))
+    pool = batch_size * _POOL
+    steps: list[Indices] = []
+    for start in range(0, len(order), pool):
+        chosen = order[start : start + pool]
+        by_length = chosen[np.argsort(lengths[chosen], kind="stable")]
+        steps += [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+    return [steps[i] for i in rng.permutation(len(steps))]
+
+
+def micro_batches(indices: Indices, lengths: Indices, max_examples: int, max_tokens: int) -> list[Indices]:
+    """Cut a step into forward passes of at most `max_examples` and, padding included, `max_tokens`.
+
+    An example longer than `max_tokens` gets a pass of its own.
+    """
+    ordered = indices[np.argsort(lengths[indices], kind="stable")]
+    parts: list[Indices] = []
+    start = 0
+    for end in range(1, len(ordered) + 1):
+        full = end == len(ordered)
+        if full or end - start == max_examples or (end - start + 1) * lengths[ordered[end]] > max_tokens:
+            parts.append(ordered[start:end])
+            start = end
+    return parts
+
+
+def plan_scoring(lengths: Indices, max_tokens: int) -> list[Indices]:
+    """Return batches for scoring: all examples once, by length, at most `max_tokens` each, padding included."""
+    return micro_batches(np.arange(len(lengths)), lengths, len(lengths), max_tokens)

@@ -1,0 +1,64 @@
+"""From the live parts of a run to its record."""
+
+import numpy as np
+
+from plora.build import Parts
+from plora.results import Predictions, RunRecord, StreamInfo, TaskCost, TaskData, TaskStatus
+from plora.results.metrics import Matrix
+from plora.training.evaluate import Scores
+
+
+def to_predictions(rows: dict[str, Scores], class_names: tuple[str, ...]) -> Predictions:
+    """Return the sufficient record of one row of the matrix: every example of every task scored."""
+    return Predictions(
+        task=np.concatenate([np.full(len(scores.rows), name) for name, scores in rows.items()]),
+        example=np.concatenate([np.arange(len(scores.rows), dtype=np.int32) for scores in rows.values()]),
+        label=np.concatenate([scores.rows.astype(np.int32) for scores in rows.values()]),
+        prediction=np.concatenate([scores.predictions.astype(np.int32) for scores in rows.values()]),
+        probability=np.concatenate([scores.probabilities for scores in rows.values()]),
+        class_names=class_names,
+    )
+
+
+def make_record(parts: Parts, matrix: Matrix, costs: list[TaskCost], seen: list[str]) -> RunRecord:
+    """Return the record of a run so far.
+
+    Args:
+        parts: of the run.
+        matrix: `[T + 1, T]`, NaN where not measured.
+        costs: one per stage learned.
+        seen: names of the tasks learned.
+    """
+    config = parts.config
+    names = tuple(task.name for task in parts.tasks)
+    status: list[TaskStatus] = []
+    for number, name in enumerate(names, start=1):
+        measured = not np.isnan(matrix[number]).all()
+        status.append("evaluated" if measured else "trained" if name in seen else "pending")
+    return RunRecord(
+        name=config.name,
+        method=config.label,
+        method_summary=config.row.summary,
+        scenario=config.scenario,
+        stream=StreamInfo(parts.stream.name, parts.stream.fingerprint()),
+        seed=config.seed,
+        tasks=names,
+        matrix=matrix,
+        status=tuple(status),
+        cost=tuple(costs),
+        data=tuple(
+            TaskData(
+                task=task.name,
+                classes=encoded.classes,
+                train=len(task.train),
+                validation=len(task.validation),
+                test=len(task.test),
+                truncated_share=encoded.truncated_share(),
+                test_duplicates=task.test_duplicates(),
+                fingerprints=task.fingerprints(),
+            )
+            for task, encoded in zip(parts.stream.tasks, parts.tasks, strict=True)
+        ),
+        warnings=(),
+        complete=len(seen) == len(names),
+    )

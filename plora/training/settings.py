@@ -1,0 +1,65 @@
+"""How a task is trained and when it is scored: the keys under `training:` and `evaluation:`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Schedule = Literal["linear", "cosine", "constant"]
+
+
+class FirstTask(BaseModel):
+    """Settings of the first task where they differ; None keeps the common ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int | None = Field(default=None, ge=1)
+    """Passes over the first task's training split."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Peak rate in the first task."""
+
+
+class TrainingConfig(BaseModel):
+    """The optimizer, its schedule, and the batches."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(default=2, ge=1)
+    """Passes over each task's training split."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak rate of AdamW."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's decoupled decay; biases are left out."""
+    schedule: Schedule = "linear"
+    """After warm-up: down to 0 in a line or half a cosine, or constant."""
+    warmup: float = Field(default=0.06, ge=0, lt=1)
+    """Share of a phase's steps in which the rate rises from 0."""
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    """Largest norm of the gradient; None does not clip."""
+    batch_size: int = Field(default=32, ge=1)
+    """Examples per optimizer step."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Examples per forward pass; gradients of a step's micro-batches are accumulated, which changes memory, not
+    results. None: the whole batch. Halved by itself when memory runs out."""
+    tokens_per_batch: int = Field(default=8192, ge=8)
+    """Most tokens in one forward pass, padding included; longer micro-batches are split."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16` runs the network under autocast, with the frozen weights held in bf16; losses and adapters stay fp32."""
+    early_stop: int | None = Field(default=None, ge=1)
+    """Stop a phase after this many epochs without a better validation score, and go back to the best; None never."""
+    first_task: FirstTask = FirstTask()
+    """What differs in the first task."""
+    activation_checkpointing: bool = False
+    """Recompute the activations of each block during backward: less memory, about one more forward pass of time."""
+    log_every: int = Field(default=10, ge=1)
+    """Optimizer steps between two lines of curves.jsonl."""
+
+
+class EvaluationConfig(BaseModel):
+    """When the test splits are scored. They are never used for anything else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tasks: Literal["seen", "all"] = "seen"
+    """After each task score the tasks `seen` so far, or `all` of them (needed for forward transfer)."""
+    tokens_per_batch: int = Field(default=16384, ge=8)
+    """Most tokens in one forward pass of scoring."""

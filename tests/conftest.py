@@ -1,0 +1,94 @@
+"""Fixtures that many tests share: a tiny pretrained network on disk, and a stream that it can learn."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from plora.config import RunConfig, load_config
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+TOPICS = {
+    "food": {"fruit": ["apple", "pear", "plum", "grape"], "bread": ["loaf", "crust", "rye", "bun"]},
+    "travel": {"rail": ["train", "track", "platform", "ticket"], "air": ["plane", "runway", "pilot", "wing"]},
+    "nature": {"sea": ["wave", "reef", "tide", "shell"], "wood": ["tree", "moss", "fern", "bark"]},
+}
+"""Three tasks of two classes; every class has its own four words."""
+
+FILLER = ["the", "a", "of", "and", "in", "very", "old", "new", "small", "good"]
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers with random weights, and its tokenizer, as a `transformers` folder."""
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    words = [word for task in TOPICS.values() for words in task.values() for word in words]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *FILLER, *words]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=32).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=32,
+    )
+    network = BertModel(config)
+    network.embeddings.position_embeddings.weight.data.zero_()  # features are nearly a bag of words
+    network.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """JSONL files of the toy stream: for each task `<task>-train` (60 texts) and `<task>-test` (20 texts)."""
+    folder = tmp_path_factory.mktemp("toy")
+    rng = random.Random(0)
+    files = {}
+    for task, classes in TOPICS.items():
+        for split, count in (("train", 30), ("test", 10)):
+            rows = []
+            for label, words in classes.items():
+                for _ in range(count):
+                    chosen = [*rng.choices(FILLER, k=rng.randint(1, 5)), *rng.choices(words, k=3)]
+                    rng.shuffle(chosen)
+                    rows.append(json.dumps({"text": " ".join(chosen), "label": label}))
+            files[f"{task}-{split}"] = folder / f"{task}-{split}.jsonl"
+            files[f"{task}-{split}"].write_text("\n".join(rows), encoding="utf-8")
+    return files
+
+
+@pytest.fixture
+def toy_values(tiny_backbone: Path, toy_files: dict[str, Path], tmp_path: Path) -> dict[str, object]:
+    """The values of a config that learns the toy stream in seconds."""
+    tasks = [
+        {"name": task, "train": str(toy_files[f"{task}-train"]), "test": str(toy_files[f"{task}-test"])}
+        for task in TOPICS
+    ]
+    return {
+        "name": "toy",
+        "stream": {"kind": "local", "name": "toy", "tasks": tasks},
+        "scenario": "task",
+        "method": "sequential",
+        "backbone": {"id": str(tiny_backbone), "max_length": 16},
+        "lora": {"rank": 4, "alpha": 8, "targets": "attention"},
+        "training": {"epochs": 4, "batch_size": 8, "learning_rate": 0.02, "log_every": 2},
+        "output": str(tmp_path / "runs"),
+    }
+
+
+@pytest.fixture
+def toy_config(toy_values: dict[str, object]) -> Callable[..., RunConfig]:
+    """Make a config of the toy stream: `toy_config("method=o_lora", "seed=1")`."""
+    return lambda *overrides: load_config(toy_values, overrides)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the user's cache out of the tests, and the tests out of it."""
+    monkeypatch.setenv("PLORA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")

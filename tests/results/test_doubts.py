@@ -1,0 +1,60 @@
+import numpy as np
+from made_up_runs import record
+
+from plora.results import RunRecord, group_doubts, run_doubts
+
+
+def flat(method: str, accuracy: float, seed: int = 0, name: str = "skills") -> RunRecord:
+    R = np.full((3, 2), np.nan)
+    R[1, 0] = R[2, 0] = R[2, 1] = accuracy
+    return record(method, tasks=["a", "b"], R=R, seed=seed, name=name)
+
+
+def test_a_run_reports_its_warnings_truncation_duplicates_and_an_early_end() -> None:
+    assert run_doubts(record(warnings=("from the run",))) == [
+        "from the run",
+        "Task 'kind': 7% of the training texts were cut to the maximum length; "
+        "what was cut cannot be learned.",
+        "Task 'parameters': 3 of 480 test inputs also stand in train or validation; "
+        "its accuracy may be too high.",
+    ]
+    assert run_doubts(record(complete=False))[0] == "This run is unfinished: 4 of 5 tasks learned."
+    assert run_doubts(record(tasks=["only"])) == []
+
+
+def test_one_seed_and_few_seeds() -> None:
+    assert group_doubts([flat("ewc", 0.5)]) == [
+        "One seed: nothing is known about how much these numbers vary."
+    ]
+    runs = [flat("ewc", 0.5, seed) for seed in range(3)] + [flat("lwf", 0.5, seed) for seed in (1, 2)]
+    assert group_doubts(runs)[0].startswith("Fewer than 3 seeds (lwf)")
+    runs.append(flat("lwf", 0.5, 3))
+    assert group_doubts(runs) == []
+    runs[-1] = flat("lwf", 0.5, 2)  # the same seed again says nothing new
+    assert group_doubts(runs)[0].startswith("Fewer than 3 seeds (lwf)")
+
+
+def discriminates(frozen: float, sequential: float, joint: float) -> list[str]:
+    runs = [
+        flat(method, accuracy, seed)
+        for seed in range(3)
+        for method, accuracy in (("frozen", frozen), ("sequential", sequential), ("joint", joint))
+    ]
+    return group_doubts(runs)
+
+
+def test_a_stream_that_does_not_discriminate() -> None:
+    assert discriminates(0.6, 0.4, 0.8) == []
+    assert discriminates(0.80, 0.80, 0.85) == []  # exactly 5 points are enough, though 0.85 − 0.8 < 0.05
+    (little_to_learn,) = discriminates(0.77, 0.4, 0.8)
+    assert "joint training (80.0%) is not 5 points above a frozen backbone (77.0%)" in little_to_learn
+    (little_to_forget,) = discriminates(0.6, 0.79, 0.8)
+    assert "sequential training (79.0%) is not 5 points below joint training (80.0%)" in little_to_forget
+
+
+def test_without_the_reference_runs_nothing_is_claimed_and_the_best_frozen_counts() -> None:
+    runs = [flat("frozen", 0.5, seed) for seed in range(3)] + [flat("joint", 0.8, seed) for seed in range(3)]
+    assert group_doubts(runs[:3]) == []
+    assert group_doubts(runs) == []
+    runs += [flat("frozen", 0.79, seed, name="ridge") for seed in range(3)]
+    assert "frozen backbone (79.0%)" in group_doubts(runs)[0]

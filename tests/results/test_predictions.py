@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from plora.errors import RunError
+from plora.results import Predictions, accuracy_row, read_predictions, write_predictions
+
+
+def predictions(**changes: object) -> Predictions:
+    columns: dict[str, object] = {
+        "task": np.array(["kind", "kind", "kind", "library", "library"]),
+        "example": np.array([0, 1, 2, 0, 1], dtype=np.int32),
+        "label": np.array([0, 1, 1, 2, 3], dtype=np.int32),
+        "prediction": np.array([0, 1, 0, 2, 2], dtype=np.int32),
+        "probability": np.array([0.9, 0.8, 0.5, 1.0, 0.25], dtype=np.float32),
+        "class_names": ("no", "yes", "torch 🐍", "no"),
+    }
+    return Predictions(**(columns | changes))  # type: ignore[arg-type]
+
+
+def test_round_trip_and_columns_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "predictions" / "task-03.parquet"
+    before = predictions()
+    write_predictions(path, before)
+    after = read_predictions(path)
+    for name in ("task", "example", "label", "prediction", "probability"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+    assert after.class_names == before.class_names
+    fields = {field.name: str(field.type) for field in pq.read_schema(path)}
+    assert fields == {
+        "task": "string",
+        "example": "int32",
+        "label": "int32",
+        "prediction": "int32",
+        "probability": "float",
+    }
+    assert after.example.dtype == np.int32
+    assert after.probability.dtype == np.float32
+    assert [file.name for file in path.parent.iterdir()] == ["task-03.parquet"]
+
+
+def test_accuracy_row_follows_the_order_of_tasks_not_of_names() -> None:
+    row = accuracy_row(predictions(), ["library", "order", "kind"])
+    np.testing.assert_array_equal(row, [0.5, np.nan, 2 / 3])
+
+
+def test_accuracy_row_of_tasks_of_unequal_size_counts_each_task_by_itself() -> None:
+    rng = np.random.default_rng(0)
+    sizes = {f"t{i}": n for i, n in enumerate([1, 10, 237, 3, 52, 8, 99, 4, 5, 6, 7, 1000])}
+    task = np.repeat(list(sizes), list(sizes.values()))
+    label = rng.integers(0, 4, len(task)).astype(np.int32)
+    guess = rng.integers(0, 4, len(task)).astype(np.int32)
+    shuffled = rng.permutation(len(task))
+    row = accuracy_row(
+        Predictions(
+            task[shuffled],
+            np.arange(len(task), dtype=np.int32),
+            label[shuffled],
+            guess[shuffled],
+            np.ones(len(task), dtype=np.float32),
+            ("a", "b", "c", "d"),
+        ),
+        list(sizes),
+    )
+    for column, name in enumerate(sizes):
+        mine = [int(a == b) for a, b, t in zip(label, guess, task, strict=True) if t == name]
+        assert row[column] == pytest.approx(sum(mine) / len(mine))
+
+
+def test_a_task_that_the_run_does_not_have() -> None:
+    with pytest.raises(RunError, match="name the task 'library', the run has: kind"):
+        accuracy_row(predictions(), ["kind"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": np.array([0, 1], dtype=np.int32)}, "differ in length"),
+        (
+            {"label": np.array([0, 1, 1, 2, 4], dtype=np.int32)},
+            "label ids run from 0 to 4, but there are 4 classes",
+        ),
+        ({"prediction": np.array([0, 1, -1, 2, 2], dtype=np.int32)}, "prediction ids run from -1"),
+        ({"probability": np.array([0, 1, np.nan, 0, 0], dtype=np.float32)}, "probability is NaN"),
+    ],
+)
+def test_columns_that_cannot_be_right(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        predictions(**changes)
+
+
+def test_files_that_are_not_predictions_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    with pytest.raises(RunError, match="does not exist"):
+        read_predictions(path)
+    path.write_bytes(b"PAR1 torn")
+    with pytest.raises(RunError, match="is damaged") as caught:
+        read_predictions(path)
+    assert "\n" not in str(caught.value)
+    pq.write_table(pa.table({"task": ["a"]}), path)
+    with pytest.raises(RunError, match=r"no b'plora.class_names'"):
+        read_predictions(path)
+    write_predictions(path, predictions())
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["label"]), path)
+    with pytest.raises(RunError, match="label"):
+        read_predictions(path)
+    wrong = table.set_column(1, "example", table.column("example").cast(pa.float64()))
+    pq.write_table(wrong, path)
+    with pytest.raises(RunError, match="column 'example' is float64, expected int32"):
+        read_predictions(path)
+
+
+def test_no_examples(tmp_path: Path) -> None:
+    nothing = predictions(
+        task=np.array([], dtype=np.str_),
+        **{name: np.array([], dtype=np.int32) for name in ("example", "label", "prediction")},
+        probability=np.array([], dtype=np.float32),
+    )
+    write_predictions(tmp_path / "p.parquet", nothing)
+    assert np.isnan(accuracy_row(read_predictions(tmp_path / "p.parquet"), ["a", "b"])).all()

@@ -1,0 +1,138 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_runs import matrix, record
+
+from plora.errors import RunError
+from plora.results import RunRecord, read_record, write_record
+
+
+def written(folder: Path, run: RunRecord) -> dict[str, object]:
+    write_record(folder, run)
+    content: dict[str, object] = json.loads((folder / "results.json").read_bytes())
+    return content
+
+
+def rewrite(folder: Path, content: dict[str, object]) -> None:
+    (folder / "results.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        record(),
+        record("joint", "joint"),
+        record(complete=False, warnings=("one", "two: 🐍")),
+        record(evaluate_all=True, scenario="domain"),
+        record(tasks=[f"task {i}" for i in range(12)]),
+    ],
+    ids=lambda run: f"{run.method}-{len(run.tasks)}-{run.complete}-{run.scenario}",
+)
+def test_round_trip(tmp_path: Path, run: RunRecord) -> None:
+    write_record(tmp_path, run)
+    again = read_record(tmp_path)
+    assert again == run
+    assert again == read_record(tmp_path / "results.json")
+    np.testing.assert_array_equal(again.matrix, run.matrix)  # bit for bit, NaN where NaN
+    assert again.data[0].fingerprints == run.data[0].fingerprints
+
+
+def test_records_that_differ_in_one_cell_are_not_equal() -> None:
+    R = matrix(5)
+    other = R.copy()
+    other[3, 1] += 1e-12
+    assert record(R=R) == record(R=R)
+    assert record(R=R) != record(R=other)
+
+
+def test_the_file_is_strict_json_with_null_for_nan(tmp_path: Path) -> None:
+    content = written(tmp_path, record())
+    text = (tmp_path / "results.json").read_text()
+    assert "NaN" not in text
+    assert content["schema"] == 1
+    rows = content["matrix"]
+    assert isinstance(rows, list)
+    assert rows[0] == [None] * 5
+    assert rows[1][0] is not None
+    assert rows[1][1] is None
+
+
+def test_metrics_are_recomputed_never_trusted(tmp_path: Path) -> None:
+    content = written(tmp_path, record())
+    metrics = content["metrics"]
+    assert isinstance(metrics, dict)
+    assert metrics["accuracy"]["value"] == record().metrics["accuracy"].value
+    assert metrics["forward_transfer"]["value"] is None
+    assert "untrained" in metrics["forward_transfer"]["reason"]
+    metrics["accuracy"]["value"] = 0.999
+    rewrite(tmp_path, content)
+    assert read_record(tmp_path).metrics["accuracy"].value == record().metrics["accuracy"].value
+
+
+def test_the_matrix_cannot_be_written_to_and_is_a_copy() -> None:
+    R = matrix(5)
+    run = record(R=R)
+    with pytest.raises(ValueError, match="read-only"):
+        run.matrix[1, 0] = 1.0
+    R[1, 0] = 0.123
+    assert run.matrix[1, 0] != 0.123
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("scenario", "tasks", "scenario: Input should be 'task', 'class' or 'domain'"),
+        ("seed", "0", "seed: Input should be a valid integer"),
+        ("tasks", ["a", "a", "b", "c", "d"], "tasks: names must be unique"),
+        ("tasks", ["a", "b"], "matrix: 5 columns for 2 tasks"),
+        ("status", ["evaluated"], "status: 1 entries for 5 tasks"),
+        ("status", ["pending"] * 5, "task 'library' is pending, but its row of the matrix has some score"),
+        ("matrix", [[0.1, 0.2]], "matrix"),
+        ("matrix", [[0.1], [0.1, 0.2]], "matrix"),
+        ("matrix", [[None], ["0.5"]], "matrix: a cell is a number or null, got '0.5'"),
+        ("matrix", 3, "matrix: a matrix is a list of rows"),
+        ("stream", {"name": "x"}, "stream.fingerprint: Field required"),
+        ("sead", 0, "sead: Unexpected keyword argument"),
+        ("cost", [{"task": "a"}], "cost.0.seconds: Field required"),
+    ],
+)
+def test_a_damaged_record_names_file_and_key(tmp_path: Path, key: str, value: object, message: str) -> None:
+    content = written(tmp_path, record())
+    content[key] = value
+    rewrite(tmp_path, content)
+    with pytest.raises(RunError) as caught:
+        read_record(tmp_path)
+    assert message in str(caught.value)
+    assert str(tmp_path / "results.json") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": NaN}', "\x00", "[" * 100_000])
+def test_what_is_not_json_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(RunError, match="damaged") as caught:
+        read_record(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_newer_records(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"is not a run: it has no results\.json"):
+        read_record(tmp_path)
+    content = written(tmp_path, record())
+    rewrite(tmp_path, content | {"schema": 2})
+    with pytest.raises(RunError, match="schema 2, this version of plora reads schema 1"):
+        read_record(tmp_path)
+
+
+def test_percentages_are_refused() -> None:
+    with pytest.raises(RunError, match="fraction from 0 to 1"):
+        record(R=matrix(5) * 100)
+
+
+def test_complete_needs_every_task_and_the_last_row() -> None:
+    run = record(complete=False)
+    with pytest.raises(RunError, match="complete"):
+        replace(run, complete=True)
