@@ -89,10 +89,7 @@ def test_nothing_is_imported() -> None:
         "[library_root(d) for d in ('scipy', 'sympy', 'sklearn', 'stdlib')]\n"
         "print([name for name in ('scipy', 'sympy', 'sklearn') if name in sys.modules])"
     )
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_real_corpus(corpus: list[DocumentedObject]) -> None:

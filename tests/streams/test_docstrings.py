@@ -74,9 +74,7 @@ def test_questions_do_not_tell_their_answers(skills: Stream) -> None:
     assert words.isdisjoint({"class", "function", "method", "subclass"})
     assert all(isinstance(text, tuple) and len(text) == 2 for text in tasks["match"].train.inputs)
     # Shuffled or not, a text has the same kind of words: lower case, no stops.
-    assert all(
-        str(text) == str(text).lower() and str(text)[-1] != "." for text in tasks["order"].train.inputs
-    )
+    assert all(str(text) == str(text).lower() and str(text)[-1] != "." for text in tasks["order"].train.inputs)
 
 
 def test_a_text_of_the_test_split_is_in_the_test_split_of_every_task(corpus: list[DocumentedObject]) -> None:

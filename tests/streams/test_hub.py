@@ -51,9 +51,7 @@ def amazon_copy(root: Path) -> None:
     folder.mkdir(parents=True)
     for split, count in (("train", 40), ("test", 10)):
         lines = [f'{i % 5 + 1},{"" if i == 7 else f"title {i}"},"{split} text, {i}"' for i in range(count)]
-        (folder / f"{split}.csv").write_text(
-            "class_index,review_title,review_text\n" + "\n".join(lines) + "\n"
-        )
+        (folder / f"{split}.csv").write_text("class_index,review_title,review_text\n" + "\n".join(lines) + "\n")
 
 
 @pytest.fixture
@@ -84,9 +82,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def stream(root: Path, *tasks: object, **settings: object) -> HubStream:
-    return HubStream.model_validate(
-        {"tasks": tasks, "root": root, "cache": root.parent / "cache", **settings}
-    )
+    return HubStream.model_validate({"tasks": tasks, "root": root, "cache": root.parent / "cache", **settings})
 
 
 def test_the_five_data_sets(root: Path) -> None:
@@ -155,9 +151,7 @@ def test_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("Couldn't reach the hub")
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
-    with pytest.raises(
-        DataError, match=r"Couldn't reach.*parquet files\) into <root>/fancyzhx/ag_news and set root"
-    ):
+    with pytest.raises(DataError, match=r"Couldn't reach.*parquet files\) into <root>/fancyzhx/ag_news and set root"):
         HubStream.model_validate({"tasks": ["ag_news"]}).load()
 
 

@@ -49,9 +49,7 @@ def test_a_config_as_it_stands_in_yaml(tmp_path: Path) -> None:
         "kind": "local",
         "validation_fraction": 0.25,
         "train_per_class": 8,
-        "tasks": [
-            {"name": "t", "train": str(tmp_path / "t.csv"), "label": "stars", "map": {"good": 1, "bad": 0}}
-        ],
+        "tasks": [{"name": "t", "train": str(tmp_path / "t.csv"), "label": "stars", "map": {"good": 1, "bad": 0}}],
     }
     (task,) = LocalStream.model_validate(config).load().tasks
     assert task.label_names == ("1", "0")
@@ -60,9 +58,7 @@ def test_a_config_as_it_stands_in_yaml(tmp_path: Path) -> None:
 
 def test_a_column_that_does_not_exist(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "t.csv", label="labels")
-    with pytest.raises(
-        DataError, match=r"t.csv' has no column 'label'.*text, labels; did you mean 'labels'\?"
-    ):
+    with pytest.raises(DataError, match=r"t.csv' has no column 'label'.*text, labels; did you mean 'labels'\?"):
         LocalStream(tasks=(LocalTask(name="t", train=path),)).load()
 
 

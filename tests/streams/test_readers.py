@@ -30,9 +30,7 @@ def test_tsv(tmp_path: Path) -> None:
 
 def test_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
-    path.write_text(
-        '{"text": "é", "label": 1, "more": {}}\n\n{"label": 2.0, "text": null}\n', encoding="utf-8"
-    )
+    path.write_text('{"text": "é", "label": 1, "more": {}}\n\n{"label": 2.0, "text": null}\n', encoding="utf-8")
     table = read(path)
     assert (table["text"], table["label"]) == (["é", None], ["1", "2"])
 

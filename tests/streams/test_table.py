@@ -21,9 +21,7 @@ def table(texts: list[str], labels: list[str] | list[int]) -> Source:
 
 
 def rows(count: int, classes: int = 2) -> Source:
-    return table(
-        [f"{WORDS[i % 6]} text {i}" for i in range(count)], [f"c{i % classes}" for i in range(count)]
-    )
+    return table([f"{WORDS[i % 6]} text {i}" for i in range(count)], [f"c{i % classes}" for i in range(count)])
 
 
 def cut(
@@ -130,9 +128,7 @@ def test_distinct_labels() -> None:
 
 
 def test_pairs_and_joined_columns() -> None:
-    source = Source(
-        pa.table({"a": ["x", "y", None], "b": ["1", "", "3"], "label": ["p", "q", "p"]}), "'rows'"
-    )
+    source = Source(pa.table({"a": ["x", "y", None], "b": ["1", "", "3"], "label": ["p", "q", "p"]}), "'rows'")
     joined = cut(source, TableTask(text=("a", "b"), join=". "), test=source, validation=source)
     assert joined.train.inputs == ("x. 1", "y", "3")
     with pytest.raises(DataError, match="'rows', row 3: the text in 'a' and 'b' is missing"):
@@ -151,9 +147,7 @@ def test_empty_long_and_foreign_texts_are_texts() -> None:
 
 
 def test_dictionary_columns_are_texts() -> None:
-    source = Source(
-        pa.table({"text": pa.array(["a", "b"]).dictionary_encode(), "label": ["p", "q"]}), "'rows'"
-    )
+    source = Source(pa.table({"text": pa.array(["a", "b"]).dictionary_encode(), "label": ["p", "q"]}), "'rows'")
     assert cut(source, test=source, validation=source).train.inputs == ("a", "b")
 
 
@@ -199,9 +193,7 @@ def test_a_label_only_in_test() -> None:
         cut(rows(20), test=table(["a", "b"], ["c0", "z"]))
 
 
-@pytest.mark.parametrize(
-    "columns", [{"text": []}, {"text": ["a", "a"]}, {"text": ["a", "b", "c"]}, {"texts": "a"}]
-)
+@pytest.mark.parametrize("columns", [{"text": []}, {"text": ["a", "a"]}, {"text": ["a", "b", "c"]}, {"texts": "a"}])
 def test_columns_that_make_no_sense(columns: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TableTask.model_validate(columns)

@@ -1,0 +1,156 @@
+"""The schema of a run: every mistake at once, each with its key and what to do."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from plora.config import RunConfig, load_config
+from plora.configs import find_config, header, shipped_configs
+from plora.errors import ConfigError
+from plora.methods import METHODS
+from plora.strategies import Orthogonality
+
+TOPICS = {"stream": {"kind": "docstring_topics"}, "scenario": "class"}
+
+
+def test_defaults_then_file_then_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(TOPICS | {"training": {"epochs": 5, "batch_size": 4}}))
+    config = load_config(path, ["training.epochs=7", "lora.targets=[query, value]", "training.first_task.epochs=9"])
+    assert (config.training.epochs, config.training.batch_size, config.training.clip_norm) == (7, 4, 1.0)
+    assert config.lora.targets == ("query", "value")
+    assert config.training.first_task.epochs == 9
+
+
+def test_json_is_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(TOPICS))
+    assert load_config(path).scenario == "class"
+
+
+def test_a_config_survives_being_written_and_read(tmp_path: Path) -> None:
+    config = load_config(TOPICS, ["method=o_lora", "strategies=[{kind: orthogonality, weight: 5}]", "seed=3"])
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_every_mistake_is_reported_at_once_with_its_key() -> None:
+    values = {
+        "stream": {"kind": "docstring_topics", "train_per_clas": 3},
+        "scenario": "clas",
+        "method": "o_lra",
+        "training": {"epoch": 3, "learning_rate": -1, "batch_size": "x"},
+        "lora": {"rnk": 3},
+        "strategies": [{"kind": "orthogonalty"}],
+    }
+    with pytest.raises(ConfigError) as caught:
+        load_config(values, ["no-equals", "seed.deep=3"])
+    lines = {problem.partition(":")[0]: problem for problem in caught.value.problems}
+    assert len(caught.value.problems) == 10
+    assert "did you mean 'train_per_class'?" in lines["stream.train_per_clas"]
+    assert "min_words" in lines["stream.train_per_clas"]
+    assert "root" not in lines["stream.train_per_clas"]  # keys of the chosen kind alone
+    assert "did you mean 'o_lora'?" in lines["method"]
+    assert "did you mean 'epochs'?" in lines["training.epoch"]
+    assert "greater than 0" in lines["training.learning_rate"]
+    assert "got 'x'" in lines["training.batch_size"]
+    assert "did you mean 'rank'?" in lines["lora.rnk"]
+    assert "did you mean 'orthogonality'?" in lines["strategies.0"]
+    assert "expected key=value" in lines["'no-equals'"]
+    assert "'task', 'class' or 'domain'" in lines["scenario"]
+    assert all("\n" not in problem for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method=per_task"], "per_task' has no meaning in the class-incremental scenario: it keeps one slot per task"),
+        (["method=sequential", "head=ridge"], "head: 'ridge' does not fit method 'sequential'"),
+        (["method=frozen", "head=ridg"], "did you mean 'ridge'"),
+        (["method=frozen", "phases=[{train: [adapter]}]"], "has no adapter to train; it can train: head"),
+        (["method=sequential", "strategies=[{kind: orthogonality}]"], "orthogonality needs a slot per task"),
+        (["stream={}"], "needs a 'kind' key; kinds: docstring_topics"),
+        (["stream.kind=docstring_topic"], "unknown stream kind 'docstring_topic'; did you mean 'docstring_topics'?"),
+        (["seed=-1"], "seed: got -1"),
+        (["name=../up"], "name: got '../up'"),
+        (["training.epochs={"], "is not YAML"),
+        (["seed=0", "seed.x=1"], "'seed' is 0, it has no keys of its own"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_reason(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(TOPICS, overrides)
+    assert message in str(caught.value)
+
+
+def test_a_missing_stream_is_said_so() -> None:
+    with pytest.raises(ConfigError, match="stream: missing"):
+        load_config({})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("- a list", "must be a mapping"), ("a: [", "is not YAML"), (None, "does not exist")]
+)
+def test_a_file_that_is_no_config(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "config.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+@given(st.text(max_size=40))
+def test_no_override_makes_a_traceback(text: str) -> None:
+    try:
+        load_config(TOPICS, [text])
+    except ConfigError as error:
+        assert error.problems
+
+
+def test_overrides_never_change_the_callers_mapping() -> None:
+    values = {"stream": {"kind": "docstring_topics"}, "training": {"epochs": 2}, "scenario": "class"}
+    load_config(values, ["training.epochs=4"])
+    assert values["training"] == {"epochs": 2}
+
+
+def test_a_strategys_settings_replace_the_methods_own() -> None:
+    config = load_config(TOPICS, ["method=o_lora", "strategies=[{kind: orthogonality, weight: 5, penalty_form: sq}]"])
+    (strategy,) = config.resolved_strategies()
+    assert isinstance(strategy, Orthogonality)
+    assert (strategy.weight, strategy.penalty_form) == (5, "sq")
+    (default,) = load_config(TOPICS, ["method=o_lora"]).resolved_strategies()
+    assert isinstance(default, Orthogonality)
+    assert default.weight == 0.5
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_rows_of_the_method_table_are_sound(name: str) -> None:
+    method = METHODS[name]
+    assert method.name == name
+    assert (method.gate is None) == (method.slots == "none")
+    trains = {part for phase in method.phases for part in phase.train}
+    assert ("adapter" in trains) == (method.slots != "none")
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_shipped_config_is_valid_and_says_what_it_is(name: str) -> None:
+    path = find_config(name)
+    config = load_config(path)
+    assert isinstance(config, RunConfig)
+    lines = header(path)
+    assert len(lines) >= 4, "a header: what it is, what it needs, the command, what to expect"
+    assert any(f"plora run {name}" in line for line in lines)
+
+
+def test_an_unknown_config_name_gets_a_hint() -> None:
+    known = next(iter(shipped_configs()))
+    with pytest.raises(ConfigError, match=f"did you mean '{known}'"):
+        find_config(known + "x")
+
+
+def test_configs_of_equal_content_are_equal(toy_config: Callable[..., RunConfig]) -> None:
+    assert toy_config("seed=2") == toy_config("seed=2") != toy_config("seed=3")

@@ -1,0 +1,237 @@
+"""The one loop: accumulation, limits, phases, early stop, and the stops that protect a run."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import plora
+import pytest
+import torch
+from plora.build import Parts, build
+from plora.config import RunConfig
+from plora.errors import NonFiniteLossError, TrainingError
+from plora.results import read_curves, read_record
+from plora.runs import run
+from plora.strategies import Orthogonality, Progress
+from plora.training import loop
+
+Config = Callable[..., RunConfig]
+
+
+def _gradients(parts: Parts, micro: int, tokens: int = 8192) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    stage = parts.stages[0]
+    loop.open_stage(parts, stage, 0, [])
+    visible = loop._visible_rows(parts, stage, [])
+    parts.model.train()
+    terms = loop._backward(parts, stage, np.arange(24), micro, visible, Progress(0, 0, 1, 0))
+    return terms, {name: p.grad.clone() for name, p in parts.model.trainable().items() if p.grad is not None}
+
+
+def test_micro_batches_change_memory_not_the_gradient(toy_config: Config) -> None:
+    config = toy_config("lora.dropout=0")
+    whole_terms, whole = _gradients(build(config), 24)
+    for micro in (1, 5, 8):
+        terms, parts = _gradients(build(config), micro)
+        assert terms["cross_entropy"].item() == pytest.approx(whole_terms["cross_entropy"].item(), rel=1e-5)
+        for name, gradient in whole.items():
+            torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_a_penalty_counts_once_however_many_micro_batches(toy_config: Config) -> None:
+    totals = []
+    for micro in (24, 3):
+        parts = build(toy_config("method=o_lora", "lora.dropout=0"))
+        loop.open_stage(parts, parts.stages[0], 0, [])
+        parts.model.commit()
+        loop.open_stage(parts, parts.stages[1], 1, ["food"])
+        visible = loop._visible_rows(parts, parts.stages[1], ["food"])
+        terms = loop._backward(parts, parts.stages[1], np.arange(24), micro, visible, Progress(1, 0, 1, 0))
+        totals.append(terms["orthogonality"].item())
+        bank = next(iter(parts.model.adapters.banks.values()))
+        alone = torch.autograd.grad(
+            Orthogonality().penalty(parts.model, Progress(1, 0, 1, 0))["orthogonality"], bank.A
+        )[0]
+        torch.testing.assert_close(bank.A.grad, alone, rtol=1e-4, atol=1e-5)  # B = 0: cross-entropy gives A nothing
+    assert totals[0] == totals[1]
+
+
+def test_o_lora_trains_with_its_old_slots_folded(toy_config: Config) -> None:
+    parts = build(toy_config("method=o_lora"))
+    loop.open_stage(parts, parts.stages[0], 0, [])
+    for parameter in parts.model.adapters.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    parts.model.commit()
+    loop.open_stage(parts, parts.stages[1], 1, ["food"])
+    assert parts.model.route("travel").folded
+    parts.model.eval()
+    inputs = parts.model.problem.collate(parts.stages[1].train.inputs, np.arange(8))
+    folded = parts.model(inputs, "travel")
+    parts.model.folded = False
+    torch.testing.assert_close(parts.model(inputs, "travel"), folded, rtol=1e-4, atol=1e-5)
+    parts.model.folded = True
+    parts.model.commit()
+    assert not parts.model.route("travel").folded
+    assert all(layer.folded_weight is None for layer in parts.model.adapters.layers)
+
+
+@pytest.mark.parametrize("message", ["DefaultCPUAllocator: not enough memory: you tried", "CUDA out of memory"])
+def test_a_full_memory_halves_the_micro_batch_and_keeps_the_result(
+    toy_config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, message: str
+) -> None:
+    undisturbed = run(toy_config("lora.dropout=0", f"output={tmp_path / 'a'}"))
+    original = loop.masked_cross_entropy
+
+    def small_memory(logits: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+        if len(rows) > 3:
+            raise RuntimeError(message)
+        return original(logits, rows, visible)
+
+    monkeypatch.setattr(loop, "masked_cross_entropy", small_memory)
+    folder = run(toy_config("lora.dropout=0", f"output={tmp_path / 'b'}"))
+    assert re.search(r"event=memory_full task=food step=0 micro_batch_size=2", (folder / "log.txt").read_text())
+    first, second = (read_curves(path / "curves.jsonl") for path in (undisturbed, folder))
+    early = slice(0, 10)  # later on, rounding has grown
+    assert [p.loss for p in second[early]] == pytest.approx([p.loss for p in first[early]], rel=1e-3)
+
+
+def test_other_runtime_errors_are_not_taken_for_a_full_memory(
+    toy_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(loop, "masked_cross_entropy", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run(toy_config())
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = loop.masked_cross_entropy
+    calls = []
+
+    def poisoned(*args: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return original(*args) * (float("nan") if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(loop, "masked_cross_entropy", poisoned)
+    kept: dict[str, torch.Tensor] = {}
+    steps = torch.optim.AdamW.step
+
+    def watched(optimizer: torch.optim.AdamW, *args: object, **kwargs: object) -> object:
+        result = steps(optimizer, *args, **kwargs)
+        kept.update({str(i): p.detach().clone() for i, p in enumerate(optimizer.param_groups[0]["params"])})
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    with pytest.raises(NonFiniteLossError, match=r"task 'food', step 2: the loss is not finite \(cross_entropy nan"):
+        run(toy_config())
+    assert kept
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
+
+
+def test_early_stop_goes_back_to_the_best_epoch(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.5, 0.9, 0.4, 0.3, 0.2] * 3)
+    states: list[torch.Tensor] = []
+    parts_seen: list[Parts] = []
+
+    def scripted(parts: Parts, *_: object) -> float:
+        parts_seen.append(parts)
+        states.append(next(iter(parts.model.adapters.banks.values())).A.detach().clone())
+        return next(scores)
+
+    monkeypatch.setattr(loop, "_validation", scripted)
+    folder = run(toy_config("training.epochs=5", "training.early_stop=2", "method=per_task"))
+    log = (folder / "log.txt").read_text()
+    assert log.count("event=early_stop") == 3
+    assert "event=early_stop task=food epoch=4 best=0.9" in log
+    bank = next(iter(parts_seen[0].model.adapters.banks.values()))
+    assert torch.equal(bank.rows("food")[0], states[1])  # the second epoch was the best
+    assert not torch.equal(bank.rows("food")[0], states[3])
+
+
+def test_validation_is_scored_without_test(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored = []
+    original = loop.score
+    monkeypatch.setattr(loop, "score", lambda model, split, *rest: scored.append(split) or original(model, split, *rest))
+    parts: list[Parts] = []
+    real = loop.open_stage
+    monkeypatch.setattr(loop, "open_stage", lambda p, *rest: parts.append(p) or real(p, *rest))
+    run(toy_config("training.early_stop=1", "training.epochs=2"))
+    tests = [task.splits["test"] for task in parts[0].tasks]
+    assert scored
+    assert not any(split is test for split in scored for test in tests)
+
+
+def test_the_first_task_may_differ(toy_config: Config) -> None:
+    record = read_record(run(toy_config("training.first_task.epochs=5", "training.epochs=2")))
+    assert [cost.epochs for cost in record.cost] == [5, 2, 2]
+
+
+def test_phases_train_what_they_say(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[set[str]] = []
+    original = loop.make_optimizer
+
+    def watched(parameters: dict[str, torch.nn.Parameter], *rest: float) -> torch.optim.AdamW:
+        trained.append({"head" if name.startswith("head.") else "adapter" for name in parameters})
+        return original(parameters, *rest)
+
+    monkeypatch.setattr(loop, "make_optimizer", watched)
+    record = read_record(
+        run(toy_config("phases=[{train: [head], epochs: 1}, {train: [adapter, head], epochs: 2, learning_rate: 0.01}]"))
+    )
+    assert trained == [{"head"}, {"adapter", "head"}] * 3
+    assert [cost.epochs for cost in record.cost] == [3, 3, 3]
+
+
+def test_every_trainable_tensor_is_in_the_optimizer_once_and_moves(toy_config: Config) -> None:
+    parts = build(toy_config("method=per_task"))
+    loop.open_stage(parts, parts.stages[0], 0, [])
+    trainable = parts.model.trainable()
+    layers = 2 * 4
+    assert len(trainable) == 2 * layers + 2  # A and B of each adapted layer, the head's weight and bias
+    before = {name: p.detach().clone() for name, p in trainable.items()}
+    loop.rehearse(parts, 2)
+    assert all(not torch.equal(before[name], p) for name, p in trainable.items())
+
+
+def test_a_frozen_tensor_that_moves_is_noticed(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = loop._train
+
+    def vandal(parts: Parts, *rest: object) -> None:
+        original(parts, *rest)
+        with torch.no_grad():
+            parts.model.backbone.get_submodule("embeddings.word_embeddings").weight[0, 0] += 1
+
+    monkeypatch.setattr(loop, "_train", vandal)
+    with pytest.raises(TrainingError, match="declared frozen changed"):
+        run(toy_config())
+
+
+def test_the_frozen_backbone_stays_in_eval_mode_and_old_slots_do_not_move(toy_config: Config) -> None:
+    parts = build(toy_config("method=o_lora", "training.weight_decay=0.5"))
+    parts.model.train()
+    assert not any(module.training for name, module in parts.model.backbone.named_modules() if "banks" not in name)
+    loop.open_stage(parts, parts.stages[0], 0, [])
+    loop.rehearse(parts, 2)
+    parts.model.commit()
+    kept = {name: tensor.clone() for name, tensor in parts.model.adapters["food"].A.items()}
+    loop.open_stage(parts, parts.stages[1], 1, ["food"])
+    loop.rehearse(parts, 3)
+    assert all(torch.equal(kept[name], tensor) for name, tensor in parts.model.adapters["food"].A.items())
+
+
+def test_full_trains_the_backbone_and_keeps_it(toy_config: Config) -> None:
+    folder = run(toy_config("method=full", "training.learning_rate=0.003"))
+    assert (folder / "checkpoints/task-03/backbone.safetensors").exists()
+    assert read_record(folder).cost[0].trainable_parameters > 10_000
+
+
+def test_gradients_and_steps_happen_in_the_loop_alone() -> None:
+    package = Path(plora.__file__).parent
+    elsewhere = [
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"(\.|\b)backward\(|\.step\(", path.read_text(encoding="utf-8"))
+    ]
+    assert elsewhere == ["training/loop.py"]

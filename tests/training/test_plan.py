@@ -1,0 +1,64 @@
+"""Plans of batches: pure functions, complete, and within their limits."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plora.training.plan import micro_batches, plan_epoch, plan_scoring
+
+LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=300).map(lambda values: np.array(values, dtype=np.int64))
+
+
+@given(LENGTHS, st.integers(1, 40), st.integers(0, 5), st.integers(0, 3))
+def test_every_example_occurs_once_in_an_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> None:
+    plan = plan_epoch(lengths, batch_size, seed, 0, 0, epoch)
+    assert sorted(np.concatenate(plan).tolist()) == list(range(len(lengths)))
+    assert len(plan) == -(-len(lengths) // batch_size)
+    assert max(map(len, plan)) <= batch_size
+
+
+def test_the_plan_depends_on_each_of_its_arguments_and_on_nothing_else() -> None:
+    lengths = np.arange(1, 101)
+    first = plan_epoch(lengths, 8, 0, 0, 0, 0)
+    np.random.seed(3)
+    again = plan_epoch(lengths, 8, 0, 0, 0, 0)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    for other in ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)):
+        plan = plan_epoch(lengths, 8, *other)
+        assert any(not np.array_equal(a, b) for a, b in zip(first, plan, strict=True))
+
+
+def test_batches_hold_texts_of_like_length() -> None:
+    lengths = np.random.default_rng(0).integers(5, 128, 2000)
+    plan = plan_epoch(lengths, 32, 0, 0, 0, 0)
+    padded = sum(len(step) * lengths[step].max() for step in plan)
+    assert padded < 1.1 * lengths.sum()
+    unsorted = sum(32 * lengths[i : i + 32].max() for i in range(0, 2000, 32))
+    assert unsorted > 1.7 * lengths.sum()
+
+
+@given(LENGTHS, st.integers(1, 20), st.integers(8, 500))
+def test_micro_batches_are_a_partition_within_both_limits(lengths: np.ndarray, examples: int, tokens: int) -> None:
+    indices = np.random.default_rng(0).permutation(len(lengths))
+    parts = micro_batches(indices, lengths, examples, tokens)
+    assert sorted(np.concatenate(parts).tolist()) == sorted(indices.tolist())
+    for part in parts:
+        assert len(part) <= examples
+        assert len(part) == 1 or len(part) * lengths[part].max() <= tokens
+
+
+@given(LENGTHS, st.integers(8, 2000))
+def test_scoring_covers_everything_once(lengths: np.ndarray, tokens: int) -> None:
+    assert sorted(np.concatenate(plan_scoring(lengths, tokens)).tolist()) == list(range(len(lengths)))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "middle", "end"), [("linear", 0.5, 0.0), ("cosine", 0.5, 0.0), ("constant", 1.0, 1.0)]
+)
+def test_the_rate_rises_then_follows_its_schedule(schedule: str, middle: float, end: float) -> None:
+    from plora.training.optim import rate
+
+    rates = [rate(step, 110, 10 / 110, schedule) for step in range(110)]
+    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert rates[60] == pytest.approx(middle)
+    assert rates[-1] == pytest.approx(end, abs=0.011)
