@@ -15,6 +15,7 @@ QUICKSTART_OVERRIDES = $(if $(QUICK),$(QUICK_OVERRIDES))
 
 PY = $(VENV)/bin/python
 PIP_INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 USE = $(VENV)/.installed-quickstart
 DEVELOP = $(VENV)/.installed-all
 
@@ -44,10 +45,10 @@ check: $(DEVELOP)  ## Lint, format, types, and a strict build of the documentati
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m mkdocs build --strict --quiet
+	$(MKDOCS) --quiet
 
 docs: $(DEVELOP)  ## Build the documentation into site/; open site/index.html
-	$(PY) -m mkdocs build --strict
+	$(MKDOCS)
 
 bench: $(DEVELOP)  ## Time plora against what a user would write today, into committed JSON
 	$(PY) -m benchmarks

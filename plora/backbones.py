@@ -11,7 +11,7 @@ import torch
 from huggingface_hub.errors import HFValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hub_logging
 
 from plora.errors import BackboneError
@@ -51,7 +51,7 @@ class Backbone:
         source: what a PEFT adapter names as its base model.
     """
 
-    network: nn.Module
+    network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     width: int
     pooling: Pooling

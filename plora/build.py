@@ -14,9 +14,26 @@ from plora.heads import HEADS
 from plora.model import ContinualModel
 from plora.problems import TextClassification
 from plora.strategies import Strategy
-from plora.streams.base import Stream
+from plora.streams.base import Stream, StreamSource
 from plora.streams.incremental import LabelSpace
 from plora.training.data import EncodedTask, Stage, encode_stream, make_stages
+from plora.training.evaluate import Scorer
+from plora.training.features import Extractor, FeatureCache
+
+
+class Workspace:
+    """What the runs of one process share, so that it is loaded or computed once: streams and bare features."""
+
+    def __init__(self) -> None:
+        self.features = FeatureCache()
+        self._streams: dict[str, Stream] = {}
+
+    def stream(self, source: StreamSource) -> Stream:
+        """Return the stream of a source, as it was when it was first asked for."""
+        key = source.model_dump_json()
+        if key not in self._streams:
+            self._streams[key] = source.load()
+        return self._streams[key]
 
 
 @dataclass(frozen=True)
@@ -28,26 +45,36 @@ class Parts:
     space: LabelSpace
     backbone: Backbone
     model: ContinualModel
+    extractor: Extractor
     strategies: tuple[Strategy, ...]
     tasks: list[EncodedTask]
     stages: list[Stage]
     accelerator: Accelerator
 
+    def scorer(self) -> Scorer:
+        """Return a scorer of the test splits with nothing scored yet."""
+        return Scorer(self.extractor, self.space, self.tasks, self.config.seed)
 
-def build(config: RunConfig, stream: Stream | None = None) -> Parts:
+
+def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
     """Load and assemble all parts of a run.
 
     Args:
         config: of the run.
-        stream: when it is loaded already.
+        workspace: what runs of this process share; None shares nothing.
 
     Raises:
         PloraError: of the part that does not fit, in one line.
     """
-    stream = stream or config.stream.load()
+    workspace = workspace or Workspace()
+    stream = workspace.stream(config.stream)
     space = LabelSpace.of(stream, config.scenario)
     accelerator = Accelerator()
     backbone = load_backbone(config.backbone)
+    precision = config.training.precision
+    if precision == "bf16" and accelerator.device.type == "cpu":
+        # On a CPU the fused attention's backward is about 5 times slower in bf16 than plain matrix products.
+        backbone.network.set_attn_implementation("eager")
     problem = TextClassification(
         backbone.tokenizer, config.backbone.max_length, backbone.pooling, cache_folder() / "tokens"
     )
@@ -60,6 +87,9 @@ def build(config: RunConfig, stream: Stream | None = None) -> Parts:
         space=space,
         backbone=backbone,
         model=model,
+        extractor=Extractor(
+            model, backbone.fingerprint, precision, config.evaluation.tokens_per_batch, workspace.features
+        ),
         strategies=config.resolved_strategies(),
         tasks=tasks,
         stages=make_stages(tasks, problem, config.row.at_once),

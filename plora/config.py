@@ -224,7 +224,9 @@ def _keys_beside(location: Sequence[str | int], values: Mapping[str, object]) ->
         place = place[part] if isinstance(place, Mapping | list) else None  # type: ignore[index]
         kind = place.get("kind") if isinstance(place, Mapping) else None
         inner = [model for outer in models for model in _models_in(outer, part)]
-        chosen = [model for model in inner if kind in (STREAMS | STRATEGIES) and model.model_fields["kind"].default == kind]
+        chosen = [
+            model for model in inner if kind in (STREAMS | STRATEGIES) and model.model_fields["kind"].default == kind
+        ]
         models = chosen or inner or models
     return list(dict.fromkeys(name for model in models for name in model.model_fields))
 

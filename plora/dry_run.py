@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from plora.build import Parts, build
 from plora.config import RunConfig
-from plora.training.evaluate import Scorer
 from plora.training.loop import open_stage, planned_steps, rehearse
 from plora.training.meter import peak_memory
 
@@ -71,15 +70,7 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
 
 def _scoring_seconds(parts: Parts) -> float:
     """Seconds to score one text."""
-    config = parts.config
-    scorer = Scorer(
-        parts.model,
-        parts.space,
-        parts.tasks,
-        config.seed,
-        config.training.precision,
-        config.evaluation.tokens_per_batch,
-    )
+    scorer = parts.scorer()
     started = time.perf_counter()
     scorer.unseen(parts.tasks[0])
     return (time.perf_counter() - started) / len(parts.tasks[0].splits["test"])

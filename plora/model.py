@@ -83,6 +83,10 @@ class ContinualModel(nn.Module):
             route = Route(route.slots, route.coefficients, route.per, route.mixing, folded=True)
         return route
 
+    def is_bare(self, task: str | None) -> bool:
+        """Say whether features for a task are those of the pretrained backbone alone, which nothing changes."""
+        return not self.trains_backbone and (self.adapters is None or not self.route(task).slots)
+
     # ------------------------------------------------------------------ committing
 
     def fold(self, task: str | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from plora import atomic
-from plora.build import Parts, build
+from plora.build import Parts, Workspace, build
 from plora.config import RunConfig, load_config
 from plora.errors import DataError, RunError, UnknownTaskError, did_you_mean
 from plora.results import RunRecord, matrix_table, read_predictions, read_record, summary_table
@@ -15,20 +15,25 @@ from plora.streams.base import Split, TextInput
 from plora.training.checkpoint import load_checkpoint
 from plora.training.console import Console
 from plora.training.data import EncodedSplit
-from plora.training.evaluate import Scorer, probabilities
+from plora.training.evaluate import probabilities
 from plora.training.folder import RunFolder
 from plora.training.loop import learn_stream
 
 
-def run(config: RunConfig, console: Console | None = None) -> Path:
+def run(config: RunConfig, console: Console | None = None, workspace: Workspace | None = None) -> Path:
     """Learn the stream of a config and return the run folder.
+
+    Args:
+        config: of the run.
+        console: where progress is shown; None is stdout.
+        workspace: what runs of this process share; None shares nothing.
 
     Raises:
         RunError: the run folder exists already.
         PloraError: of the part that does not fit, in one line, before anything is written.
     """
     RunFolder.require_new(config.folder)  # refuse before minutes of loading
-    parts = build(config)
+    parts = build(config, workspace)
     folder = RunFolder.create(config.folder)
     atomic.write_text(folder.config, config.to_yaml())
     folder.write_environment(
@@ -117,15 +122,7 @@ class Rescored:
 def evaluate(path: Path) -> Rescored:
     """Load a run's last checkpoint, score the test splits again, and compare with the record."""
     parts, folder, seen = load_run(path)
-    config = parts.config
-    scorer = Scorer(
-        parts.model,
-        parts.space,
-        parts.tasks,
-        config.seed,
-        config.training.precision,
-        config.evaluation.tokens_per_batch,
-    )
+    scorer = parts.scorer()
     recorded = read_predictions(folder.predictions(len(seen)))
     scores = {task.name: scorer.seen(task, seen) for task in parts.tasks if task.name in seen}
     changed = sum(
@@ -175,16 +172,9 @@ def predict(path: Path, texts: Sequence[TextInput], task: str | None = None, top
         )
     split = Split(tuple(texts), np.zeros(len(texts), dtype=np.int64))
     encoded = EncodedSplit(parts.model.problem.encode(split), split.labels)
-    config = parts.config
-    p = probabilities(
-        parts.model,
-        encoded,
-        task,
-        parts.space.visible(task, seen),
-        config.training.precision,
-        config.evaluation.tokens_per_batch,
-    )
-    values, rows = p.topk(min(top, int(parts.space.visible(task, seen).sum())), dim=1)
+    visible = parts.space.visible(task, seen)
+    p = probabilities(parts.extractor, encoded, task, visible)
+    values, rows = p.topk(min(top, int(visible.sum())), dim=1)
     return [
         Prediction(text, tuple(parts.space.names[row] for row in best), tuple(likely))
         for text, best, likely in zip(texts, rows.tolist(), values.tolist(), strict=True)

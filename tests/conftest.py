@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from plora.config import RunConfig, load_config
 from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from plora.config import RunConfig, load_config
 
 TOPICS = {
     "food": {"fruit": ["apple", "pear", "plum", "grape"], "bread": ["loaf", "crust", "rye", "bun"]},

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from plora.config import RunConfig
 from plora.dry_run import dry_run
 from plora.results import read_record

@@ -9,7 +9,7 @@ _INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL
 _BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
 
 
-def on_page_content(page: str, **_: object) -> str:
+def on_page_content(content: str, **_: object) -> str:
     """Replace what `pymdownx.arithmatex` marked as LaTeX."""
-    page = _BLOCK.sub(lambda found: convert(html.unescape(found[1]), display="block"), page)
-    return _INLINE.sub(lambda found: convert(html.unescape(found[1])), page)
+    content = _BLOCK.sub(lambda found: convert(html.unescape(found[1]), display="block"), content)
+    return _INLINE.sub(lambda found: convert(html.unescape(found[1])), content)

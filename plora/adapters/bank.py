@@ -169,6 +169,8 @@ class Bank(nn.Module):
         Returns:
             `[…, O]`.
         """
+        if x.dtype != self.A_old.dtype and not torch.is_autocast_enabled(x.device.type):
+            x = x.to(self.A_old.dtype)  # a network held in half precision: its slots stay fp32
         mixing = route.mixing.get(self.path)
         if mixing is not None:
             return self._mixed(x, y, route, mixing)
@@ -217,6 +219,12 @@ class Bank(nn.Module):
             c = c[self.index]
         if names != route.slots:
             c = c[..., [route.slots.index(name) for name in names]]
+        given, found = (c.shape[:1], x.shape[:1]) if route.per == "sample" else (c.shape[:-1], x.shape[:-1])
+        if route.per in ("sample", "token") and given != found:
+            raise AdapterError(
+                f"coefficients per {route.per} are for {list(given)}, but the input of layer '{self.path}' is "
+                f"{list(x.shape)}"
+            )
         if route.per == "sample":  # [B, S] → [B, 1, …, S]
             c = c.reshape(c.shape[0], *([1] * (x.dim() - 2)), c.shape[1])
         return c
@@ -232,10 +240,19 @@ class Bank(nn.Module):
             z.append(z_k if coefficient is None else z_k * coefficient)
             B.append(B_k)
             scale += [self.shape(name).scale] * len(A_k)
+        if mixing.shape != (len(scale), len(scale)):
+            raise AdapterError(
+                f"the mixing matrix of layer '{self.path}' is {list(mixing.shape)}, "
+                f"but its slots have {len(scale)} rows"
+            )
         h = F.linear(torch.cat(z, dim=-1), mixing)
         return _add_product(y, h * torch.tensor(scale, device=h.device, dtype=h.dtype), torch.cat(B))
 
 
 def _add_product(y: Tensor, h: Tensor, B: Tensor) -> Tensor:
     """y + h B in one pass over y: `[…, O] + […, N] [N, O]`."""
+    if y.dim() == 1:
+        return _add_product(y[None], h[None], B)[0]
+    if y.dtype != h.dtype and not torch.is_autocast_enabled(y.device.type):
+        return y + (h @ B).to(y.dtype)
     return torch.addmm(y.flatten(0, -2), h.flatten(0, -2), B).view_as(y)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from plora.adapters.bank import Bank
 from plora.adapters.linear import WHOLE, AdaptedLinear
 from plora.adapters.route import Switch
 from plora.errors import AdapterError, did_you_mean
@@ -46,15 +47,18 @@ def is_linear(module: nn.Module) -> bool:
 def find_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return `(path, block)` of the repeated blocks: every member of a ModuleList of ≥ 2 alike modules.
 
-    Lists inside another block are part of that block. A network without such a list has no blocks.
+    So is every member of an nn.Sequential (timm), unless the members are bare linear layers. Lists inside another
+    block are part of that block. A network without such a list has no blocks.
     """
     blocks: list[tuple[str, nn.Module]] = []
     for path, module in model.named_modules():
         if any(path.startswith(f"{outer}.") for outer, _ in blocks):
             continue
-        if isinstance(module, nn.ModuleList) and len(module) >= 2:
+        if isinstance(module, nn.ModuleList | nn.Sequential) and len(module) >= 2:
             children = list(module)
             alike = len({type(child) for child in children}) == 1
+            if isinstance(module, nn.Sequential) and is_linear(children[0]):
+                continue
             if alike and any(is_linear(inner) for inner in children[0].modules()):
                 blocks += [(f"{path}.{i}" if path else str(i), child) for i, child in enumerate(children)]
     return blocks
@@ -86,8 +90,25 @@ def find_targets(model: nn.Module, targets: Targets) -> list[Target]:
     return found
 
 
+def refuse_adapted(model: nn.Module) -> None:
+    """Refuse a network that has adapters already: a second switch would split its slots."""
+    if any(isinstance(module, AdaptedLinear) for module in model.modules()):
+        raise AdapterError(
+            "this network is adapted already; open another slot with Adapters.of(model).open_task(name, …)"
+        )
+
+
+def require_rank(model: nn.Module, targets: Sequence[Target], rank: int) -> None:
+    """Refuse a rank that does not fit a target, before anything is changed."""
+    for target in targets:
+        in_features, _ = _features(model.get_submodule(target.path))
+        for part in target.sites.values():
+            Bank(in_features, part.stop - part.start, target.path, 0).require_rank(rank)
+
+
 def inject(model: nn.Module, targets: Sequence[Target]) -> list[AdaptedLinear]:
     """Replace each target by an AdaptedLinear that wraps it; a module used in several places is wrapped once."""
+    refuse_adapted(model)
     switch = Switch()
     adapted: dict[nn.Module, AdaptedLinear] = {}
     wanted = {target.path: target for target in targets}
@@ -100,7 +121,19 @@ def inject(model: nn.Module, targets: Sequence[Target]) -> list[AdaptedLinear]:
         if module in adapted:
             parent, _, name = path.rpartition(".")
             setattr(model.get_submodule(parent), name, adapted[module])
+    _leave_fast_path(model)
     return list(adapted.values())
+
+
+def _leave_fast_path(model: nn.Module) -> None:
+    """Make torch's own encoder layers call their adapted layers: in eval mode they multiply with weights directly."""
+    for module in model.modules():
+        if not any(isinstance(inner, AdaptedLinear) for inner in module.modules()):
+            continue
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0
+        elif isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
 
 
 # ---------------------------------------------------------------------- one function per way of naming
@@ -139,6 +172,12 @@ def _attention_role(path: str, inner: str, layer: nn.Module, roles: str) -> list
         if not wanted:
             return []
         if out_features != 3 * in_features:  # grouped queries: q, k and v differ in width
+            if len(wanted) < 3:
+                warnings.warn(
+                    f"the fused projection '{path}' ({in_features} → {out_features}) cannot be cut into q, k and v; "
+                    "adapting all of it",
+                    stacklevel=2,
+                )
             return [_whole(path, layer)]
         starts = {role: i * in_features for i, role in enumerate("qkv")}
         return [Target(path, {role: slice(starts[role], starts[role] + in_features) for role in wanted})]

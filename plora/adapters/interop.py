@@ -8,6 +8,7 @@ rows belong to which site, so that our own slots come back as they were.
 
 import copy as copying
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from plora import atomic
 from plora.adapters.bank import SlotShape
-from plora.adapters.inject import Targets
+from plora.adapters.inject import Targets, find_targets, inject, refuse_adapted, require_rank
 from plora.adapters.linear import AdaptedLinear
 from plora.adapters.slots import Adapters, LoRA, Slot
 from plora.errors import AdapterError
@@ -64,18 +65,17 @@ def apply_lora(
 
     Source: Hu et al. 2021 (arXiv 2106.09685).
     """
-    if any(isinstance(module, AdaptedLinear) for module in model.modules()):
-        raise AdapterError(
-            "this network is adapted already; open another slot with Adapters.of(model).open_task(name, …)"
-        )
+    refuse_adapted(model)
     settings = {"rank": rank, "alpha": alpha, "dropout": dropout, "init": init, "rslora": rslora}
     try:
         lora = LoRA.model_validate(settings)
     except ValueError as error:
         raise AdapterError(f"apply_lora: {str(error).splitlines()[1]}: {str(error).splitlines()[2].strip()}") from None
+    found = find_targets(model, targets)
+    require_rank(model, found, rank)  # before the first change: a refusal leaves `model` as it was
     network = copying.deepcopy(model) if copy else model
-    adapters = Adapters.inject(network, targets)
-    adapters.open_task(name, lora)
+    network.requires_grad_(False)
+    Adapters(inject(network, found)).open_task(name, lora)
     return network
 
 
@@ -95,12 +95,16 @@ def load_lora(model: nn.Module, folder: str | Path, name: str = "default") -> Sl
     """Read a PEFT adapter folder into a committed slot of an adapted network (in place), and let it take part.
 
     Raises:
-        AdapterError: the folder is not an adapter, or was made for other layers.
+        AdapterError: the folder is not an adapter, was made for other layers, or the name belongs to a slot that
+            has learned something.
     """
     adapters = Adapters.of(model)
-    if name in adapters and name == adapters.open_name:  # the untrained slot that apply_lora opened
+    found = _read_slot(adapters, Path(folder))
+    if name in adapters and name == adapters.open_name:  # the slot that apply_lora opened
+        if any(bool(B.any()) for B in adapters[name].B.values()):
+            raise AdapterError(f"slot '{name}' is being trained; commit or delete it, or load under another name")
         adapters.delete(name)
-    slot = load_slot(adapters, name, Path(folder))
+    slot = adapters.append(name, found)
     adapters.use(adapters.names)
     return slot
 
@@ -123,12 +127,17 @@ def merge_lora(model: _Network, copy: bool = True) -> _Network:
             f"slots with coefficients per {route.per if not route.mixing else 'rank (mixing)'} have no single "
             "merged weight; use fixed coefficients per slot or layer"
         )
-    for index, layer in enumerate(adapters.layers):
+    for layer in adapters.layers:
         c = torch.ones(len(route.slots)) if route.coefficients is None else route.coefficients.detach()
-        per_slot = c[index] if route.per == "layer" else c
+        per_slot = c[layer.all_banks[0].index] if route.per == "layer" else c
         weight = layer.effective_weight(dict(zip(route.slots, per_slot, strict=True)))
-        tied = [module for module in network.modules() if getattr(module, "weight", None) is layer.base.weight]
-        if len(tied) > 1:  # merging must not move the embedding that shares this weight
+        owners = {
+            id(module)
+            for module in network.modules()
+            for parameter in module.parameters(recurse=False)
+            if parameter is layer.base.weight
+        }
+        if len(owners) > 1:  # merging must not move the embedding that shares this weight
             layer.base.weight = nn.Parameter(layer.base.weight.detach().clone(), requires_grad=False)
         layer.base.weight.data.copy_(weight.T if layer.transposed else weight)
     for path, module in list(network.named_modules(remove_duplicate=False)):
@@ -181,6 +190,11 @@ def save_slot(adapters: Adapters, slot: Slot, folder: Path, base_model: str = ""
 
 def load_slot(adapters: Adapters, name: str, folder: Path) -> Slot:
     """Read a slot that `save_slot` or PEFT wrote, as a committed slot `name`."""
+    return adapters.append(name, _read_slot(adapters, folder))
+
+
+def _read_slot(adapters: Adapters, folder: Path) -> dict[str, tuple[SlotShape, Tensor, Tensor]]:
+    """By the path of each bank: shape, A `[r, I]`, B `[O, r]`."""
     config, tensors, own = _read_adapter(folder)
     found: dict[str, tuple[SlotShape, Tensor, Tensor]] = {}
     for layer in adapters.layers:
@@ -192,20 +206,41 @@ def load_slot(adapters: Adapters, name: str, folder: Path) -> Slot:
                 f"{folder}: no adapter for layer '{layer.path}'; it was made for other targets: "
                 f"{config.get('target_modules')}"
             ) from None
-        ranks = own[layer.path].sites if own else dict.fromkeys(layer.sites, len(A))
-        scale = own[layer.path].scale if own else _scale(config, layer.path, len(A))
+        _require_fit(layer, A, B, folder)
+        ours = own.get(layer.path)
+        scale = ours.scale if ours else _scale(config, layer.path, len(A))
+        # An adapter that was not made for these sites (PEFT's on a fused layer): every site shares its A.
+        same_sites = ours is not None and ours.sites.keys() == layer.sites.keys()
+        ranks = ours.sites if ours and same_sites else dict.fromkeys(layer.sites, len(A))
         row = 0
         for site, part in layer.sites.items():
             end = row + ranks[site]
             rows = (A[row:end].contiguous(), B[part, row:end].contiguous())
             found[layer.bank(site).path] = (SlotShape(ranks[site], scale), *rows)
-            row = end if own else 0  # PEFT's adapter on a fused layer: every site shares its A
+            row = end if same_sites else 0
     if tensors:
         raise AdapterError(
             f"{folder}: {len(tensors)} tensors belong to layers that are not adapted here, such as "
             f"'{next(iter(tensors))}'; inject the targets that the adapter was trained with"
         )
-    return adapters.append(name, found)
+    return found
+
+
+def _require_fit(layer: AdaptedLinear, A: Tensor, B: Tensor, folder: Path) -> None:
+    """Refuse an adapter of another shape, and one that reaches outputs which no site of this layer has."""
+    if A.dim() != 2 or A.shape[1] != layer.in_features or B.shape != (layer.out_features, len(A)):
+        raise AdapterError(
+            f"{folder}, layer '{layer.path}': A {list(A.shape)} and B {list(B.shape)} do not fit a layer with "
+            f"{layer.in_features} inputs and {layer.out_features} outputs"
+        )
+    outside = torch.ones(len(B), dtype=torch.bool)
+    for part in layer.sites.values():
+        outside[part] = False
+    if B[outside].any():
+        raise AdapterError(
+            f"{folder}: the adapter of layer '{layer.path}' changes more of its output than {list(layer.sites)}; "
+            "inject the targets that it was trained with"
+        )
 
 
 def _as_one_adapter(layer: AdaptedLinear, name: str) -> tuple[Tensor, Tensor, float]:
@@ -242,17 +277,23 @@ def _read_adapter(folder: Path) -> tuple[dict[str, _Json], dict[str, Tensor], di
         with safe_open(folder / TENSOR_FILE, framework="pt") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
-        own = {path: _Own.model_validate(value) for path, value in json.loads(metadata.get("plora", "{}")).items()}
-    except (ValueError, OSError, SafetensorError) as error:
+        stored = dict(json.loads(metadata.get("plora", "{}")))
+        own = {path: _Own.model_validate(value) for path, value in stored.items()}
+    except (ValueError, TypeError, OSError, SafetensorError) as error:
         raise AdapterError(f"{folder}: the adapter cannot be read ({error}); copy it again from its source") from None
-    if config.get("peft_type") != "LORA":
-        raise AdapterError(f"{folder}: peft_type is {config.get('peft_type')!r}, expected 'LORA'")
+    kind = config.get("peft_type") if isinstance(config, dict) else None
+    if kind != "LORA":
+        raise AdapterError(f"{folder}: peft_type is {kind!r}, expected 'LORA'")
     return config, tensors, own
 
 
 def _scale(config: Mapping[str, _Json], path: str, rank: int) -> float:
-    pattern = config.get("alpha_pattern")
-    alpha = pattern.get(path, config["lora_alpha"]) if isinstance(pattern, dict) else config["lora_alpha"]
+    alpha = config.get("lora_alpha")
+    patterns = config.get("alpha_pattern")
+    for pattern, value in patterns.items() if isinstance(patterns, dict) else ():
+        if re.match(rf"(.*\.)?({pattern})$", path):  # as PEFT reads its keys; the first that matches counts
+            alpha = value
+            break
     if not isinstance(alpha, int | float):
         raise AdapterError(f"adapter_config.json: lora_alpha is {alpha!r}, expected a number")
     return float(alpha) / (rank**0.5 if config.get("use_rslora") else rank)

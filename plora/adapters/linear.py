@@ -42,8 +42,32 @@ class AdaptedLinear(nn.Module):
                 site: Bank(in_features, part.stop - part.start, _site_path(path, site), index)
                 for site, part in sites.items()
             }
-        ).to(base.weight.device)
+        ).to(base.weight.device, _at_least_fp32(base.weight))
         self.folded_weight: Tensor | None = None  # [O, I]; plain attribute: never saved, never a parameter
+        self.folded_slots: frozenset[str] = frozenset()
+        self.train(base.training)  # a network in eval mode gets no dropout
+
+    # Networks read these of a linear layer (T5 casts its input to `wo.weight.dtype`); they are the base's own.
+
+    @property
+    def weight(self) -> Tensor:
+        """The base weight, in the base's own layout."""
+        return self.base.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The base bias."""
+        return self.base.bias
+
+    @property
+    def in_features(self) -> int:
+        """I."""
+        return self.all_banks[0].in_features
+
+    @property
+    def out_features(self) -> int:
+        """O."""
+        return self.pristine_weight().shape[0]
 
     def bank(self, site: str) -> Bank:
         """Return the bank of one site."""
@@ -71,7 +95,7 @@ class AdaptedLinear(nn.Module):
                 f"layer '{self.path}' stores its weight as {self.base.weight.dtype}; folding needs a floating-point "
                 "weight, run without folding"
             )
-        weight = self.pristine_weight().float().clone()
+        weight = self.pristine_weight().to(_at_least_fp32(self.base.weight), copy=True)
         for site, part in self.sites.items():
             for name, c in coefficients.items():
                 weight[part] += c * self.bank(site).delta(name).detach()
@@ -83,6 +107,12 @@ class AdaptedLinear(nn.Module):
         if route.folded:
             if self.folded_weight is None:
                 raise AdapterError(f"the route is folded but layer '{self.path}' is not; call Adapters.fold first")
+            wanted = self.all_banks[0].committed.keys() & route.slots
+            if wanted != self.folded_slots:
+                raise AdapterError(
+                    f"the route wants slots {sorted(wanted)} folded, but layer '{self.path}' has "
+                    f"{sorted(self.folded_slots)} folded; call Adapters.fold again"
+                )
             y = F.linear(x, self.folded_weight, self.base.bias)
         else:
             y = self.base(x)
@@ -96,6 +126,10 @@ class AdaptedLinear(nn.Module):
             parts += [y[..., end : part.start], self.banks[site](x, y[..., part], route)]
             end = part.stop
         return torch.cat([*parts, y[..., end:]], dim=-1)
+
+
+def _at_least_fp32(weight: Tensor) -> torch.dtype:
+    return torch.promote_types(weight.dtype, torch.float32) if weight.is_floating_point() else torch.float32
 
 
 def _site_path(path: str, site: str) -> str:

@@ -8,10 +8,13 @@ activation checkpointing replays a block later, perhaps after another forward pa
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from types import MethodType
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers.cache_utils import Cache
 
 from plora.errors import AdapterError
 
@@ -43,7 +46,7 @@ class Route:
             slot is added to it.
 
     Raises:
-        AdapterError: a slot is named twice, or the coefficients' shape is not what `per` says.
+        AdapterError: a slot is named twice, the coefficients' shape is not what `per` says, or a folded route mixes.
     """
 
     slots: tuple[str, ...] = ()
@@ -55,6 +58,8 @@ class Route:
     def __post_init__(self) -> None:
         if len(set(self.slots)) != len(self.slots):
             raise AdapterError(f"a route names a slot twice: {list(self.slots)}")
+        if self.folded and self.mixing:
+            raise AdapterError("a mixing matrix reads every slot by itself, so its route cannot be folded")
         if self.coefficients is not None:
             dimensions, shape = _DIMENSIONS[self.per]
             if self.coefficients.dim() != dimensions or self.coefficients.shape[-1] != len(self.slots):
@@ -85,25 +90,40 @@ def checkpoint_blocks(blocks: Iterable[nn.Module], switch: Switch) -> None:
 
     `transformers` skips its own activation checkpointing when the model is in eval mode, which is where a
     frozen backbone lives; so the blocks are wrapped here. Memory falls to one block's activations, time rises
-    by about one forward pass.
+    by about one forward pass. Decoders keep no key-value cache while gradients are recorded: a recomputed block
+    would write to it a second time.
 
     Args:
         blocks: the repeated blocks of a network; changed in place.
         switch: the switch that the banks inside the blocks read.
     """
     for block in blocks:
-        setattr(block, "forward", _checkpointed(block.forward, switch))  # noqa: B010  (a method, to the type checker)
+        # A bound method and an attribute, not a closure: deepcopy rebinds both to the copied block and switch.
+        setattr(block, "route_switch", switch)  # noqa: B010  (setattr: a plain attribute, to the type checker)
+        setattr(block, "forward", MethodType(_checkpointed, block))  # noqa: B010
 
 
-def _checkpointed(forward: Callable[..., Tensor], switch: Switch) -> Callable[..., Tensor]:
-    def run(*args: Tensor, **kwargs: Tensor) -> Tensor:
-        route = switch.route
+def _checkpointed(block: nn.Module, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401  (the block's own)
+    switch = block.route_switch
+    assert isinstance(switch, Switch)
+    route = switch.route
+    forward: Callable[..., Tensor] = type(block).forward
+    if not torch.is_grad_enabled():
+        return forward(block, *args, **kwargs)
+    args = tuple(_without_cache(value) for value in args)
+    kwargs = {name: _without_cache(value) for name, value in kwargs.items()}
 
-        def under_route(*inner: Tensor) -> Tensor:
-            with switch.using(route):
-                return forward(*inner, **kwargs)
+    def under_route(*inner: Tensor) -> Tensor:
+        with switch.using(route):
+            return forward(block, *inner, **kwargs)
 
-        output: Tensor = checkpoint(under_route, *args, use_reentrant=False)
-        return output
+    output: Tensor = checkpoint(under_route, *args, use_reentrant=False)
+    return output
 
-    return run
+
+def _without_cache(value: Any) -> Any:  # noqa: ANN401  (whatever a block takes)
+    if not isinstance(value, Cache):
+        return value
+    if value.get_seq_length():
+        raise AdapterError("activation checkpointing cannot continue from a filled key-value cache; pass none")
+    return None

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from plora.adapters.bank import Bank, Init, SlotShape
-from plora.adapters.inject import Targets, find_targets, inject
+from plora.adapters.inject import Targets, find_targets, inject, refuse_adapted
 from plora.adapters.linear import AdaptedLinear
 from plora.adapters.route import Route, Switch
 from plora.errors import AdapterError, UnknownTaskError, did_you_mean
@@ -105,10 +105,17 @@ class Adapters:
         self.layers = tuple(layers)
         self.banks: dict[str, Bank] = {bank.path: bank for layer in self.layers for bank in layer.all_banks}
         self.switch: Switch = self.layers[0].switch
-        self.names: list[str] = list(next(iter(self.banks.values())).committed)
-        self.open_name: str | None = next(iter(self.banks.values())).open_name
-        if self.open_name is not None:
-            self.names.append(self.open_name)
+        self._first = next(iter(self.banks.values()))
+
+    @property
+    def open_name(self) -> str | None:
+        """Name of the slot that trains."""
+        return self._first.open_name
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all slots, the open one last. Read from the banks: two handles to one network agree."""
+        return [*self._first.committed, *([self.open_name] if self.open_name is not None else [])]
 
     @classmethod
     def of(cls, model: nn.Module) -> "Adapters":
@@ -118,6 +125,7 @@ class Adapters:
     @classmethod
     def inject(cls, model: nn.Module, targets: Targets) -> "Adapters":
         """Freeze `model`, wrap its target layers in place, and return their (still empty) adapters."""
+        refuse_adapted(model)
         found = find_targets(model, targets)
         model.requires_grad_(False)
         return cls(inject(model, found))
@@ -139,8 +147,6 @@ class Adapters:
             bank.require_rank(shape.rank)
         for bank in self.banks.values():
             bank.open(name, shape, lora.dropout, lora.init)
-        self.open_name = name
-        self.names.append(name)
         self.use(self.names)
         return self[name]
 
@@ -149,9 +155,9 @@ class Adapters:
         if self.open_name is None:
             raise AdapterError("no slot is open; call open_task first")
         slot = self[self.open_name]
+        self.unfold()
         for bank in self.banks.values():
             bank.commit()
-        self.open_name = None
         return slot.content_hash()
 
     def reopen(self, name: str, dropout: float) -> Slot:
@@ -159,11 +165,9 @@ class Adapters:
         self._require(name)
         if self.open_name is not None:
             raise AdapterError(f"slot '{self.open_name}' is still open; commit it before reopening '{name}'")
+        self.unfold()
         for bank in self.banks.values():
             bank.reopen(name, dropout)
-        self.names.remove(name)
-        self.names.append(name)  # the open slot is always the last
-        self.open_name = name
         return self[name]
 
     def append(self, name: str, lora: Mapping[str, tuple[SlotShape, Tensor, Tensor]]) -> Slot:
@@ -185,19 +189,17 @@ class Adapters:
                 )
         for path, (shape, A, B) in lora.items():
             self.banks[path].append(name, shape, A, B.T)
-        self.names.insert(len(self.names) - (self.open_name is not None), name)
         return self[name]
 
     def delete(self, name: str) -> None:
         """Remove a slot from every layer; the route in force loses it too."""
         self._require(name)
+        if name in self.switch.route.slots:
+            self.switch.route = self._without(self.switch.route, name)
+        if name != self.open_name:
+            self.unfold()
         for bank in self.banks.values():
             bank.delete(name)
-        self.names.remove(name)
-        if name == self.open_name:
-            self.open_name = None
-        if name in self.switch.route.slots:
-            self.use([other for other in self.switch.route.slots if other != name])
 
     # ------------------------------------------------------------------ which slots take part
 
@@ -216,17 +218,24 @@ class Adapters:
     def fold(self, coefficients: Mapping[str, float]) -> None:
         """Make the effective weight W + Σ c_k ΔW_k of every layer, so that these slots cost nothing.
 
-        The base weight is not touched. Routes with `folded=True` use the effective weight.
+        The base weight is not touched. Routes with `folded=True` use the effective weight, until it is made anew
+        or a slot is committed, reopened or deleted.
+
+        Raises:
+            AdapterError: the open slot, which has to stay beside the weight to train.
         """
         for name in coefficients:
             self._require(name)
+            if name == self.open_name:
+                raise AdapterError(f"slot '{name}' is open and cannot be folded; commit it first")
         for layer in self.layers:
             layer.folded_weight = layer.effective_weight(coefficients)
+            layer.folded_slots = frozenset(coefficients)
 
     def unfold(self) -> None:
         """Drop the effective weights."""
         for layer in self.layers:
-            layer.folded_weight = None
+            layer.folded_weight, layer.folded_slots = None, frozenset()
 
     # ------------------------------------------------------------------ looking
 
@@ -259,7 +268,23 @@ class Adapters:
             route = Route(tuple(route))
         for name in route.slots:
             self._require(name)
+        c = route.coefficients
+        if c is not None and route.per == "layer" and len(c) != len(self.layers):
+            raise AdapterError(f"coefficients per layer are for {len(c)} layers, the network has {len(self.layers)}")
+        if unknown := [path for path in route.mixing if path not in self.banks]:
+            raise AdapterError(f"mixing names '{unknown[0]}', which is not adapted; layers: {', '.join(self.banks)}")
         return route
+
+    def _without(self, route: Route, name: str) -> Route:
+        """The route with one slot, its coefficients and its rows and columns of the mixing matrices taken out."""
+        kept = [i for i, other in enumerate(route.slots) if other != name]
+        mixing = {}
+        for path, matrix in route.mixing.items():
+            owners = [other for other in route.slots for _ in range(self.banks[path].shape(other).rank)]
+            rows = [i for i, owner in enumerate(owners) if owner != name]
+            mixing[path] = matrix[rows][:, rows]
+        c = None if route.coefficients is None else route.coefficients[..., kept]
+        return Route(tuple(route.slots[i] for i in kept), c, route.per, mixing, route.folded)
 
     def _require(self, name: str) -> None:
         if name not in self.names:

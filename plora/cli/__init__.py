@@ -5,6 +5,7 @@ Heavy imports happen inside the verbs, so that `plora --help` and `plora ls` ans
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-VERBS = {
+VERBS: dict[str, Callable[..., None]] = {
     "run": run.command,
     "evaluate": evaluate.command,
     "predict": predict.command,

@@ -18,6 +18,7 @@ def command(
     Example: `plora run quickstart/topics-o_lora seed=1 output=my-runs`
     """
     paths, overrides = split_arguments(arguments)
+    from plora.build import Workspace
     from plora.config import load_config
     from plora.dry_run import dry_run as measure
     from plora.runs import run
@@ -30,5 +31,6 @@ def command(
         return
     for config in configs:  # refuse before the first run, not after hours of it
         RunFolder.require_new(config.folder)
+    workspace = Workspace()
     for config in configs:
-        run(config)
+        run(config, workspace=workspace)

@@ -9,7 +9,7 @@ from plora.adapters import Route
 class Gate(ABC):
     """Turns the slots that exist, and the task when it is known, into the route of one forward pass.
 
-    Class attributes:
+    Attributes:
         needs_task: the route depends on the task id, so the gate has no meaning where none is given.
         constant: while a task trains, the coefficients of committed slots never change, so those slots can be
             folded into an effective weight and cost nothing.

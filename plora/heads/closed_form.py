@@ -34,6 +34,7 @@ class ClosedFormHead(Head):
     def __init__(self, features: int, pooled: bool) -> None:
         super().__init__(features)
         self.pooled = pooled
+        self.columns = features  # k, length of φ(f)
         self._groups: list[dict[str, Tensor]] = []
 
     def open(self, block: str, classes: int, generator: torch.Generator) -> None:
@@ -96,9 +97,19 @@ class ClosedFormHead(Head):
             if not index.isdecimal() or int(index) >= len(self._groups):
                 raise RunError(f"the stored head has an unknown tensor '{key}'")
             self._groups[int(index)][name] = tensor
-        for number, group in enumerate(self._groups):
-            if group and group.keys() < {"cross", "weight", "temperature"}:
-                raise RunError(f"the stored head lacks tensors of group {number}: has {sorted(group)}")
+        for number, (group, rows) in enumerate(
+            zip(self._groups, [self.rows] if self.pooled else self.blocks.values(), strict=True)
+        ):
+            for name, wanted in self._shapes(rows).items() if group else ():
+                shape = tuple(group[name].shape) if name in group else None
+                if name in ("cross", "weight") and shape is not None and len(shape) == 2 and shape[0] < rows:
+                    wanted = (shape[0], self.columns)  # a block was opened that is not fitted yet
+                if shape != wanted:
+                    raise RunError(f"the stored head's tensor '{number}:{name}' is {shape}, expected {wanted}")
+
+    def _shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each tensor of a fitted group."""
+        return {"cross": (rows, self.columns), "weight": (rows, self.columns), "temperature": ()}
 
     def _group(self, block: str) -> tuple[int, int, int]:
         """Return the block's group, its first row there, and the rows of the group."""
@@ -142,6 +153,13 @@ class RidgeHead(ClosedFormHead):
     λ is the value of `RIDGE_GRID` with the smallest squared error on the current task's validation split.
     Source: RanPAC (arXiv 2307.02251) without its random projection.
     """
+
+    def __init__(self, features: int, pooled: bool) -> None:
+        super().__init__(features, pooled)
+        self.columns = features + 1
+
+    def _shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
+        return {**super()._shapes(rows), "gram": (self.columns, self.columns)}
 
     def _observe(self, group: dict[str, Tensor], features: Tensor, onehot: Tensor) -> None:
         super()._observe(group, features, onehot)

@@ -26,7 +26,12 @@ class LinearHead(Head):
         self._committed: dict[str, tuple[Tensor, Tensor]] = {}
 
     def open(self, block: str, classes: int, generator: torch.Generator) -> None:
-        """Add `classes` rows drawn from `generator`, or take a committed block back into training."""
+        """Add `classes` rows drawn from `generator`, or take a committed block back into training.
+
+        A block that is open already stays as it is.
+        """
+        if block in self.blocks and block not in self._committed:
+            return
         if block in self._committed:
             weight, bias = (tensor.clone() for tensor in self._committed.pop(block))
         else:

@@ -82,8 +82,7 @@ def read_predictions(path: Path) -> Predictions:
     """Read and check a record that `write_predictions` wrote.
 
     Raises:
-        RunError: the file is missing or damaged, a column is missing or has another type, a value is out of
-        range.
+        RunError: the file is missing or damaged, a column is missing or has another type, a value is out of range.
     """
     try:
         table = pq.read_table(path)

@@ -214,8 +214,7 @@ def read_record(path: Path) -> RunRecord:
         path: the run folder, or its `results.json`.
 
     Raises:
-        RunError: there is no such file, it is not strict JSON, its schema is newer, or its content is not a
-        record;
+        RunError: there is no such file, it is not strict JSON, its schema is newer, or its content is not a record;
             one line that names the file and the key.
     """
     file = _results_file(path)

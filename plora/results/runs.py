@@ -31,8 +31,7 @@ def find_runs(paths: Iterable[Path]) -> FoundRuns:
     """Find and read the runs that are meant by some paths.
 
     Args:
-        paths: run folders (or their `results.json`), or folders that have run folders at any depth below
-        them.
+        paths: run folders (or their `results.json`), or folders that have run folders at any depth below them.
 
     Returns:
         The runs, and which were left out or are unfinished. A folder met twice counts once. Hidden folders
@@ -102,8 +101,7 @@ def require_comparable(records: Sequence[RunRecord]) -> None:
     """Refuse runs that must not be compared.
 
     Raises:
-        RunError: there are none, or two of them differ in stream, scenario, data or score; names the
-        difference.
+        RunError: there are none, or two of them differ in stream, scenario, data or score; names the difference.
     """
     if not records:
         raise RunError("no runs to compare; name at least one")

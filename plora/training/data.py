@@ -14,10 +14,17 @@ from plora.streams.incremental import LabelSpace
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """One split ready to be batched: N inputs and, for each, its row in the head `[N]`."""
+    """One split ready to be batched.
+
+    Args:
+        inputs: N encoded inputs.
+        rows: `[N]` their rows in the head.
+        fingerprint: sha256 of the split's content.
+    """
 
     inputs: EncodedInputs
     rows: NDArray[np.int64]
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -61,7 +68,7 @@ def encode_stream(stream: Stream, space: LabelSpace, problem: Problem[Any]) -> l
             task.name,
             len(task.label_names),
             {
-                name: EncodedSplit(problem.encode(split), space.to_rows(task.name, split.labels))
+                name: EncodedSplit(problem.encode(split), space.to_rows(task.name, split.labels), split.fingerprint())
                 for name, split in task.splits()
             },
         )

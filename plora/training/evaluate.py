@@ -1,18 +1,16 @@
 """Score the test splits, and never compute a cell of the accuracy matrix that cannot have changed."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from plora.model import ContinualModel
 from plora.streams.incremental import LabelSpace
 from plora.training.data import EncodedSplit, EncodedTask
-from plora.training.plan import Indices, plan_scoring
+from plora.training.features import Extractor
 
 
 @dataclass(frozen=True)
@@ -37,52 +35,31 @@ class Scores:
         return float((self.predictions == self.rows).mean())
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Return the autocast context of a precision (`bf16`, or `fp32` for none)."""
-    context: AbstractContextManager[None] = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-    return context
-
-
 @torch.inference_mode()
 def probabilities(
-    model: ContinualModel,
-    split: EncodedSplit,
-    task: str | None,
-    visible: NDArray[np.bool_],
-    precision: str,
-    tokens_per_batch: int,
+    extractor: Extractor, split: EncodedSplit, task: str | None, visible: NDArray[np.bool_]
 ) -> torch.Tensor:
-    """Return softmax over the visible rows, `[N, rows]`, 0 in the others; in the split's own order, on the CPU."""
+    """Return softmax over the visible rows, `[N, rows]`, 0 in the others; in the split's own order, on the CPU.
+
+    Args:
+        extractor: of the model.
+        split: the inputs.
+        task: the task, where the gate needs it.
+        visible: `[rows]` the rows that may be predicted.
+    """
+    model = extractor.model
     model.eval()
-    mask = torch.from_numpy(visible).to(model.device)
-    result = torch.empty(len(split.inputs), len(visible))
-    for indices, inputs in _batches(model, split, tokens_per_batch):
-        with autocast(model.device, precision):
-            scores = model(inputs, task)
-        padded = scores.new_full((len(indices), len(visible)), float("-inf"), dtype=torch.float32)
-        padded[:, : scores.shape[1]] = scores.float()
-        result[torch.from_numpy(indices)] = padded.masked_fill(~mask, float("-inf")).softmax(dim=1).cpu()
-    return result
+    features = extractor.features(split, task)
+    parts = [model.head(part.to(model.device)) for part in torch.split(features, 4096)]
+    scores = torch.cat(parts).float().cpu()
+    padded = scores.new_full((len(split), len(visible)), float("-inf"))
+    padded[:, : scores.shape[1]] = scores
+    return padded.masked_fill(~torch.from_numpy(visible), float("-inf")).softmax(dim=1)
 
 
-def _batches(
-    model: ContinualModel, split: EncodedSplit, tokens_per_batch: int
-) -> Iterator[tuple[Indices, dict[str, torch.Tensor]]]:
-    for indices in plan_scoring(split.inputs.lengths, tokens_per_batch):
-        inputs = model.problem.collate(split.inputs, indices)
-        yield indices, {name: tensor.to(model.device) for name, tensor in inputs.items()}
-
-
-def score(
-    model: ContinualModel,
-    split: EncodedSplit,
-    task: str | None,
-    visible: NDArray[np.bool_],
-    precision: str,
-    tokens_per_batch: int,
-) -> Scores:
+def score(extractor: Extractor, split: EncodedSplit, task: str | None, visible: NDArray[np.bool_]) -> Scores:
     """Score one split; see `probabilities` for the arguments."""
-    p = probabilities(model, split, task, visible, precision, tokens_per_batch)
+    p = probabilities(extractor, split, task, visible)
     best, predictions = p.max(dim=1)
     true = p[torch.arange(len(p)), torch.from_numpy(split.rows)]
     return Scores(split.rows, predictions.numpy(), best.numpy(), float(-true.clamp_min(1e-12).log().mean()))
@@ -92,24 +69,15 @@ class Scorer:
     """Scores test splits after each stage; a cell whose signature has not changed is taken from the last time.
 
     Args:
-        model: the model, whose state moves on between calls.
+        extractor: of the model, whose state moves on between calls.
         space: which rows may be predicted.
         tasks: all tasks of the stream, in order.
         seed: of the run; decides the untrained head rows of row 0 and of unseen tasks.
-        precision, tokens_per_batch: as in training and evaluation settings.
     """
 
-    def __init__(
-        self,
-        model: ContinualModel,
-        space: LabelSpace,
-        tasks: Sequence[EncodedTask],
-        seed: int,
-        precision: str,
-        tokens_per_batch: int,
-    ) -> None:
-        self.model, self.space, self.tasks, self.seed = model, space, tasks, seed
-        self.precision, self.tokens_per_batch = precision, tokens_per_batch
+    def __init__(self, extractor: Extractor, space: LabelSpace, tasks: Sequence[EncodedTask], seed: int) -> None:
+        self.extractor, self.model = extractor, extractor.model
+        self.space, self.tasks, self.seed = space, tasks, seed
         self._known: dict[str, tuple[str, Scores]] = {}
         self._untrained: dict[str, Scores] = {}
 
@@ -153,23 +121,10 @@ class Scorer:
         return result
 
     def _score(self, task: EncodedTask, visible: NDArray[np.bool_]) -> Scores:
-        return score(self.model, task.splits["test"], task.name, visible, self.precision, self.tokens_per_batch)
+        return score(self.extractor, task.splits["test"], task.name, visible)
 
 
 def block_generator(seed: int, block: str) -> torch.Generator:
     """Return the generator that draws a head block: a function of the run's seed and the block's name alone."""
     digest = np.random.SeedSequence([seed, *block.encode()]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(digest) % 2**63)
-
-
-@torch.inference_mode()
-def collect_features(
-    model: ContinualModel, split: EncodedSplit, task: str, precision: str, tokens_per_batch: int
-) -> torch.Tensor:
-    """Return the features of a split, `[N, d]` on the CPU, in its own order."""
-    model.eval()
-    result = torch.empty(len(split.inputs), model.head.features)
-    for indices, inputs in _batches(model, split, tokens_per_batch):
-        with autocast(model.device, precision):
-            result[torch.from_numpy(indices)] = model.features(inputs, task).float().cpu()
-    return result

@@ -21,7 +21,8 @@ from plora.strategies import Progress
 from plora.training.checkpoint import save_checkpoint
 from plora.training.console import Console
 from plora.training.data import Stage
-from plora.training.evaluate import Scorer, autocast, block_generator, collect_features, score
+from plora.training.evaluate import block_generator, score
+from plora.training.features import autocast
 from plora.training.folder import RunFolder, size_on_disk
 from plora.training.meter import Meter, peak_memory
 from plora.training.optim import make_optimizer, rate
@@ -39,14 +40,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     config, model = parts.config, parts.model
     names = [task.name for task in parts.tasks]
     matrix = np.full((len(names) + 1, len(names)), np.nan)
-    scorer = Scorer(
-        model,
-        parts.space,
-        parts.tasks,
-        config.seed,
-        config.training.precision,
-        config.evaluation.tokens_per_batch,
-    )
+    scorer = parts.scorer()
     meter = Meter(sum(planned_steps(parts, position) for position in range(len(parts.stages))))
     costs: list[TaskCost] = []
     seen: list[str] = []
@@ -128,14 +122,7 @@ def _solve(parts: Parts, head: ClosedFormHead, stage: Stage, meter: Meter) -> No
         rows = parts.space.rows_of(task.name)
         gathered: list[Tensor] = []
         for split in (task.splits["train"], task.splits["validation"]):
-            features = collect_features(
-                parts.model,
-                split,
-                task.name,
-                parts.config.training.precision,
-                parts.config.evaluation.tokens_per_batch,
-            )
-            gathered += [features, torch.from_numpy(split.rows - rows.start)]
+            gathered += [parts.extractor.features(split, task.name), torch.from_numpy(split.rows - rows.start)]
             meter.samples += len(split)
             meter.tokens += int(split.inputs.lengths.sum())
         head.fit(parts.space.blocks[task.name], *gathered)
@@ -339,16 +326,8 @@ def _trained_parts(model: ContinualModel, phase: Phase) -> dict[str, nn.Paramete
 def _validation(parts: Parts, stage: Stage, seen: list[str]) -> float:
     """Mean accuracy over the validation splits of the stage's tasks, among the classes seen by now."""
     learned = [*seen, *(task.name for task in stage.tasks)]
-    settings = parts.config
     results = [
-        score(
-            parts.model,
-            task.splits["validation"],
-            task.name,
-            parts.space.visible(task.name, learned),
-            settings.training.precision,
-            settings.evaluation.tokens_per_batch,
-        ).accuracy
+        score(parts.extractor, task.splits["validation"], task.name, parts.space.visible(task.name, learned)).accuracy
         for task in stage.tasks
     ]
     return float(np.mean(results))
@@ -391,6 +370,7 @@ def _non_finite(stage: Stage, step: int, indices: Indices, terms: dict[str, floa
     values = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
     return (
         f"task '{stage.name}', step {step}: the loss is not finite ({values}; gradient norm {norm:.4g}). "
-        f"The batch holds training examples {shown}; nothing was changed by this step. Try a lower training.learning_rate or "
+        f"The batch holds training examples {shown}; nothing was changed by this step. "
+        "Try a lower training.learning_rate or "
         "training.precision=fp32"
     )

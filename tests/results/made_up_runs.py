@@ -94,9 +94,7 @@ def curves(
     for task in tasks:
         for step in range(1, steps + 1, 2):
             values = {
-                name: float(
-                    (1.3 if k == 0 else 0.05) * (0.3 + 0.7 * np.exp(-step / 30)) * rng.uniform(0.85, 1.15)
-                )
+                name: float((1.3 if k == 0 else 0.05) * (0.3 + 0.7 * np.exp(-step / 30)) * rng.uniform(0.85, 1.15))
                 for k, name in enumerate(terms)
             }
             points.append(

@@ -13,19 +13,15 @@ def flat(method: str, accuracy: float, seed: int = 0, name: str = "skills") -> R
 def test_a_run_reports_its_warnings_truncation_duplicates_and_an_early_end() -> None:
     assert run_doubts(record(warnings=("from the run",))) == [
         "from the run",
-        "Task 'kind': 7% of the training texts were cut to the maximum length; "
-        "what was cut cannot be learned.",
-        "Task 'parameters': 3 of 480 test inputs also stand in train or validation; "
-        "its accuracy may be too high.",
+        "Task 'kind': 7% of the training texts were cut to the maximum length; what was cut cannot be learned.",
+        "Task 'parameters': 3 of 480 test inputs also stand in train or validation; its accuracy may be too high.",
     ]
     assert run_doubts(record(complete=False))[0] == "This run is unfinished: 4 of 5 tasks learned."
     assert run_doubts(record(tasks=["only"])) == []
 
 
 def test_one_seed_and_few_seeds() -> None:
-    assert group_doubts([flat("ewc", 0.5)]) == [
-        "One seed: nothing is known about how much these numbers vary."
-    ]
+    assert group_doubts([flat("ewc", 0.5)]) == ["One seed: nothing is known about how much these numbers vary."]
     runs = [flat("ewc", 0.5, seed) for seed in range(3)] + [flat("lwf", 0.5, seed) for seed in (1, 2)]
     assert group_doubts(runs)[0].startswith("Fewer than 3 seeds (lwf)")
     runs.append(flat("lwf", 0.5, 3))

@@ -115,9 +115,7 @@ def test_every_text_of_a_user_is_escaped(tmp_path: Path) -> None:
     write_record(folder, run)
     (folder / "config.yaml").write_text(EVIL)
     (folder / "environment.json").write_text(EVIL)
-    (folder / "curves.jsonl").write_text(
-        "".join(point.to_line() for point in curves(run.tasks, 6, (EVIL, "x")))
-    )
+    (folder / "curves.jsonl").write_text("".join(point.to_line() for point in curves(run.tasks, 6, (EVIL, "x"))))
     for paths in ([folder], [folder, put(tmp_path, replace(run, method="m", seed=5))]):
         page, text = report(paths, tmp_path / "report.html")
         assert "script" not in page.tags

@@ -62,10 +62,7 @@ def test_against_slow_formulas_counted_from_one(R: Matrix) -> None:
         "accuracy": sum(r[T, j] for j in range(1, T + 1)) / T,
         "backward_transfer": sum(r[T, j] - r[j, j] for j in old) / (T - 1),
         "forgetting": sum(max(r[row, j] for row in range(1, T)) - r[T, j] for j in old) / (T - 1),
-        "average_incremental_accuracy": sum(
-            sum(r[t, j] for j in range(1, t + 1)) / t for t in range(1, T + 1)
-        )
-        / T,
+        "average_incremental_accuracy": sum(sum(r[t, j] for j in range(1, t + 1)) / t for t in range(1, T + 1)) / T,
         "learning_accuracy": sum(r[j, j] for j in range(1, T + 1)) / T,
         "forward_transfer": sum(r[j - 1, j] - r[0, j] for j in new) / (T - 1),
     }

@@ -26,9 +26,7 @@ def test_matrix_shows_every_measured_cell_and_hatches_the_rest() -> None:
     figure = accuracy_matrix(run)
     measured = run.matrix[~np.isnan(run.matrix)]
     assert texts(figure) == [f"{100 * value:.1f}" for value in measured]
-    hatched = [
-        patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle) and patch.get_hatch()
-    ]
+    hatched = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle) and patch.get_hatch()]
     assert [round(patch.get_height()) for patch in hatched] == [1, 5]
     ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert ticks == ["before training", *(f"after {task}" for task in TASKS)]
@@ -56,9 +54,7 @@ def test_compare_draws_means_over_seeds_and_reference_lines() -> None:
     assert len(drawn) == 1
     np.testing.assert_allclose(drawn[0].get_ydata(), 100 * means)
     level = 100 * float(runs[3].matrix[-1].mean())
-    assert [list(line.get_ydata()) for line in ax.lines if line.is_dashed()] == [
-        pytest.approx([level, level])
-    ]
+    assert [list(line.get_ydata()) for line in ax.lines if line.is_dashed()] == [pytest.approx([level, level])]
     assert [text.get_text() for text in ax.texts if text.get_text()] == ["sequential, 3 seeds", "joint"]
 
 

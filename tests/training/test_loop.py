@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import plora
 import pytest
 import torch
+
+import plora
 from plora.build import Parts, build
 from plora.config import RunConfig
 from plora.errors import NonFiniteLossError, TrainingError
@@ -153,7 +154,9 @@ def test_early_stop_goes_back_to_the_best_epoch(toy_config: Config, monkeypatch:
 def test_validation_is_scored_without_test(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     scored = []
     original = loop.score
-    monkeypatch.setattr(loop, "score", lambda model, split, *rest: scored.append(split) or original(model, split, *rest))
+    monkeypatch.setattr(
+        loop, "score", lambda extractor, split, *rest: scored.append(split) or original(extractor, split, *rest)
+    )
     parts: list[Parts] = []
     real = loop.open_stage
     monkeypatch.setattr(loop, "open_stage", lambda p, *rest: parts.append(p) or real(p, *rest))

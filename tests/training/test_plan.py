@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from plora.training.plan import micro_batches, plan_epoch, plan_scoring
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=300).map(lambda values: np.array(values, dtype=np.int64))

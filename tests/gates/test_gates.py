@@ -1,0 +1,51 @@
+import pytest
+
+from plora.adapters import Route
+from plora.errors import PloraError, UnknownTaskError
+from plora.gates import GATES, AllOnes, Gate, OneHot
+
+SLOTS = ("library", "kind", "order")
+
+
+def test_all_ones_lets_every_slot_take_part() -> None:
+    gate = AllOnes()
+    for task in (None, "kind", "unknown"):  # the task does not matter
+        assert gate.route(SLOTS, task) == Route(SLOTS)
+    assert gate.route((), None) == Route()
+    assert gate.route(SLOTS, None).coefficients is None
+    assert (gate.needs_task, gate.constant) == (False, True)
+
+
+def test_one_hot_lets_the_task_take_part() -> None:
+    gate = OneHot()
+    for task in SLOTS:
+        assert gate.route(SLOTS, task) == Route((task,))
+    assert gate.route((), "kind") == Route()  # nothing learned yet: the bare network
+    assert (gate.needs_task, gate.constant) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("task", "says"),
+    [
+        ("ordr", "got 'ordr'; did you mean 'order'?; tasks: library, kind, order"),
+        ("zzz", "got 'zzz'; tasks: library, kind, order"),
+        (None, "needs the task's name, got None; tasks: library, kind, order"),
+    ],
+)
+def test_one_hot_needs_a_task_that_exists(task: str | None, says: str) -> None:
+    with pytest.raises(UnknownTaskError) as caught:
+        OneHot().route(SLOTS, task)
+    assert says in str(caught.value)
+    assert isinstance(caught.value, KeyError)
+    assert isinstance(caught.value, PloraError)
+    with pytest.raises(UnknownTaskError):
+        OneHot().route((), None)
+
+
+def test_the_table_holds_final_gates() -> None:
+    assert set(GATES) == {"all_ones", "one_hot"}
+    for gate in GATES.values():
+        assert issubclass(gate, Gate)
+        assert isinstance(gate(), Gate)
+        assert isinstance(gate.needs_task, bool)
+        assert isinstance(gate.constant, bool)
