@@ -116,11 +116,11 @@ class RunFolder:
             "python": platform.python_version(),
             "packages": versions,
             "platform": platform.platform(),
-            "processor": _processor(),
+            "processor": processor(),
             "threads": torch.get_num_threads(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            "commit": _commit(),
+            "commit": commit(),
             **fingerprints,
         }
         atomic.write_json(self.path / "environment.json", environment)
@@ -131,7 +131,8 @@ def size_on_disk(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name and its number of cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -140,8 +141,8 @@ def _processor() -> str:
     return f"{model}, {os.cpu_count()} cores"
 
 
-def _commit() -> str | None:
-    """The commit of the working folder's repository, marked when it has changes; None outside one."""
+def commit() -> str | None:
+    """Return the commit of the working folder's repository, marked when it has changes; None outside one."""
     try:
         result = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],

@@ -1,0 +1,170 @@
+"""Write the numbers of `benchmarks/results/*.json` into the pages, between `<!-- results: NAME -->` and `<!-- end -->`.
+
+`python -m benchmarks.render` writes; `--check` fails when a page and the JSON differ.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+PAGES = ("README.md", "docs/results.md")
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, first column left, the others right."""
+    lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def source(data: dict[str, object]) -> str:
+    """Where the numbers come from."""
+    versions = data["versions"]
+    assert isinstance(versions, dict)
+    shown = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"`{data['command']}`, {data['date']}, {data['hardware']}; {shown}; commit `{data['commit']}`."
+
+
+def percent(value: object) -> str:
+    return f"{100 * value:.1f}" if isinstance(value, int | float) else "n/a"
+
+
+def quickstart(data: dict[str, object], stream: str) -> str:
+    runs = [row for row in _rows(data, "runs") if row["stream"] == stream]
+    order = ["frozen-ridge", "sequential", "o_lora", "per_task", "joint"]
+    runs.sort(key=lambda row: order.index(str(row["method"])))
+    tasks = runs[0]["tasks"]
+    assert isinstance(tasks, list)
+    rows = []
+    for row in runs:
+        last = row["last_row"]
+        assert isinstance(last, list)
+        metrics = [percent(row[name]) for name in ("accuracy", "backward_transfer", "forgetting")]
+        rows.append(
+            [f"`{row['method']}`", *metrics, *map(percent, last), f"{row['trainable']:,}", f"{row['seconds']:.0f}"]
+        )
+    heads = ["method", "ACC", "BWT", "forgetting", *map(str, tasks), "trainable", "seconds"]
+    return f"{table(heads, rows)}\n\nPercent, one seed. {source(data)}"
+
+
+def step(data: dict[str, object]) -> str:
+    rows = [
+        [
+            str(row["slots"]),
+            *(f"{row[f'{name}_ms']:.0f}" for name in ("peft_train", "peft_eval", "concatenated", "folded")),
+            *(
+                f"**{row[f'{ours}_vs_peft_eval']}×** / {row[f'{ours}_vs_peft_train']}×"
+                for ours in ("concatenated", "folded")
+            ),
+        ]
+        for row in _rows(data, "rows")
+    ]
+    heads = [
+        "slots",
+        "PEFT train, ms",
+        "PEFT eval, ms",
+        "plora, ms",
+        "plora folded, ms",
+        "faster than PEFT eval / train",
+    ]
+    heads += ["folded: eval / train"]
+    flops = data["flops"]
+    assert isinstance(flops, dict)
+    folded = flops["folded"]
+    return (
+        f"{table(heads, rows)}\n\nA step with 20 slots takes {data['concatenated_20_over_1']} times one with 1; "
+        f"folded, both need {folded['1']:,} and {folded['20']:,} floating-point operations. {source(data)}"
+    )
+
+
+def stream(data: dict[str, object]) -> str:
+    seconds, accuracy, errors, speedup = (data[key] for key in ("seconds", "accuracy", "standard_error", "speedup"))
+    assert isinstance(seconds, dict)
+    assert isinstance(accuracy, dict)
+    assert isinstance(errors, dict)
+    assert isinstance(speedup, dict)
+    names = {
+        "padded": "PEFT, train mode, padded to 128",
+        "tuned": "PEFT, eval mode, dynamic padding",
+        "plora": "plora run",
+    }
+    rows = [
+        [
+            title,
+            precision,
+            f"{seconds[f'{name}_{precision}']:.0f}",
+            f"{percent(accuracy[f'{name}_{precision}'])} ± {percent(errors[f'{name}_{precision}'])}",
+            "" if name == "plora" else f"{speedup[f'{precision}_vs_{name}']}×",
+        ]
+        for precision in ("fp32", "bf16")
+        for name, title in names.items()
+    ]
+    heads = ["loop", "precision", "seconds", "mean accuracy ± s.e.", "plora is faster by"]
+    return (
+        f"{table(heads, rows)}\n\nTraining texts per task: {data['train_texts']}; {data['seeds']} seeds. "
+        f"plora in bf16 against the padded fp32 loop: {speedup['bf16_vs_padded_fp32']}×. {source(data)}"
+    )
+
+
+def memory(data: dict[str, object]) -> str:
+    names = ("peft_train", "peft_eval", "concatenated", "folded")
+    rows = [[str(row["slots"]), *(f"{row[f'{name}_mib']:,}" for name in names)] for row in _rows(data, "rows")]
+    heads = ["slots", "PEFT train, MiB", "PEFT eval, MiB", "plora, MiB", "plora folded, MiB"]
+    return f"{table(heads, rows)}\n\nPeak memory of the whole process. {source(data)}"
+
+
+def distilbert(data: dict[str, object]) -> str:
+    titles = {"peft_train": "PEFT, train mode", "peft_eval": "PEFT, eval mode", "concatenated": "plora"}
+    rows = [
+        [titles[str(row["way"])], str(row["batches_per_second"]), f"{row['peak_memory_mib']:,}"]
+        for row in _rows(data, "rows")
+    ]
+    return f"{table(['loop', 'batches per second', 'peak memory, MiB'], rows)}\n\n{source(data)}"
+
+
+RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
+    "topics": ("quickstart", lambda data: quickstart(data, "topics")),
+    "skills": ("quickstart", lambda data: quickstart(data, "skills")),
+    "step": ("step", step),
+    "stream": ("stream", stream),
+    "memory": ("memory", memory),
+    "distilbert": ("distilbert", distilbert),
+}
+
+
+def rendered(page: str) -> str:
+    """The page with every block made anew from the JSON."""
+
+    def block(match: re.Match[str]) -> str:
+        file, render = RENDERERS[match[1]]
+        data: dict[str, object] = json.loads((RESULTS / f"{file}.json").read_text(encoding="utf-8"))
+        return f"<!-- results: {match[1]} -->\n\n{render(data)}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- results: (\w+) -->.*?<!-- end -->", block, page, flags=re.DOTALL)
+
+
+def main() -> None:
+    stale = []
+    for name in PAGES:
+        path = ROOT / name
+        before = path.read_text(encoding="utf-8")
+        after = rendered(before)
+        if after != before:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(after, encoding="utf-8")
+    if stale and "--check" in sys.argv:
+        sys.exit(f"numbers in {', '.join(stale)} differ from benchmarks/results; run: make results")
+
+
+def _rows(data: dict[str, object], key: str) -> list[dict[str, object]]:
+    rows = data[key]
+    assert isinstance(rows, list)
+    return list(rows)
+
+
+if __name__ == "__main__":
+    main()
