@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from huggingface_hub.errors import HFValidationError
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hub_logging
@@ -83,7 +84,7 @@ def load_backbone(config: BackboneConfig) -> Backbone:
     try:
         network = AutoModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise BackboneError(f"{folder} cannot be loaded as a transformers model: {_first_line(error)}") from None
     finally:
         if bars:

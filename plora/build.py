@@ -104,6 +104,8 @@ def build_model(config: RunConfig, backbone: Backbone, problem: TextClassificati
     trains_backbone = any("backbone" in phase.train for phase in row.phases)
     if row.slots != "none":
         adapters = Adapters.inject(backbone.network, config.lora.targets)
+        for bank in adapters.banks.values():
+            bank.require_rank(config.lora.rank)  # before anything is written, not when the first slot opens
         if config.training.activation_checkpointing:
             checkpoint_blocks([block for _, block in find_blocks(backbone.network)], adapters.switch)
     if config.training.precision == "bf16" and not trains_backbone:

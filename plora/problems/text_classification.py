@@ -1,6 +1,7 @@
 """Text classification: token ids in, one feature vector per text out."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,9 +115,11 @@ class TextClassification(Problem[TokenizedTexts]):
     def fingerprint(self) -> str:
         """Return the sha256 of the tokenizer's whole state, the length limit and the pooling."""
         if not hasattr(self, "_fingerprint"):
-            state = self.tokenizer.backend_tokenizer.to_str()
+            state = json.loads(self.tokenizer.backend_tokenizer.to_str())
+            for transient in ("truncation", "padding"):  # set anew by every call
+                state.pop(transient, None)
             names = ",".join(self.tokenizer.model_input_names)
-            text = f"{state}|{names}|{self.max_length}|{self.pooling}"
+            text = f"{json.dumps(state, sort_keys=True)}|{names}|{self.max_length}|{self.pooling}"
             self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         return self._fingerprint
 
