@@ -45,6 +45,7 @@ check: $(DEVELOP)  ## Lint, format, types, and a strict build of the documentati
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m benchmarks.render --check
 	$(MKDOCS) --quiet
 
 docs: $(DEVELOP)  ## Build the documentation into site/; open site/index.html

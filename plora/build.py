@@ -92,7 +92,7 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
         ),
         strategies=config.resolved_strategies(),
         tasks=tasks,
-        stages=make_stages(tasks, problem, config.row.at_once),
+        stages=make_stages(tasks, config.row.at_once),
         accelerator=accelerator,
     )
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +31,7 @@ class ContinualModel(nn.Module):
     def __init__(
         self,
         backbone: nn.Module,
-        problem: Problem[Any],
+        problem: Problem,
         head: Head,
         adapters: Adapters | None = None,
         gate: Gate | None = None,

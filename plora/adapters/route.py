@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MethodType
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -99,11 +99,11 @@ def checkpoint_blocks(blocks: Iterable[nn.Module], switch: Switch) -> None:
     """
     for block in blocks:
         # A bound method and an attribute, not a closure: deepcopy rebinds both to the copied block and switch.
-        setattr(block, "route_switch", switch)  # noqa: B010  (setattr: a plain attribute, to the type checker)
+        setattr(block, "route_switch", switch)  # noqa: B010  (plain attributes, to the type checker)
         setattr(block, "forward", MethodType(_checkpointed, block))  # noqa: B010
 
 
-def _checkpointed(block: nn.Module, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401  (the block's own)
+def _checkpointed(block: nn.Module, *args: object, **kwargs: object) -> Tensor:
     switch = block.route_switch
     assert isinstance(switch, Switch)
     route = switch.route
@@ -121,7 +121,7 @@ def _checkpointed(block: nn.Module, *args: Any, **kwargs: Any) -> Tensor:  # noq
     return output
 
 
-def _without_cache(value: Any) -> Any:  # noqa: ANN401  (whatever a block takes)
+def _without_cache(value: object) -> object:
     if not isinstance(value, Cache):
         return value
     if value.get_seq_length():

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Self
 
 import numpy as np
 import torch.nn.functional as F
@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plora.streams.base import Split
-
-Encoded = TypeVar("Encoded", bound="EncodedInputs")
 
 
 class EncodedInputs(ABC):
@@ -31,23 +29,23 @@ class EncodedInputs(ABC):
     def truncated(self) -> int:
         """How many inputs did not fit and lost their end."""
 
+    @abstractmethod
+    def followed_by(self, others: Sequence[Self]) -> Self:
+        """Return these inputs and the others, one after the other."""
 
-class Problem(ABC, Generic[Encoded]):
-    """One kind of task. A new problem is one file in this folder and one line in `PROBLEMS`."""
+    @abstractmethod
+    def collate(self, indices: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Return the padded inputs of one batch, by the backbone's argument names."""
+
+
+class Problem(ABC):
+    """One kind of task. A new problem is one file in this folder and one line in its `__init__`."""
 
     score_name: str
 
     @abstractmethod
-    def encode(self, split: Split) -> Encoded:
+    def encode(self, split: Split) -> EncodedInputs:
         """Encode every input of a split; a second call for the same split reads a cache."""
-
-    @abstractmethod
-    def join(self, parts: Sequence[Encoded]) -> Encoded:
-        """Put several encoded splits one after the other."""
-
-    @abstractmethod
-    def collate(self, encoded: Encoded, indices: NDArray[np.int64]) -> dict[str, Tensor]:
-        """Return the padded inputs of one batch, by the backbone's argument names."""
 
     @abstractmethod
     def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -31,12 +31,14 @@ class TokenizedTexts(EncodedInputs):
         types: `[Σ lengths]` int8 segment ids (0, 1 for the second text of a pair), or empty where unused.
         lengths: `[N]` int64.
         cut: `[N]` bool, texts longer than the limit.
+        pad: the id that fills shorter texts up.
     """
 
     ids: NDArray[np.int32]
     types: NDArray[np.int8]
     lengths: NDArray[np.int64]
     cut: NDArray[np.bool_]
+    pad: int
     starts: NDArray[np.int64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -47,8 +49,33 @@ class TokenizedTexts(EncodedInputs):
         """How many texts were longer than the limit."""
         return int(self.cut.sum())
 
+    def followed_by(self, others: Sequence["TokenizedTexts"]) -> "TokenizedTexts":
+        """Return these texts and the others, one after the other."""
+        parts = (self, *others)
+        return TokenizedTexts(
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.types for part in parts]),
+            np.concatenate([part.lengths for part in parts]),
+            np.concatenate([part.cut for part in parts]),
+            self.pad,
+        )
 
-class TextClassification(Problem[TokenizedTexts]):
+    def collate(self, indices: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Return `input_ids`, `attention_mask` (and `token_type_ids`) `[B, T]`, T = the longest text of the batch."""
+        lengths = self.lengths[indices]
+        columns = np.arange(int(lengths.max()))
+        inside = columns < lengths[:, None]
+        positions = np.where(inside, self.starts[indices][:, None] + columns, 0)
+        inputs = {
+            "input_ids": torch.from_numpy(np.where(inside, self.ids[positions], self.pad).astype(np.int64)),
+            "attention_mask": torch.from_numpy(inside.astype(np.int64)),
+        }
+        if len(self.types):
+            inputs["token_type_ids"] = torch.from_numpy(np.where(inside, self.types[positions], 0).astype(np.int64))
+        return inputs
+
+
+class TextClassification(Problem):
     """Texts, or pairs of texts, with one label each.
 
     Args:
@@ -64,6 +91,7 @@ class TextClassification(Problem[TokenizedTexts]):
         self, tokenizer: PreTrainedTokenizerBase, max_length: int, pooling: Pooling, cache: Path | None = None
     ) -> None:
         self.tokenizer, self.max_length, self.pooling, self.cache = tokenizer, max_length, pooling, cache
+        self._pad = int(tokenizer.pad_token_id or 0)
         self._encoded: dict[str, TokenizedTexts] = {}
 
     def encode(self, split: Split) -> TokenizedTexts:
@@ -71,39 +99,13 @@ class TextClassification(Problem[TokenizedTexts]):
         key = hashlib.sha256(f"{self.fingerprint()}:{split.fingerprint()}".encode()).hexdigest()
         if key not in self._encoded:
             path = self.cache / f"{key}.safetensors" if self.cache else None
-            encoded = _read(path) if path else None
+            encoded = _read(path, self._pad) if path else None
             if encoded is None:
                 encoded = self._tokenize(split)
                 if path:
                     _write(path, encoded)
             self._encoded[key] = encoded
         return self._encoded[key]
-
-    def join(self, parts: Sequence[TokenizedTexts]) -> TokenizedTexts:
-        """Put several tokenised splits one after the other."""
-        return TokenizedTexts(
-            np.concatenate([part.ids for part in parts]),
-            np.concatenate([part.types for part in parts]),
-            np.concatenate([part.lengths for part in parts]),
-            np.concatenate([part.cut for part in parts]),
-        )
-
-    def collate(self, encoded: TokenizedTexts, indices: NDArray[np.int64]) -> dict[str, Tensor]:
-        """Return `input_ids`, `attention_mask` (and `token_type_ids`) `[B, T]`, T = the longest text of the batch."""
-        lengths = encoded.lengths[indices]
-        width = int(lengths.max())
-        columns = np.arange(width)
-        inside = columns < lengths[:, None]
-        positions = np.where(inside, encoded.starts[indices][:, None] + columns, 0)
-        pad = self.tokenizer.pad_token_id
-        ids = np.where(inside, encoded.ids[positions], 0 if pad is None else pad)
-        inputs = {
-            "input_ids": torch.from_numpy(ids.astype(np.int64)),
-            "attention_mask": torch.from_numpy(inside.astype(np.int64)),
-        }
-        if len(encoded.types):
-            inputs["token_type_ids"] = torch.from_numpy(np.where(inside, encoded.types[positions], 0).astype(np.int64))
-        return inputs
 
     def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the mean over a text's own tokens, or its first token's state, `[B, d]`."""
@@ -135,14 +137,15 @@ class TextClassification(Problem[TokenizedTexts]):
             np.concatenate([np.asarray(e.type_ids if typed else [], dtype=np.int8) for e in encodings]),
             np.asarray([len(e.ids) for e in encodings], dtype=np.int64),
             np.asarray([bool(e.overflowing) for e in encodings], dtype=np.bool_),
+            self._pad,
         )
 
 
-def _read(path: Path) -> TokenizedTexts | None:
+def _read(path: Path, pad: int) -> TokenizedTexts | None:
     """A cached split; None when there is none, or when the file is damaged (it is then written again)."""
     try:
         arrays = load_file(path)
-        return TokenizedTexts(arrays["ids"], arrays["types"], arrays["lengths"], arrays["cut"])
+        return TokenizedTexts(arrays["ids"], arrays["types"], arrays["lengths"], arrays["cut"], pad)
     except (OSError, SafetensorError, KeyError):
         return None
 

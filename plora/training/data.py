@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +60,7 @@ class Stage:
     task_of: NDArray[np.int64]
 
 
-def encode_stream(stream: Stream, space: LabelSpace, problem: Problem[Any]) -> list[EncodedTask]:
+def encode_stream(stream: Stream, space: LabelSpace, problem: Problem) -> list[EncodedTask]:
     """Encode every split of every task."""
     return [
         EncodedTask(
@@ -76,14 +75,14 @@ def encode_stream(stream: Stream, space: LabelSpace, problem: Problem[Any]) -> l
     ]
 
 
-def make_stages(tasks: Sequence[EncodedTask], problem: Problem[Any], at_once: bool) -> list[Stage]:
+def make_stages(tasks: Sequence[EncodedTask], at_once: bool) -> list[Stage]:
     """Return one stage per task, or a single stage `joint` with all of them."""
     groups = [("joint", tuple(tasks))] if at_once else [(task.name, (task,)) for task in tasks]
     stages = []
     for name, members in groups:
         parts = [task.splits["train"] for task in members]
         train = EncodedSplit(
-            parts[0].inputs if len(parts) == 1 else problem.join([part.inputs for part in parts]),
+            parts[0].inputs.followed_by([part.inputs for part in parts[1:]]) if at_once else parts[0].inputs,
             np.concatenate([part.rows for part in parts]),
         )
         task_of = np.repeat(np.arange(len(members)), [len(part) for part in parts])

@@ -75,7 +75,7 @@ class Extractor:
 
     def _batches(self, split: EncodedSplit) -> Iterator[tuple[Indices, dict[str, Tensor]]]:
         for indices in plan_scoring(split.inputs.lengths, self.tokens_per_batch):
-            inputs = self.model.problem.collate(split.inputs, indices)
+            inputs = split.inputs.collate(indices)
             yield indices, {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
 
 

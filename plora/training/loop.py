@@ -242,7 +242,7 @@ def _backward(
     task = stage.name if model.gate is not None and model.gate.needs_task else None
     cross_entropy = torch.zeros((), device=model.device)
     for part in micro_batches(indices, stage.train.inputs.lengths, micro, config.training.tokens_per_batch):
-        inputs = model.problem.collate(stage.train.inputs, part)
+        inputs = stage.train.inputs.collate(part)
         inputs = {name: tensor.to(model.device, non_blocking=True) for name, tensor in inputs.items()}
         rows = torch.from_numpy(stage.train.rows[part]).to(model.device)
         with autocast(model.device, config.training.precision):

@@ -27,7 +27,7 @@ def split(texts: tuple[str | tuple[str, str], ...]) -> Split:
 def test_batches_equal_the_tokenizers_own(problem: TextClassification) -> None:
     encoded = problem.encode(split(TEXTS))
     own = problem.tokenizer(list(TEXTS), padding=True, truncation=True, max_length=16, return_tensors="pt")
-    batch = problem.collate(encoded, np.arange(len(TEXTS)))
+    batch = encoded.collate(np.arange(len(TEXTS)))
     assert set(batch) == set(own)
     for name, tensor in batch.items():
         assert torch.equal(tensor, own[name]), name
@@ -38,7 +38,7 @@ def test_pairs_keep_their_segments(problem: TextClassification) -> None:
     own = problem.tokenizer(
         [a for a, _ in pairs], [b for _, b in pairs], padding=True, truncation=True, max_length=16, return_tensors="pt"
     )
-    batch = problem.collate(problem.encode(split(pairs)), np.arange(3))
+    batch = problem.encode(split(pairs)).collate(np.arange(3))
     assert torch.equal(batch["token_type_ids"], own["token_type_ids"])
     assert torch.equal(batch["input_ids"], own["input_ids"])
 
@@ -51,17 +51,17 @@ def test_truncation_is_counted_exactly(problem: TextClassification) -> None:
 
 def test_a_batch_is_as_wide_as_its_longest_text(problem: TextClassification) -> None:
     encoded = problem.encode(split(("apple", "the apple", "rye " * 9)))
-    assert problem.collate(encoded, np.array([0, 1]))["input_ids"].shape == (2, 4)
-    assert problem.collate(encoded, np.array([2, 0]))["input_ids"].shape == (2, 11)
+    assert encoded.collate(np.array([0, 1]))["input_ids"].shape == (2, 4)
+    assert encoded.collate(np.array([2, 0]))["input_ids"].shape == (2, 11)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(order=st.permutations(range(len(TEXTS))))
 def test_order_and_joining_do_not_change_a_text(problem: TextClassification, order: list[int]) -> None:
     encoded = problem.encode(split(TEXTS))
-    joined = problem.join([encoded, problem.encode(split(("one more",)))])
-    first = problem.collate(encoded, np.array(order))
-    second = problem.collate(joined, np.array(order))
+    joined = encoded.followed_by([problem.encode(split(("one more",)))])
+    first = encoded.collate(np.array(order))
+    second = joined.collate(np.array(order))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 

@@ -66,7 +66,7 @@ def test_o_lora_trains_with_its_old_slots_folded(toy_config: Config) -> None:
     loop.open_stage(parts, parts.stages[1], 1, ["food"])
     assert parts.model.route("travel").folded
     parts.model.eval()
-    inputs = parts.model.problem.collate(parts.stages[1].train.inputs, np.arange(8))
+    inputs = parts.stages[1].train.inputs.collate(np.arange(8))
     folded = parts.model(inputs, "travel")
     parts.model.folded = False
     torch.testing.assert_close(parts.model(inputs, "travel"), folded, rtol=1e-4, atol=1e-5)
