@@ -11,6 +11,7 @@ import contextlib
 import copy
 import io
 import json
+import shutil
 import statistics
 import tempfile
 import time
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -38,9 +40,24 @@ TASKS = ("yelp", "amazon", "dbpedia", "yahoo", "agnews")
 BATCH, LENGTH, RATE = 16, 128, 1e-3
 
 
-def plora_config(data: Path, texts: int, seed: int, precision: str, output: str) -> RunConfig:
+def cut(data: Path, texts: int, tests: int, folder: Path) -> Path:
+    """Copy the five tasks with `texts` training and `tests` test texts each, as many of each class."""
+    for name in TASKS:
+        (folder / name).mkdir(parents=True)
+        shutil.copy(data / name / "labels.txt", folder / name / "labels.txt")
+        for file, count in (("train.parquet", texts), ("test.parquet", tests)):
+            whole = pq.read_table(data / name / file)
+            labels = whole.column("label").to_numpy()
+            each = max(2, count // len(np.unique(labels)))
+            rows = np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in np.unique(labels)]))
+            pq.write_table(whole.take(rows), folder / name / file)
+    return folder
+
+
+def plora_config(data: Path | None, texts: int, seed: int, precision: str, output: str) -> RunConfig:
     """One shared slot through the five tasks, one epoch each; docstring skills where the texts are absent."""
-    if data.is_dir():
+    stream: dict[str, JsonValue] = {"kind": "docstring_skills", "train_per_task": texts}
+    if data is not None:
         tasks: list[dict[str, JsonValue]] = [
             {
                 "name": name,
@@ -50,14 +67,7 @@ def plora_config(data: Path, texts: int, seed: int, precision: str, output: str)
             }
             for name in TASKS
         ]
-        classes = {name: len((data / name / "labels.txt").read_text().split("\n")) for name in TASKS}
-        stream: dict[str, JsonValue] = {
-            "kind": "local",
-            "tasks": tasks,
-            "train_per_class": max(2, texts // max(classes.values())),
-        }
-    else:
-        stream = {"kind": "docstring_skills", "train_per_task": texts}
+        stream = {"kind": "local", "tasks": tasks, "validation_fraction": 0.01}
     return load_config(
         {
             "stream": stream,
@@ -151,16 +161,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/text"), help="folder with a folder per task")
     parser.add_argument("--texts", type=int, default=1000, help="training texts per task, about")
+    parser.add_argument("--tests", type=int, default=500, help="test texts per task, about")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     seconds: dict[str, list[float]] = {}
     accuracy: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        stream = plora_config(options.data, options.texts, 0, "fp32", folder).stream.load()
-        plora_run(plora_config(options.data, 20, 99, "fp32", folder))  # first call: kernels, tokeniser, file cache
+        data = cut(options.data, options.texts, options.tests, Path(folder) / "data") if options.data.is_dir() else None
+        stream = plora_config(data, options.texts, 0, "fp32", folder).stream.load()
+        small = cut(options.data, 28, 14, Path(folder) / "small") if data else None
+        plora_run(plora_config(small, 20, 99, "fp32", folder))  # first call: kernels, tokeniser, file cache
         for seed in range(options.seeds):
             for precision in ("fp32", "bf16"):
-                config = plora_config(options.data, options.texts, seed, precision, f"{folder}/{precision}")
+                config = plora_config(data, options.texts, seed, precision, f"{folder}/{precision}")
                 for name in ("plora", "tuned", "padded"):
                     started = time.perf_counter()
                     if name == "plora":
@@ -175,8 +188,9 @@ def main() -> None:
     evidence.write(
         "stream",
         {
-            "data": "five texts" if options.data.is_dir() else "docstring skills",
+            "data": "five texts" if data else "docstring skills",
             "train_texts": [len(task.train) for task in stream.tasks],
+            "test_texts": [len(task.test) for task in stream.tasks],
             "seeds": options.seeds,
             "seconds": {name: round(value, 1) for name, value in median.items()},
             "accuracy": {name: round(float(np.mean(values)), 4) for name, values in accuracy.items()},

@@ -37,23 +37,35 @@ class Workspace:
 
 
 @dataclass(frozen=True)
+class Learner:
+    """What a config makes without any data: enough to load a checkpoint and label new inputs."""
+
+    backbone: Backbone
+    model: ContinualModel
+    extractor: Extractor
+    accelerator: Accelerator
+
+
+@dataclass(frozen=True)
 class Parts:
     """Everything that a run is made of."""
 
     config: RunConfig
     stream: Stream
     space: LabelSpace
-    backbone: Backbone
-    model: ContinualModel
-    extractor: Extractor
+    learner: Learner
     strategies: tuple[Strategy, ...]
     tasks: list[EncodedTask]
     stages: list[Stage]
-    accelerator: Accelerator
+
+    @property
+    def model(self) -> ContinualModel:
+        """The model of the learner."""
+        return self.learner.model
 
     def scorer(self) -> Scorer:
         """Return a scorer of the test splits with nothing scored yet."""
-        return Scorer(self.extractor, self.space, self.tasks, self.config.seed)
+        return Scorer(self.learner.extractor, self.space, self.tasks, self.config.seed)
 
 
 def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
@@ -69,6 +81,21 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
     workspace = workspace or Workspace()
     stream = workspace.stream(config.stream)
     space = LabelSpace.of(stream, config.scenario)
+    learner = assemble(config, workspace.features)
+    tasks = encode_stream(stream, space, learner.model.problem)
+    return Parts(
+        config=config,
+        stream=stream,
+        space=space,
+        learner=learner,
+        strategies=config.resolved_strategies(),
+        tasks=tasks,
+        stages=make_stages(tasks, config.row.at_once),
+    )
+
+
+def assemble(config: RunConfig, features: FeatureCache) -> Learner:
+    """Load the backbone and assemble the model of a config around it, on the device that Accelerate chooses."""
     accelerator = Accelerator()
     backbone = load_backbone(config.backbone)
     precision = config.training.precision
@@ -80,21 +107,8 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
     )
     model = build_model(config, backbone, problem).to(accelerator.device)
     model.head.device = accelerator.device
-    tasks = encode_stream(stream, space, problem)
-    return Parts(
-        config=config,
-        stream=stream,
-        space=space,
-        backbone=backbone,
-        model=model,
-        extractor=Extractor(
-            model, backbone.fingerprint, precision, config.evaluation.tokens_per_batch, workspace.features
-        ),
-        strategies=config.resolved_strategies(),
-        tasks=tasks,
-        stages=make_stages(tasks, config.row.at_once),
-        accelerator=accelerator,
-    )
+    extractor = Extractor(model, backbone.fingerprint, precision, config.evaluation.tokens_per_batch, features)
+    return Learner(backbone, model, extractor, accelerator)
 
 
 def build_model(config: RunConfig, backbone: Backbone, problem: TextClassification) -> ContinualModel:

@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from plora import atomic
-from plora.build import Parts, Workspace, build
+from plora.build import Parts, Workspace, assemble, build
 from plora.config import RunConfig, load_config
 from plora.errors import DataError, RunError, UnknownTaskError, did_you_mean
 from plora.results import RunRecord, matrix_table, read_predictions, read_record, summary_table
 from plora.streams.base import Split, TextInput
+from plora.streams.incremental import LabelSpace
 from plora.training.checkpoint import load_checkpoint
 from plora.training.console import Console
 from plora.training.data import EncodedSplit
 from plora.training.evaluate import probabilities
+from plora.training.features import FeatureCache
 from plora.training.folder import RunFolder
 from plora.training.loop import learn_stream
 
@@ -38,7 +40,7 @@ def run(config: RunConfig, console: Console | None = None, workspace: Workspace 
     atomic.write_text(folder.config, config.to_yaml())
     folder.write_environment(
         {
-            "backbone": {"id": config.backbone.id, "fingerprint": parts.backbone.fingerprint},
+            "backbone": {"id": config.backbone.id, "fingerprint": parts.learner.backbone.fingerprint},
             "preprocessing_fingerprint": parts.model.problem.fingerprint(),
             "stream": {
                 "fingerprint": parts.stream.fingerprint(),
@@ -98,8 +100,7 @@ def load_run(path: Path) -> tuple[Parts, RunFolder, list[str]]:
             f"{path}: the stream has changed since the run (fingerprint {parts.stream.fingerprint()[:12]}…, recorded "
             f"{record.stream.fingerprint[:12]}…); restore the data, or the library versions in environment.json"
         )
-    seen = load_checkpoint(folder, checkpoint, parts.model, parts.backbone.fingerprint)
-    return parts, folder, seen
+    return parts, folder, load_checkpoint(folder, checkpoint, parts.learner).tasks
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Prediction:
 
 
 def predict(path: Path, texts: Sequence[TextInput], task: str | None = None, top: int = 3) -> list[Prediction]:
-    """Label new texts with a run's last checkpoint.
+    """Label new texts with a run's last checkpoint; the data that it was learned from are not needed.
 
     Args:
         path: the run folder.
@@ -162,21 +163,24 @@ def predict(path: Path, texts: Sequence[TextInput], task: str | None = None, top
     """
     if not texts:
         raise DataError("nothing to predict: the input holds no text")
-    parts, _, seen = load_run(path)
+    folder = RunFolder.existing(path)
+    config = load_config(folder.config)
+    learner = assemble(config, FeatureCache())
+    learned = load_checkpoint(folder, folder.last_checkpoint(), learner)
+    seen, space = learned.tasks, LabelSpace.lay_out(learned.labels, config.scenario)
     if task is not None and task not in seen:
         raise UnknownTaskError(f"no task '{task}'{did_you_mean(task, seen)}; the run has learned: {', '.join(seen)}")
-    if task is None and parts.config.scenario == "task":
+    if task is None and config.scenario == "task":
         raise UnknownTaskError(
             "this run is task-incremental and has a head per task: name one with --task; "
             f"it has learned: {', '.join(seen)}"
         )
     split = Split(tuple(texts), np.zeros(len(texts), dtype=np.int64))
-    encoded = EncodedSplit(parts.model.problem.encode(split), split.labels)
-    visible = parts.space.visible(task, seen)
-    p = probabilities(parts.extractor, encoded, task, visible)
+    visible = space.visible(task, seen)
+    p = probabilities(learner.extractor, EncodedSplit(learner.model.problem.encode(split), split.labels), task, visible)
     values, rows = p.topk(min(top, int(visible.sum())), dim=1)
     return [
-        Prediction(text, tuple(parts.space.names[row] for row in best), tuple(likely))
+        Prediction(text, tuple(space.names[row] for row in best), tuple(likely))
         for text, best, likely in zip(texts, rows.tolist(), values.tolist(), strict=True)
     ]
 

@@ -1,6 +1,6 @@
 """From tasks with labels of their own to one row of logits per class, as the scenario says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,15 +36,21 @@ class LabelSpace:
             DataError: the stream cannot give this scenario.
         """
         stream.require(scenario)
+        return cls.lay_out({task.name: task.label_names for task in stream.tasks}, scenario)
+
+    @classmethod
+    def lay_out(cls, labels: Mapping[str, Sequence[str]], scenario: Scenario) -> "LabelSpace":
+        """Lay out the rows of tasks by their label names, in the order of the mapping."""
+        first = next(iter(labels))
         blocks: dict[str, str] = {}
         rows: dict[str, slice] = {}
         names: list[str] = []
-        for task in stream.tasks:
+        for task, label_names in labels.items():
             shared = scenario == "domain" and bool(rows)
-            blocks[task.name] = stream.tasks[0].name if shared else task.name
+            blocks[task] = first if shared else task
             if not shared:
-                rows[task.name] = slice(len(names), len(names) + len(task.label_names))
-                names += task.label_names
+                rows[task] = slice(len(names), len(names) + len(label_names))
+                names += label_names
         return cls(scenario, blocks, rows, tuple(names))
 
     def rows_of(self, task: str) -> slice:

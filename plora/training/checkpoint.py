@@ -5,6 +5,8 @@ A checkpoint without a manifest is not one. Loading compares the sha256 of every
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -14,8 +16,8 @@ from torch import Tensor
 from plora import atomic
 from plora.adapters import load_slot, save_slot
 from plora.adapters.interop import TENSOR_FILE
+from plora.build import Learner
 from plora.errors import RunError
-from plora.model import ContinualModel
 from plora.training.folder import RunFolder
 
 MANIFEST = "manifest.json"
@@ -23,18 +25,18 @@ _SCHEMA = 1
 
 
 def save_checkpoint(
-    folder: RunFolder, number: int, model: ContinualModel, seen: list[str], source: str, fingerprint: str
+    folder: RunFolder, number: int, learner: Learner, seen: list[str], labels: Mapping[str, list[str]]
 ) -> None:
     """Write the checkpoint after task `number`.
 
     Args:
         folder: of the run.
         number: tasks learned so far, from 1.
-        model: all of it committed.
-        seen: their names.
-        source: the backbone's id, named in the slots' PEFT config.
-        fingerprint: of the backbone.
+        learner: whose model is committed as a whole.
+        seen: names of the tasks learned so far.
+        labels: label names of every task of the stream, so that predicting needs no data.
     """
+    model = learner.model
     place = folder.checkpoint(number)
     place.mkdir(parents=True, exist_ok=True)
     files: dict[str, str] = {}
@@ -45,7 +47,7 @@ def save_checkpoint(
             slots[slot.name] = content
             home = folder.slot(content)
             if not (home / TENSOR_FILE).exists():  # written last; immutable: the same hash is the same content
-                save_slot(model.adapters, slot, home, base_model=source)
+                save_slot(model.adapters, slot, home, base_model=learner.backbone.source)
             files |= _hashes(folder.path, *home.iterdir())
     _save(place / "head.safetensors", model.head.tensors())
     if model.trains_backbone:
@@ -56,16 +58,25 @@ def save_checkpoint(
         {
             "schema": _SCHEMA,
             "tasks": seen,
+            "labels": dict(labels),
             "slots": slots,
             "head": dict(model.head.blocks),
-            "backbone": fingerprint,
+            "backbone": learner.backbone.fingerprint,
             "files": files,
         },
     )
 
 
-def load_checkpoint(folder: RunFolder, place: Path, model: ContinualModel, fingerprint: str) -> list[str]:
-    """Put a checkpoint into a fresh model and return the names of the tasks that it has learned.
+@dataclass(frozen=True)
+class Learned:
+    """What a checkpoint knows beside its tensors: the tasks learned, and the label names of every task."""
+
+    tasks: list[str]
+    labels: dict[str, list[str]]
+
+
+def load_checkpoint(folder: RunFolder, place: Path, learner: Learner) -> Learned:
+    """Put a checkpoint into a fresh model.
 
     Raises:
         RunError: a file is missing, changed or damaged (named), or the backbone is not the one of the run.
@@ -73,10 +84,12 @@ def load_checkpoint(folder: RunFolder, place: Path, model: ContinualModel, finge
     try:
         manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
         files, slots = dict(manifest["files"]), dict(manifest["slots"])
-        blocks, tasks = {name: int(rows) for name, rows in manifest["head"].items()}, list(manifest["tasks"])
+        blocks = {name: int(rows) for name, rows in manifest["head"].items()}
+        learned = Learned(list(manifest["tasks"]), {task: list(names) for task, names in manifest["labels"].items()})
         stored = str(manifest["backbone"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{place / MANIFEST} is damaged: {type(error).__name__} {error}") from None
+    model, fingerprint = learner.model, learner.backbone.fingerprint
     if stored != fingerprint:
         raise RunError(
             f"{place} was learned on another backbone (fingerprint {stored[:12]}…, loaded {fingerprint[:12]}…); "
@@ -97,7 +110,7 @@ def load_checkpoint(folder: RunFolder, place: Path, model: ContinualModel, finge
     model.head.restore(blocks, _load(place / "head.safetensors"))
     if model.trains_backbone:
         model.backbone.load_state_dict(_load(place / "backbone.safetensors"))
-    return tasks
+    return learned
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:

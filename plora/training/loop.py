@@ -75,7 +75,9 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
         # ------------------------------------------------------------------ keep it
         seen += [task.name for task in stage.tasks]
         before = size_on_disk(folder.path)
-        save_checkpoint(folder, len(seen), model, seen, parts.backbone.source, parts.backbone.fingerprint)
+        save_checkpoint(
+            folder, len(seen), parts.learner, seen, {task.name: list(task.label_names) for task in parts.stream.tasks}
+        )
         costs.append(meter.cost(stage.name, seconds, size_on_disk(folder.path) - before, model.device))
 
         # ------------------------------------------------------------------ score it
@@ -122,7 +124,7 @@ def _solve(parts: Parts, head: ClosedFormHead, stage: Stage, meter: Meter) -> No
         rows = parts.space.rows_of(task.name)
         gathered: list[Tensor] = []
         for split in (task.splits["train"], task.splits["validation"]):
-            gathered += [parts.extractor.features(split, task.name), torch.from_numpy(split.rows - rows.start)]
+            gathered += [parts.learner.extractor.features(split, task.name), torch.from_numpy(split.rows - rows.start)]
             meter.samples += len(split)
             meter.tokens += int(split.inputs.lengths.sum())
         head.fit(parts.space.blocks[task.name], *gathered)
@@ -141,7 +143,7 @@ def _train(
     meter: Meter,
 ) -> None:
     """Train one phase of one stage."""
-    config, model, accelerator = parts.config, parts.model, parts.accelerator
+    config, model, accelerator = parts.config, parts.model, parts.learner.accelerator
     settings = config.training
     epochs, peak = _epochs(parts, phase, position), _learning_rate(parts, phase, position)
     lengths = stage.train.inputs.lengths
@@ -150,7 +152,7 @@ def _train(
     opened = model.trainable()
     parameters = _trained_parts(model, phase)
     meter.trainable = max(meter.trainable, sum(p.numel() for p in parameters.values()))
-    optimizer = accelerator.prepare(make_optimizer(parameters, peak, settings.weight_decay))
+    optimizer = make_optimizer(parameters, peak, settings.weight_decay)
     visible = _visible_rows(parts, stage, seen).to(model.device)
     micro = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
     best, patience, step = _Best(), settings.early_stop, 0
@@ -238,7 +240,7 @@ def _backward(
     Each micro-batch counts by its examples, so that the sum is the mean over the whole batch; penalties are added
     once, so that accumulation does not change their strength.
     """
-    config, model, accelerator = parts.config, parts.model, parts.accelerator
+    config, model, accelerator = parts.config, parts.model, parts.learner.accelerator
     task = stage.name if model.gate is not None and model.gate.needs_task else None
     cross_entropy = torch.zeros((), device=model.device)
     for part in micro_batches(indices, stage.train.inputs.lengths, micro, config.training.tokens_per_batch):
@@ -327,7 +329,9 @@ def _validation(parts: Parts, stage: Stage, seen: list[str]) -> float:
     """Mean accuracy over the validation splits of the stage's tasks, among the classes seen by now."""
     learned = [*seen, *(task.name for task in stage.tasks)]
     results = [
-        score(parts.extractor, task.splits["validation"], task.name, parts.space.visible(task.name, learned)).accuracy
+        score(
+            parts.learner.extractor, task.splits["validation"], task.name, parts.space.visible(task.name, learned)
+        ).accuracy
         for task in stage.tasks
     ]
     return float(np.mean(results))
