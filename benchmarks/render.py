@@ -104,7 +104,8 @@ def stream(data: dict[str, object]) -> str:
     ]
     heads = ["loop", "precision", "seconds", "mean accuracy ± s.e.", "plora is faster by"]
     return (
-        f"{table(heads, rows)}\n\nTexts per task: {data['train_texts']} to train, {data['test_texts']} to test; {data['seeds']} seeds. "
+        f"{table(heads, rows)}\n\nTexts per task: {data['train_texts']} to train, {data['test_texts']} to test; "
+        f"{data['seeds']} seeds. "
         f"plora in bf16 against the padded fp32 loop: {speedup['bf16_vs_padded_fp32']}×. {source(data)}"
     )
 
