@@ -35,21 +35,22 @@ def run(config: RunConfig, console: Console | None = None, workspace: Workspace 
         PloraError: of the part that does not fit, in one line, before anything is written.
     """
     RunFolder.require_new(config.folder)  # refuse before minutes of loading
-    parts = build(config, workspace)
-    folder = RunFolder.create(config.folder)
-    atomic.write_text(folder.config, config.to_yaml())
-    folder.write_environment(
-        {
-            "backbone": {"id": config.backbone.id, "fingerprint": parts.learner.backbone.fingerprint},
-            "preprocessing_fingerprint": parts.model.problem.fingerprint(),
-            "stream": {
-                "fingerprint": parts.stream.fingerprint(),
-                "provenance": dict(parts.stream.provenance),
-                "splits": {task.name: task.fingerprints() for task in parts.stream.tasks},
-            },
-        }
-    )
     with console or Console() as out:
+        out.event("load", stream=config.stream.kind, backbone=config.backbone.id)
+        parts = build(config, workspace)
+        folder = RunFolder.create(config.folder)
+        atomic.write_text(folder.config, config.to_yaml())
+        folder.write_environment(
+            {
+                "backbone": {"id": config.backbone.id, "fingerprint": parts.learner.backbone.fingerprint},
+                "preprocessing_fingerprint": parts.model.problem.fingerprint(),
+                "stream": {
+                    "fingerprint": parts.stream.fingerprint(),
+                    "provenance": dict(parts.stream.provenance),
+                    "splits": {task.name: task.fingerprints() for task in parts.stream.tasks},
+                },
+            }
+        )
         out.log = folder.log
         out.event(
             "run_start",

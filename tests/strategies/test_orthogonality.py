@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from reference.orthogonality import mean_abs_cosine, orthogonality
 from torch import Tensor, nn
@@ -24,18 +23,12 @@ I = 8  # noqa: E741  (input features, as in the bank)
 START = Progress(task=1, step=0, total=10, epoch=0)
 
 
-class NoProblem(Problem[EncodedInputs]):
+class NoProblem(Problem):
     """Penalties see no data."""
 
     score_name = "none"
 
     def encode(self, split: Split) -> EncodedInputs:
-        raise NotImplementedError
-
-    def join(self, parts: Sequence[EncodedInputs]) -> EncodedInputs:
-        raise NotImplementedError
-
-    def collate(self, encoded: EncodedInputs, indices: NDArray[np.int64]) -> dict[str, Tensor]:
         raise NotImplementedError
 
     def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
