@@ -107,7 +107,9 @@ def assemble(config: RunConfig, features: FeatureCache) -> Learner:
     )
     model = build_model(config, backbone, problem).to(accelerator.device)
     model.head.device = accelerator.device
-    extractor = Extractor(model, backbone.fingerprint, precision, config.evaluation.tokens_per_batch, features)
+    # Measured on two CPU cores: batches of 16,384 tokens score 20 to 40 % slower than batches of 2,048.
+    at_once = config.evaluation.tokens_per_batch or (2048 if accelerator.device.type == "cpu" else 16384)
+    extractor = Extractor(model, backbone.fingerprint, precision, at_once, features)
     return Learner(backbone, model, extractor, accelerator)
 
 
