@@ -39,7 +39,7 @@ test: $(DEVELOP)  ## Install everything, run the tests that take seconds
 	$(PY) -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
 
 test-all: $(DEVELOP)  ## Run every test, the slow ones too; what this machine lacks is skipped with its reason
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest --hypothesis-profile=thorough $(PYTEST_ARGS)
 
 check: $(DEVELOP)  ## Lint, format, types, and a strict build of the documentation
 	$(PY) -m ruff check .

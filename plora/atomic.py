@@ -7,10 +7,13 @@ hidden files that end in `.tmp`; nothing ever reads them.
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
+
+from plora.failpoints import reached
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 """What JSON can say; numbers must be finite."""
@@ -29,7 +32,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path: the file to create or replace; missing parent folders are made.
 
     Raises:
-        OSError: the file cannot be written (full disk, no permission), or the block wrote nothing.
+        OSError: the file cannot be written (full disk, no permission), or the block wrote nothing; names `path`.
             After this error, and after whatever the block raises itself, `path` is what it was before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,10 +40,37 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
+        reached("write")
         os.replace(temporary, path)
+    except OSError as error:  # a full disk does not say which file it refused
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     if os.name == "posix":  # elsewhere a folder cannot be opened
+        _sync(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it becomes `path`, with all its files flushed, when the block succeeds.
+
+    Args:
+        path: the folder to create; it must not exist yet, or be empty. Missing parent folders are made.
+
+    Raises:
+        OSError: the folder cannot be written. After this error, and after whatever the block raises itself, `path`
+            is what it was before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name[:100]}.", dir=path.parent) as hidden:
+        folder = Path(hidden) / path.name  # inside, because the hidden folder itself is readable to its owner only
+        folder.mkdir()
+        yield folder
+        for written in (*folder.rglob("*"), folder):
+            if written.is_file() or os.name == "posix":
+                _sync(written)
+        os.replace(folder, path)
+    if os.name == "posix":
         _sync(path.parent)
 
 
@@ -67,6 +97,12 @@ def write_json(path: Path, data: JsonValue) -> None:
     except UnicodeEncodeError:  # a lone surrogate, as damaged texts have; only the \ud800 form can carry it
         encoded = json.dumps(data, indent=1, allow_nan=False).encode()
     write_bytes(path, encoded + b"\n")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed writers left below a folder. Nobody else may be writing there."""
+    for leftover in folder.rglob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

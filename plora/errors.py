@@ -8,8 +8,9 @@ PloraError (a ValueError)
 │   └── UnknownTaskError (also a KeyError) a task or slot that does not exist
 ├── MetricError          a metric that needs a cell which was not measured (in plora.results.metrics)
 ├── RunError             a run folder that exists, is damaged or is not a run
-└── TrainingError        a stop during training
-    └── NonFiniteLossError
+├── TrainingError        a stop during training
+│   └── NonFiniteLossError
+└── ConformanceError     (also an AssertionError) a part that breaks a promise of its kind
 
     try:
         plora.run(config)
@@ -19,12 +20,23 @@ PloraError (a ValueError)
 The command line prints the same line and exits with code 2.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST = 2000  # characters of a line; what is quoted in it may be a whole file
+_LINE_BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
+
 
 class PloraError(ValueError):
-    """Base of every error that a user can cause; its text is one clear line (a ConfigError: one per mistake)."""
+    """Base of every error that a user can cause; its text is one clear line (a ConfigError: one per mistake).
+
+    Whatever is quoted from a file or a library keeps to that: line breaks become spaces, and characters that a
+    terminal would act upon are written as escapes.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(_one_line, lines)))
 
 
 class ConfigError(PloraError):
@@ -35,8 +47,8 @@ class ConfigError(PloraError):
     """
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+        self.problems = tuple(map(_one_line, problems))
+        super().__init__(*self.problems)
 
 
 class DataError(PloraError):
@@ -70,7 +82,17 @@ class NonFiniteLossError(TrainingError):
     """The loss became NaN or infinite; raised before the optimizer step, naming task, step and batch."""
 
 
+class ConformanceError(PloraError, AssertionError):
+    """A gate, strategy, head, problem or method breaks a promise of its kind: which one, what was seen, what not."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the known name closest to `name`, or `""` when none is close."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _one_line(text: str) -> str:
+    line = _LINE_BREAKS.sub(" ", text.strip())
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

@@ -1,7 +1,8 @@
-"""Content hashes of tensors: what a thing is, as opposed to where it came from."""
+"""Content hashes: what a thing is, as opposed to where it came from."""
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,12 @@ def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
         digest.update(f"{name}:{data.dtype}:{list(data.shape)};".encode())
         digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_frozen(module: nn.Module) -> str:

@@ -21,7 +21,7 @@ LossRows = Literal["local", "seen"]
 class Phase(BaseModel):
     """One stretch of training inside a task."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     train: tuple[Part, ...]
     """What trains: `head`, `adapter`, `backbone`."""
@@ -69,6 +69,20 @@ class Method:
             f"method '{self.name}' has no meaning in the {scenario}-incremental scenario: {self.refusals[scenario]}; "
             f"use scenario={' or '.join(allowed)}, or another method"
         )
+
+    def entangled(self, scenario: Scenario) -> str | None:
+        """Return why one task cannot be taken out without changing the others, or None where it can."""
+        if self.at_once:
+            return f"method '{self.name}' learned all tasks together"
+        if any("backbone" in phase.train for phase in self.phases):
+            return f"method '{self.name}' trained the whole network on every task"
+        if self.slots == "one":
+            return f"method '{self.name}' has one slot, which every task changed"
+        if self.gate == "all_ones":
+            return f"method '{self.name}' sums its slots, and later ones were learned on top of this one"
+        if scenario != "task":
+            return f"in the {scenario}-incremental scenario the rows of all classes were learned against each other"
+        return None
 
 
 _ADAPTER_AND_HEAD = (Phase(train=("adapter", "head")),)

@@ -88,6 +88,15 @@ class ContinualModel(nn.Module):
 
     # ------------------------------------------------------------------ committing
 
+    def reset(self) -> None:
+        """Forget every slot and every row of the head; a backbone that trains keeps its weights."""
+        if self.adapters is not None:
+            self.adapters.unfold()
+            for name in self.adapters.names:
+                self.adapters.delete(name)
+        self.slot_hashes, self.folded = {}, False
+        self.head.restore({}, {})
+
     def fold(self, task: str | None) -> None:
         """Put the committed slots that are on the route of `task` into effective weights while it trains."""
         if self.adapters is None or self.gate is None or not self.gate.constant:

@@ -1,25 +1,43 @@
-"""Runs as a user sees them: start one, score one again, use one."""
+"""Runs as a user sees them: start one, go on with it, add to it, check it, use it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from plora import atomic
-from plora.build import Parts, Workspace, assemble, build
-from plora.config import RunConfig, load_config
+from plora.build import Learner, Parts, Workspace, assemble, build
+from plora.config import RunConfig
 from plora.errors import DataError, RunError, UnknownTaskError, did_you_mean
-from plora.results import RunRecord, matrix_table, read_predictions, read_record, summary_table
+from plora.failpoints import reached
+from plora.results import (
+    RunRecord,
+    accuracy_row,
+    matrix_table,
+    read_predictions,
+    read_record,
+    summary_table,
+    write_record,
+)
 from plora.streams.base import Split, TextInput
 from plora.streams.incremental import LabelSpace
-from plora.training.checkpoint import load_checkpoint
+from plora.streams.local import LocalTask
+from plora.training.checkpoint import (
+    Manifest,
+    check_files,
+    load_checkpoint,
+    read_manifest,
+    remove_unreferenced,
+    write_manifest,
+)
 from plora.training.console import Console
 from plora.training.data import EncodedSplit
 from plora.training.evaluate import probabilities
 from plora.training.features import FeatureCache
 from plora.training.folder import RunFolder
 from plora.training.loop import learn_stream
+from plora.training.recording import from_predictions
 
 
 def run(config: RunConfig, console: Console | None = None, workspace: Workspace | None = None) -> Path:
@@ -31,7 +49,7 @@ def run(config: RunConfig, console: Console | None = None, workspace: Workspace 
         workspace: what runs of this process share; None shares nothing.
 
     Raises:
-        RunError: the run folder exists already.
+        RunError: the run folder exists already, or cannot be written.
         PloraError: of the part that does not fit, in one line, before anything is written.
     """
     RunFolder.require_new(config.folder)  # refuse before minutes of loading
@@ -39,47 +57,209 @@ def run(config: RunConfig, console: Console | None = None, workspace: Workspace 
         out.event("load", stream=config.stream.kind, backbone=config.backbone.id)
         parts = build(config, workspace)
         folder = RunFolder.create(config.folder)
-        atomic.write_text(folder.config, config.to_yaml())
-        folder.write_environment(
-            {
-                "backbone": {"id": config.backbone.id, "fingerprint": parts.learner.backbone.fingerprint},
-                "preprocessing_fingerprint": parts.model.problem.fingerprint(),
-                "stream": {
-                    "fingerprint": parts.stream.fingerprint(),
-                    "provenance": dict(parts.stream.provenance),
-                    "splits": {task.name: task.fingerprints() for task in parts.stream.tasks},
-                },
-            }
-        )
-        out.log = folder.log
-        out.event(
-            "run_start",
-            method=config.method,
-            stream=parts.stream.name,
-            scenario=config.scenario,
-            tasks=len(parts.tasks),
-            seed=config.seed,
-            folder=str(folder.path),
-        )
-        for task, encoded in zip(parts.stream.tasks, parts.tasks, strict=True):
-            out.event(
-                "task_data",
-                task=task.name,
-                classes=len(task.label_names),
-                train=len(task.train),
-                validation=len(task.validation),
-                test=len(task.test),
-                truncated=f"{encoded.truncated_share():.1%}",
-                test_duplicates=task.test_duplicates(),
-            )
-        record = learn_stream(parts, folder, out)
-        out.event(
-            "run_done",
-            **{name: metric.value for name, metric in record.metrics.items() if metric.value is not None},
-            folder=str(folder.path),
-        )
-        out.say(f"\n{matrix_table(record)}\n\n{summary_table([record])}\n")
+        with folder.lock(), _writing(folder):
+            folder.write_config(config)
+            reached("created")
+            _learn(parts, folder, out)
     return folder.path
+
+
+def resume(path: Path, console: Console | None = None, workspace: Workspace | None = None) -> Path:
+    """Go on with a run that was cut, from its last checkpoint, and return the run folder.
+
+    Weights, predictions and `results.json` end as if nothing had happened, bit for bit on the same machine.
+
+    Args:
+        path: the run folder.
+        console: where progress is shown; None is stdout.
+        workspace: what runs of this process share; None shares nothing.
+
+    Raises:
+        RunError: the folder is not a run, is being written, was changed or damaged, or data, backbone or tokenizer are
+            no longer what they were.
+    """
+    folder = RunFolder.existing(path)
+    with console or Console() as out, folder.lock(), _writing(folder):
+        config = folder.read_config()
+        out.event("load", stream=config.stream.kind, backbone=config.backbone.id)
+        parts = build(config, workspace)
+        if folder.environment.exists():
+            _require_same(parts, folder)
+        _learn(parts, folder, out)
+    return folder.path
+
+
+def extend(path: Path, task: LocalTask, console: Console | None = None, workspace: Workspace | None = None) -> Path:
+    """Let a finished run learn one task more, as if the task had been the last of its stream from the start.
+
+    Args:
+        path: the run folder.
+        task: its name and files.
+        console: where progress is shown; None is stdout.
+        workspace: what runs of this process share; None shares nothing.
+
+    Raises:
+        RunError: the run is not finished, or its method learns all tasks at once.
+        DataError: the task cannot be learned in the run's scenario, or its name is taken.
+    """
+    folder = RunFolder.existing(path)
+    workspace = workspace or Workspace()
+    with console or Console() as out, folder.lock(), _writing(folder):
+        former = folder.read_config()
+        if former.row.at_once:
+            raise RunError(
+                f"method '{former.method}' learns all tasks at once; a task more means a new run: add it to the stream"
+            )
+        config = former.model_copy(update={"added": (*former.added, task)})
+        parts = build(config, workspace)  # refuses what does not fit before anything is written
+        if not read_record(path).complete:
+            raise RunError(f"{path} is not finished; `plora resume {path}` first")
+        _require_same(parts, folder)
+        folder.write_config(config)
+        reached("extended")
+        _learn(parts, folder, out)
+    return folder.path
+
+
+def forget(path: Path, task: str) -> None:
+    """Take a task's slot and its rows of the head out of every checkpoint of a run.
+
+    What other tasks learned stays bit for bit. The record of what was measured (`results.json`, `predictions/`) stays.
+
+    Args:
+        path: the run folder.
+        task: its name.
+
+    Raises:
+        UnknownTaskError: the run has not learned it.
+        RunError: the method does not keep tasks apart; says why.
+    """
+    folder = RunFolder.existing(path)
+    with folder.lock(), _writing(folder):
+        config = folder.read_config()
+        last = read_manifest(folder, folder.last_checkpoint())
+        if task not in (*last.tasks, *last.forgotten):
+            raise UnknownTaskError(
+                f"no task '{task}'{did_you_mean(task, last.tasks)}; the run has learned: {', '.join(last.tasks)}"
+            )
+        if reason := config.row.entangled(config.scenario):
+            raise RunError(f"task '{task}' cannot be forgotten: {reason}")
+        position = list(last.blocks).index(task)
+        for number in reversed(folder.complete()):  # the newest first: nothing reads the others before it
+            manifest = read_manifest(folder, number)
+            if task not in manifest.tasks:
+                continue
+            slots = {name: content for name, content in manifest.slots.items() if name != task}
+            parts = {part: content for part, content in manifest.parts.items() if part != str(position)}
+            kept = {folder.slot(content).name for content in slots.values()} | set(parts.values())
+            change = {
+                "tasks": tuple(name for name in manifest.tasks if name != task),
+                "forgotten": (*manifest.forgotten, task),
+                "slots": slots,
+                "parts": parts,
+                "files": {name: sha for name, sha in manifest.files.items() if not _belongs_to_none(name, kept)},
+            }
+            write_manifest(folder, number, manifest.model_copy(update=change))
+        remove_unreferenced(folder)
+        record = read_record(path)
+        warning = f"task '{task}' was learned and forgotten (plora forget)"
+        if warning not in record.warnings:
+            write_record(path, replace(record, warnings=(*record.warnings, warning)))
+
+
+def _belongs_to_none(name: str, kept: set[str]) -> bool:
+    """Whether a file of `slots/` or `heads/` belongs to no kept content hash."""
+    place = Path(name)
+    content = {"slots": place.parent.name, "heads": place.stem}.get(place.parts[0])
+    return content is not None and content not in kept
+
+
+@contextmanager
+def _writing(folder: RunFolder) -> Iterator[None]:
+    """Turn an error of the file system into one line that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{error.filename or folder.path} cannot be written: {error.strerror or error}. Nothing that was committed "
+            f"is lost; make room or give permission, then `plora resume {folder.path}`"
+        ) from error
+
+
+def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
+    """Write what the run depends on, learn, and say how it went."""
+    config = parts.config
+    folder.write_environment(
+        {
+            "backbone": {"id": config.backbone.id, "fingerprint": parts.learner.backbone.fingerprint},
+            "preprocessing": {
+                "fingerprint": parts.model.problem.fingerprint(),
+                "first_batch": parts.tasks[0].splits["train"].first_batch(),
+            },
+            "stream": {
+                "fingerprint": parts.stream.fingerprint(),
+                "provenance": dict(parts.stream.provenance),
+                "splits": {task.name: task.fingerprints() for task in parts.stream.tasks},
+            },
+        }
+    )
+    out.log = folder.log
+    out.event(
+        "run_start",
+        method=config.method,
+        stream=parts.stream.name,
+        scenario=config.scenario,
+        tasks=len(parts.tasks),
+        seed=config.seed,
+        folder=str(folder.path),
+    )
+    for task, encoded in zip(parts.stream.tasks, parts.tasks, strict=True):
+        out.event(
+            "task_data",
+            task=task.name,
+            classes=len(task.label_names),
+            train=len(task.train),
+            validation=len(task.validation),
+            test=len(task.test),
+            truncated=f"{encoded.truncated_share():.1%}",
+            test_duplicates=task.test_duplicates(),
+        )
+    record = learn_stream(parts, folder, out)
+    out.event(
+        "run_done",
+        **{name: metric.value for name, metric in record.metrics.items() if metric.value is not None},
+        folder=str(folder.path),
+    )
+    out.say(f"\n{matrix_table(record)}\n\n{summary_table([record])}\n")
+
+
+def _require_same(parts: Parts, folder: RunFolder) -> None:
+    """Refuse data, a backbone or preprocessing that are no longer what the run was started with."""
+    stored = folder.read_environment()
+    stream, backbone, preprocessing = (stored[key] for key in ("stream", "backbone", "preprocessing"))
+    assert isinstance(stream, dict)
+    assert isinstance(backbone, dict)
+    assert isinstance(preprocessing, dict)
+    fingerprint = parts.learner.backbone.fingerprint
+    if backbone["fingerprint"] != fingerprint:
+        raise RunError(
+            f"{folder.path} was learned on another backbone (fingerprint {backbone['fingerprint'][:12]}…, loaded "
+            f"{fingerprint[:12]}…); restore the files of {backbone['id']}"
+        )
+    first_batch = parts.tasks[0].splits["train"].first_batch()
+    if preprocessing != {"fingerprint": parts.model.problem.fingerprint(), "first_batch": first_batch}:
+        raise RunError(
+            f"{folder.path}: the tokenizer no longer makes the same inputs (first batch "
+            f"{preprocessing['first_batch']}, now {first_batch}); restore the versions in environment.json"
+        )
+    now = {task.name: task.fingerprints() for task in parts.stream.tasks}
+    for task, splits in stream["splits"].items():
+        changed = [split for split, content in splits.items() if now.get(task, {}).get(split) != content]
+        if changed:
+            raise RunError(
+                f"{folder.path}: the data of task '{task}' have changed since the run ({', '.join(changed)}); restore "
+                "them, or the library versions in environment.json"
+            )
 
 
 def load_run(path: Path) -> tuple[Parts, RunFolder, list[str]]:
@@ -92,16 +272,11 @@ def load_run(path: Path) -> tuple[Parts, RunFolder, list[str]]:
         RunError: the folder is not a run, is damaged, or its data or backbone are no longer what they were.
     """
     folder = RunFolder.existing(path)
-    config = load_config(folder.config)
-    checkpoint = folder.last_checkpoint()
+    config = folder.read_config()
+    number = folder.last_checkpoint()
     parts = build(config)
-    record = read_record(path)
-    if parts.stream.fingerprint() != record.stream.fingerprint:
-        raise RunError(
-            f"{path}: the stream has changed since the run (fingerprint {parts.stream.fingerprint()[:12]}…, recorded "
-            f"{record.stream.fingerprint[:12]}…); restore the data, or the library versions in environment.json"
-        )
-    return parts, folder, load_checkpoint(folder, checkpoint, parts.learner).tasks
+    _require_same(parts, folder)
+    return parts, folder, list(load_checkpoint(folder, number, parts.learner).tasks)
 
 
 @dataclass(frozen=True)
@@ -124,13 +299,13 @@ class Rescored:
 def evaluate(path: Path) -> Rescored:
     """Load a run's last checkpoint, score the test splits again, and compare with the record."""
     parts, folder, seen = load_run(path)
-    scorer = parts.scorer()
-    recorded = read_predictions(folder.predictions(len(seen)))
+    scorer, number = parts.scorer(), folder.last_checkpoint()
+    recorded = read_predictions(folder.predictions(number))
     scores = {task.name: scorer.seen(task, seen) for task in parts.tasks if task.name in seen}
     changed = sum(
         int((recorded.prediction[recorded.task == name] != result.predictions).sum()) for name, result in scores.items()
     )
-    row = read_record(path).matrix[len(seen)]
+    row = read_record(path).matrix[number]
     columns = [task.name for task in parts.tasks]
     return Rescored(
         list(scores),
@@ -149,6 +324,19 @@ class Prediction:
     probabilities: tuple[float, ...]
 
 
+def load_learner(path: Path) -> tuple[Learner, Manifest, LabelSpace]:
+    """Load the model of a run's last checkpoint; the data that it was learned from are not needed.
+
+    Returns:
+        The learner, what its checkpoint says, and the rows of all tasks.
+    """
+    folder = RunFolder.existing(path)
+    config = folder.read_config()
+    learner = assemble(config, FeatureCache())
+    learned = load_checkpoint(folder, folder.last_checkpoint(), learner)
+    return learner, learned, LabelSpace.lay_out(learned.labels, config.scenario)
+
+
 def predict(path: Path, texts: Sequence[TextInput], task: str | None = None, top: int = 3) -> list[Prediction]:
     """Label new texts with a run's last checkpoint; the data that it was learned from are not needed.
 
@@ -164,14 +352,11 @@ def predict(path: Path, texts: Sequence[TextInput], task: str | None = None, top
     """
     if not texts:
         raise DataError("nothing to predict: the input holds no text")
-    folder = RunFolder.existing(path)
-    config = load_config(folder.config)
-    learner = assemble(config, FeatureCache())
-    learned = load_checkpoint(folder, folder.last_checkpoint(), learner)
-    seen, space = learned.tasks, LabelSpace.lay_out(learned.labels, config.scenario)
+    learner, learned, space = load_learner(path)
+    seen, scenario = learned.tasks, space.scenario
     if task is not None and task not in seen:
         raise UnknownTaskError(f"no task '{task}'{did_you_mean(task, seen)}; the run has learned: {', '.join(seen)}")
-    if task is None and config.scenario == "task":
+    if task is None and scenario == "task":
         raise UnknownTaskError(
             "this run is task-incremental and has a head per task: name one with --task; "
             f"it has learned: {', '.join(seen)}"
@@ -186,4 +371,80 @@ def predict(path: Path, texts: Sequence[TextInput], task: str | None = None, top
     ]
 
 
-__all__ = ["Prediction", "Rescored", "RunRecord", "evaluate", "load_run", "predict", "run"]
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` found.
+
+    Args:
+        files: files of checkpoints whose sha256 is as in their manifest.
+        checkpoints: complete checkpoints.
+        examples: test examples predicted again.
+        problems: one line each; empty when the run is sound.
+    """
+
+    files: int
+    checkpoints: int
+    examples: int
+    problems: tuple[str, ...]
+
+
+def verify(path: Path) -> Verified:
+    """Check a run: every file against its hash, the matrix against the predictions, the predictions against the model.
+
+    Raises:
+        RunError: the run cannot be read at all.
+    """
+    folder = RunFolder.existing(path)
+    problems: list[str] = []
+    record, numbers = read_record(path), folder.complete()
+    checked: set[str] = set()
+    for number in numbers:
+        try:
+            manifest = read_manifest(folder, number)
+            check_files(folder, number, manifest)
+            checked |= manifest.files.keys()
+        except RunError as error:
+            problems.append(str(error))
+    for number in range(len(record.matrix)):
+        if np.isnan(record.matrix[number]).all():
+            continue
+        try:
+            row = accuracy_row(read_predictions(folder.predictions(number)), record.tasks)
+        except RunError as error:
+            problems.append(str(error))
+            continue
+        if not np.array_equal(row, record.matrix[number], equal_nan=True):
+            problems.append(f"{folder.predictions(number)} does not give row {number} of the matrix in results.json")
+    examples = 0
+    if not problems:
+        parts, _, seen = load_run(path)
+        scorer, number = parts.scorer(), folder.last_checkpoint()
+        recorded = from_predictions(read_predictions(folder.predictions(number)))
+        for task in (task for task in parts.tasks if task.name in seen):
+            before, now = recorded[task.name], scorer.seen(task, seen)
+            examples += len(now.rows)
+            changed = int((before.predictions != now.predictions).sum())
+            far = float(np.abs(before.probabilities - now.probabilities).max())
+            if changed or far:
+                problems.append(
+                    f"task '{task.name}': {changed} of {len(now.rows)} predictions differ from the record, "
+                    f"probabilities by up to {far:.2g}; the same bits are promised for the same machine and versions"
+                )
+    return Verified(len(checked), len(numbers), examples, tuple(problems))
+
+
+__all__ = [
+    "Prediction",
+    "Rescored",
+    "RunRecord",
+    "Verified",
+    "evaluate",
+    "extend",
+    "forget",
+    "load_learner",
+    "load_run",
+    "predict",
+    "resume",
+    "run",
+    "verify",
+]

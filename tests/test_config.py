@@ -79,6 +79,21 @@ def test_every_mistake_is_reported_at_once_with_its_key() -> None:
         (["stream.kind=docstring_topic"], "unknown stream kind 'docstring_topic'; did you mean 'docstring_topics'?"),
         (["seed=-1"], "seed: got -1"),
         (["name=../up"], "name: got '../up'"),
+        (["name=.."], "name: got '..'"),
+        (["name=/etc"], "name: got '/etc'"),
+        (["name=a/b"], "name: got 'a/b'"),
+        (["name='a\\b'"], "name: got 'a\\\\b'"),
+        (['name="a\\0b"'], "name: got 'a\\x00b'; no name, path or text of a config has a NUL character"),
+        (['output="a\\0b"'], "output: got 'a\\x00b'"),
+        ([f"name={'x' * 201}"], "a folder has this name, so it has at most 200 bytes"),
+        ([f"name={'é' * 101}"], "a folder has this name, so it has at most 200 bytes"),
+        (["head=../../up"], "head: '../../up' does not fit method"),
+        (["method=../../up"], "unknown method '../../up'"),
+        (["seed=9223372036854775808"], "seed: got an integer of 64 bits; at most 63 are possible"),
+        (["seed=../1"], "seed: got '../1'"),
+        (["training.learning_rate=.inf"], "training.learning_rate: got inf"),
+        (["lora.alpha=.nan"], "lora.alpha: got nan"),
+        (["training={epochs: 1, epochs: 2}"], "is not YAML"),
         (["training.epochs={"], "is not YAML"),
         (["seed=0", "seed.x=1"], "'seed' is 0, it has no keys of its own"),
     ],
@@ -95,7 +110,16 @@ def test_a_missing_stream_is_said_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("- a list", "must be a mapping"), ("a: [", "is not YAML"), (None, "does not exist")]
+    ("content", "message"),
+    [
+        ("- a list", "must be a mapping"),
+        ("a: [", "is not YAML"),
+        (None, "does not exist"),
+        ("seed: 1\nname: x\nseed: 2", "is not YAML: line 3: the key 'seed' is written twice"),
+        ("name: !!python/object/apply:os.getcwd []", "is not YAML: could not determine a constructor for the tag"),
+        ("seed: 2001-99-99", "is not YAML: a value does not fit its type: month must be in 1..12"),
+        ("a: &a [*a]", "is not YAML: an alias stands inside the value that it names"),
+    ],
 )
 def test_a_file_that_is_no_config(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "config.yaml"
@@ -109,6 +133,12 @@ def test_a_file_that_is_no_config(tmp_path: Path, content: str | None, message: 
 def test_no_override_makes_a_traceback(text: str) -> None:
     with contextlib.suppress(ConfigError):  # anything else fails the test
         load_config(TOPICS, [text])
+
+
+def test_aliases_may_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("training: {epochs: &n 3, log_every: *n}\nstream: {kind: docstring_topics}\nscenario: class")
+    assert load_config(path).training.log_every == 3
 
 
 def test_overrides_never_change_the_callers_mapping() -> None:

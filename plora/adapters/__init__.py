@@ -2,7 +2,7 @@
 
 from plora.adapters.bank import Bank, SlotShape
 from plora.adapters.inject import find_blocks, find_targets
-from plora.adapters.interop import apply_lora, load_lora, load_slot, merge_lora, save_lora, save_slot
+from plora.adapters.interop import apply_lora, load_lora, load_slot, merge_lora, save_lora, save_route, save_slot
 from plora.adapters.linear import AdaptedLinear
 from plora.adapters.route import Route, Switch, checkpoint_blocks
 from plora.adapters.slots import Adapters, LoRA, Slot
@@ -24,5 +24,6 @@ __all__ = [
     "load_slot",
     "merge_lora",
     "save_lora",
+    "save_route",
     "save_slot",
 ]

@@ -1,14 +1,16 @@
 """LoRA on any network in one call, its slots on disk in PEFT's own format, and merging.
 
-A file written here loads with `peft.PeftModel.from_pretrained`: `adapter_config.json` and
-`adapter_model.safetensors` with PEFT's key names. Fused projections are written as PEFT sees them, one adapter on
-the whole layer (A of q, k, v below each other, B block-diagonal); the header of the safetensors file keeps which
-rows belong to which site, so that our own slots come back as they were.
+A folder written here loads with `peft.PeftModel.from_pretrained`: `adapter_config.json` and
+`adapter_model.safetensors` with PEFT's key names. Several slots become one adapter, because a sum of products is a
+product: Σ_k c_k s_k B_k A_k = [c_1 s_1 B_1 … c_n s_n B_n] [A_1; …; A_n], of rank Σ r_k. Fused projections are
+written as PEFT sees them, one adapter on the whole layer (A of q, k, v below each other, B block-diagonal); the
+header of the safetensors file keeps which rows belong to which site, so that our own slots come back as they were.
 """
 
 import copy as copying
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -23,12 +25,30 @@ from plora import atomic
 from plora.adapters.bank import SlotShape
 from plora.adapters.inject import Targets, find_targets, inject, refuse_adapted, require_rank
 from plora.adapters.linear import AdaptedLinear
+from plora.adapters.route import Route
 from plora.adapters.slots import Adapters, LoRA, Slot
 from plora.errors import AdapterError
 
 CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
+_BEYOND_LORA = (
+    "use_dora",
+    "lora_bias",
+    "use_qalora",
+    "use_bdlora",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "layer_replication",
+    "target_parameters",
+    "trainable_token_indices",
+)
+"""Settings of PEFT that make an adapter more than ΔW = s · B A on linear layers."""
+_MOVES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Initialisations (and what their names begin with) for which PEFT changes the base weight too."""
 _Network = TypeVar("_Network", bound=nn.Module)
+_Json = str | int | float | bool | None | list["_Json"] | dict[str, "_Json"]
 
 
 def apply_lora(
@@ -80,31 +100,49 @@ def apply_lora(
 
 
 def save_lora(model: nn.Module, folder: str | Path, name: str | None = None) -> None:
-    """Write one slot as a PEFT adapter folder.
+    """Write one slot, or all slots in use as their sum, as one PEFT adapter folder.
 
     Args:
         model: an adapted network.
         folder: is made where needed; its two files are replaced atomically.
-        name: the slot; by default the only one.
+        name: the slot; by default the slots in use (`Adapters.use`), with their coefficients, as one adapter.
+
+    Raises:
+        AdapterError: no slot is in use, or the coefficients in force differ per sample or token, or mix slots.
     """
     adapters = Adapters.of(model)
-    save_slot(adapters, adapters[name or _only(adapters)], Path(folder))
+    route = adapters.switch.route if name is None else Route((adapters[name].name,))
+    save_route(adapters, route, Path(folder))
 
 
 def load_lora(model: nn.Module, folder: str | Path, name: str = "default") -> Slot:
     """Read a PEFT adapter folder into a committed slot of an adapted network (in place), and let it take part.
 
+    Modules that PEFT saved whole beside the adapter (`modules_to_save`, such as a classifier) are no part of a slot:
+    they are loaded into `model` itself, where all slots share them and a later folder replaces them. Those that
+    `model` does not have are left out with a warning that names them.
+
+    Args:
+        model: an adapted network.
+        folder: written by `save_lora` or by PEFT.
+        name: of the new slot.
+
+    Returns:
+        The slot.
+
     Raises:
-        AdapterError: the folder is not an adapter, was made for other layers, or the name belongs to a slot that
-            has learned something.
+        AdapterError: the folder is not an adapter, is more than low-rank (DoRA, trained biases, …), was made for
+            other layers, or the name belongs to a slot that has learned something.
     """
     adapters = Adapters.of(model)
-    found = _read_slot(adapters, Path(folder))
+    found, saved = _read_slot(adapters, Path(folder))
+    modules = _modules_to_load(model, saved, Path(folder))  # before the first change: a refusal changes nothing
     if name in adapters and name == adapters.open_name:  # the slot that apply_lora opened
         if any(bool(B.any()) for B in adapters[name].B.values()):
             raise AdapterError(f"slot '{name}' is being trained; commit or delete it, or load under another name")
         adapters.delete(name)
     slot = adapters.append(name, found)
+    model.load_state_dict(modules, strict=False)
     adapters.use(adapters.names)
     return slot
 
@@ -122,15 +160,8 @@ def merge_lora(model: _Network, copy: bool = True) -> _Network:
     network = copying.deepcopy(model) if copy else model
     adapters = Adapters.of(network)
     route = adapters.switch.route
-    if route.per in ("sample", "token") or route.mixing:
-        raise AdapterError(
-            f"slots with coefficients per {route.per if not route.mixing else 'rank (mixing)'} have no single "
-            "merged weight; use fixed coefficients per slot or layer"
-        )
     for layer in adapters.layers:
-        c = torch.ones(len(route.slots)) if route.coefficients is None else route.coefficients.detach()
-        per_slot = c[layer.all_banks[0].index] if route.per == "layer" else c
-        weight = layer.effective_weight(dict(zip(route.slots, per_slot, strict=True)))
+        weight = layer.effective_weight(_fixed_coefficients(route, layer, "merged weight"))
         owners = {
             id(module)
             for module in network.modules()
@@ -147,24 +178,59 @@ def merge_lora(model: _Network, copy: bool = True) -> _Network:
     return network
 
 
-# ---------------------------------------------------------------------- one slot on disk
+def _fixed_coefficients(route: Route, layer: AdaptedLinear, purpose: str) -> dict[str, float]:
+    """c_k of each slot of a route in one layer; refuses a route whose ΔW is not the same for every input."""
+    if route.per in ("sample", "token") or route.mixing:
+        raise AdapterError(
+            f"slots with coefficients per {route.per if not route.mixing else 'rank (mixing)'} have no single "
+            f"{purpose}; use fixed coefficients per slot or layer"
+        )
+    if route.folded:  # with coefficients that only the effective weight knows
+        raise AdapterError("the slots in use are folded; call unfold() and use(…) them unfolded first")
+    if route.coefficients is None:
+        return dict.fromkeys(route.slots, 1.0)
+    c = route.coefficients.detach()
+    per_slot: list[float] = (c[layer.all_banks[0].index] if route.per == "layer" else c).tolist()
+    return dict(zip(route.slots, per_slot, strict=True))
+
+
+# ---------------------------------------------------------------------- slots on disk
 
 
 def save_slot(adapters: Adapters, slot: Slot, folder: Path, base_model: str = "") -> None:
     """Write `slot` to `folder` in PEFT's format, each file atomically, the tensors last."""
-    folder.mkdir(parents=True, exist_ok=True)
+    save_route(adapters, Route((slot.name,)), folder, base_model)
+
+
+def save_route(adapters: Adapters, route: Route, folder: Path, base_model: str = "") -> None:
+    """Write the slots of a route as one adapter in PEFT's format, each file atomically, the tensors last.
+
+    Args:
+        adapters: that hold the slots.
+        route: one slot, or several; what differs in their coefficients and scales goes into B.
+        folder: is made where needed.
+        base_model: hub id or folder of the network that the adapter belongs to.
+
+    Raises:
+        AdapterError: the route names no slot, or its coefficients differ per sample or token, or mix slots.
+    """
+    if not route.slots:
+        raise AdapterError("no slot takes part, so there is no adapter to save; name a slot, or use(…) some first")
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
     own: dict[str, _Json] = {}
     for layer in adapters.layers:
-        A, B, scale = _as_one_adapter(layer, slot.name)
+        coefficients = _fixed_coefficients(route, layer, "adapter")
+        # Slots of one scale, summed, keep their B bit for bit: it is the adapter's scale.
+        scale = layer.all_banks[0].shape(route.slots[0]).scale or 1.0
+        A, B = _as_one_adapter(layer, coefficients, scale)
         tensors[f"{_PREFIX}{layer.path}.lora_A.weight"] = A
         tensors[f"{_PREFIX}{layer.path}.lora_B.weight"] = B
         ranks[layer.path], alphas[layer.path] = len(A), scale * len(A)
         own[layer.path] = {
             "scale": scale,  # alpha / rank need not give back the same float
-            "sites": {site: layer.bank(site).shape(slot.name).rank for site in layer.sites},
+            "sites": {site: sum(layer.bank(site).shape(name).rank for name in route.slots) for site in layer.sites},
         }
     rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
     config = {
@@ -175,8 +241,8 @@ def save_slot(adapters: Adapters, slot: Slot, folder: Path, base_model: str = ""
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
         "target_modules": sorted(ranks),
-        "rank_pattern": {path: value for path, value in ranks.items() if value != rank},
-        "alpha_pattern": {path: value for path, value in alphas.items() if value != alpha},
+        "rank_pattern": {_exactly(path): value for path, value in ranks.items() if value != rank},
+        "alpha_pattern": {_exactly(path): value for path, value in alphas.items() if value != alpha},
         "use_rslora": False,
         "fan_in_fan_out": adapters.layers[0].transposed,
         "bias": "none",
@@ -188,14 +254,26 @@ def save_slot(adapters: Adapters, slot: Slot, folder: Path, base_model: str = ""
         save_file(tensors, path, metadata={"format": "pt", "plora": json.dumps(own)})
 
 
+def _exactly(path: str) -> str:
+    """A key of PEFT's patterns for one layer: they are regular expressions that match the end of a path."""
+    return f"^{re.escape(path)}"
+
+
 def load_slot(adapters: Adapters, name: str, folder: Path) -> Slot:
     """Read a slot that `save_slot` or PEFT wrote, as a committed slot `name`."""
-    return adapters.append(name, _read_slot(adapters, folder))
+    found, saved = _read_slot(adapters, folder)
+    if saved:
+        raise AdapterError(f"{folder} holds more than a slot: '{next(iter(saved))}'; read it with load_lora")
+    return adapters.append(name, found)
 
 
-def _read_slot(adapters: Adapters, folder: Path) -> dict[str, tuple[SlotShape, Tensor, Tensor]]:
-    """By the path of each bank: shape, A `[r, I]`, B `[O, r]`."""
+def _read_slot(
+    adapters: Adapters, folder: Path
+) -> tuple[dict[str, tuple[SlotShape, Tensor, Tensor]], dict[str, Tensor]]:
+    """By the path of each bank: shape, A `[r, I]`, B `[O, r]`; and by their path the tensors of `modules_to_save`."""
     config, tensors, own = _read_adapter(folder)
+    saved = {key: tensors.pop(key) for key in list(tensors) if _is_saved_whole(key, config)}
+    stored = [key.removesuffix(".lora_A.weight") for key in tensors if key.endswith(".lora_A.weight")]
     found: dict[str, tuple[SlotShape, Tensor, Tensor]] = {}
     for layer in adapters.layers:
         try:
@@ -203,8 +281,9 @@ def _read_slot(adapters: Adapters, folder: Path) -> dict[str, tuple[SlotShape, T
             B = tensors.pop(f"{_PREFIX}{layer.path}.lora_B.weight").float()
         except KeyError:
             raise AdapterError(
-                f"{folder}: no adapter for layer '{layer.path}'; it was made for other targets: "
-                f"{config.get('target_modules')}"
+                f"{folder}: no adapter for layer '{layer.path}'; it was made for other targets "
+                f"({config.get('target_modules')}) or another network: its first layer is "
+                f"'{next(iter(stored), '').removeprefix(_PREFIX)}'"
             ) from None
         _require_fit(layer, A, B, folder)
         ours = own.get(layer.path)
@@ -223,7 +302,35 @@ def _read_slot(adapters: Adapters, folder: Path) -> dict[str, tuple[SlotShape, T
             f"{folder}: {len(tensors)} tensors belong to layers that are not adapted here, such as "
             f"'{next(iter(tensors))}'; inject the targets that the adapter was trained with"
         )
-    return found
+    return found, {key.removeprefix(_PREFIX): tensor for key, tensor in saved.items()}
+
+
+def _is_saved_whole(key: str, config: Mapping[str, _Json]) -> bool:
+    """Whether a tensor lies inside one of `modules_to_save`; PEFT compares the ends of module paths."""
+    names = config.get("modules_to_save")
+    if ".lora_" in key or not isinstance(names, list):
+        return False
+    parts = key.removeprefix(_PREFIX).split(".")
+    paths = [".".join(parts[:end]) for end in range(1, len(parts))]
+    return any(path.endswith(str(name)) for path in paths for name in names)
+
+
+def _modules_to_load(model: nn.Module, saved: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
+    """Those tensors of `modules_to_save` that the network has a place for."""
+    state = model.state_dict()
+    for path, tensor in saved.items():
+        if path in state and state[path].shape != tensor.shape:
+            raise AdapterError(
+                f"{folder}: '{path}', saved whole beside the adapter, is {list(tensor.shape)}, but in this network "
+                f"{list(state[path].shape)}; make the network as it was for training (num_labels?)"
+            )
+    if absent := [path for path in saved if path not in state]:
+        warnings.warn(
+            f"{folder}: {', '.join(absent)} saved whole beside the adapter (modules_to_save); "
+            f"{type(model).__name__} has no such modules, they are left out",
+            stacklevel=3,
+        )
+    return {path: tensor for path, tensor in saved.items() if path in state}
 
 
 def _require_fit(layer: AdaptedLinear, A: Tensor, B: Tensor, folder: Path) -> None:
@@ -243,22 +350,18 @@ def _require_fit(layer: AdaptedLinear, A: Tensor, B: Tensor, folder: Path) -> No
         )
 
 
-def _as_one_adapter(layer: AdaptedLinear, name: str) -> tuple[Tensor, Tensor, float]:
-    """A `[r, I]`, B `[O, r]` and the scale of a slot in one layer, its sites joined into one adapter."""
-    out_features = layer.pristine_weight().shape[0]
-    first = layer.all_banks[0].shape(name)
+def _as_one_adapter(layer: AdaptedLinear, coefficients: Mapping[str, float], scale: float) -> tuple[Tensor, Tensor]:
+    """A `[N, I]` and B `[O, N]` with scale · B A = Σ_k c_k ΔW_k, the slots of each site below each other."""
     A_parts, B_parts = [], []
     for site, part in layer.sites.items():
         bank = layer.bank(site)
-        A, rows = bank.rows(name)
-        B = A.new_zeros(out_features, len(A))
-        B[part] = rows.detach().T * (bank.shape(name).scale / first.scale)
-        A_parts.append(A.detach())
-        B_parts.append(B)
-    return torch.cat(A_parts).cpu().contiguous(), torch.cat(B_parts, dim=1).cpu().contiguous(), first.scale
-
-
-_Json = str | int | float | bool | None | list["_Json"] | dict[str, "_Json"]
+        for name, c in coefficients.items():
+            A, rows = bank.rows(name)
+            B = A.new_zeros(layer.out_features, len(A))
+            B[part] = rows.detach().T * (c * bank.shape(name).scale / scale)
+            A_parts.append(A.detach())
+            B_parts.append(B)
+    return torch.cat(A_parts).cpu().contiguous(), torch.cat(B_parts, dim=1).cpu().contiguous()
 
 
 class _Own(BaseModel):
@@ -284,7 +387,21 @@ def _read_adapter(folder: Path) -> tuple[dict[str, _Json], dict[str, Tensor], di
     kind = config.get("peft_type") if isinstance(config, dict) else None
     if kind != "LORA":
         raise AdapterError(f"{folder}: peft_type is {kind!r}, expected 'LORA'")
+    _refuse_more_than_lora(config, folder)
     return config, tensors, own
+
+
+def _refuse_more_than_lora(config: Mapping[str, _Json], folder: Path) -> None:
+    """Refuse settings under which ΔW = s · B A on the pretrained weight would silently be another function."""
+    keys = [key for key in _BEYOND_LORA if config.get(key)]
+    keys += ["bias"] if config.get("bias", "none") != "none" else []
+    keys += ["init_lora_weights"] if str(config.get("init_lora_weights")).startswith(_MOVES_THE_BASE) else []
+    if keys:
+        found = ", ".join(f"{key}={config[key]!r}" for key in keys)
+        raise AdapterError(
+            f"{folder}: {CONFIG_FILE} says {found}, but a slot is ΔW = s · B A on the pretrained weight and nothing "
+            "else; merge the adapter with PEFT (merge_and_unload), save the network, and start from that"
+        )
 
 
 def _scale(config: Mapping[str, _Json], path: str, rank: int) -> float:
@@ -297,9 +414,3 @@ def _scale(config: Mapping[str, _Json], path: str, rank: int) -> float:
     if not isinstance(alpha, int | float):
         raise AdapterError(f"adapter_config.json: lora_alpha is {alpha!r}, expected a number")
     return float(alpha) / (rank**0.5 if config.get("use_rslora") else rank)
-
-
-def _only(adapters: Adapters) -> str:
-    if len(adapters) != 1:
-        raise AdapterError(f"the network has {len(adapters)} slots ({', '.join(adapters.names)}); name the one to save")
-    return adapters.names[0]

@@ -22,7 +22,7 @@ class LoRA(BaseModel):
     Source: Hu et al. 2021 (arXiv 2106.09685); rank-stabilised scaling: Kalajdzievski 2023 (arXiv 2312.03732).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rank: int = Field(default=8, ge=1)
     """r, rows of A and columns of B; at most the smaller side of each adapted layer."""

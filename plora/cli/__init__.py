@@ -3,14 +3,29 @@
 Heavy imports happen inside the verbs, so that `plora --help` and `plora ls` answer at once.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 import typer
 
-from plora.cli import cp, evaluate, ls, params, predict, report, run, validate
-from plora.errors import PloraError
+from plora.cli import cp, evaluate, export, extend, forget, ls, params, predict, report, resume, run, validate, verify
+from plora.errors import PloraError, RunError
+
+_REMEDIES = {
+    errno.ENOSPC: "make room there, or choose another place",
+    errno.EDQUOT: "make room there, or choose another place",
+    errno.EROFS: "nothing can be written there; choose another place",
+    errno.EACCES: "you have no right to it; choose another place, or have it given to you",
+    errno.EPERM: "you have no right to it; choose another place, or have it given to you",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another place",
+    errno.EEXIST: "a file stands where a folder is needed; choose another place",
+    errno.EISDIR: "a folder stands where a file is needed; choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What to do about an error of the system."""
 
 app = typer.Typer(
     name="plora",
@@ -22,10 +37,15 @@ app = typer.Typer(
 )
 VERBS: dict[str, Callable[..., None]] = {
     "run": run.command,
+    "resume": resume.command,
+    "extend": extend.command,
+    "forget": forget.command,
     "evaluate": evaluate.command,
+    "verify": verify.command,
     "predict": predict.command,
     "params": params.command,
     "report": report.command,
+    "export": export.command,
     "ls": ls.command,
     "cp": cp.command,
     "validate": validate.command,
@@ -37,12 +57,30 @@ for name, verb in VERBS.items():
 def main() -> None:
     """Run the command line; a user's mistake ends in one clear line and exit code 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a text that the terminal cannot show is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(standalone_mode=True)
     except PloraError as error:
-        for line in str(error).splitlines():
-            print(f"plora: {line}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(error)
+    except OSError as error:
+        _refuse(_of_the_system(error))
     except KeyboardInterrupt:
         print("plora: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _of_the_system(error: OSError) -> RunError:
+    """A full disk, a place without rights, a file where a folder is needed: which path, what, what to do."""
+    place = error.filename2 or error.filename  # a rename names its target second
+    reason = error.strerror or str(error)
+    remedy = _REMEDIES.get(error.errno or 0, "look at the path, or choose another")
+    named = f"{os.fsdecode(place)}: " if isinstance(place, str | bytes | os.PathLike) else ""
+    return RunError(f"{named}{reason}; {remedy}")
+
+
+def _refuse(error: PloraError) -> None:
+    for line in str(error).splitlines():
+        print(f"plora: {line}", file=sys.stderr)
+    sys.exit(2)

@@ -1,6 +1,7 @@
 """`plora predict`: label new texts."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 
 from plora.cli.arguments import RunArgument
+from plora.errors import DataError
 
 
 def command(
@@ -38,10 +40,17 @@ def command(
 
 def _read(texts: list[str] | None) -> list[str]:
     if not texts:
-        return sys.stdin.read().splitlines()
-    if len(texts) == 1 and len(texts[0]) < 4096 and Path(texts[0]).is_file():
-        return Path(texts[0]).read_text(encoding="utf-8").splitlines()
-    return texts
+        return _utf8(sys.stdin.buffer.read(), "stdin").splitlines()
+    if len(texts) == 1 and os.path.isfile(texts[0]):  # Path.is_file() raises for a text longer than a file name
+        return _utf8(Path(texts[0]).read_bytes(), texts[0]).splitlines()
+    return [_utf8(os.fsencode(text), f"text {number}") for number, text in enumerate(texts, start=1)]
+
+
+def _utf8(content: bytes, where: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where} is not UTF-8 text ({error}); save it as UTF-8") from None
 
 
 def _pair(text: str) -> str | tuple[str, str]:

@@ -13,6 +13,7 @@ class Head(nn.Module, ABC):
     Attributes:
         blocks: number of rows of each block, in the order in which they were first opened.
         device: where new rows are made.
+        forgotten: blocks whose rows were taken out; they keep their place and score 0.
     """
 
     def __init__(self, features: int) -> None:
@@ -20,6 +21,7 @@ class Head(nn.Module, ABC):
         self.features = features
         self.device = torch.device("cpu")
         self.blocks: dict[str, int] = {}
+        self.forgotten: set[str] = set()
 
     @property
     def rows(self) -> int:
@@ -53,11 +55,11 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """Return every tensor needed to restore the head."""
+        """Return every tensor needed to restore the head, as `<part>:<name>`; parts are stored one by one."""
 
     @abstractmethod
     def restore(self, blocks: Mapping[str, int], tensors: Mapping[str, Tensor]) -> None:
-        """Restore the blocks and what `tensors` returned, all committed.
+        """Restore the blocks and what `tensors` returned, all committed; a block without tensors was forgotten.
 
         Raises:
             RunError: a tensor is missing or has another shape.

@@ -51,11 +51,13 @@ class LinearHead(Head):
         self._open.clear()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return logits `[N, rows]`."""
+        """Return logits `[N, rows]`.
+
+        Block by block: the bits of one product of all rows would depend on how many other rows there are, and an old
+        task's probabilities would change in their last bit whenever a task is added.
+        """
         rows = [self._rows(position, block) for position, block in enumerate(self.blocks)]
-        weight = torch.cat([weight for weight, _ in rows])
-        bias = torch.cat([bias for _, bias in rows])
-        return F.linear(features, weight, bias)
+        return torch.cat([F.linear(features, weight, bias) for weight, bias in rows], dim=-1)
 
     def block_hash(self, block: str) -> str:
         """Return the sha256 of the block's weight and bias."""
@@ -63,19 +65,27 @@ class LinearHead(Head):
         return hash_tensors([("weight", weight), ("bias", bias)])
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return `weight:<i>` `[rows, d]` and `bias:<i>` `[rows]` of block i."""
+        """Return `<i>:weight` `[rows, d]` and `<i>:bias` `[rows]` of block i, unless it was forgotten."""
         state = {}
         for position, block in enumerate(self.blocks):
-            weight, bias = self._rows(position, block)
-            state[f"weight:{position}"], state[f"bias:{position}"] = weight.detach(), bias.detach()
+            if block not in self.forgotten:
+                weight, bias = self._rows(position, block)
+                state[f"{position}:weight"], state[f"{position}:bias"] = weight.detach(), bias.detach()
         return state
 
     def restore(self, blocks: Mapping[str, int], tensors: Mapping[str, Tensor]) -> None:
         """Restore all blocks as committed."""
         self._open.clear()
-        self.blocks, self._committed = dict(blocks), {}
+        self.blocks, self._committed, self.forgotten = dict(blocks), {}, set()
         for position, (block, rows) in enumerate(blocks.items()):
-            weight, bias = tensors.get(f"weight:{position}"), tensors.get(f"bias:{position}")
+            if not any(key.startswith(f"{position}:") for key in tensors):
+                self._committed[block] = (
+                    torch.zeros(rows, self.features, device=self.device),
+                    torch.zeros(rows, device=self.device),
+                )
+                self.forgotten.add(block)
+                continue
+            weight, bias = tensors.get(f"{position}:weight"), tensors.get(f"{position}:bias")
             if weight is None or bias is None or weight.shape != (rows, self.features) or bias.shape != (rows,):
                 raise RunError(f"the stored head does not hold {rows} rows of {self.features} features for '{block}'")
             self._committed[block] = (weight.to(self.device), bias.to(self.device))

@@ -7,10 +7,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from plora.errors import RunError
+
+_Real = Annotated[float, Field(ge=-3.5e38, le=3.5e38)]
+"""What fp32 can hold; in a damaged line a longer number would break the picture."""
+_Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 @dataclass(frozen=True)
@@ -32,18 +37,18 @@ class Point:
     """
 
     task: str
-    step: int
-    epoch: float
-    loss: float
-    terms: Mapping[str, float] = field(default_factory=dict)
-    learning_rate: float = 0.0
-    tokens_per_second: float | None = None
-    examples_per_second: float | None = None
-    seconds: float = 0.0
-    memory_bytes: int | None = None
-    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    step: _Count
+    epoch: _Real
+    loss: _Real
+    terms: Mapping[str, _Real] = field(default_factory=dict)
+    learning_rate: _Real = 0.0
+    tokens_per_second: _Real | None = None
+    examples_per_second: _Real | None = None
+    seconds: _Real = 0.0
+    memory_bytes: _Count | None = None
+    diagnostics: Mapping[str, _Real] = field(default_factory=dict)
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     def to_line(self) -> str:
         """Return the line of `curves.jsonl`, line end included.

@@ -1,5 +1,6 @@
 """One self-contained report of one run or of several: no network, no script, light and dark, printable."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -134,13 +135,13 @@ def _run_section(folder: Path, record: RunRecord, anchor: str) -> RunSection:
     return RunSection(
         title=f"{record.name} / {record.method} / seed {record.seed}",
         anchor=anchor,
-        folder=str(folder),
+        folder=os.fsencode(folder).decode("utf-8", "replace"),  # a folder's name need not be text
         record=record,
         metrics=list(record.metrics.values()),
         doubts=doubts,
         pictures=pictures,
-        config=_text(folder / CONFIG_FILE),
-        environment=_text(folder / record.environment),
+        config=_text(folder, CONFIG_FILE),
+        environment=_text(folder, record.environment),
     )
 
 
@@ -163,12 +164,14 @@ def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
     )
 
 
-def _text(path: Path) -> str:
+def _text(folder: Path, name: str) -> str:
     """Return a text file of the run folder, or a note that it cannot be shown."""
+    if Path(name).name != name:  # a record that was made elsewhere must not put other files of this machine on a page
+        return f"({name} is not a file name; nothing outside the run folder is shown)"
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return f"({path.name} is not in the run folder)"
+        text = (folder / name).read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError):
+        return f"({name} is not in the run folder)"
     return text if len(text) <= LONGEST_FILE else text[:LONGEST_FILE] + f"\n… ({len(text):,} characters in all)"
 
 

@@ -75,7 +75,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     metadata = {CLASS_NAMES_KEY: json.dumps(predictions.class_names)}
     table = pa.table(columns).replace_schema_metadata(metadata)
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -85,22 +85,26 @@ def read_predictions(path: Path) -> Predictions:
         RunError: the file is missing or damaged, a column is missing or has another type, a value is out of range.
     """
     try:
-        table = pq.read_table(path)
-        metadata = table.schema.metadata or {}
-        class_names = json.loads(metadata[CLASS_NAMES_KEY])
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+        table.validate(full=True)
+        class_names = json.loads((table.schema.metadata or {})[CLASS_NAMES_KEY])
         columns = {name: table.column(name).to_numpy() for name in ("task", *_TYPES)}
+        texts = pa.types.is_string(table.schema.field("task").type) and not table.column("task").null_count
     except FileNotFoundError:
         raise RunError(f"{path} does not exist; this run has no predictions after that task") from None
     except KeyError as error:
         raise RunError(f"{path} is not a record of predictions: it has no {error}") from None
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise RunError(f"{path} is damaged: {error}".splitlines()[0]) from None
+    except (pa.ArrowException, OSError, TypeError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {error}") from None
     for name, dtype in _TYPES.items():
         if columns[name].dtype != dtype:
             raise RunError(
                 f"{path} is not a record of predictions: column '{name}' is {columns[name].dtype}, "
                 f"expected {np.dtype(dtype)}"
             )
+    if not texts or not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
+        raise RunError(f"{path} is not a record of predictions: names of tasks and classes are texts")
     try:
         return Predictions(
             task=columns["task"].astype(np.str_),

@@ -1,14 +1,15 @@
-"""The record of a run: everything that is concluded from it later, as one strict JSON file, `results.json`.
+"""The record of a run: everything that is concluded from it later, in two strict JSON files.
 
-Schema 1, key by key, is `RunRecord`, `StreamInfo`, `TaskCost` and `TaskData` below, plus `metrics`: the
+`results.json` holds what the same seed gives again bit for bit, `costs.json` what was measured along the way: time,
+memory, bytes. Schema 1, key by key, is `RunRecord`, `StreamInfo`, `TaskCost` and `TaskData` below, plus `metrics`: the
 values and reasons of `plora.results.summary`, written for people and other programs. Reading recomputes them
 from the matrix and never trusts the copy. NaN is null. Keys that schema 1 does not have are refused, so that
-a misspelt key cannot pass for a missing one; a newer schema is refused by its number.
+a misspelt key cannot pass for a missing one; a newer schema is refused by its number. Both files carry their sha256.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -16,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
-from plora.atomic import JsonValue, write_json
+from plora.atomic import JsonValue
 from plora.errors import RunError
 from plora.results.metrics import Matrix, Metric, MetricError, checked, summary
+from plora.sealed import read_sealed, write_sealed
 from plora.streams.base import Scenario
 
-RESULTS_FILE = "results.json"
+RESULTS_FILE, COSTS_FILE = "results.json", "costs.json"
 SCHEMA = 1
 
 TaskStatus = Literal["pending", "trained", "evaluated"]
@@ -180,7 +182,7 @@ class RunRecord:
             raise RunError("complete: true, but not every task was learned and the last one evaluated")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RunRecord) and self.to_json() == other.to_json()
+        return isinstance(other, RunRecord) and (self.to_json(), self.cost) == (other.to_json(), other.cost)
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -191,6 +193,7 @@ class RunRecord:
         """Return the content of `results.json`, metrics included."""
         content: dict[str, JsonValue] = {"schema": self.schema}
         content.update(asdict(self))
+        del content["cost"]
         content["matrix"] = [[None if np.isnan(cell) else float(cell) for cell in row] for row in self.matrix.tolist()]
         content["metrics"] = {
             metric.name: {"value": metric.value, "reason": metric.reason, "definition": metric.definition}
@@ -200,11 +203,14 @@ class RunRecord:
 
 
 _ADAPTER = TypeAdapter(RunRecord)
+_COSTS = TypeAdapter(tuple[TaskCost, ...])
 
 
 def write_record(path: Path, record: RunRecord) -> None:
-    """Write `record` to `path` (the run folder, or the file itself), atomically."""
-    write_json(_results_file(path), record.to_json())
+    """Write `record` to `path` (the run folder, or its `results.json`), the costs first, each file atomically."""
+    file = _results_file(path)
+    write_sealed(file.with_name(COSTS_FILE), {"schema": record.schema, "cost": [asdict(cost) for cost in record.cost]})
+    write_sealed(file, record.to_json())
 
 
 def read_record(path: Path) -> RunRecord:
@@ -218,36 +224,39 @@ def read_record(path: Path) -> RunRecord:
             one line that names the file and the key.
     """
     file = _results_file(path)
-    try:
-        content = json.loads(file.read_bytes(), parse_constant=_refuse_constant)
-    except FileNotFoundError:
+    if not file.is_file():
         raise RunError(
             f"{path} is not a run: it has no {RESULTS_FILE}; name a folder that 'plora run' made, or a parent of some"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{file} is damaged: {error}") from None
-    if not isinstance(content, dict):
-        raise RunError(f"{file} is damaged: expected a JSON object")
-    schema = content.get("schema")
-    if schema != SCHEMA:
-        raise RunError(
-            f"{file} has schema {schema!r}, this version of plora reads schema {SCHEMA}; "
-            "read it with the version of plora that wrote it (see its environment.json)"
         )
+    content = _read(file)
     content.pop("metrics", None)
+    if "cost" in content:
+        raise RunError(f"{file} is damaged: cost: this stands in {COSTS_FILE}")
+    costs = file.with_name(COSTS_FILE)
     try:
         # Strict JSON mode (an array may be a tuple, a string is never a number) needs text, not Python lists.
-        return _ADAPTER.validate_json(json.dumps(content))
+        record = _ADAPTER.validate_json(json.dumps({**content, "cost": []}))
     except ValidationError as error:
         raise RunError(f"{file} is damaged: {_first_mistake(error)}") from None
+    try:
+        cost = _COSTS.validate_json(json.dumps(_read(costs).get("cost")))
+    except ValidationError as error:
+        raise RunError(f"{costs} is damaged: {_first_mistake(error)}") from None
+    return replace(record, cost=cost)
+
+
+def _read(file: Path) -> dict[str, object]:
+    content = read_sealed(file)
+    if content.get("schema") != SCHEMA:
+        raise RunError(
+            f"{file} has schema {content.get('schema')!r}, this version of plora reads schema {SCHEMA}; "
+            "read it with the version of plora that wrote it (see its environment.json)"
+        )
+    return content
 
 
 def _results_file(path: Path) -> Path:
     return path if path.name == RESULTS_FILE else path / RESULTS_FILE
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON; a score that was not measured is null")
 
 
 def _first_mistake(error: ValidationError) -> str:

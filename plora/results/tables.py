@@ -38,7 +38,7 @@ def matrix_table(record: RunRecord) -> str:
         rows.append(["before training", *map(percent, record.matrix[0]), ""])
     for head, row, mean in zip(heads, record.matrix[1:], seen_accuracy(record.matrix), strict=True):
         rows.append([f"after {head}", *map(percent, row), percent(mean)])
-    table = _markdown(["accuracy %", *heads, "mean seen"], rows)
+    table = markdown_table(["accuracy %", *heads, "mean seen"], rows)
     if named:
         return table
     legend = [f"{j}: {' '.join(task.split())}" for j, task in enumerate(record.tasks, start=1)]
@@ -62,7 +62,7 @@ def summary_table(records: Sequence[RunRecord]) -> str:
         rows.append([*cells, f"{parameters:,}", f"{seconds:.0f}"])
     heads = ["method", "seed", *(metric.symbol for metric in METRICS), "trainable", "seconds"]
     reasons = "".join(line + "\n" for line in gaps(records))
-    return _markdown(heads, rows) + ("\n" + reasons if reasons else "")
+    return markdown_table(heads, rows) + ("\n" + reasons if reasons else "")
 
 
 def gaps(records: Sequence[RunRecord]) -> list[str]:
@@ -86,7 +86,7 @@ def gaps(records: Sequence[RunRecord]) -> list[str]:
     return lines
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return an aligned markdown table: first column to the left, the others to the right."""
     lines = [[_escaped(cell) for cell in row] for row in [heads, *rows]]
     widths = [max(3, *(cell_len(row[column]) for row in lines)) for column in range(len(heads))]

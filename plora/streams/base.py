@@ -8,7 +8,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -147,6 +147,15 @@ class Stream:
             raise DataError(
                 f"stream '{self.name}': task name '{twice[0]}' is used more than once; names must be unique"
             )
+
+    def followed_by(self, other: "Stream") -> "Stream":
+        """Return this stream with the tasks of another one after its own.
+
+        Raises:
+            DataError: a task name occurs in both.
+        """
+        provenance = {**self.provenance, **other.provenance}
+        return replace(self, tasks=(*self.tasks, *other.tasks), provenance=provenance)
 
     def fingerprint(self) -> str:
         """Return the sha256 of every split of every task, their names, label names and the provenance."""

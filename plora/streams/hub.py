@@ -1,6 +1,8 @@
 """A stream from data sets of the Hugging Face hub by id: downloaded, or local copies in the hub's layout."""
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -38,6 +40,13 @@ class HubTask(TableTask):
 
     test: str | None = "test"
     """Name of the split to test on; None: cut from train."""
+
+    @field_validator("id")
+    @classmethod
+    def _is_an_id(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+            raise ValueError("an id on the hub was expected, owner/name; files on this machine are kind: local")
+        return name
 
 
 _STARS: dict[str | int, str | int | None] = {
@@ -184,12 +193,17 @@ def _load_dataset(task: HubTask, root: Path | None, cache: Path | None) -> "Data
             "(README.md and parquet files) into that folder, or leave out root to download it now"
         )
     try:
-        return datasets.load_dataset(
+        builder = datasets.load_dataset_builder(
             str(folder or task.id),
             task.config,
             revision=task.revision,
             cache_dir=None if cache is None else str(cache),
         )
+        _require_inside(task, folder, (builder.config.data_files or {}).values())
+        builder.download_and_prepare()
+        return builder.as_dataset()
+    except DataError:
+        raise
     except Exception as error:  # of many libraries: datasets, the hub's client, the network, the reader of the files
         reason = " ".join(str(error).split())[:300]
         config = "" if task.config is None else f" (config '{task.config}')"
@@ -198,3 +212,16 @@ def _load_dataset(task: HubTask, root: Path | None, cache: Path | None) -> "Data
             f"data set '{task.id}'{config} cannot be loaded: {reason}; check id, config and connection, "
             f"or download its repository (README.md and parquet files) into {where} and set root"
         ) from error
+
+
+def _require_inside(task: HubTask, folder: Path | None, splits: Iterable[Iterable[object]]) -> None:
+    """Refuse a data set whose README names files of this machine, or of another place, as its own."""
+    home = f"hf://datasets/{task.id}@" if folder is None else f"{folder.resolve().as_posix()}/"
+    for file in (str(file) for files in splits for file in files):
+        inner = file.rpartition("::")[2]  # zip://inner.csv::archive.zip
+        place = inner if folder is None else os.path.normpath(inner)
+        if not place.startswith(home) or ".." in place.split("/"):
+            raise DataError(
+                f"the README.md of '{task.id}' names the file '{file}', which is not part of the data set; "
+                "correct its data_files, or take the files into the data set's folder"
+            )

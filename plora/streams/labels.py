@@ -9,19 +9,34 @@ import pyarrow as pa
 from plora.errors import DataError
 from plora.streams.columns import Source, TableTask, column_of
 
+_KINDS = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_null,
+)
+"""What a label column may hold; floats must be whole numbers."""
+_LONGEST_NUMBER = 20  # digits; longer ones are names
+
 
 def label_values(source: Source, columns: TableTask) -> list[str]:
     """Return the label of each row as text; integers, also written as 3.0 or "3", as "3"."""
     column = column_of(source, columns.label)
     if source.table.num_rows == 0:
         raise DataError(f"{source.where} has no rows; a task needs examples of at least two classes")
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not any(is_kind(kind) for is_kind in _KINDS):
+        raise DataError(f"{source.where}: column '{columns.label}' holds {column.type}; labels are names or integers")
     try:
         values = column.to_pylist()
     except UnicodeDecodeError as error:
         raise DataError(f"{source.where}: column '{columns.label}' is not UTF-8 text: {error}") from error
     texts = []
     for row, value in enumerate(values):
-        if value is None or value == "":
+        if value is None or value == "" or value != value:  # NaN alone differs from itself
             raise DataError(
                 f"{source.where}, row {row + 1}: the label in column '{columns.label}' is missing; "
                 "fill it in or drop the row"
@@ -33,10 +48,6 @@ def label_values(source: Source, columns: TableTask) -> list[str]:
                     "labels are names or whole numbers"
                 )
             value = int(value)
-        elif not isinstance(value, str | int):
-            raise DataError(
-                f"{source.where}: column '{columns.label}' holds {column.type}; labels are names or integers"
-            )
         texts.append(str(value))
     return texts
 
@@ -54,9 +65,9 @@ def label_ids(
     if names is not None and (not names or len(set(names)) != len(names)):
         raise DataError(f"task '{task}': label_names must be different names, at least two, got {list(names)}")
 
-    numeric = all(value.removeprefix("-").isdecimal() for value in values)
-    if names is None:
-        names = tuple(sorted(values, key=int) if numeric else sorted(values))
+    numeric = all(value.removeprefix("-").isdecimal() and len(value) < _LONGEST_NUMBER for value in values)
+    if names is None:  # by name too: "1" and "01" are equal numbers, and a set has no order
+        names = tuple(sorted(values, key=lambda value: (int(value), value)) if numeric else sorted(values))
         base = {value: value for value in values}
     elif values <= set(names):
         base = {value: value for value in values}
@@ -109,7 +120,7 @@ def read_label_names(path: Path) -> tuple[str, ...]:
         raise DataError(
             f"label_names: there is no file '{path}'; give a list, or a file with one name a line"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, or not even a path
         raise DataError(f"label_names: '{path}' cannot be read as UTF-8 text: {error}") from error
     return names
 
@@ -119,6 +130,7 @@ def declared_label_names(schema: pa.Schema, column: str) -> tuple[str, ...] | No
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])
         feature = info["info"]["features"][column]
-        return tuple(feature["names"]) if feature["_type"] == "ClassLabel" else None
-    except (KeyError, TypeError, ValueError):
+        names = feature["names"] if feature["_type"] == "ClassLabel" else None
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None

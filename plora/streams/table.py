@@ -92,8 +92,8 @@ def _texts(source: Source, columns: TableTask, rows: NDArray[np.int64]) -> list[
     parts: list[list[str | None]] = []
     for name in columns.text_columns:
         column = column_of(source, name)
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(pa.large_string())
+        if pa.types.is_dictionary(column.type) and not pa.types.is_nested(column.type.value_type):
+            column = column.cast(column.type.value_type)
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             raise DataError(f"{source.where}: column '{name}' holds {column.type}, but texts were expected")
         try:

@@ -1,46 +1,95 @@
-"""What a run has learned, on disk: slots once by hash, heads, and a manifest that is written last.
+"""What a run has learned, on disk: slots and head parts once by hash, and a manifest that is written last.
 
-A checkpoint without a manifest is not one. Loading compares the sha256 of every file with the manifest.
+A checkpoint counts only when it was loaded into a fresh bank on the same backbone and gave the same logits, bit for
+bit, on the same batch; then its manifest is written. Loading compares the sha256 of every file with the manifest.
 """
 
-import hashlib
+import copy
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Annotated
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from torch import Tensor
 
-from plora import atomic
 from plora.adapters import load_slot, save_slot
 from plora.adapters.interop import TENSOR_FILE
 from plora.build import Learner
-from plora.errors import RunError
+from plora.errors import AdapterError, RunError
+from plora.failpoints import reached
+from plora.fingerprint import hash_file, hash_tensors
+from plora.model import ContinualModel
+from plora.results import TaskCost
+from plora.sealed import read_sealed, write_sealed
+from plora.tensor_file import load_tensors, save_tensors
+from plora.training.features import autocast
 from plora.training.folder import RunFolder
 
 MANIFEST = "manifest.json"
-_SCHEMA = 1
+SCHEMA = 1
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Manifest(BaseModel):
+    """What a checkpoint holds; `manifest.json`, which carries its own sha256."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    tasks: tuple[str, ...]
+    """Tasks learned and not forgotten, in order."""
+    forgotten: tuple[str, ...] = ()
+    """Tasks that `plora forget` took out."""
+    labels: dict[str, tuple[str, ...]]
+    """Label names of every task of the stream, so that predicting needs no data."""
+    slots: dict[str, Hash]
+    """Hash of the content of each slot: its folder below `slots/`."""
+    blocks: dict[str, int]
+    """Rows of each block of the head, in order."""
+    parts: dict[str, Hash]
+    """Hash of each part of the head: its file below `heads/`."""
+    backbone: str
+    """Fingerprint of the pretrained network."""
+    preprocessing: str
+    """Fingerprint of the tokenizer and its settings."""
+    files: dict[str, Hash]
+    """sha256 of every file of this checkpoint, by its path in the run folder."""
+    curve_lines: int = Field(ge=0)
+    """Lines of curves.jsonl when it was written."""
+    cost: TaskCost
+    """What the last stage cost."""
 
 
 def save_checkpoint(
-    folder: RunFolder, number: int, learner: Learner, seen: list[str], labels: Mapping[str, list[str]]
-) -> None:
-    """Write the checkpoint after task `number`.
+    folder: RunFolder,
+    learner: Learner,
+    tasks: list[str],
+    forgotten: list[str],
+    labels: Mapping[str, tuple[str, ...]],
+    cost: Callable[[int], TaskCost],
+    probe: tuple[str | None, Mapping[str, Tensor]],
+) -> Manifest:
+    """Write and verify the checkpoint after a stage.
 
     Args:
         folder: of the run.
-        number: tasks learned so far, from 1.
         learner: whose model is committed as a whole.
-        seen: names of the tasks learned so far.
-        labels: label names of every task of the stream, so that predicting needs no data.
+        tasks: learned so far, forgotten ones included.
+        forgotten: those of them that were forgotten.
+        labels: label names of every task of the stream.
+        cost: from the bytes that this stage added to what must be kept, what it cost.
+        probe: task and inputs of the batch on which the saved copy must give the model's own logits.
+
+    Raises:
+        RunError: the copy on disk gives other logits.
+        OSError: a file cannot be written.
     """
-    model = learner.model
+    model, number = learner.model, len(tasks)
     place = folder.checkpoint(number)
-    place.mkdir(parents=True, exist_ok=True)
-    files: dict[str, str] = {}
     slots: dict[str, str] = {}
+    written: list[Path] = []
     if model.adapters is not None:
         for slot in model.adapters:
             content = model.slot_hashes[slot.name]
@@ -48,88 +97,197 @@ def save_checkpoint(
             home = folder.slot(content)
             if not (home / TENSOR_FILE).exists():  # written last; immutable: the same hash is the same content
                 save_slot(model.adapters, slot, home, base_model=learner.backbone.source)
-            files |= _hashes(folder.path, *home.iterdir())
-    _save(place / "head.safetensors", model.head.tensors())
+            written += [file for file in home.iterdir() if not file.name.startswith(".")]
+    parts: dict[str, str] = {}
+    for part, tensors in _parts(model.head.tensors()).items():
+        parts[part] = hash_tensors(sorted(tensors.items()))
+        if not folder.head(parts[part]).exists():
+            save_tensors(folder.head(parts[part]), tensors)
+        written.append(folder.head(parts[part]))
     if model.trains_backbone:
-        _save(place / "backbone.safetensors", model.backbone.state_dict())
-    files |= _hashes(folder.path, *place.glob("*.safetensors"))
-    atomic.write_json(
-        place / MANIFEST,
-        {
-            "schema": _SCHEMA,
-            "tasks": seen,
-            "labels": dict(labels),
-            "slots": slots,
-            "head": dict(model.head.blocks),
-            "backbone": learner.backbone.fingerprint,
-            "files": files,
-        },
+        save_tensors(_backbone_file(place), model.backbone.state_dict())
+        written.append(_backbone_file(place))
+    reached("tensors_saved")
+    former = read_manifest(folder, folder.complete()[-1]).files if folder.complete() else {}
+    files = {path.relative_to(folder.path).as_posix(): path for path in sorted(written)}
+    added = sum(path.stat().st_size for name, path in files.items() if name not in former)
+    manifest = Manifest(
+        tasks=tuple(task for task in tasks if task not in forgotten),
+        forgotten=tuple(forgotten),
+        labels=dict(labels),
+        slots=slots,
+        blocks=dict(model.head.blocks),
+        parts=parts,
+        backbone=learner.backbone.fingerprint,
+        preprocessing=model.problem.fingerprint(),
+        files={name: hash_file(path) for name, path in files.items()},
+        curve_lines=folder.curve_lines(),
+        cost=cost(added),
     )
+    _verify(folder, place, manifest, learner, *probe)
+    write_manifest(folder, number, manifest)
+    return manifest
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What a checkpoint knows beside its tensors: the tasks learned, and the label names of every task."""
-
-    tasks: list[str]
-    labels: dict[str, list[str]]
+def write_manifest(folder: RunFolder, number: int, manifest: Manifest) -> None:
+    """Write the manifest of checkpoint `number`: from here on it counts."""
+    write_sealed(folder.checkpoint(number) / MANIFEST, manifest.model_dump(mode="json", by_alias=True))
 
 
-def load_checkpoint(folder: RunFolder, place: Path, learner: Learner) -> Learned:
-    """Put a checkpoint into a fresh model.
+def read_manifest(folder: RunFolder, number: int) -> Manifest:
+    """Read the manifest of checkpoint `number`.
 
     Raises:
-        RunError: a file is missing, changed or damaged (named), or the backbone is not the one of the run.
+        RunError: it is missing, changed or damaged.
     """
+    path = folder.checkpoint(number) / MANIFEST
+    content = read_sealed(path)
+    if content.get("schema") != SCHEMA:
+        raise RunError(f"{path} has schema {content.get('schema')!r}, this version of plora reads schema {SCHEMA}")
     try:
-        manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
-        files, slots = dict(manifest["files"]), dict(manifest["slots"])
-        blocks = {name: int(rows) for name, rows in manifest["head"].items()}
-        learned = Learned(list(manifest["tasks"]), {task: list(names) for task, names in manifest["labels"].items()})
-        stored = str(manifest["backbone"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{place / MANIFEST} is damaged: {type(error).__name__} {error}") from None
-    model, fingerprint = learner.model, learner.backbone.fingerprint
-    if stored != fingerprint:
+        return Manifest.model_validate_json(json.dumps(content))  # a record's parts are read in strict JSON mode
+    except ValidationError as error:
+        mistake = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in mistake["loc"])
+        raise RunError(f"{path} is damaged: {key}: {mistake['msg']}") from None
+
+
+def load_checkpoint(folder: RunFolder, number: int, learner: Learner) -> Manifest:
+    """Put checkpoint `number` into a model, in place of whatever it had learned.
+
+    Raises:
+        RunError: a file is missing, changed or damaged (named), or backbone or tokenizer are not those of the run.
+    """
+    manifest = read_manifest(folder, number)
+    place = folder.checkpoint(number)
+    if manifest.backbone != learner.backbone.fingerprint:
         raise RunError(
-            f"{place} was learned on another backbone (fingerprint {stored[:12]}…, loaded {fingerprint[:12]}…); "
-            "set backbone.id and backbone.revision to the one of the run"
+            f"{place} was learned on another backbone (fingerprint {manifest.backbone[:12]}…, loaded "
+            f"{learner.backbone.fingerprint[:12]}…); set backbone.id and backbone.revision to the one of the run"
         )
-    for name, expected in files.items():
+    found = learner.model.problem.fingerprint()
+    if manifest.preprocessing != found:
+        raise RunError(
+            f"{place} was learned with another tokenizer or other text settings (fingerprint "
+            f"{manifest.preprocessing[:12]}…, now {found[:12]}…); restore the versions in environment.json"
+        )
+    check_files(folder, number, manifest)
+    _restore(folder, place, manifest, learner.model, tuple(manifest.slots))
+    return manifest
+
+
+def check_files(folder: RunFolder, number: int, manifest: Manifest) -> None:
+    """Compare the sha256 of every file of a checkpoint with its manifest.
+
+    Raises:
+        RunError: a file is missing or changed; names it.
+    """
+    root = folder.path.resolve()
+    needed = {folder.slot(content) / TENSOR_FILE for content in manifest.slots.values()}
+    needed |= {folder.head(content) for content in manifest.parts.values()}
+    listed = {folder.path / name for name in manifest.files}
+    if absent := sorted(needed - listed):
+        raise RunError(f"{folder.checkpoint(number) / MANIFEST} does not list {absent[0].relative_to(folder.path)}")
+    for name, expected in manifest.files.items():
         path = (folder.path / name).resolve()
-        if not path.is_relative_to(folder.path.resolve()) or not path.is_file():
-            raise RunError(f"{place / MANIFEST}: the file {name} is missing from the run folder")
-        if _sha256(path) != expected:
-            raise RunError(f"{path} was changed after the run wrote it (its sha256 differs from the manifest)")
+        if not path.is_relative_to(root):
+            raise RunError(f"{folder.checkpoint(number) / MANIFEST} names a file outside of the run folder: {name}")
+        if not path.is_file():
+            raise RunError(f"{path} is missing; restore it from a copy of the run")
+        if hash_file(path) != expected:
+            raise RunError(
+                f"{path} was changed after the run wrote it (its sha256 differs from the manifest); "
+                "restore it from a copy of the run"
+            )
+
+
+def remove_unreferenced(folder: RunFolder) -> list[Path]:
+    """Delete slots and head parts that no checkpoint lists; returns them."""
+    listed = {name for number in folder.complete() for name in read_manifest(folder, number).files}
+    removed = []
+    for path in sorted([*folder.path.glob("slots/*/*"), *folder.path.glob("heads/*")]):
+        if path.relative_to(folder.path).as_posix() not in listed:
+            path.unlink()
+            removed.append(path)
+    for home in folder.path.glob("slots/*"):
+        if not any(home.iterdir()):
+            home.rmdir()
+    return removed
+
+
+# ---------------------------------------------------------------------- from and to tensors
+
+
+def _restore(folder: RunFolder, place: Path, manifest: Manifest, model: ContinualModel, slots: tuple[str, ...]) -> None:
+    """Give a model the named slots, the head and, where it trains, the backbone of a checkpoint."""
+    model.reset()
     if model.adapters is not None:
-        for name, content in slots.items():
-            slot = load_slot(model.adapters, name, folder.slot(content))
+        for name in slots:
+            content = manifest.slots[name]
+            try:
+                slot = load_slot(model.adapters, name, folder.slot(content))
+            except AdapterError as error:
+                raise RunError(str(error)) from None
             model.slot_hashes[name] = slot.content_hash()
             if model.slot_hashes[name] != content:
                 raise RunError(f"{folder.slot(content)}: the slot's content does not have the hash of its folder")
-    model.head.restore(blocks, _load(place / "head.safetensors"))
+    tensors: dict[str, Tensor] = {}
+    for part, content in manifest.parts.items():
+        stored = load_tensors(folder.head(content))
+        if hash_tensors(sorted(stored.items())) != content:
+            raise RunError(f"{folder.head(content)}: the content does not have the hash of its name")
+        tensors |= {f"{part}:{name}": tensor for name, tensor in stored.items()}
+    model.head.restore(manifest.blocks, tensors)
     if model.trains_backbone:
-        model.backbone.load_state_dict(_load(place / "backbone.safetensors"))
-    return learned
+        try:
+            model.backbone.load_state_dict(load_tensors(_backbone_file(place)))
+        except RuntimeError as error:
+            raise RunError(f"{_backbone_file(place)} does not fit the backbone: {str(error).splitlines()[0]}") from None
 
 
-def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    with atomic.atomic_path(path) as temporary:
-        save_file({name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary)
+@torch.inference_mode()
+def _verify(
+    folder: RunFolder,
+    place: Path,
+    manifest: Manifest,
+    learner: Learner,
+    task: str | None,
+    inputs: Mapping[str, Tensor],
+) -> None:
+    """Load what is on disk into a fresh copy of the model and compare logits bit for bit."""
+    model = learner.model
+    # The frozen backbone is shared with the copy, not copied; the problem holds nothing that is learned.
+    shared = [] if model.trains_backbone else [*_pretrained(model)]
+    fresh = copy.deepcopy(model, {id(item): item for item in (*shared, model.problem)})
+    needed = () if model.adapters is None else model.route(task).slots
+    _restore(folder, place, manifest, fresh, needed)
+    model.eval()
+    fresh.eval()
+    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    with autocast(model.device, learner.extractor.precision):
+        expected, found = model(inputs, task), fresh(inputs, task)
+    if not torch.equal(expected, found):
+        raise RunError(
+            f"{place} was written and read back, and gives other logits (largest difference "
+            f"{(expected - found).abs().max().item():.3g}); the disk or the memory of this machine is faulty, or "
+            "a part of the model is not saved. The checkpoint does not count"
+        )
 
 
-def _load(path: Path) -> dict[str, Tensor]:
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from None
-    return tensors
+def _pretrained(model: ContinualModel) -> list[Tensor]:
+    """Tensors of the backbone that belong to no bank."""
+    named = [*model.backbone.named_parameters(), *model.backbone.named_buffers()]
+    return [tensor for name, tensor in named if ".banks." not in name]
 
 
-def _hashes(root: Path, *paths: Path) -> dict[str, str]:
-    return {path.relative_to(root).as_posix(): _sha256(path) for path in sorted(paths)}
+def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Head tensors `<part>:<name>` by their part."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition(":")
+        parts.setdefault(part, {})[name] = tensor
+    return parts
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _backbone_file(place: Path) -> Path:
+    return place / "backbone.safetensors"

@@ -21,13 +21,11 @@ class Scores:
         rows: `[N]` true rows.
         predictions: `[N]` predicted rows.
         probabilities: `[N]` float32, softmax over the visible rows, of the prediction.
-        loss: mean cross-entropy over the visible rows.
     """
 
     rows: NDArray[np.int64]
     predictions: NDArray[np.int64]
     probabilities: NDArray[np.float32]
-    loss: float
 
     @property
     def accuracy(self) -> float:
@@ -61,8 +59,7 @@ def score(extractor: Extractor, split: EncodedSplit, task: str | None, visible: 
     """Score one split; see `probabilities` for the arguments."""
     p = probabilities(extractor, split, task, visible)
     best, predictions = p.max(dim=1)
-    true = p[torch.arange(len(p)), torch.from_numpy(split.rows)]
-    return Scores(split.rows, predictions.numpy(), best.numpy(), float(-true.clamp_min(1e-12).log().mean()))
+    return Scores(split.rows, predictions.numpy(), best.numpy())
 
 
 class Scorer:
@@ -79,7 +76,7 @@ class Scorer:
         self.extractor, self.model = extractor, extractor.model
         self.space, self.tasks, self.seed = space, tasks, seed
         self._known: dict[str, tuple[str, Scores]] = {}
-        self._untrained: dict[str, Scores] = {}
+        self.untrained: dict[str, Scores] = {}  # row 0
 
     def seen(self, task: EncodedTask, seen: Sequence[str], reuse: bool = True) -> Scores:
         """Score a task that has been learned.
@@ -106,8 +103,8 @@ class Scorer:
         gate keeps a slot per task, an unseen task has none, and its cell stays that of row 0.
         """
         gate = self.model.gate
-        if gate is not None and gate.needs_task and task.name in self._untrained:
-            return self._untrained[task.name]
+        if gate is not None and gate.needs_task and task.name in self.untrained:
+            return self.untrained[task.name]
         head = self.model.head
         self.model.head = copy.deepcopy(head)
         for other in self.tasks:
@@ -117,7 +114,7 @@ class Scorer:
         everything = [other.name for other in self.tasks]
         result = self._score(task, self.space.visible(task.name, everything))
         self.model.head = head
-        self._untrained.setdefault(task.name, result)
+        self.untrained.setdefault(task.name, result)
         return result
 
     def _score(self, task: EncodedTask, visible: NDArray[np.bool_]) -> Scores:

@@ -1,38 +1,45 @@
 """The run folder: everything from which a run can be read, repeated and used."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
+from filelock import FileLock, Timeout
 
 from plora import __version__, atomic
 from plora.atomic import JsonValue
+from plora.config import RunConfig, load_config
 from plora.errors import RunError
 from plora.results import Point
+from plora.sealed import read_sealed, write_sealed
 
+_SEAL = "# sha256 of the lines above: "
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "datasets", "peft")
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """Paths of one run: `config.yaml`, `environment.json`, `curves.jsonl`, `log.txt`, `predictions/`, `results.json`,
-    `slots/<hash>/`, `checkpoints/task-NN/`."""
+    `costs.json`, `slots/<hash>/`, `heads/`, `checkpoints/task-NN/`, `checkpoints/step/`."""
 
     path: Path
 
     @staticmethod
     def require_new(path: Path) -> None:
-        """Refuse a folder that exists already and is not empty."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        """Refuse a folder that exists already and is not empty; hidden files do not count."""
+        if path.exists() and (not path.is_dir() or any(not file.name.startswith(".") for file in path.iterdir())):
+            hint = f"Go on with `plora resume {path}`, choose" if (path / "config.yaml").is_file() else "Choose"
             raise RunError(
-                f"run folder {path} exists already; nothing was changed. Choose another name=…, seed=… or output=…, "
-                "or remove the folder"
+                f"run folder {path} exists already; nothing was changed. {hint} another name=…, "
+                "seed=… or output=…, or remove the folder"
             )
 
     @classmethod
@@ -66,6 +73,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def environment(self) -> Path:
+        """Versions, hardware, and fingerprints of backbone, preprocessing and data."""
+        return self.path / "environment.json"
+
+    @property
     def log(self) -> Path:
         """One line per event."""
         return self.path / "log.txt"
@@ -79,20 +91,33 @@ class RunFolder:
         """The sufficient record after task number `task` (0: before training)."""
         return self.path / "predictions" / f"task-{task:02}.parquet"
 
+    def head(self, content_hash: str) -> Path:
+        """Where a part of the head is kept."""
+        return self.path / "heads" / f"{content_hash}.safetensors"
+
+    @property
+    def step(self) -> Path:
+        """The checkpoint inside the task being learned."""
+        return self.path / "checkpoints" / "step"
+
     def checkpoint(self, task: int) -> Path:
         """The checkpoint after task number `task`, from 1."""
         return self.path / "checkpoints" / f"task-{task:02}"
 
-    def last_checkpoint(self) -> Path:
-        """The newest complete checkpoint.
+    def complete(self) -> list[int]:
+        """Numbers of the checkpoints that have a manifest, ascending."""
+        found = (path.parent.name.removeprefix("task-") for path in self.path.glob("checkpoints/task-*/manifest.json"))
+        return sorted(int(number) for number in found if number.isdecimal())
+
+    def last_checkpoint(self) -> int:
+        """Number of the newest complete checkpoint.
 
         Raises:
             RunError: there is none.
         """
-        complete = sorted(self.path.glob("checkpoints/task-*/manifest.json"))
-        if not complete:
+        if not (complete := self.complete()):
             raise RunError(f"{self.path} has no complete checkpoint; the run ended before its first task was learned")
-        return complete[-1].parent
+        return complete[-1]
 
     def slot(self, content_hash: str) -> Path:
         """Where a committed slot is kept."""
@@ -102,6 +127,65 @@ class RunFolder:
         """Add one line to curves.jsonl."""
         with self.curves.open("a", encoding="utf-8") as file:
             file.write(point.to_line())
+
+    def curve_lines(self) -> int:
+        """Number of lines of curves.jsonl."""
+        return self.curves.read_bytes().count(b"\n") if self.curves.exists() else 0
+
+    def cut_curves(self, lines: int) -> None:
+        """Keep the first lines of curves.jsonl: later ones belong to steps that will be made again."""
+        if self.curve_lines() > lines or (self.curves.exists() and not self.curves.read_bytes().endswith(b"\n")):
+            kept = self.curves.read_bytes().splitlines(keepends=True)[:lines]
+            atomic.write_bytes(self.curves, b"".join(kept))
+
+    # ------------------------------------------------------------------ one writer at a time
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only process that writes here; what killed writers left behind is removed.
+
+        Raises:
+            RunError: another process is writing.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"{self.path} is being written by another process; wait for it, or stop it") from None
+        try:
+            atomic.remove_leftovers(self.path)
+            yield
+        finally:
+            lock.release()
+
+    # ------------------------------------------------------------------ config and environment
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write the resolved config, and under it the sha256 of its text."""
+        text = config.to_yaml()
+        atomic.write_text(self.config, f"{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n")
+
+    def read_config(self) -> RunConfig:
+        """Read the config that the run was started with.
+
+        Raises:
+            RunError: it was changed since.
+        """
+        text, mark, seal = self.config.read_bytes().rpartition(_SEAL.encode())
+        if not mark or seal.decode("utf-8", "replace").strip() != hashlib.sha256(text).hexdigest():
+            raise RunError(
+                f"{self.config} was changed after the run was started, so it no longer says what was learned; "
+                "restore it, and start a new run for other settings (plora run CONFIG key=value name=…)"
+            )
+        return load_config(self.config)
+
+    def read_environment(self) -> dict[str, object]:
+        """Return the content of environment.json.
+
+        Raises:
+            RunError: it is missing or changed.
+        """
+        return read_sealed(self.environment)
 
     def write_environment(self, fingerprints: Mapping[str, JsonValue]) -> None:
         """Write versions, hardware, commit and fingerprints to environment.json."""
@@ -123,12 +207,7 @@ class RunFolder:
             "commit": commit(),
             **fingerprints,
         }
-        atomic.write_json(self.path / "environment.json", environment)
-
-
-def size_on_disk(folder: Path) -> int:
-    """Return the bytes of all files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        write_sealed(self.environment, environment)
 
 
 def processor() -> str:

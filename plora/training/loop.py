@@ -1,105 +1,238 @@
 """THE loop: every problem and every method is trained here, and nowhere else.
 
-Learning a stream: open → train the phases → commit → save → score → record, task after task.
+Learning a stream: open → train the phases → commit → save → score → record, task after task. Each of these can be
+the last thing that a process does; the next one goes on from what is on disk.
 """
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from plora.build import Parts
-from plora.errors import NonFiniteLossError, TrainingError
+from plora.errors import NonFiniteLossError, RunError, TrainingError
+from plora.failpoints import reached
 from plora.fingerprint import hash_frozen
 from plora.heads import ClosedFormHead
 from plora.methods import Phase
 from plora.model import ContinualModel
 from plora.problems import masked_cross_entropy
-from plora.results import Point, RunRecord, TaskCost, write_predictions, write_record
+from plora.results import Point, RunRecord, TaskCost, read_predictions, write_predictions, write_record
 from plora.strategies import Progress
-from plora.training.checkpoint import save_checkpoint
+from plora.training.checkpoint import load_checkpoint, read_manifest, save_checkpoint
 from plora.training.console import Console
 from plora.training.data import Stage
-from plora.training.evaluate import block_generator, score
+from plora.training.evaluate import Scorer, Scores, block_generator, score
 from plora.training.features import autocast
-from plora.training.folder import RunFolder, size_on_disk
+from plora.training.folder import RunFolder
 from plora.training.meter import Meter, peak_memory
-from plora.training.optim import make_optimizer, rate
+from plora.training.optim import make_optimizer, rate, restore_training, training_tensors
 from plora.training.plan import Indices, micro_batches, plan_epoch
-from plora.training.recording import make_record, to_predictions
+from plora.training.recording import from_predictions, make_record, to_predictions
+from plora.training.step_checkpoint import Position, StepCheckpoint, finite
+
+
+@dataclass
+class Session:
+    """One process working on one run: its parts and where it writes.
+
+    Args:
+        parts: of the run.
+        folder: of the run, locked.
+        console: where progress is shown.
+        meter: what learning costs.
+        inside: the checkpoint inside a task.
+    """
+
+    parts: Parts
+    folder: RunFolder
+    console: Console
+    meter: Meter
+    inside: StepCheckpoint
 
 
 def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord:
-    """Learn every task of the stream and return the record, which is also in the run folder.
+    """Learn every task of the stream that the run folder does not hold yet, and return the record.
+
+    What is on disk is taken from there: a run that was killed goes on with the same bits, and a run whose stream got
+    one task more learns that task alone.
 
     Raises:
         NonFiniteLossError: before the optimizer could do harm.
         TrainingError: something that is declared frozen has changed.
+        RunError: what is on disk was changed or damaged.
     """
-    config, model = parts.config, parts.model
     names = [task.name for task in parts.tasks]
     matrix = np.full((len(names) + 1, len(names)), np.nan)
-    scorer = parts.scorer()
     meter = Meter(sum(planned_steps(parts, position) for position in range(len(parts.stages))))
+    inside = StepCheckpoint(folder.step, parts.config.training.checkpoint_seconds)
+    session = Session(parts, folder, console, meter, inside)
+    scorer = parts.scorer()
     costs: list[TaskCost] = []
     seen: list[str] = []
+    held = 0  # the checkpoint whose state the model is in; 0: nothing learned
+
+    def hold(number: int) -> None:
+        nonlocal held
+        if held != number:
+            load_checkpoint(folder, number, parts.learner)
+            held = number
 
     # ------------------------------------------------------------------ row 0: before training
-    rows = {task.name: scorer.unseen(task) for task in parts.tasks}
-    matrix[0] = [rows[name].accuracy for name in names]
-    write_predictions(folder.predictions(0), to_predictions(rows, parts.space.names))
+    rows = _row(session, scorer, 0, [], [])
+    matrix[0] = _accuracies(rows, names)
+    scorer.untrained = rows
+    reached("untrained")
+    complete = folder.complete()
+    forgotten = list(read_manifest(folder, complete[-1]).forgotten) if complete else []
 
     for position, stage in enumerate(parts.stages):
-        # ------------------------------------------------------------------ learn one stage
-        meter.new_stage()
-        console.event(
-            "task_start",
-            task=stage.name,
-            number=f"{position + 1}/{len(parts.stages)}",
-            texts=len(stage.train),
-        )
-        open_stage(parts, stage, position, seen)
-        frozen = hash_frozen(model)
-        for number, phase in enumerate(config.resolved_phases()):
-            if isinstance(model.head, ClosedFormHead):
-                _solve(parts, model.head, stage, meter)
-            else:
-                _train(parts, stage, position, number, phase, seen, folder, console, meter)
-        if hash_frozen(model) != frozen:
-            raise TrainingError(f"task '{stage.name}': something that is declared frozen changed while it was learned")
-        model.commit()
-        seconds = time.perf_counter() - meter.started
-        meter.training_seconds += seconds
+        former, number = len(seen), len(seen) + len(stage.tasks)
+        if number not in complete:
+            # -------------------------------------------------------------- learn one stage
+            hold(former)
+            meter.new_stage()
+            console.event(
+                "task_start",
+                task=stage.name,
+                number=f"{position + 1}/{len(parts.stages)}",
+                texts=len(stage.train),
+            )
+            seconds = _learn(session, stage, position, seen)
 
-        # ------------------------------------------------------------------ keep it
+            # -------------------------------------------------------------- keep it
+            manifest = save_checkpoint(
+                folder,
+                parts.learner,
+                [*seen, *(task.name for task in stage.tasks)],
+                forgotten,
+                {task.name: task.label_names for task in parts.stream.tasks},
+                partial(meter.cost, stage.name, seconds, parts.model.device),
+                (_gate_task(parts, stage), stage.train.inputs.collate(np.arange(min(16, len(stage.train))))),
+            )
+            session.inside.clear()
+            held = number
+            reached("checkpointed")
+        else:
+            manifest = read_manifest(folder, number)
+            meter.all_steps += manifest.cost.steps
+            meter.training_seconds += manifest.cost.seconds
+        costs.append(manifest.cost)
         seen += [task.name for task in stage.tasks]
-        before = size_on_disk(folder.path)
-        save_checkpoint(
-            folder, len(seen), parts.learner, seen, {task.name: list(task.label_names) for task in parts.stream.tasks}
-        )
-        costs.append(meter.cost(stage.name, seconds, size_on_disk(folder.path) - before, model.device))
 
         # ------------------------------------------------------------------ score it
-        rows = {task.name: scorer.seen(task, seen) for task in parts.tasks if task.name in seen}
-        if config.evaluation.tasks == "all":
-            rows |= {task.name: scorer.unseen(task) for task in parts.tasks if task.name not in seen}
-        matrix[len(seen)] = [rows[name].accuracy if name in rows else np.nan for name in names]
-        write_predictions(folder.predictions(len(seen)), to_predictions(rows, parts.space.names))
-        record = make_record(parts, matrix, costs, seen)
-        write_record(folder.path, record)
-        done = matrix[len(seen), : len(seen)]
-        console.event(
-            "task_done",
-            task=stage.name,
-            accuracy=float(done[-1]),
-            mean_seen=float(done.mean()),
-            seconds=seconds,
-        )
-    return record
+        gone = [task for task in forgotten if task in seen]
+        rows = _row(session, scorer, number, seen, gone, partial(hold, number))
+        matrix[number] = _accuracies(rows, names)
+        reached("predicted")
+        if number >= max(complete, default=0):
+            write_record(folder.path, make_record(parts, matrix, costs, seen, gone))
+            reached("recorded")
+        if number not in complete:
+            done = matrix[number, : len(seen)]
+            console.event(
+                "task_done",
+                task=stage.name,
+                accuracy=float(done[-1]),
+                mean_seen=float(np.nanmean(done)),
+                seconds=manifest.cost.seconds,
+            )
+    return make_record(parts, matrix, costs, seen, forgotten)
+
+
+def _row(
+    session: Session,
+    scorer: Scorer,
+    number: int,
+    seen: list[str],
+    forgotten: list[str],
+    hold: Callable[[], None] = lambda: None,
+) -> dict[str, Scores]:
+    """Return the scores after `number` tasks: those on disk, and what they lack measured now and written.
+
+    A run that was extended has rows of a shorter stream. What was seen then is as it was; scores of unseen tasks
+    compete, in the class-incremental scenario, with classes that are new, and are measured again.
+
+    Args:
+        number: tasks learned.
+        seen: their names.
+        forgotten: those of them that were forgotten.
+        hold: brings the model into the state after `number` tasks.
+    """
+    parts, path = session.parts, session.folder.predictions(number)
+    everything = number == 0 or parts.config.evaluation.tasks == "all"
+    wanted = [task for task in parts.tasks if task.name in seen or everything]
+    kept: dict[str, Scores] = {}
+    same_classes = False
+    if path.exists():
+        stored = read_predictions(path)
+        same_classes = stored.class_names == parts.space.names
+        kept = from_predictions(stored)
+        if not same_classes and parts.space.scenario == "class":
+            kept = {name: scores for name, scores in kept.items() if name in seen}
+    missing = [task for task in wanted if task.name not in kept and task.name not in forgotten]
+    if same_classes and not missing:
+        return kept
+    if missing:
+        hold()
+    for task in missing:
+        session.console.progress(f"score {task.name}", missing.index(task), len(missing))
+        kept[task.name] = scorer.seen(task, seen) if task.name in seen else scorer.unseen(task)
+    reached("scored")
+    rows = {task.name: kept[task.name] for task in wanted if task.name in kept}
+    write_predictions(path, to_predictions(rows, parts.space.names))
+    return rows
+
+
+def _accuracies(rows: dict[str, Scores], names: list[str]) -> list[float]:
+    return [rows[name].accuracy if name in rows else float("nan") for name in names]
 
 
 # ---------------------------------------------------------------------- one stage
+
+
+def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> float:
+    """Train and commit one stage, from the checkpoint inside it where there is one; returns the seconds it took."""
+    parts, model = session.parts, session.parts.model
+    open_stage(parts, stage, position, seen)
+    frozen = hash_frozen(model)
+    reached("opened")
+    saved = _saved_inside(session, position)
+    session.folder.cut_curves(saved[0].curve_lines if saved else _curve_lines(session.folder))
+    for number, phase in enumerate(parts.config.resolved_phases()):
+        if isinstance(model.head, ClosedFormHead):
+            _solve(parts, model.head, stage, session.meter)
+        elif saved is None or saved[0].phase <= number:
+            _train(session, stage, position, number, phase, seen, saved if saved and saved[0].phase == number else None)
+    if hash_frozen(model) != frozen:
+        raise TrainingError(f"task '{stage.name}': something that is declared frozen changed while it was learned")
+    reached("trained")
+    model.commit()
+    reached("committed")
+    seconds = time.perf_counter() - session.meter.started
+    session.meter.training_seconds += seconds
+    return seconds
+
+
+def _saved_inside(session: Session, position: int) -> tuple[Position, dict[str, Tensor]] | None:
+    """The checkpoint inside this stage; a damaged one is named and left aside, for the stage gives the same bits."""
+    try:
+        saved = session.inside.load()
+    except RunError as error:
+        session.console.event("checkpoint_left_aside", reason=str(error))
+        return None
+    if saved is None or saved[0].stage != position:
+        return None
+    return saved
+
+
+def _curve_lines(folder: RunFolder) -> int:
+    complete = folder.complete()
+    return read_manifest(folder, complete[-1]).curve_lines if complete else 0
 
 
 def open_stage(parts: Parts, stage: Stage, position: int, seen: list[str]) -> None:
@@ -115,7 +248,7 @@ def open_stage(parts: Parts, stage: Stage, position: int, seen: list[str]) -> No
     for task in [*(task for task in parts.tasks if task.name in retrained), *stage.tasks]:
         block = space.blocks[task.name]
         model.head.open(block, task.classes, block_generator(config.seed, block))
-    model.fold(stage.name if model.gate is not None and model.gate.needs_task else None)
+    model.fold(_gate_task(parts, stage))
 
 
 def _solve(parts: Parts, head: ClosedFormHead, stage: Stage, meter: Meter) -> None:
@@ -132,17 +265,16 @@ def _solve(parts: Parts, head: ClosedFormHead, stage: Stage, meter: Meter) -> No
 
 
 def _train(
-    parts: Parts,
+    session: Session,
     stage: Stage,
     position: int,
     number: int,
     phase: Phase,
     seen: list[str],
-    folder: RunFolder,
-    console: Console,
-    meter: Meter,
+    saved: tuple[Position, dict[str, Tensor]] | None,
 ) -> None:
-    """Train one phase of one stage."""
+    """Train one phase of one stage, from its start or from a checkpoint inside it."""
+    parts, meter, console = session.parts, session.meter, session.console
     config, model, accelerator = parts.config, parts.model, parts.learner.accelerator
     settings = config.training
     epochs, peak = _epochs(parts, phase, position), _learning_rate(parts, phase, position)
@@ -155,12 +287,25 @@ def _train(
     optimizer = make_optimizer(parameters, peak, settings.weight_decay)
     visible = _visible_rows(parts, stage, seen).to(model.device)
     micro = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
-    best, patience, step = _Best(), settings.early_stop, 0
+    best, patience, step, first = _Best(), settings.early_stop, 0, 0
+    if saved is not None:
+        at, tensors = saved
+        restore_training(tensors, opened, parameters, optimizer, best.kept)
+        best.value, best.epochs_without = float("-inf") if at.best is None else at.best, at.epochs_without
+        first, micro = at.step, at.micro_batch_size
+        meter.restore(at.meter)
+        console.event("resumed", task=stage.name, phase=number, step=first, of=total)
     logged = time.perf_counter(), meter.tokens, meter.samples
 
     for epoch, steps in enumerate(plan):
+        if step + len(steps) < first:  # over before the checkpoint was written, its validation too
+            step += len(steps)
+            continue
         model.train()
         for indices in steps:
+            if step < first:
+                step += 1
+                continue
             # ---------------------------------------------------------- forward and backward, in micro-batches
             factor = rate(step, total, settings.warmup, settings.schedule)
             for group in optimizer.param_groups:
@@ -188,6 +333,7 @@ def _train(
             meter.steps, meter.all_steps = meter.steps + 1, meter.all_steps + 1
             meter.samples += len(indices)
             meter.tokens += int(lengths[indices].sum())
+            reached("step")
 
             # ---------------------------------------------------------- say how it goes
             if step % settings.log_every == 0 or step == total:
@@ -206,7 +352,7 @@ def _train(
                     memory_bytes=peak_memory(model.device),
                     diagnostics={k: v for s in parts.strategies for k, v in s.diagnostics(model).items()},
                 )
-                folder.append_curve(point)
+                session.folder.append_curve(point)
                 console.progress(
                     f"train {stage.name}",
                     step,
@@ -216,6 +362,20 @@ def _train(
                     texts_per_second=point.examples_per_second,
                 )
                 logged = now, meter.tokens, meter.samples
+
+            # ---------------------------------------------------------- keep it against a kill
+            if session.inside.due():
+                session.inside.save(
+                    training_tensors(opened, parameters, optimizer, best.kept),
+                    stage=position,
+                    phase=number,
+                    step=step,
+                    micro_batch_size=micro,
+                    best=finite(best.value),
+                    epochs_without=best.epochs_without,
+                    meter=meter.state(),
+                    curve_lines=session.folder.curve_lines(),
+                )
         meter.epochs += 1
 
         # -------------------------------------------------------------- validation chooses
@@ -227,6 +387,7 @@ def _train(
                 console.event("early_stop", task=stage.name, epoch=epoch + 1, best=best.value)
                 meter.all_steps += total - step
                 break
+        reached("epoch")
     best.restore(parameters)
     for parameter in opened.values():
         parameter.requires_grad_(True)
@@ -241,7 +402,7 @@ def _backward(
     once, so that accumulation does not change their strength.
     """
     config, model, accelerator = parts.config, parts.model, parts.learner.accelerator
-    task = stage.name if model.gate is not None and model.gate.needs_task else None
+    task = _gate_task(parts, stage)
     cross_entropy = torch.zeros((), device=model.device)
     for part in micro_batches(indices, stage.train.inputs.lengths, micro, config.training.tokens_per_batch):
         inputs = stage.train.inputs.collate(part)
@@ -253,11 +414,14 @@ def _backward(
         loss = masked_cross_entropy(logits, rows, competing).sum() / len(indices)
         accelerator.backward(loss)
         cross_entropy += loss.detach()
+        reached("micro_batch")
     terms = {"cross_entropy": cross_entropy}
     for strategy in parts.strategies:
         penalties = strategy.penalty(model, progress)
         if penalties:
-            accelerator.backward(torch.stack([*penalties.values()]).sum())
+            penalty = torch.stack([*penalties.values()]).sum()
+            if penalty.requires_grad:  # not in a phase that trains none of what the penalty sees
+                accelerator.backward(penalty)
             terms |= {name: value.detach() for name, value in penalties.items()}
     return terms
 
@@ -302,6 +466,11 @@ def planned_steps(parts: Parts, position: int) -> int:
     return sum(per_epoch * _epochs(parts, phase, position) for phase in parts.config.resolved_phases())
 
 
+def _gate_task(parts: Parts, stage: Stage) -> str | None:
+    gate = parts.model.gate
+    return stage.name if gate is not None and gate.needs_task else None
+
+
 def _loss_rows(parts: Parts) -> str:
     return parts.config.loss_rows or parts.config.row.loss_rows
 
@@ -343,18 +512,18 @@ class _Best:
     def __init__(self) -> None:
         self.value = float("-inf")
         self.epochs_without = 0
-        self._kept: dict[str, Tensor] = {}
+        self.kept: dict[str, Tensor] = {}
 
     def offer(self, value: float, parameters: dict[str, nn.Parameter]) -> None:
         if value > self.value:
             self.value, self.epochs_without = value, 0
-            self._kept = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+            self.kept = {name: parameter.detach().clone() for name, parameter in parameters.items()}
         else:
             self.epochs_without += 1
 
     @torch.no_grad()
     def restore(self, parameters: dict[str, nn.Parameter]) -> None:
-        for name, tensor in self._kept.items():
+        for name, tensor in self.kept.items():
             parameters[name].copy_(tensor)
 
 

@@ -3,11 +3,14 @@
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 
 from plora.results import TaskCost
+
+_COUNTS = ("all_steps", "steps", "epochs", "samples", "tokens", "trainable")
 
 
 @dataclass
@@ -33,12 +36,22 @@ class Meter:
         self.steps = self.epochs = self.samples = self.tokens = self.trainable = 0
         self.started = time.perf_counter()
 
+    def state(self) -> dict[str, float]:
+        """Return what a checkpoint inside a task keeps."""
+        return {**{name: getattr(self, name) for name in _COUNTS}, "elapsed": time.perf_counter() - self.started}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Go on counting from `state`."""
+        for name in _COUNTS:
+            setattr(self, name, int(state[name]))
+        self.started = time.perf_counter() - state["elapsed"]
+
     def seconds_left(self) -> float | None:
         """Return the training time left in the whole run, estimated from its mean so far."""
         spent = self.training_seconds + time.perf_counter() - self.started
         return spent / self.all_steps * (self.total_steps - self.all_steps) if self.all_steps else None
 
-    def cost(self, task: str, seconds: float, stored_bytes: int, device: torch.device) -> TaskCost:
+    def cost(self, task: str, seconds: float, device: torch.device, stored_bytes: int) -> TaskCost:
         """Return the record of the stage."""
         return TaskCost(
             task=task,

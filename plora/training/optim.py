@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from plora.errors import RunError
 from plora.training.settings import Schedule
 
 
@@ -20,6 +21,51 @@ def make_optimizer(
         {"params": vectors, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+
+
+def training_tensors(
+    opened: Mapping[str, nn.Parameter],
+    trained: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    best: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Return all that training would need to go on, by name.
+
+    Args:
+        opened: every open parameter of the stage.
+        trained: those that this phase trains, with their state in the optimizer.
+        optimizer: AdamW.
+        best: the parameters of the best epoch so far, where validation chooses.
+    """
+    tensors: dict[str, Tensor] = {f"parameter/{name}": parameter for name, parameter in opened.items()}
+    for name, parameter in trained.items():
+        tensors |= {f"optimizer/{key}/{name}": value for key, value in optimizer.state[parameter].items()}
+    return tensors | {f"best/{name}": value for name, value in best.items()}
+
+
+@torch.no_grad()
+def restore_training(
+    tensors: Mapping[str, Tensor],
+    opened: Mapping[str, nn.Parameter],
+    trained: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+) -> None:
+    """Put back what `training_tensors` returned.
+
+    Raises:
+        RunError: the tensors belong to other parameters.
+    """
+    wanted = {f"parameter/{name}" for name in opened}
+    if wanted != {name for name in tensors if name.startswith("parameter/")}:
+        raise RunError("the checkpoint inside the task belongs to other parameters; remove checkpoints/step")
+    for name, parameter in opened.items():
+        parameter.copy_(tensors[f"parameter/{name}"])
+    for name, parameter in trained.items():
+        state = {key: tensors.get(f"optimizer/{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
+        optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in state.items() if v is not None}
+        if (kept := tensors.get(f"best/{name}")) is not None:
+            best[name] = kept.to(parameter.device)
 
 
 def rate(step: int, total: int, warmup: float, schedule: Schedule) -> float:

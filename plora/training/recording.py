@@ -20,7 +20,22 @@ def to_predictions(rows: dict[str, Scores], class_names: tuple[str, ...]) -> Pre
     )
 
 
-def make_record(parts: Parts, matrix: Matrix, costs: list[TaskCost], seen: list[str]) -> RunRecord:
+def from_predictions(predictions: Predictions) -> dict[str, Scores]:
+    """Return the scores of each task that a row of the matrix holds."""
+    rows = {}
+    for name in dict.fromkeys(predictions.task.tolist()):
+        chosen = predictions.task == name
+        rows[str(name)] = Scores(
+            predictions.label[chosen].astype(np.int64),
+            predictions.prediction[chosen].astype(np.int64),
+            predictions.probability[chosen],
+        )
+    return rows
+
+
+def make_record(
+    parts: Parts, matrix: Matrix, costs: list[TaskCost], seen: list[str], forgotten: list[str]
+) -> RunRecord:
     """Return the record of a run so far.
 
     Args:
@@ -28,6 +43,7 @@ def make_record(parts: Parts, matrix: Matrix, costs: list[TaskCost], seen: list[
         matrix: `[T + 1, T]`, NaN where not measured.
         costs: one per stage learned.
         seen: names of the tasks learned.
+        forgotten: those of them that were forgotten.
     """
     config = parts.config
     names = tuple(task.name for task in parts.tasks)
@@ -59,6 +75,6 @@ def make_record(parts: Parts, matrix: Matrix, costs: list[TaskCost], seen: list[
             )
             for task, encoded in zip(parts.stream.tasks, parts.tasks, strict=True)
         ),
-        warnings=(),
+        warnings=tuple(f"task '{name}' was learned and forgotten (plora forget)" for name in forgotten),
         complete=len(seen) == len(names),
     )

@@ -10,7 +10,7 @@ Schedule = Literal["linear", "cosine", "constant"]
 class FirstTask(BaseModel):
     """Settings of the first task where they differ; None keeps the common ones."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the first task's training split."""
@@ -21,7 +21,7 @@ class FirstTask(BaseModel):
 class TrainingConfig(BaseModel):
     """The optimizer, its schedule, and the batches."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: int = Field(default=2, ge=1)
     """Passes over each task's training split."""
@@ -50,6 +50,9 @@ class TrainingConfig(BaseModel):
     """What differs in the first task."""
     activation_checkpointing: bool = False
     """Recompute the activations of each block during backward: less memory, about one more forward pass of time."""
+    checkpoint_seconds: float | None = Field(default=60.0, ge=0)
+    """Seconds of training between two checkpoints inside a task, from which `plora resume` goes on without changing a
+    bit; 0: after every step; None: never. More than 3 % of the time is never spent on them."""
     log_every: int = Field(default=10, ge=1)
     """Optimizer steps between two lines of curves.jsonl."""
 

@@ -94,12 +94,6 @@ def test_peft_on_a_fused_layer_becomes_slots_of_q_k_and_v(kind: str, fused: str,
         load_lora(narrow, tmp_path)
 
 
-def test_dora_is_refused(tmp_path: Path) -> None:
-    saved_by_peft("bert", tmp_path, target_modules=["query"], r=2, use_dora=True)
-    with pytest.raises(AdapterError, match="lora_magnitude_vector"):
-        load_lora(apply_lora(tiny("bert"), rank=2, targets=["query"]), tmp_path)
-
-
 def test_there_and_back_again(tmp_path: Path) -> None:
     """Ours → PEFT → ours keeps A, B and the scale bit for bit."""
     network = apply_lora(tiny("bert"), rank=4, alpha=8.0)

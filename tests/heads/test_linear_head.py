@@ -32,13 +32,13 @@ def test_rows_of_a_new_block() -> None:
     head = LinearHead(400)
     head.open("a", 300, seeded())
     state = head.tensors()
-    assert state["weight:0"].shape == (300, 400)
-    assert state["weight:0"].std().item() == pytest.approx(0.02, rel=0.02)
-    assert state["weight:0"].mean().item() == pytest.approx(0, abs=3e-4)
-    assert not state["bias:0"].any()
+    assert state["0:weight"].shape == (300, 400)
+    assert state["0:weight"].std().item() == pytest.approx(0.02, rel=0.02)
+    assert state["0:weight"].mean().item() == pytest.approx(0, abs=3e-4)
+    assert not state["0:bias"].any()
     again = LinearHead(400)
     again.open("other name", 300, seeded())
-    assert torch.equal(again.tensors()["weight:0"], state["weight:0"])  # all chance is in the generator
+    assert torch.equal(again.tensors()["0:weight"], state["0:weight"])  # all chance is in the generator
 
 
 def test_growth_keeps_the_scores_of_old_rows() -> None:
@@ -53,7 +53,7 @@ def test_growth_keeps_the_scores_of_old_rows() -> None:
     torch.testing.assert_close(head(x)[:, :3], before)
     assert (head.rows, head.slice_of("a"), head.slice_of("b")) == (5, slice(0, 3), slice(3, 5))
     state = head.tensors()
-    torch.testing.assert_close(head(x)[:, 3:], x @ state["weight:1"].T + state["bias:1"])
+    torch.testing.assert_close(head(x)[:, 3:], x @ state["1:weight"].T + state["1:bias"])
     with pytest.raises(KeyError):
         head.slice_of("c")
 
@@ -143,12 +143,12 @@ def _shortened(state: dict[str, Tensor], key: str) -> None:
 
 
 @pytest.mark.parametrize("damage", [_without, _shortened])
-@pytest.mark.parametrize("key", ["weight:0", "bias:1"])
+@pytest.mark.parametrize("key", ["0:weight", "1:bias"])
 def test_damaged_tensors_are_refused(damage: Callable[[dict[str, Tensor], str], None], key: str) -> None:
     head = head_of(("a", 3), ("b", 2))
     state = head.tensors()
     damage(state, key)
-    block, rows = {"0": ("a", 3), "1": ("b", 2)}[key[-1]]
+    block, rows = {"0": ("a", 3), "1": ("b", 2)}[key[0]]
     with pytest.raises(RunError, match=f"does not hold {rows} rows of {D} features for '{block}'"):
         LinearHead(D).restore(head.blocks, state)
 

@@ -8,6 +8,7 @@ from made_up_runs import matrix, record
 
 from plora.errors import RunError
 from plora.results import RunRecord, read_record, write_record
+from plora.sealed import write_sealed
 
 
 def written(folder: Path, run: RunRecord) -> dict[str, object]:
@@ -17,7 +18,8 @@ def written(folder: Path, run: RunRecord) -> dict[str, object]:
 
 
 def rewrite(folder: Path, content: dict[str, object]) -> None:
-    (folder / "results.json").write_text(json.dumps(content))
+    """Write a changed record with the seal of its new content: what is left to notice is what it says."""
+    write_sealed(folder / "results.json", {key: value for key, value in content.items() if key != "sha256"})
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_the_matrix_cannot_be_written_to_and_is_a_copy() -> None:
         ("matrix", 3, "matrix: a matrix is a list of rows"),
         ("stream", {"name": "x"}, "stream.fingerprint: Field required"),
         ("sead", 0, "sead: Unexpected keyword argument"),
-        ("cost", [{"task": "a"}], "cost.0.seconds: Field required"),
+        ("cost", [], "cost"),
     ],
 )
 def test_a_damaged_record_names_file_and_key(tmp_path: Path, key: str, value: object, message: str) -> None:
@@ -116,6 +118,24 @@ def test_what_is_not_json_is_one_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(RunError, match="damaged") as caught:
         read_record(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_damaged_costs_name_file_and_key(tmp_path: Path) -> None:
+    write_record(tmp_path, record())
+    write_sealed(tmp_path / "costs.json", {"schema": 1, "cost": [{"task": "a"}]})
+    with pytest.raises(RunError, match=r"costs\.json is damaged: 0\.seconds: Field required"):
+        read_record(tmp_path)
+    (tmp_path / "costs.json").unlink()
+    with pytest.raises(RunError, match=r"costs\.json is missing"):
+        read_record(tmp_path)
+
+
+def test_an_edited_record_is_noticed(tmp_path: Path) -> None:
+    write_record(tmp_path, record())
+    text = (tmp_path / "results.json").read_text()
+    (tmp_path / "results.json").write_text(text.replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(RunError, match=r"results\.json was changed after plora wrote it"):
+        read_record(tmp_path)
 
 
 def test_missing_and_newer_records(tmp_path: Path) -> None:

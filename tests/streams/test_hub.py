@@ -150,7 +150,7 @@ def test_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*args: object, **kwargs: object) -> None:
         raise ConnectionError("Couldn't reach the hub")
 
-    monkeypatch.setattr(datasets, "load_dataset", offline)
+    monkeypatch.setattr(datasets, "load_dataset_builder", offline)
     with pytest.raises(DataError, match=r"Couldn't reach.*parquet files\) into <root>/fancyzhx/ag_news and set root"):
         HubStream.model_validate({"tasks": ["ag_news"]}).load()
 
@@ -164,3 +164,25 @@ def test_the_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_short_name() -> None:
     with pytest.raises(ValidationError, match=r"'agnews' is not a known data set .*did you mean 'ag_news'"):
         HubStream.model_validate({"tasks": ["agnews"]})
+
+
+@pytest.mark.parametrize(
+    "path", ["../other/data/train-*", "{root}/other/data/train-*", "data/../../other/data/train-*"]
+)
+def test_a_data_set_names_only_files_of_its_own(root: Path, path: str) -> None:
+    copy_of(root, "fancyzhx/other", None, ["text"], "label", ["a", "b"])
+    copy_of(root, "someone/mine", None, ["text"], "label", ["a", "b"])
+    (root / "other").symlink_to(root / "fancyzhx" / "other")
+    (root / "someone" / "other").symlink_to(root / "fancyzhx" / "other")
+    readme = root / "someone" / "mine" / "README.md"
+    readme.write_text(readme.read_text().replace("data/train-*", path.format(root=root)))
+    with pytest.raises(
+        DataError, match=r"the README.md of 'someone/mine' names the file '.*', which is not part of the"
+    ):
+        stream(root, {"name": "mine", "id": "someone/mine"}).load()
+
+
+@pytest.mark.parametrize("name", ["../up", "/etc", "a/b/c", "a/..", "..", ".", "./here", "", "a\\b"])
+def test_ids_are_no_paths(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"an id on the hub was expected|at least 1 character"):
+        HubStream.model_validate({"tasks": [{"name": "n", "id": name}]})

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,6 +65,9 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
         ("a.jsonl", b"[1]\n", "line 1, holds list; expected an object"),
         ("a.jsonl", b'{"text": ["a"]}\n', "line 1: 'text' holds list; expected text or a number"),
         ("a.jsonl", b'{"text": "\xff"}\n', "is not UTF-8 text"),
+        ("a.jsonl", b'{"text": "a", "label": NaN}\n', "line 1, is not JSON .NaN is no JSON number; null is a missing"),
+        ("a.jsonl", b'{"text": "\\\\ud800"}\n', "is not UTF-8 text"),
+        ("a.csv", b"text,label,text\na,b,c\n", "has several columns named 'text'; keep one, or rename the others"),
         ("a.parquet", b"no parquet", "cannot be read: .*is it complete"),
     ],
 )
@@ -99,3 +103,42 @@ def test_content_hash(tmp_path: Path) -> None:
     assert len(content_hash(tmp_path / "a.csv")) == 64
     (tmp_path / "a.csv").rename(tmp_path / "b.csv")
     assert content_hash(tmp_path) != before
+
+
+def test_links_stay_in_their_folder(tmp_path: Path) -> None:
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    for name in ("data/cats/1.txt", "data/cats/2.txt", "outside/secret.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (data / "dogs").symlink_to(data / "cats")
+    (data / "cats" / "3.txt").symlink_to(data / "cats" / "1.txt")
+    (tmp_path / "link").symlink_to(data)
+    assert read(tmp_path / "link")["label"] == ["cats"] * 3 + ["dogs"] * 3
+    for link, target in ((data / "cows", outside), (data / "cats" / "4.txt", outside / "secret.txt")):
+        link.symlink_to(target)
+        with pytest.raises(
+            DataError, match=r"(cows/secret|cats/4)\.txt' is a link out of '.*data'; put the file itself"
+        ):
+            read(data)
+        link.unlink()
+    (data / "cats" / "5.txt").symlink_to(data / "nowhere.txt")
+    with pytest.raises(DataError, match=r"5\.txt' is not a file"):
+        read(data)
+
+
+def test_hidden_folders_are_no_classes(tmp_path: Path) -> None:
+    for name in ("cats", ".checkpoints"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.txt").write_text("\ufeffpurr")
+    assert read(tmp_path) == {"text": ["purr"], "label": ["cats"]}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(DataError, match=r"a\.csv' is neither a file nor a folder"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "cats").mkdir()
+    os.mkfifo(tmp_path / "cats" / "1.txt")
+    with pytest.raises(DataError, match=r"1\.txt' is not a file"):
+        read(tmp_path)

@@ -1,3 +1,4 @@
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,11 @@ def test_integer_labels_sort_as_numbers() -> None:
     assert cut(table([str(i) for i in range(110)], labels)).label_names == tuple(map(str, range(11)))
 
 
+def test_equal_numbers_have_an_order_too() -> None:
+    labels = [["1", "01", "001"][i % 3] for i in range(60)]
+    assert cut(table([str(i) for i in range(60)], labels)).label_names == ("001", "01", "1")
+
+
 def test_integer_labels_with_names() -> None:
     source = table(["a b", "c d", "e f", "g h", "i j", "k l"], [0, 1, 0, 1, 0, 1])
     task = cut(source, TableTask(label_names=("bad", "good")), test=source, validation=source)
@@ -160,6 +166,13 @@ def test_dictionary_columns_are_texts() -> None:
         ({"text": ["a", "b"], "label": ["p", ""]}, {}, "row 2: the label in column 'label' is missing"),
         ({"text": ["a", "b"], "label": [0.5, 1.0]}, {}, "row 1: the label 0.5 in 'label' is a fraction"),
         ({"text": ["a", "b"], "label": [["p"], ["q"]]}, {}, "column 'label' holds list"),
+        ({"text": ["a", "b"], "label": [1.0, float("nan")]}, {}, "row 2: the label in column 'label' is missing"),
+        ({"text": ["a", "b"], "label": [date(2001, 1, 1)] * 2}, {}, "column 'label' holds date32"),
+        (
+            {"text": ["a", "b"], "label": ["9" * 5000, "1"]},
+            {"label_names": ("p", "q")},
+            "is not one of the 2 label_names",
+        ),
         ({"text": [1, 2], "label": ["p", "q"]}, {}, "column 'text' holds int64, but texts were expected"),
         ({"text": [], "label": []}, {}, "'rows' has no rows"),
         (

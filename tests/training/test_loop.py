@@ -201,10 +201,10 @@ def test_every_trainable_tensor_is_in_the_optimizer_once_and_moves(toy_config: C
 def test_a_frozen_tensor_that_moves_is_noticed(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     original = loop._train
 
-    def vandal(parts: Parts, *rest: object) -> None:
-        original(parts, *rest)
+    def vandal(session: loop.Session, *rest: object) -> None:
+        original(session, *rest)
         with torch.no_grad():
-            parts.model.backbone.get_submodule("embeddings.word_embeddings").weight[0, 0] += 1
+            session.parts.model.backbone.get_submodule("embeddings.word_embeddings").weight[0, 0] += 1
 
     monkeypatch.setattr(loop, "_train", vandal)
     with pytest.raises(TrainingError, match="declared frozen changed"):

@@ -1,0 +1,29 @@
+"""`plora export`: a run for those who do not have plora."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plora.cli.arguments import RunArgument
+
+
+def command(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(help="The folder to write; must be new.", show_default=False)],
+    task: Annotated[str | None, typer.Option(help="Write the adapter and the head of this task alone.")] = None,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="One plain network with the slots in its weights, not PEFT adapters.")
+    ] = False,
+    push: Annotated[
+        str | None, typer.Option(metavar="REPO", help="Upload the folder to the hub; a new repository is private.")
+    ] = None,
+) -> None:
+    """Write PEFT adapters or one `transformers` network, with heads, inference.py and a model card.
+
+    Example: `plora export runs/topics/o_lora/seed-0 --out topics --merged`
+    """
+    from plora.export import SCRIPT_FILE, export
+
+    folder = export(run, out, task, merged, push)
+    typer.echo(f"{folder}\npython {folder / SCRIPT_FILE} --help" + (f"\npushed to {push}" if push else ""))

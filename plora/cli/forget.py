@@ -1,0 +1,21 @@
+"""`plora forget`: take a task out of a run."""
+
+from typing import Annotated
+
+import typer
+
+from plora.cli.arguments import RunArgument
+
+
+def command(
+    run: RunArgument,
+    task: Annotated[str, typer.Option("--task", help="The task whose slot and head rows are removed.")],
+) -> None:
+    """Remove a task's slot and head rows from every checkpoint; refused where the method does not keep tasks apart.
+
+    The record of what was measured stays.
+    """
+    from plora.runs import forget
+
+    forget(run, task)
+    typer.echo(f"task '{task}' was taken out of {run}; what the other tasks learned is as it was")

@@ -1,0 +1,354 @@
+"""A run for those who do not have plora: as PEFT adapters, or as one plain `transformers` network.
+
+Either way the folder holds the tokenizer, the heads as linear maps (`heads.safetensors`, `heads.json`), a short
+`inference.py` that gives the labels and probabilities of `plora predict`, and a model card.
+
+No class of `transformers` puts one linear layer on the mean or the first token of a BERT-like network:
+BERT's and RoBERTa's have a tanh layer between, ModernBERT's and DistilBERT's a layer of their own, and those of
+decoders read the last token. `_CLASSIFIERS` lists the exceptions. For those a merged network with one linear head is
+saved as `AutoModelForSequenceClassification`; for all others the head stays in its own file.
+"""
+
+import copy
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import torch
+from huggingface_hub import HfApi
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from plora import atomic
+from plora.adapters import merge_lora, save_route
+from plora.build import Learner, assemble
+from plora.config import RunConfig
+from plora.errors import RunError, UnknownTaskError, did_you_mean
+from plora.gates import GATES
+from plora.heads import Head, LinearHead, NCMHead, RidgeHead
+from plora.problems.text_classification import Pooling
+from plora.results import RunRecord, read_record
+from plora.results.model_card import model_card
+from plora.streams.incremental import LabelSpace
+from plora.training.checkpoint import load_checkpoint
+from plora.training.features import FeatureCache
+from plora.training.folder import RunFolder
+
+HEADS_FILE, TENSOR_FILE, SCRIPT_FILE = "heads.json", "heads.safetensors", "inference.py"
+ONE_HEAD = "all"
+"""Name of the head that all tasks share, where the task is not given."""
+
+_CLASSIFIERS: Mapping[tuple[str, Pooling], Mapping[str, str]] = {
+    ("ultrabert", "mean"): {"classifier_pooling": "mean"},
+    ("ultrabert", "first"): {"classifier_pooling": "cls"},
+}
+"""By model type and pooling: the settings under which its sequence classifier is one linear map on our features."""
+
+_SCRIPT = '''"""Label texts: python inference.py [--task TASK] "a text" "first text of a pair<TAB>second text"."""
+
+import argparse
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+{imports}
+from safetensors.torch import load_file
+from torch.nn.functional import linear, normalize
+
+HERE = Path(__file__).resolve().parent
+SETTINGS = json.loads((HERE / "heads.json").read_text(encoding="utf-8"))
+HEADS, TENSORS = SETTINGS["heads"], load_file(HERE / "heads.safetensors")
+TOKENIZER = AutoTokenizer.from_pretrained(HERE)
+
+
+@lru_cache(maxsize=1)
+def network(adapter):
+    return {network}.eval()
+
+
+@torch.inference_mode()
+def predict(texts, task=next(iter(HEADS))):
+    """Return label -> probability of each text; a text is a str, or a tuple of two where the task is about pairs."""
+    columns = map(list, zip(*([text] if isinstance(text, str) else text for text in texts)))
+    cut = dict(truncation=True, max_length=SETTINGS["max_length"])
+    inputs = TOKENIZER(*columns, **cut, padding=True, padding_side="right", return_tensors="pt")
+    states, mask = network(HEADS[task]["adapter"])(**inputs).last_hidden_state, inputs["attention_mask"].unsqueeze(-1)
+    features = states[:, 0] if SETTINGS["pooling"] == "first" else (states * mask).sum(1) / mask.sum(1)
+    weight, bias = TENSORS[task + ".weight"], TENSORS[task + ".bias"]
+    features = normalize(features.to(weight.dtype)) if SETTINGS["normalize"] else features.to(weight.dtype)
+    return [dict(zip(HEADS[task]["labels"], row)) for row in linear(features, weight, bias).softmax(1).tolist()]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--task", choices=list(HEADS), default=next(iter(HEADS)), required=len(HEADS) > 1)
+    parser.add_argument("texts", nargs="+")
+    given = parser.parse_args()
+    texts = [tuple(text.split("\\t", 1)) if "\\t" in text else text for text in given.texts]
+    for text, labels in zip(texts, predict(texts, given.task)):
+        print(json.dumps(dict(text=text, labels=labels), ensure_ascii=False))
+'''
+_MERGED = {
+    "imports": "from transformers import AutoModel, AutoTokenizer",
+    "network": "AutoModel.from_pretrained(HERE, dtype=torch.float32)",
+}
+_ADAPTED = {
+    "imports": "from peft import PeftModel\nfrom transformers import AutoModel, AutoTokenizer",
+    "network": "PeftModel.from_pretrained(\n"
+    '        AutoModel.from_pretrained(SETTINGS["backbone"], revision=SETTINGS["revision"], dtype=torch.float32),\n'
+    "        HERE / adapter,\n"
+    "    )",
+}
+
+
+def export(run: Path, folder: Path, task: str | None = None, merged: bool = False, push: str | None = None) -> Path:
+    """Write the model of a run's last checkpoint as a folder that is used without plora, in fp32.
+
+    z = W φ(f) + b per head, f from the pretrained network with the adapters beside its weights, or merged into them.
+
+    Args:
+        run: the run folder.
+        folder: to write; must be new.
+        task: the task whose adapter and head to write; None writes all. Where slots are not summed but chosen by the
+            task, a merged network holds one of them, so `merged` needs it.
+        merged: one plain network with the slots added to its weights, instead of adapters for PEFT: one folder with
+            the sum of all slots, or one for each task.
+        push: name of a repository on the hub to upload the folder to; made private when it is new.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: the folder exists, there are no slots to write as adapters, the run is damaged, or the hub refused.
+        UnknownTaskError: the task is missing or unknown.
+        OSError: the folder cannot be written; nothing is left of it.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} exists already; nothing was changed. Choose another folder with --out")
+    source = RunFolder.existing(run)
+    config, record = source.read_config(), read_record(run)
+    _refuse(config, task, merged, push)
+    # In bf16 a run holds its frozen weights rounded; a reader of the folder should get them as they were published.
+    fp32 = config.training.model_copy(update={"precision": "fp32"})
+    learner = assemble(config.model_copy(update={"training": fp32}), FeatureCache())
+    learned = load_checkpoint(source, source.last_checkpoint(), learner)
+    tasks = _wanted(task, list(learned.tasks), config, merged)
+    heads = _heads(learner.model.head, LabelSpace.lay_out(learned.labels, config.scenario), tasks)
+    base_model = _base_model(learner.backbone.source)
+    with atomic.atomic_folder(folder) as place:
+        if merged:
+            _write_merged(learner, task, heads, place)
+            adapters = dict.fromkeys(heads)
+        else:
+            adapters = _write_adapters(learner, heads, base_model, place)
+        _write_heads(config, learner, base_model, heads, adapters, place)
+        atomic.write_text(place / SCRIPT_FILE, _SCRIPT.format(**(_MERGED if merged else _ADAPTED)))
+        labels = {name: learned.labels[name] for name in tasks}
+        atomic.write_text(place / "README.md", _card(record, config, labels, base_model, adapters, merged))
+    if push is not None:
+        _push(folder, push)
+    return folder
+
+
+# ---------------------------------------------------------------------- what cannot be
+
+
+def _refuse(config: RunConfig, task: str | None, merged: bool, push: str | None) -> None:
+    """Refuse, before anything is loaded, what the config alone rules out."""
+    if config.row.slots == "none" and not merged:
+        raise RunError(
+            f"method '{config.method}' has no slots to write as adapters; add --merged for the whole network"
+        )
+    if task is not None and config.scenario != "task":
+        raise RunError(f"this run is {config.scenario}-incremental: all tasks share one head; leave --task out")
+    if push is not None and not merged and Path(config.backbone.id).expanduser().is_dir():
+        raise RunError(
+            f"the adapters belong to {config.backbone.id}, a folder of this machine, and nobody else could use them "
+            "from the hub; add --merged, or export without --push"
+        )
+
+
+def _wanted(task: str | None, learned: list[str], config: RunConfig, merged: bool) -> list[str]:
+    """Names of the tasks to write."""
+    known = f"the run has learned: {', '.join(learned)}"
+    if task is not None and task not in learned:
+        raise UnknownTaskError(f"no task '{task}'{did_you_mean(task, learned)}; {known}")
+    if merged and task is None and config.row.gate is not None and GATES[config.row.gate].needs_task:
+        raise UnknownTaskError(
+            f"method '{config.method}' has a slot per task, and one merged network holds one of them: name it with "
+            f"--task, or leave --merged out; {known}"
+        )
+    return learned if task is None else [task]
+
+
+# ---------------------------------------------------------------------- the heads
+
+
+@dataclass(frozen=True)
+class _LinearHead:
+    """z = W φ + b: label names, W `[rows, d]` and b `[rows]`; fp64 where the head was solved in it."""
+
+    labels: tuple[str, ...]
+    weight: Tensor
+    bias: Tensor
+
+
+def _heads(head: Head, space: LabelSpace, tasks: Sequence[str]) -> dict[str, _LinearHead]:
+    """The head of each task, or the one head of all of them."""
+    blocks = dict.fromkeys(space.blocks[task] for task in tasks)
+    parts = {block: _LinearHead(space.names[space.rows_of(block)], *_linear_form(head, block)) for block in blocks}
+    if space.scenario == "task":
+        return parts
+    return {
+        ONE_HEAD: _LinearHead(
+            tuple(label for part in parts.values() for label in part.labels),
+            torch.cat([part.weight for part in parts.values()]),
+            torch.cat([part.bias for part in parts.values()]),
+        )
+    }
+
+
+def _linear_form(head: Head, block: str) -> tuple[Tensor, Tensor]:
+    """W and b of one block, temperature included; φ is the feature, normalised for NCM."""
+    tensors, part = head.tensors(), list(head.blocks).index(block)
+    if isinstance(head, LinearHead):
+        return tensors[f"{part}:weight"], tensors[f"{part}:bias"]
+    if not isinstance(head, NCMHead | RidgeHead):
+        raise RunError(f"a head of type {type(head).__name__} is no linear map of the features and cannot be exported")
+    group, rows = (0, head.slice_of(block)) if head.pooled else (part, slice(None))
+    weight = (tensors[f"{group}:weight"] / tensors[f"{group}:temperature"])[rows]
+    if isinstance(head, RidgeHead):  # φ = (f, 1)
+        return weight[:, :-1], weight[:, -1]
+    return weight, weight.new_zeros(len(weight))
+
+
+def _write_heads(
+    config: RunConfig,
+    learner: Learner,
+    base_model: str,
+    heads: Mapping[str, _LinearHead],
+    adapters: Mapping[str, str | None],
+    place: Path,
+) -> None:
+    """Write tokenizer, heads, and all else that turns a text into probabilities."""
+    learner.backbone.tokenizer.save_pretrained(place)
+    tensors = {
+        f"{name}.{part}": tensor.cpu().contiguous()
+        for name, head in heads.items()
+        for part, tensor in (("weight", head.weight), ("bias", head.bias))
+    }
+    save_file(tensors, place / TENSOR_FILE)
+    atomic.write_json(
+        place / HEADS_FILE,
+        {
+            "scenario": config.scenario,
+            "backbone": base_model,
+            "revision": config.backbone.revision or "main",
+            "pooling": learner.backbone.pooling,
+            "max_length": config.backbone.max_length,
+            "normalize": isinstance(learner.model.head, NCMHead),
+            "heads": {name: {"labels": head.labels, "adapter": adapters[name]} for name, head in heads.items()},
+        },
+    )
+
+
+# ---------------------------------------------------------------------- the network
+
+
+def _write_adapters(
+    learner: Learner, heads: Mapping[str, _LinearHead], base_model: str, place: Path
+) -> dict[str, str | None]:
+    """Write the slots as PEFT adapters; returns the adapter's folder of each head."""
+    model = learner.model
+    assert model.adapters is not None
+    assert model.gate is not None
+    if not model.gate.needs_task:
+        save_route(model.adapters, model.route(None), place, base_model)
+        return dict.fromkeys(heads, ".")
+    for task in heads:
+        save_route(model.adapters, model.route(task), place / _folder_name(task), base_model)
+    return {task: _folder_name(task) for task in heads}
+
+
+def _folder_name(task: str) -> str:
+    """The task's name where that can name a folder: no separator, no dot (so no `..`, and none of our own files)."""
+    return quote(task, safe="").replace(".", "%2E")
+
+
+def _write_merged(learner: Learner, task: str | None, heads: Mapping[str, _LinearHead], place: Path) -> None:
+    """Write one network without adapters, as a sequence classifier where there is one for its only head."""
+    model, network = learner.model, learner.backbone.network
+    if model.adapters is not None:
+        model.adapters.use(model.route(task))
+        network = merge_lora(network, copy=False)
+    settings = _CLASSIFIERS.get((network.config.model_type, learner.backbone.pooling))
+    if settings is not None and len(heads) == 1 and not isinstance(model.head, NCMHead):
+        network = _as_classifier(network, settings, *heads.values())
+    network.save_pretrained(place)
+
+
+def _as_classifier(network: PreTrainedModel, settings: Mapping[str, str], head: _LinearHead) -> PreTrainedModel:
+    """The network with its only head, as the class that `AutoModelForSequenceClassification` loads."""
+    config = copy.deepcopy(network.config)
+    config.update({**settings, "id2label": dict(enumerate(head.labels))})
+    config.label2id = {label: row for row, label in enumerate(head.labels)}
+    classifier = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    classifier.base_model.load_state_dict(network.state_dict())
+    classifier.classifier.load_state_dict({"weight": head.weight, "bias": head.bias})
+    return classifier
+
+
+def _base_model(source: str) -> str:
+    """What `from_pretrained` finds the pretrained network by: a hub id, or the absolute path of a folder."""
+    folder = Path(source).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else source
+
+
+# ---------------------------------------------------------------------- for people, and the hub
+
+
+def _card(
+    record: RunRecord,
+    config: RunConfig,
+    labels: Mapping[str, Sequence[str]],
+    base_model: str,
+    adapters: Mapping[str, str | None],
+    merged: bool,
+) -> str:
+    """The model card: what the record says, and how this folder is used."""
+    option = f"--task {shlex.quote(next(iter(adapters)))} " if len(adapters) > 1 else ""
+    usage = f"""```sh
+pip install torch transformers{"" if merged else " peft"}
+python {SCRIPT_FILE} {option}"a text" "another text"
+```
+
+`{SCRIPT_FILE}` prints a label's probability for each text; it is short, and shows all that is done. A pair of texts is
+written with a tab between them. `{HEADS_FILE}` says how a text becomes features, `{TENSOR_FILE}` holds the heads.
+"""
+    if not merged:
+        places = ", ".join(
+            f"`{folder}` ({name})" if folder != "." else "this folder" for name, folder in adapters.items()
+        )
+        usage += f"""
+The adapters alone load with `peft.PeftModel.from_pretrained(network, FOLDER)` on `{base_model}`, from: {places}.
+"""
+    library = "transformers" if merged else "peft"
+    return model_card(record, labels, base_model, library, config.backbone.max_length, usage)
+
+
+def _push(folder: Path, repository: str) -> None:
+    """Upload the folder."""
+    api = HfApi()
+    try:
+        api.create_repo(repository, private=True, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder)
+    except Exception as error:  # of the hub's client and of several libraries below it; the folder is whole in any case
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise RunError(
+            f"{folder} is written, but the hub did not take it as '{repository}' ({said}). On a machine with network, "
+            f"logged in with `hf auth login`: hf upload {repository} {folder}"
+        ) from None

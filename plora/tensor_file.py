@@ -1,0 +1,44 @@
+"""Tensors on disk: safetensors, written atomically, read with one clear line when damaged."""
+
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from plora.atomic import atomic_path
+from plora.errors import RunError
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors to a safetensors file, atomically.
+
+    Args:
+        path: the file.
+        tensors: by name; each is stored on its own, whatever memory it shares.
+        metadata: text for the file's header.
+
+    Raises:
+        OSError: the file cannot be written; names it.
+    """
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata=dict(metadata) if metadata else None)
+        except SafetensorError as error:  # the writer hides the system's reason, such as a full disk, in its text
+            raise OSError(errno.EIO, str(error)) from None
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read every tensor of a safetensors file.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
+    return tensors

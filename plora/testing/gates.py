@@ -1,0 +1,153 @@
+"""What a gate promises."""
+
+from collections.abc import Sequence
+
+import torch
+
+from plora.adapters import Route
+from plora.errors import UnknownTaskError
+from plora.gates import Gate
+from plora.model import ContinualModel
+from plora.testing.promises import Promises
+from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_model
+
+_UNKNOWN = "a task that no slot was opened for"
+
+
+@own_random_numbers()
+def check_gate(gate: type[Gate]) -> None:
+    """Check that a gate can stand in `GATES`.
+
+    - it is made without arguments, and says `needs_task` and `constant`;
+    - its routes name slots that exist, with coefficients that a network accepts, however many slots there are;
+    - the same question has the same answer, whatever was asked before and whatever the random state is, and it draws
+      no random number of its own;
+    - a gate that needs the task refuses an unknown one, a gate that does not gives every task the same route;
+    - no slot is forgotten: each is on some task's route, and the open slot trains, in every layer;
+    - what is called `constant` may be folded: the outputs are the same.
+
+    Args:
+        gate: the class.
+
+    Raises:
+        ConformanceError: the first promise that is broken.
+    """
+    promises = Promises(f"gate {gate.__name__}")
+    for name in ("needs_task", "constant"):
+        value = getattr(gate, name, None)
+        promises.keep(isinstance(value, bool), f"it declares {name}", repr(value), "True or False")
+    with promises.no_error("it is made without arguments"):
+        gate()
+    for number in range(len(TASKS) + 1):
+        _check_routes(promises, gate, TASKS[:number])
+    if gate.needs_task:
+        _check_refusals(promises, gate())
+    _check_in_a_network(promises, gate())
+
+
+def _check_routes(promises: Promises, gate: type[Gate], slots: Sequence[str]) -> None:
+    with_slots = f"with {len(slots)} slot{'' if len(slots) == 1 else 's'}"
+    asked: list[str | None] = [*(slots or TASKS[:1])] if gate.needs_task else [*slots, _UNKNOWN, None]
+    routes: dict[str | None, Route] = {}
+    for task in asked:
+        routes[task] = _ask(promises, gate(), slots, task)
+        foreign = [name for name in routes[task].slots if name not in slots]
+        promises.keep(not foreign, f"{with_slots}, its route names slots that exist", foreign, list(slots))
+    worn = gate()
+    for seed in (1, 2):
+        for task in reversed(asked):
+            with own_random_numbers(seed):
+                before = torch.get_rng_state()
+                again = _ask(promises, worn, slots, task)
+                drawn = not torch.equal(before, torch.get_rng_state())
+            promises.keep(not drawn, "a route draws no random numbers", "a changed random state", "the same one")
+            promises.keep(
+                _same(again, routes[task]),
+                f"{with_slots}, the same question has the same answer",
+                _shown(again),
+                _shown(routes[task]),
+            )
+    if not gate.needs_task:
+        for task, route in routes.items():
+            promises.keep(
+                _same(route, routes[None]),
+                "needs_task = False gives every task the same route",
+                f"{_shown(route)} for {task!r}",
+                f"{_shown(routes[None])} as for None",
+            )
+    reached = {name for route in routes.values() for name in route.slots}
+    forgotten = [name for name in slots if name not in reached]
+    promises.keep(not forgotten, f"{with_slots}, each is on some task's route", f"none with {forgotten}", list(slots))
+
+
+def _check_refusals(promises: Promises, gate: Gate) -> None:
+    for task in (None, _UNKNOWN):
+        try:
+            route = gate.route(TASKS, task)
+        except UnknownTaskError:
+            continue
+        except Exception as error:
+            promises.keep(False, f"it refuses the task {task!r}", type(error).__name__, "UnknownTaskError")
+        else:
+            promises.keep(False, f"it refuses the task {task!r}", _shown(route), "UnknownTaskError")
+
+
+def _check_in_a_network(promises: Promises, gate: Gate) -> None:
+    model = tiny_model(gate)
+    assert model.adapters is not None
+    inputs = tiny_inputs(model)
+    for number, task in enumerate(TASKS, 1):
+        open_filled(model, task)
+        with promises.no_error(f"a network of {number} slots takes its route"):
+            model.adapters.use(model.route(task))
+            features = model.features(inputs, task)
+        promises.keep(bool(features.isfinite().all()), "features are finite", "NaN or infinite values", "numbers")
+        names = [f"{matrix} of {path}" for path in model.adapters.banks for matrix in "AB"]
+        trained = model.adapters.parameters()
+        loss = features.square().sum()
+        promises.keep(loss.requires_grad, f"the open slot '{task}' is on its own route", "no gradient", "one")
+        gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+        still = [name for name, g in zip(names, gradients, strict=True) if g is None or not g.any()]
+        promises.keep(not still, f"the open slot '{task}' trains in every layer", f"no gradient for {still}", "one")
+        if gate.constant:
+            _check_folding(promises, model, task)
+        model.commit()
+
+
+@torch.no_grad()
+def _check_folding(promises: Promises, model: ContinualModel, task: str) -> None:
+    inputs = tiny_inputs(model)
+    plain = model.features(inputs, task)
+    with promises.no_error("constant = True lets committed slots be folded"):
+        model.fold(task)
+        folded = model.features(inputs, task)
+    promises.keep(
+        torch.allclose(plain, folded, rtol=1e-3, atol=1e-4),
+        "constant = True lets committed slots be folded with coefficient 1",
+        f"features that differ by up to {(plain - folded).abs().max().item():.2g}",
+        "the same features",
+    )
+
+
+def _ask(promises: Promises, gate: Gate, slots: Sequence[str], task: str | None) -> Route:
+    with promises.no_error(f"route({list(slots)}, {task!r})"):
+        route: object = gate.route(slots, task)
+    promises.keep(isinstance(route, Route), "it returns a route", type(route).__name__, "Route")
+    assert isinstance(route, Route)
+    return route
+
+
+def _same(one: Route, two: Route) -> bool:
+    """Equal to the bit; a route holds tensors, which have no equality of their own."""
+    tensors = [
+        (one.coefficients, two.coefficients),
+        *((one.mixing.get(path), two.mixing.get(path)) for path in one.mixing.keys() | two.mixing.keys()),
+    ]
+    alike = all(torch.equal(a, b) if a is not None and b is not None else a is b for a, b in tensors)
+    return alike and (one.slots, one.per, one.folded) == (two.slots, two.per, two.folded)
+
+
+def _shown(route: Route) -> str:
+    coefficients = "" if route.coefficients is None else f" × {route.coefficients.tolist()} per {route.per}"
+    mixing = f" mixed in {len(route.mixing)} layers" if route.mixing else ""
+    return f"{list(route.slots)}{coefficients}{mixing}"

@@ -1,0 +1,163 @@
+"""What a strategy promises."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import isfinite
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from plora.gates import AllOnes
+from plora.model import ContinualModel
+from plora.strategies import Progress, Strategy
+from plora.testing.promises import Promises
+from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_model
+
+
+@own_random_numbers()
+def check_strategy(strategy: Strategy) -> None:
+    """Check that a strategy can stand in `STRATEGIES`, with these settings.
+
+    It is led through three tasks, a slot each, and asked in each of them:
+
+    - its settings survive a config file, and a setting that does not exist is refused;
+    - penalties are named finite scalars, each with a gradient that reaches something that trains;
+    - asked again with the same random state, it gives the same bits;
+    - asking changes nothing: no parameter, buffer, gradient, mode or route, and no optimizer steps;
+    - it protects something: by the third task there is a penalty;
+    - with every `weight` and `…_weight` at 0, loss and gradients are those of plain training, bit for bit.
+
+    Args:
+        strategy: with the settings to test.
+
+    Raises:
+        ConformanceError: the first promise that is broken.
+    """
+    promises = Promises(f"strategy {type(strategy).__name__}")
+    _check_settings(promises, strategy)
+    terms: dict[str, Tensor] = {}
+    model = tiny_model(AllOnes())
+    for progress in _stream(model):
+        terms = _ask(promises, strategy, model, progress)
+        _check_gradients(promises, model, terms)
+    promises.keep(bool(terms), "it protects something", "no penalty in the third task", "one at least")
+    _check_weight_0(promises, strategy)
+
+
+def _stream(model: ContinualModel) -> Iterator[Progress]:
+    """Learn three tasks, as far as a strategy can see: in each, a random slot and head rows are open."""
+    for position, task in enumerate(TASKS):
+        open_filled(model, task)
+        model.train()
+        yield Progress(task=position, step=1, total=10, epoch=0)
+        model.commit()
+
+
+def _check_settings(promises: Promises, strategy: Strategy) -> None:
+    kind = type(strategy)
+    with promises.no_error("its settings survive a config file"):
+        again = kind.model_validate_json(strategy.model_dump_json())
+    promises.keep(again == strategy, "its settings survive a config file", repr(again), repr(strategy))
+    try:
+        kind.model_validate({**strategy.model_dump(), "no_such_setting": 1})
+    except ValueError:
+        return
+    promises.keep(False, "an unknown setting is refused", "no error for 'no_such_setting'", "a ValidationError")
+
+
+def _check_gradients(promises: Promises, model: ContinualModel, terms: Mapping[str, Tensor]) -> None:
+    trainable = [*model.trainable().values()]
+    for name, term in terms.items():
+        promise = f"penalty '{name}' has a gradient"
+        promises.keep(term.requires_grad, promise, "a constant (requires_grad=False)", "one that reaches what trains")
+        gradients = [g for g in torch.autograd.grad(term, trainable, allow_unused=True) if g is not None]
+        promises.keep(any(bool(g.any()) for g in gradients), promise, "0 on all that trains", "another value")
+        finite = all(bool(g.isfinite().all()) for g in gradients)
+        promises.keep(finite, f"the gradient of penalty '{name}' is finite", "NaN or infinite values", "numbers")
+
+
+def weight_settings(strategy: Strategy) -> list[str]:
+    """Return the names of the settings that weigh a term: `weight`, and all that end in `_weight`."""
+    return [name for name in type(strategy).model_fields if name == "weight" or name.endswith("_weight")]
+
+
+def _check_weight_0(promises: Promises, strategy: Strategy) -> None:
+    weights = weight_settings(strategy)
+    promises.keep(bool(weights), "it can be switched off", "no setting 'weight' or '…_weight'", "one at least")
+    with promises.no_error("weight 0 is allowed"):
+        off = type(strategy).model_validate({**strategy.model_dump(), **dict.fromkeys(weights, 0.0)})
+    model = tiny_model(AllOnes())
+    for progress in _stream(model):
+        trainable = model.trainable()
+        terms = _ask(promises, off, model, progress)
+        losses = []
+        for penalties in ({}, terms):
+            with own_random_numbers():  # the same dropout for both
+                rows = torch.arange(8) % 2 + model.head.slice_of(TASKS[progress.task]).start
+                loss = F.cross_entropy(model(tiny_inputs(model)), rows) + sum(penalties.values())
+            losses.append((loss, torch.autograd.grad(loss, [*trainable.values()], allow_unused=True)))
+        (plain, gradients), (with_terms, other_gradients) = losses
+        promises.keep(torch.equal(plain, with_terms), "weight 0 equals plain training", with_terms.item(), plain.item())
+        for name, one, two in zip(trainable, gradients, other_gradients, strict=True):
+            same = one is two if one is None or two is None else torch.equal(one, two)
+            promises.keep(same, "weight 0 equals plain training", f"another gradient of {name}", "the same bits")
+
+
+def _ask(promises: Promises, strategy: Strategy, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    """Ask everything that a strategy is asked, and return its penalties."""
+    for parameter in model.trainable().values():
+        parameter.grad = torch.full_like(parameter, 0.25)
+    task = f"in task {progress.task + 1}"
+    with _unchanged(promises, model, "asking for penalties"):
+        with promises.no_error(f"penalty {task}"), own_random_numbers():
+            terms = strategy.penalty(model, progress)
+        for name, term in terms.items():
+            promises.keep(isinstance(name, str) and bool(name), "a penalty has a name", repr(name), "a text")
+            promises.keep(isinstance(term, Tensor), f"penalty '{name}' is a tensor", type(term).__name__, "Tensor")
+            promises.keep(term.shape == (), f"penalty '{name}' is a scalar", f"shape {list(term.shape)}", "shape []")
+            promises.keep(bool(term.isfinite()), f"penalty '{name}' is finite", term.item(), "a number")
+    with promises.no_error(f"penalty {task}, asked again"), own_random_numbers():
+        again = {name: term.item() for name, term in strategy.penalty(model, progress).items()}
+    first = {name: term.item() for name, term in terms.items()}
+    promises.keep(again == first, "the same question has the same answer", again, first)
+    with _unchanged(promises, model, "asking for diagnostics"):
+        with promises.no_error(f"diagnostics {task}"):
+            numbers = strategy.diagnostics(model)
+        odd = {k: v for k, v in numbers.items() if not (isinstance(v, float) and isfinite(v))}
+        promises.keep(not odd, "diagnostics are finite floats", odd, "numbers by name")
+    return terms
+
+
+@contextmanager
+def _unchanged(promises: Promises, model: ContinualModel, doing: str) -> Iterator[None]:
+    """Promise that the code inside the `with` block neither steps an optimizer nor changes anything of the model."""
+    steps: list[object] = []
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: steps.append(optimizer))
+    before = _everything(model)
+    try:
+        yield
+    finally:
+        hook.remove()
+    promises.keep(not steps, f"{doing} steps no optimizer", f"{len(steps)} steps", 0)
+    after = _everything(model)
+    changed = [name for name in before.keys() | after.keys() if not _equal(before.get(name), after.get(name))]
+    promises.keep(not changed, f"{doing} changes nothing", f"another {min(changed, default='')}", "the same bits")
+
+
+def _everything(model: ContinualModel) -> dict[str, object]:
+    """All that a strategy could change: copies of tensors, and of the flags that decide what they do."""
+    assert model.adapters is not None
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    gradients = {f"gradient of {name}": p.grad for name, p in model.named_parameters()}
+    copies = {name: None if t is None else t.detach().clone() for name, t in {**tensors, **gradients}.items()}
+    flags = {f"requires_grad of {name}": p.requires_grad for name, p in model.named_parameters()}
+    modes = {f"mode of {name or 'the model'}": module.training for name, module in model.named_modules()}
+    return {**copies, **flags, **modes, "route": model.adapters.switch.route, "slots": model.adapters.names}
+
+
+def _equal(one: object, two: object) -> bool:
+    if isinstance(one, Tensor) and isinstance(two, Tensor):
+        return torch.equal(one, two)
+    return one is two or (not isinstance(one, Tensor) and not isinstance(two, Tensor) and one == two)

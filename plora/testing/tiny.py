@@ -1,0 +1,83 @@
+"""A world of a few words: random networks and texts that the checks run on, the same each time."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from transformers import DistilBertConfig, DistilBertModel, DistilBertTokenizerFast, PreTrainedModel
+
+from plora.adapters import Adapters, LoRA
+from plora.gates import Gate
+from plora.heads import LinearHead
+from plora.model import ContinualModel
+from plora.problems import TextClassification
+
+TASKS = ("first", "second", "third")
+WIDTH = 16
+_WORDS = ("ant", "bee", "cow", "dog", "elk", "fox", "gnu", "hen", "jay", "kid", "owl", "pig")
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+@contextmanager
+def own_random_numbers(seed: int = 0) -> Iterator[None]:
+    """Draw from `seed` inside the `with` block or function; the caller's random numbers go on as if undisturbed."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def tiny_tokenizer() -> DistilBertTokenizerFast:
+    """Return a tokenizer that knows a few animals."""
+    return DistilBertTokenizerFast(vocab={word: number for number, word in enumerate((*_SPECIAL, *_WORDS))})
+
+
+def tiny_texts(number: int, shift: int = 0) -> list[tuple[str, int]]:
+    """Return `number` texts of one to five words, each with one of two labels that its words decide."""
+    half = len(_WORDS) // 2
+    rows = []
+    for i in range(number):
+        label = i % 2
+        words = [_WORDS[half * label + (i + shift + 3 * k) % half] for k in range(1 + (i // 2 + shift) % 5)]
+        rows.append((" ".join(words), label))
+    return rows
+
+
+def tiny_network() -> PreTrainedModel:
+    """Return a DistilBERT of two layers with random weights."""
+    config = DistilBertConfig(
+        vocab_size=len(_SPECIAL) + len(_WORDS),
+        dim=WIDTH,
+        n_layers=2,
+        n_heads=2,
+        hidden_dim=2 * WIDTH,
+        max_position_embeddings=16,
+    )
+    with own_random_numbers():
+        return DistilBertModel(config).eval()
+
+
+def tiny_model(gate: Gate) -> ContinualModel:
+    """Return a model without slots and head rows, in eval mode."""
+    network = tiny_network()
+    adapters = Adapters.inject(network, "attention")
+    problem = TextClassification(tiny_tokenizer(), 16, "mean")
+    return ContinualModel(network, problem, LinearHead(WIDTH), adapters, gate).eval()
+
+
+def open_filled(model: ContinualModel, task: str) -> None:
+    """Open a slot and two head rows for a task, as if they had been trained for a while: A and B are random."""
+    assert model.adapters is not None
+    with own_random_numbers(len(model.adapters)):
+        slot = model.adapters.open_task(task, LoRA(rank=2, alpha=2))
+        for matrix in (*slot.A.values(), *slot.B.values()):
+            torch.nn.init.normal_(matrix, std=0.3)
+        model.head.open(task, 2, torch.Generator().manual_seed(len(model.adapters)))
+
+
+def tiny_inputs(model: ContinualModel) -> Mapping[str, Tensor]:
+    """Return one padded batch of eight texts."""
+    assert isinstance(model.problem, TextClassification)
+    texts = [text for text, _ in tiny_texts(8)]
+    inputs: Mapping[str, Tensor] = model.problem.tokenizer(texts, padding=True, return_tensors="pt")
+    return inputs

@@ -1,0 +1,121 @@
+"""A checkpoint inside a task: optimizer, position in the plan, early stopping; resuming from it changes no bit.
+
+Random numbers need no state: each step draws its own from the seed and its number. There is one such checkpoint, and
+it goes when its stage has a checkpoint of its own.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from plora.errors import RunError
+from plora.failpoints import reached
+from plora.fingerprint import hash_file
+from plora.sealed import read_sealed, write_sealed
+from plora.tensor_file import load_tensors, save_tensors
+
+_MANIFEST = "manifest.json"
+_SHARE = 0.03
+"""Most of the training time that may go into these checkpoints."""
+
+
+class Position(BaseModel):
+    """Where training stands inside a stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: int = Field(ge=0)
+    phase: int = Field(ge=0)
+    step: int = Field(ge=1)
+    """Optimizer steps done in the phase."""
+    micro_batch_size: int = Field(ge=1)
+    best: float | None
+    """Best validation score of the phase, where there is one."""
+    epochs_without: int = Field(ge=0)
+    """Epochs since then."""
+    meter: dict[str, float]
+    curve_lines: int = Field(ge=0)
+    """Lines of curves.jsonl that belong to what is done."""
+    file: str = Field(pattern=r"^state-\d+\.safetensors$")
+    sha256: str
+
+
+@dataclass
+class StepCheckpoint:
+    """The one checkpoint inside a task.
+
+    Args:
+        folder: where it is kept.
+        seconds: of training between two; 0: after every step; None: never.
+    """
+
+    folder: Path
+    seconds: float | None
+
+    def __post_init__(self) -> None:
+        self._last = time.perf_counter()
+        self._cost = 0.0
+
+    def due(self) -> bool:
+        """Say whether it is time: `seconds` have gone by, and the last one cost at most 3 % of what has."""
+        if self.seconds is None:
+            return False
+        gone = time.perf_counter() - self._last
+        return self.seconds == 0 or gone >= max(self.seconds, self._cost / _SHARE)
+
+    def save(self, tensors: Mapping[str, Tensor], **position: int | float | Mapping[str, float] | None) -> None:
+        """Replace the checkpoint: tensors first, then the manifest that names them, then the old tensors go.
+
+        Args:
+            tensors: by name.
+            position: fields of `Position` but `file` and `sha256`.
+        """
+        started = time.perf_counter()
+        former = sorted(self.folder.glob("state-*.safetensors"))
+        number = max((int(path.stem.partition("-")[2]) for path in former), default=0) + 1
+        path = self.folder / f"state-{number}.safetensors"
+        save_tensors(path, tensors)
+        content = {**position, "file": path.name, "sha256": hash_file(path)}
+        write_sealed(self.folder / _MANIFEST, Position.model_validate(content).model_dump())
+        for old in former:
+            old.unlink()
+        self._last = time.perf_counter()
+        self._cost = self._last - started
+        reached("step_saved")
+
+    def load(self) -> tuple[Position, dict[str, Tensor]] | None:
+        """Return position and tensors; None where there is no such checkpoint.
+
+        Raises:
+            RunError: it is damaged; names the file.
+        """
+        manifest = self.folder / _MANIFEST
+        if not manifest.is_file():
+            return None
+        try:
+            position = Position.model_validate(read_sealed(manifest))
+        except ValidationError as error:
+            mistake = error.errors(include_url=False)[0]
+            raise RunError(f"{manifest} is damaged: {mistake['loc']}: {mistake['msg']}") from None
+        path = self.folder / position.file
+        if not path.is_file():
+            raise RunError(f"{path} is missing")
+        if hash_file(path) != position.sha256:
+            raise RunError(f"{path} was changed after the run wrote it (its sha256 differs from the manifest)")
+        return position, load_tensors(path)
+
+    def clear(self) -> None:
+        """Remove it, manifest first."""
+        for path in [self.folder / _MANIFEST, *self.folder.glob("state-*.safetensors")]:
+            path.unlink(missing_ok=True)
+        self._last = time.perf_counter()
+
+
+def finite(value: float) -> float | None:
+    """Return a score for JSON, which has no infinity."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,717 @@
+"""The conformance suite: all of ours keep their promises, and each promise can be broken."""
+
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import pytest
+import torch
+from pydantic import Field
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from plora.adapters import Route
+from plora.errors import ConfigError, ConformanceError, PloraError, UnknownTaskError
+from plora.gates import GATES, AllOnes, Gate, OneHot
+from plora.heads import HEADS, Head, LinearHead, NCMHead
+from plora.methods import METHODS, Phase
+from plora.model import ContinualModel
+from plora.problems import TextClassification, TokenizedTexts
+from plora.problems.text_classification import Pooling
+from plora.strategies import STRATEGIES, Orthogonality, Progress, Strategy
+from plora.streams.base import Split
+from plora.testing import check_gate, check_head, check_method, check_problem, check_strategy
+
+TEXTS = ("the apple", "rye loaf bun of the old good train", "plum", "wave and reef")
+PAIRS = (("the apple", "rye loaf bun"), ("", "pear"), ("plum", "tree"), ("wave and reef", "the old train"))
+
+
+@pytest.fixture(scope="module")
+def problem(tiny_backbone: Path) -> TextClassification:
+    return TextClassification(AutoTokenizer.from_pretrained(tiny_backbone), 16, "mean")
+
+
+def fails(says: str) -> object:
+    """Expect one line that says what was tested and what it broke."""
+    return pytest.raises(ConformanceError, match=f"^[^\n]*{re.escape(says)}[^\n]*$")
+
+
+# ---------------------------------------------------------------------- all of ours
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_our_gates_conform(name: str) -> None:
+    check_gate(GATES[name])
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_our_strategies_conform(name: str) -> None:
+    check_strategy(STRATEGIES[name]())
+
+
+def test_settings_of_our_strategies_conform() -> None:
+    check_strategy(Orthogonality(weight=2, penalty_form="sq", norm_weight=0.1))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_our_heads_conform(name: str) -> None:
+    check_head(HEADS[name])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+@pytest.mark.parametrize("texts", [TEXTS, PAIRS])
+def test_our_problem_conforms(tiny_backbone: Path, pooling: Pooling, texts: Sequence[str | tuple[str, str]]) -> None:
+    check_problem(TextClassification(AutoTokenizer.from_pretrained(tiny_backbone), 12, pooling), texts)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_our_methods_conform(name: str) -> None:
+    check_method(name)
+
+
+def test_checking_leaves_the_random_numbers_alone(problem: TextClassification) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    check_gate(OneHot)
+    check_strategy(Orthogonality())
+    check_head(HEADS["linear"])
+    check_problem(problem, TEXTS)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_error_is_in_the_tree_and_fails_a_test() -> None:
+    assert issubclass(ConformanceError, PloraError)
+    assert issubclass(ConformanceError, AssertionError)
+
+
+# ---------------------------------------------------------------------- gates that break a promise
+
+
+class Undeclared(Gate):
+    needs_task = False
+
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        return Route(tuple(slots))
+
+
+class NeedsSettings(AllOnes):
+    def __init__(self, temperature: float) -> None: ...
+
+
+class Counts(AllOnes):
+    """Reads global state: how often any gate of the class was asked."""
+
+    asked: ClassVar[itertools.count] = itertools.count()
+    constant = False
+
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        return Route(tuple(slots), torch.full((len(slots),), 1.0 + next(self.asked)))
+
+
+class Noisy(AllOnes):
+    constant = False
+
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        return Route(tuple(slots), 1 + torch.rand(len(slots)))
+
+
+class Remembers(AllOnes):
+    """Answers with the slots of its first question."""
+
+    def __init__(self) -> None:
+        self.first: str | None = None
+
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        self.first = self.first or task
+        return Route(tuple(slots), torch.full((len(slots),), 2.0 if self.first == "second" else 1.0))
+
+
+class Invents(AllOnes):
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        return Route((*slots, "another"))
+
+
+class NoRoute(AllOnes):
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        return tuple(slots)  # type: ignore[return-value]
+
+
+class WrongShape(AllOnes):
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        return Route(tuple(slots), torch.ones(len(slots) + 1))
+
+
+class WrongLayers(AllOnes):
+    constant = False
+
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        return Route(tuple(slots), torch.ones(99, len(slots)), per="layer")
+
+
+class ForgetsTheFirst(AllOnes):
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        return Route(tuple(slots[1:] if len(slots) > 1 else slots))
+
+
+class ForgetsTheOpenOne(OneHot):
+    """Gives the second task the slot of the third, and the other way round."""
+
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        swapped = {"second": "third", "third": "second"} if len(slots) == 3 else {}
+        return super().route(slots, swapped.get(task or "", task))
+
+
+class Silences(AllOnes):
+    constant = False
+
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        return Route(tuple(slots), torch.zeros(len(slots)))
+
+
+class TaskBlind(AllOnes):
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        return Route((task,)) if task in slots else Route(tuple(slots))
+
+
+class Guesses(OneHot):
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        return super().route(slots, task if task in slots or not slots else slots[-1])
+
+
+class RefusesVaguely(OneHot):
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        try:
+            return super().route(slots, task)
+        except UnknownTaskError:
+            raise ValueError("which task?") from None
+
+
+class MeanCalledConstant(AllOnes):
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        return Route(tuple(slots), torch.full((len(slots),), 1 / max(1, len(slots))))
+
+
+@pytest.mark.parametrize(
+    ("gate", "says"),
+    [
+        (Undeclared, "gate Undeclared: it declares constant: got None, expected True or False"),
+        (NeedsSettings, "gate NeedsSettings: it is made without arguments: got TypeError"),
+        (Counts, "gate Counts: with 1 slot, the same question has the same answer"),
+        (Noisy, "gate Noisy: a route draws no random numbers"),
+        (Remembers, "the same question has the same answer"),
+        (Invents, "with 0 slots, its route names slots that exist: got ['another'], expected []"),
+        (NoRoute, "it returns a route: got tuple, expected Route"),
+        (WrongShape, "got AdapterError (coefficients per slot must be [slots] with 0 slots, got [1])"),
+        (WrongLayers, "a network of 1 slots takes its route: got"),
+        (ForgetsTheFirst, "with 2 slots, each is on some task's route: got none with ['first']"),
+        (ForgetsTheOpenOne, "the open slot 'third' is on its own route: got no gradient"),
+        (Silences, "the open slot 'first' trains in every layer: got no gradient for ['A of"),
+        (TaskBlind, "needs_task = False gives every task the same route: got ['first'] for 'first'"),
+        (Guesses, "it refuses the task None: got ['third'], expected UnknownTaskError"),
+        (RefusesVaguely, "it refuses the task None: got ValueError, expected UnknownTaskError"),
+        (MeanCalledConstant, "constant = True lets committed slots be folded with coefficient 1"),
+    ],
+)
+def test_a_gate_that_breaks_a_promise(gate: type[Gate], says: str) -> None:
+    with fails(says):
+        check_gate(gate)
+
+
+# ---------------------------------------------------------------------- strategies that break a promise
+
+
+class Shrink(Strategy):
+    """A strategy that conforms: it shrinks the open slot. The broken ones differ in one thing."""
+
+    kind: Literal["shrink"] = "shrink"
+    weight: float = Field(default=0.5, ge=0)
+
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        assert model.adapters is not None
+        return {"shrink": self.weight * torch.stack([A.square().sum() for A in model.adapters.parameters()]).sum()}
+
+
+def parameters(model: ContinualModel) -> list[torch.nn.Parameter]:
+    assert model.adapters is not None
+    return model.adapters.parameters()
+
+
+class Detached(Shrink):
+    """As in published code that penalises `.weight.data`."""
+
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        return {name: term.detach() for name, term in super().penalty(model, progress).items()}
+
+
+class OnFrozenOnes(Shrink):
+    """Has a gradient, but on nothing that trains."""
+
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        return {"shrink": self.weight * torch.ones((), requires_grad=True)}
+
+
+class WeightedWrongly(Shrink):
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        return {"shrink": super().penalty(model, progress)["shrink"] + 1e-3 * parameters(model)[0].sum()}
+
+
+class NoSwitch(Strategy):
+    kind: Literal["no_switch"] = "no_switch"
+
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        return {"sum": parameters(model)[0].square().sum()}
+
+
+class NeverOff(Shrink):
+    weight: float = Field(default=0.5, gt=0)
+
+
+class Steps(Shrink):
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        torch.optim.SGD(parameters(model), lr=0.0).step()
+        return super().penalty(model, progress)
+
+
+class Projects(Shrink):
+    @torch.no_grad()
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        parameters(model)[0].mul_(0.5)
+        with torch.enable_grad():
+            return super().penalty(model, progress)
+
+
+class WritesBuffers(Shrink):
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        assert model.adapters is not None
+        for bank in model.adapters.banks.values():
+            bank.A_old.add_(1.0)
+        return super().penalty(model, progress)
+
+
+class ClearsGradients(Shrink):
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        model.zero_grad()
+        return super().penalty(model, progress)
+
+
+class SwitchesToEval(Shrink):
+    def diagnostics(self, model: ContinualModel) -> dict[str, float]:
+        model.eval()
+        return {}
+
+
+class LeavesARoute(Shrink):
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        assert model.adapters is not None
+        model.adapters.use([])
+        return super().penalty(model, progress)
+
+
+class Drifts(Shrink):
+    asked: ClassVar[itertools.count] = itertools.count()
+
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        return {"shrink": super().penalty(model, progress)["shrink"] * (1 + next(self.asked))}
+
+
+class NotAScalar(Shrink):
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        return {"shrink": self.weight * parameters(model)[0]}
+
+
+class NotATensor(Shrink):
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        return {"shrink": 0.5}  # type: ignore[dict-item]
+
+
+class NotFinite(Shrink):
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        return {"shrink": parameters(model)[0].sum() / 0}
+
+
+class EdgeOfTheRoot(Shrink):
+    """√0 is finite, its gradient is not."""
+
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        return {"shrink": self.weight * (0 * parameters(model)[0]).square().sum().sqrt()}
+
+
+class Fails(Shrink):
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        raise KeyError("bank")
+
+
+class OddDiagnostics(Shrink):
+    def diagnostics(self, model: ContinualModel) -> dict[str, float]:
+        return {"cos": float("nan")}
+
+
+class Lenient(Shrink, extra="ignore"):
+    pass
+
+
+class ForgetsSettings(Shrink):
+    seed: int = Field(default=0, exclude=True)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "says"),
+    [
+        (Detached(), "strategy Detached: penalty 'shrink' has a gradient: got a constant (requires_grad=False)"),
+        (OnFrozenOnes(), "strategy OnFrozenOnes: penalty 'shrink' has a gradient: got 0 on all that trains"),
+        (WeightedWrongly(), "weight 0 equals plain training: got"),
+        (NoSwitch(), "it can be switched off: got no setting 'weight' or '…_weight'"),
+        (NeverOff(), "weight 0 is allowed: got ValidationError"),
+        (Steps(), "asking for penalties steps no optimizer: got 1 steps, expected 0"),
+        (Projects(), "asking for penalties changes nothing: got another backbone."),
+        (WritesBuffers(), "asking for penalties changes nothing: got another backbone."),
+        (ClearsGradients(), "asking for penalties changes nothing: got another gradient of "),
+        (SwitchesToEval(), "asking for diagnostics changes nothing: got another mode of "),
+        (LeavesARoute(), "asking for penalties changes nothing: got another route"),
+        (Drifts(), "the same question has the same answer: got"),
+        (NotAScalar(), "penalty 'shrink' is a scalar: got shape [2, 16], expected shape []"),
+        (NotATensor(), "penalty 'shrink' is a tensor: got float, expected Tensor"),
+        (NotFinite(), "penalty 'shrink' is finite: got"),
+        (EdgeOfTheRoot(), "the gradient of penalty 'shrink' is finite"),
+        (Fails(), "penalty in task 1: got KeyError"),
+        (OddDiagnostics(), "diagnostics are finite floats: got {'cos': nan}"),
+        (Lenient(), "an unknown setting is refused: got no error for 'no_such_setting'"),
+        (ForgetsSettings(seed=1), "its settings survive a config file: got"),
+        (Orthogonality(weight=0), "it protects something: got no penalty in the third task"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Strategy) else "",
+)
+def test_a_strategy_that_breaks_a_promise(strategy: Strategy, says: str) -> None:
+    with fails(says):
+        check_strategy(strategy)
+
+
+def test_a_small_strategy_conforms() -> None:
+    check_strategy(Shrink())
+
+
+# ---------------------------------------------------------------------- heads that break a promise
+
+
+class Moves(LinearHead):
+    """Keeps the trained parameters themselves when it commits."""
+
+    def commit(self) -> None:
+        for position, block in enumerate(self.blocks):
+            if block not in self._committed:
+                weight, bias = self._rows(position, block)
+                self._committed[block] = (weight.data, bias.data)
+        self._open.clear()
+
+
+class StaysOpen(LinearHead):
+    def commit(self) -> None:
+        pass
+
+
+class Recentres(LinearHead):
+    """Moves old scores when a block is added, and the hash does not say so."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        scores = super().forward(features)
+        return scores - scores.mean(dim=1, keepdim=True)
+
+
+class HashesNames(LinearHead):
+    def block_hash(self, block: str) -> str:
+        return block
+
+
+class RescaledOnCommit(LinearHead):
+    def commit(self) -> None:
+        super().commit()
+        self._committed = {block: (weight / weight.norm(), bias) for block, (weight, bias) in self._committed.items()}
+
+
+class OwnNoise(LinearHead):
+    def open(self, block: str, classes: int, generator: torch.Generator) -> None:
+        super().open(block, classes, torch.Generator().manual_seed(int(torch.randint(99, ()))))
+
+
+class Restarts(LinearHead):
+    """Draws a block anew when it is opened again."""
+
+    def open(self, block: str, classes: int, generator: torch.Generator) -> None:
+        self._committed.pop(block, None)
+        places = self.blocks
+        self.blocks = {name: rows for name, rows in places.items() if name != block}
+        super().open(block, classes, generator)
+        self.blocks = {**places, block: classes}
+        position = list(self.blocks).index(block)
+        self._open = torch.nn.ParameterDict(
+            {f"weight:{position}": torch.zeros(classes, self.features), f"bias:{position}": torch.zeros(classes)}
+            if block in places
+            else dict(self._open)
+        )
+
+
+class LosesBias(LinearHead):
+    def restore(self, blocks: Mapping[str, int], tensors: Mapping[str, Tensor]) -> None:
+        super().restore(blocks, tensors)
+        self._committed = {name: (weight, bias * 0) for name, (weight, bias) in self._committed.items()}
+
+
+class Trusting(LinearHead):
+    """Takes any shape."""
+
+    def restore(self, blocks: Mapping[str, int], tensors: Mapping[str, Tensor]) -> None:
+        super().restore(blocks, {name: tensor.reshape(tensor.shape[-2:]) for name, tensor in tensors.items()})
+
+
+class FrozenRows(LinearHead):
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features).detach()
+
+
+class OneRow(LinearHead):
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features)[:, :1]
+
+
+class SharedCopies(LinearHead):
+    def __deepcopy__(self, memo: dict[int, object]) -> "SharedCopies":
+        return self
+
+
+class Unmoved(NCMHead):
+    """Solved without looking at what was added."""
+
+    def _solve(self, group: dict[str, Tensor], val_features: Tensor, val_onehot: Tensor) -> Tensor:
+        return torch.zeros_like(group["cross"])
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (Moves, "head Moves: committed rows do not move when the parameters that they came from do"),
+        (StaysOpen, "head StaysOpen: commit leaves nothing that trains: got ["),
+        (Recentres, "committed rows do not move when another block is learned"),
+        (HashesNames, "block_hash follows what is learned"),
+        (RescaledOnCommit, "commit changes no score: got scores that differ by up to"),
+        (OwnNoise, "rows are drawn from the generator alone"),
+        (Restarts, "a block that is opened again keeps its values"),
+        (LosesBias, "restoring gives the same scores to the bit"),
+        (Trusting, "that has another shape: got no error, expected RunError"),
+        (FrozenRows, "an open block trains: got scores without a gradient"),
+        (OneRow, "scores are [N, rows]: got [12, 1], expected [12, 3]"),
+        (SharedCopies, "a copy is a head of its own"),
+    ],
+)
+def test_a_head_that_breaks_a_promise(head: Callable[[int], Head], says: str) -> None:
+    with fails(says):
+        check_head(lambda features, pooled: head(features))
+
+
+def test_a_solved_head_that_breaks_a_promise() -> None:
+    with fails("head Unmoved: learning changes the scores"):
+        check_head(Unmoved)
+
+
+# ---------------------------------------------------------------------- problems that break a promise
+
+
+class AveragesPadding(TextClassification):
+    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        return states.mean(1)
+
+
+class CentresTheBatch(TextClassification):
+    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        features = super().features(states, inputs)
+        return features - features.mean(0)
+
+
+class NumbersTheBatch(TextClassification):
+    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        features = super().features(states, inputs)
+        place = torch.arange(len(features)) if len(features) == 4 else torch.zeros(len(features))
+        return features + 1e-3 * place[:, None]
+
+
+class Detaches(TextClassification):
+    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        return super().features(states.detach(), inputs)
+
+
+class TokenFeatures(TextClassification):
+    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        return states
+
+
+class SeesLabels(TextClassification):
+    def encode(self, split: Split) -> TokenizedTexts:
+        encoded = super().encode(split)
+        return replace(encoded, ids=encoded.ids + int(split.labels.sum()))
+
+
+class Own(TokenizedTexts):
+    """Batches of one's own."""
+
+    @classmethod
+    def of(cls, texts: TokenizedTexts) -> "Own":
+        return cls(texts.ids, texts.types, texts.lengths, texts.cut, texts.pad)
+
+    def followed_by(self, others: Sequence[TokenizedTexts]) -> TokenizedTexts:
+        return self.of(super().followed_by(others))
+
+
+class Sorted(Own):
+    def collate(self, indices: np.ndarray) -> dict[str, Tensor]:
+        return super().collate(np.sort(indices))
+
+
+class SortsTheBatch(TextClassification):
+    def encode(self, split: Split) -> TokenizedTexts:
+        return Sorted.of(super().encode(split))
+
+
+class Padded(Own):
+    def collate(self, indices: np.ndarray) -> dict[str, Tensor]:
+        return {name: torch.nn.functional.pad(tensor, (0, 2)) for name, tensor in super().collate(indices).items()}
+
+
+class PadsMore(TextClassification):
+    def encode(self, split: Split) -> TokenizedTexts:
+        return Padded.of(super().encode(split))
+
+
+class Unmasked(Own):
+    def collate(self, indices: np.ndarray) -> dict[str, Tensor]:
+        inputs = super().collate(indices)
+        return {**inputs, "attention_mask": torch.ones_like(inputs["attention_mask"])}
+
+
+class ForgetsTheMask(TextClassification):
+    """The backbone itself attends to padding; the features read the first token alone."""
+
+    def encode(self, split: Split) -> TokenizedTexts:
+        return Unmasked.of(super().encode(split))
+
+    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        return states[:, 0]
+
+
+class NewFingerprints(TextClassification):
+    asked: ClassVar[itertools.count] = itertools.count()
+
+    def fingerprint(self) -> str:
+        return f"{next(self.asked):064}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (AveragesPadding, "problem AveragesPadding: the features of an input depend neither on padding"),
+        (CentresTheBatch, "the features of an input depend neither on padding nor on the rest of the batch"),
+        (NumbersTheBatch, "the features of an input depend neither on padding nor on the rest of the batch"),
+        (ForgetsTheMask, "the features of an input depend neither on padding"),
+        (Detaches, "gradients pass through the features: got a constant"),
+        (TokenFeatures, "features are [B, d]: got [4, "),
+        (SeesLabels, "labels have no part in the inputs: got another 'input_ids'"),
+        (SortsTheBatch, "a batch is in the order that was asked for"),
+        (PadsMore, "of a batch is as wide as its longest input"),
+        (NewFingerprints, "its fingerprint is one sha256"),
+    ],
+)
+def test_a_problem_that_breaks_a_promise(tiny_backbone: Path, kind: type[TextClassification], says: str) -> None:
+    with fails(says):
+        check_problem(kind(AutoTokenizer.from_pretrained(tiny_backbone), 16, "mean"), TEXTS)
+
+
+def test_texts_that_test_nothing_are_refused(problem: TextClassification) -> None:
+    with fails("the texts differ in length: got [3, 3, 3], expected several lengths"):
+        check_problem(problem, ["apple", "pear", "plum"])
+
+
+# ---------------------------------------------------------------------- methods that break a promise
+
+
+def test_an_unknown_method() -> None:
+    with pytest.raises(ConfigError, match="there is no 'o_lor'; did you mean 'o_lora'"):
+        check_method("o_lor")
+
+
+def test_a_method_with_a_strategy_that_does_not_conform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "broken", replace(METHODS["o_lora"], name="broken", strategies={"shrink": Detached()}))
+    with fails("strategy Detached: penalty 'shrink' has a gradient"):
+        check_method("broken")
+
+
+def test_a_method_whose_optimizer_lacks_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plora.training.loop.make_optimizer", _optimizer_of(lambda name: "q_lin" not in name))
+    with fails("method sequential (task-incremental): the optimizer holds all that is declared to train: got none of"):
+        check_method("sequential")
+
+
+def test_a_method_that_declares_what_gets_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    phases = (Phase(train=("adapter",)),)  # B = 0 and a random head: A has no gradient in the first step, B has
+    monkeypatch.setitem(METHODS, "broken", replace(METHODS["per_task"], name="broken", phases=phases))
+    check_method("broken")
+    monkeypatch.setattr("plora.model.ContinualModel.route", lambda self, task: Route())
+    with fails("all that trains has a gradient within two steps: got none for"):
+        check_method("per_task")
+
+
+def test_a_method_that_changes_what_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = ContinualModel.commit
+
+    def commit(model: ContinualModel) -> None:
+        with torch.no_grad():
+            next(model.backbone.parameters())[0, 0] += 1
+        original(model)
+
+    monkeypatch.setattr(ContinualModel, "commit", commit)
+    monkeypatch.setattr("plora.training.checkpoint._verify", lambda *_: None)
+    with fails("what is frozen stays: got another"):
+        check_method("sequential")
+
+
+def test_a_method_whose_reload_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plora.training.checkpoint._verify", lambda *_: None)
+    monkeypatch.setitem(HEADS, "linear", lambda features, pooled: LosesBias(features))
+    with fails("a reload gives the same logits: got logits of 'first' that differ by up to"):
+        check_method("sequential")
+
+
+def test_a_method_that_steals_from_an_earlier_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shares(OneHot):
+        """Every task takes the newest slot."""
+
+        def route(self, slots: Sequence[str], task: str | None) -> Route:
+            return Route(tuple(slots[-1:]))
+
+    monkeypatch.setitem(GATES, "one_hot", Shares)
+    with fails("'first' is as it was when 'second' is learned: got another signature"):
+        check_method("per_task")
+
+
+def _optimizer_of(chosen: Callable[[str], bool]) -> Callable[..., torch.optim.Optimizer]:
+    def make(parameters: Mapping[str, Tensor], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+        return torch.optim.AdamW([p for name, p in parameters.items() if chosen(name)], lr=learning_rate)
+
+    return make
+
+
+# ---------------------------------------------------------------------- the page
+
+
+def test_the_page_on_adding_a_gate_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parent.parent / "docs/guide/add-a-gate.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python.*?\n(.*?)```", page, flags=re.DOTALL):
+        exec(block, names)
+    names["test_mean"]()  # type: ignore[operator]
+    (shown,) = re.findall(r"```text\n(ConformanceError.*?)```", page, flags=re.DOTALL)
+    with pytest.raises(ConformanceError) as caught:
+        check_gate(names["Hasty"])  # type: ignore[arg-type]
+    digits = re.compile(r"\d+(\.\d+)?(e-\d+)?")
+    assert digits.sub("#", " ".join(shown.split())) == digits.sub("#", f"ConformanceError: {caught.value}")

@@ -1,0 +1,97 @@
+"""Runs in child processes that die: forked, because importing torch anew for each would take minutes."""
+
+import os
+import resource
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from plora.errors import PloraError
+from plora.failpoints import ENVIRONMENT
+from plora.results import read_predictions
+from plora.runs import RunFolder
+from plora.training.checkpoint import read_manifest
+from plora.training.console import Console
+
+KILLED, REFUSED, FAILED = -signal.SIGKILL, 2, 1
+
+
+def in_child(work: Callable[[], object], failpoint: str = "", after: float | None = None, most_bytes: int = -1) -> int:
+    """Do `work` in a forked process and return its exit status, negative for a signal.
+
+    Args:
+        work: is called once.
+        failpoint: where the child kills itself.
+        after: seconds until it is killed from outside.
+        most_bytes: size above which it can write no file.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            os.environ[ENVIRONMENT] = failpoint
+            torch.set_num_threads(1)  # the parent's threads do not exist here
+            if most_bytes >= 0:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+            work()
+            os._exit(0)
+        except PloraError as error:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            Path(os.environ.get("REFUSAL", os.devnull)).write_text(str(error), encoding="utf-8")
+            os._exit(REFUSED)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(FAILED)
+    if after is not None:
+        deadline = time.monotonic() + after
+        while time.monotonic() < deadline:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.002)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def quiet() -> Console:
+    """A console that shows nothing."""
+
+    class Quiet(Console):
+        def event(self, name: str, **fields: object) -> None:
+            pass
+
+        def progress(self, *_: object, **__: object) -> None:
+            pass
+
+        def say(self, text: str) -> None:
+            pass
+
+    return Quiet(live=False)
+
+
+def snapshot(path: Path) -> dict[str, object]:
+    """All of a run folder that the same seed gives again: weights, predictions, record."""
+    folder = RunFolder(path)
+    content: dict[str, object] = {"results": (path / "results.json").read_bytes()}
+    for number in folder.complete():
+        manifest = read_manifest(folder, number)
+        content[f"weights {number}"] = (manifest.tasks, manifest.slots, manifest.parts)
+        backbone = folder.checkpoint(number) / "backbone.safetensors"
+        content[f"backbone {number}"] = backbone.read_bytes() if backbone.exists() else None
+        content[f"counts {number}"] = (manifest.cost.steps, manifest.cost.samples, manifest.cost.stored_bytes)
+    for file in sorted(path.glob("predictions/*.parquet")):
+        predictions = read_predictions(file)
+        content[file.name] = (
+            predictions.task.tolist(),
+            predictions.prediction.tolist(),
+            predictions.probability.tobytes(),
+            predictions.class_names,
+        )
+    content["files"] = sorted(
+        file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file() and file.name != ".lock"
+    )
+    content["curves"] = (path / "curves.jsonl").read_bytes().count(b"\n") if (path / "curves.jsonl").exists() else 0
+    return content

@@ -1,0 +1,169 @@
+"""A task that arrives later, and one that has to go."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from killing import KILLED, in_child, quiet, snapshot
+
+from plora.build import Workspace
+from plora.config import RunConfig, load_task
+from plora.errors import ConfigError, DataError, PloraError, RunError, UnknownTaskError
+from plora.results import read_predictions, read_record
+from plora.runs import RunFolder, evaluate, extend, forget, predict, resume, run, verify
+from plora.streams.local import LocalTask
+from plora.training.checkpoint import read_manifest
+
+Config = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def shorter(toy_config: Config, toy_files: dict[str, Path], tmp_path: Path) -> Callable[..., RunConfig]:
+    """A config of the toy stream's first two tasks."""
+    tasks = [
+        f"{{name: {task}, train: '{toy_files[f'{task}-train']}', test: '{toy_files[f'{task}-test']}'}}"
+        for task in ("food", "travel")
+    ]
+    return lambda *more: toy_config(f"stream.tasks=[{', '.join(tasks)}]", f"output={tmp_path / 'short'}", *more)
+
+
+@pytest.fixture
+def third(toy_files: dict[str, Path]) -> LocalTask:
+    return load_task(toy_files["nature-train"], ["name=nature", f"test='{toy_files['nature-test']}'"])
+
+
+CASES = [
+    ("task", "per_task", "linear"),
+    ("task", "o_lora", "linear"),
+    ("task", "sequential", "linear"),
+    ("task", "frozen", "ncm"),
+    ("task", "full", "linear"),
+    ("class", "o_lora", "linear"),
+    ("class", "sequential", "linear"),
+    ("class", "frozen", "ridge"),
+]
+
+
+@pytest.mark.parametrize("tasks", ["seen", "all"])
+@pytest.mark.parametrize(("scenario", "method", "head"), CASES)
+def test_a_later_task_is_learned_as_if_it_had_always_been_there(
+    toy_config: Config,
+    shorter: Callable[..., RunConfig],
+    third: LocalTask,
+    scenario: str,
+    method: str,
+    head: str,
+    tasks: str,
+) -> None:
+    settings = (f"scenario={scenario}", f"method={method}", f"head={head}", f"evaluation.tasks={tasks}")
+    settings = (*settings, "training.epochs=2", "training.learning_rate=0.01")
+    whole, short = toy_config(*settings), shorter(*settings)
+    assert in_child(lambda: run(whole, quiet(), Workspace())) == 0
+    assert in_child(lambda: run(short, quiet(), Workspace())) == 0
+    assert in_child(lambda: extend(short.folder, third, quiet())) == 0
+    expected, found = snapshot(whole.folder), snapshot(short.folder)
+    assert found == expected
+    assert evaluate(short.folder).changed == 0
+
+
+@pytest.mark.parametrize("point", ["extended", "step:3", "tensors_saved", "checkpointed", "predicted"])
+def test_extending_survives_a_kill(
+    toy_config: Config, shorter: Callable[..., RunConfig], third: LocalTask, point: str
+) -> None:
+    settings = ("method=o_lora", "training.epochs=2", "evaluation.tasks=all")
+    whole, short = toy_config(*settings), shorter(*settings)
+    assert in_child(lambda: run(whole, quiet(), Workspace())) == 0
+    assert in_child(lambda: run(short, quiet(), Workspace())) == 0
+    assert in_child(lambda: extend(short.folder, third, quiet()), point) == KILLED
+    assert in_child(lambda: resume(short.folder, quiet())) == 0
+    assert snapshot(short.folder) == snapshot(whole.folder)
+
+
+def test_extend_refuses_what_it_cannot_do(
+    shorter: Callable[..., RunConfig], third: LocalTask, toy_files: dict[str, Path]
+) -> None:
+    config = shorter("training.epochs=1")
+    assert in_child(lambda: run(config, quiet(), Workspace())) == 0
+    before = (config.folder / "config.yaml").read_bytes()
+    with pytest.raises(DataError, match="'food' is used more than once"):
+        extend(config.folder, third.model_copy(update={"name": "food"}), quiet())
+    with pytest.raises(ConfigError, match="unknown key; did you mean 'label'"):
+        load_task(toy_files["nature-train"], ["labl=x"])
+    joint = shorter("method=joint", "training.epochs=1")
+    assert in_child(lambda: run(joint, quiet(), Workspace())) == 0
+    with pytest.raises(RunError, match="learns all tasks at once"):
+        extend(joint.folder, third, quiet())
+    cut = shorter("method=o_lora", "training.epochs=1")
+    assert in_child(lambda: run(cut, quiet(), Workspace()), "recorded") == KILLED
+    with pytest.raises(RunError, match="is not finished"):
+        extend(cut.folder, third, quiet())
+    assert (config.folder / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(("method", "head"), [("per_task", "linear"), ("frozen", "ncm"), ("frozen", "linear")])
+def test_a_forgotten_task_is_gone_and_the_others_are_as_they_were(
+    toy_config: Config, method: str, head: str, tmp_path: Path
+) -> None:
+    config = toy_config(f"method={method}", f"head={head}")
+    assert in_child(lambda: run(config, quiet(), Workspace())) == 0
+    folder = RunFolder(config.folder)
+    before = read_manifest(folder, 3)
+    texts = ["a loaf of rye", "old wave"]
+    others = [predict(config.folder, texts, task) for task in ("food", "nature")]
+    forget(config.folder, "travel")
+    after = read_manifest(folder, 3)
+    assert after.tasks == ("food", "nature")
+    assert after.forgotten == ("travel",)
+    gone = set(before.slots.values()) - set(after.slots.values()) | set(before.parts.values()) - set(
+        after.parts.values()
+    )
+    assert gone
+    for content in gone:  # nowhere on disk, not even by name
+        assert not list(config.folder.rglob(f"*{content}*"))
+        for manifest in config.folder.rglob("manifest.json"):
+            assert content not in manifest.read_text(encoding="utf-8")
+    assert [predict(config.folder, texts, task) for task in ("food", "nature")] == others
+    with pytest.raises(UnknownTaskError, match="travel"):
+        predict(config.folder, texts, "travel")
+    assert evaluate(config.folder).tasks == ["food", "nature"]
+    assert evaluate(config.folder).changed == 0
+    assert verify(config.folder).problems == ()
+    assert "forgotten" in read_record(config.folder).warnings[0]
+    forget(config.folder, "travel")  # again: what a kill left is finished, and nothing else happens
+    assert read_manifest(folder, 3) == after
+
+
+def test_a_run_goes_on_after_it_forgot(shorter: Callable[..., RunConfig], third: LocalTask) -> None:
+    config = shorter("method=per_task")
+    assert in_child(lambda: run(config, quiet(), Workspace())) == 0
+    forget(config.folder, "food")
+    assert in_child(lambda: extend(config.folder, third, quiet())) == 0
+    record = read_record(config.folder)
+    assert np.isnan(record.matrix[3, 0])
+    assert not np.isnan(record.matrix[3, 1:]).any()
+    assert set(read_predictions(RunFolder(config.folder).predictions(3)).task.tolist()) == {"travel", "nature"}
+    assert verify(config.folder).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (("method=sequential",), "one slot, which every task changed"),
+        (("method=o_lora",), "later ones were learned on top"),
+        (("method=joint",), "learned all tasks together"),
+        (("method=full",), "trained the whole network"),
+        (("method=frozen", "scenario=class"), "learned against each other"),
+    ],
+)
+def test_forgetting_is_refused_where_tasks_are_entangled(
+    toy_config: Config, settings: tuple[str, ...], reason: str
+) -> None:
+    config = toy_config(*settings, "training.epochs=1")
+    assert in_child(lambda: run(config, quiet(), Workspace())) == 0
+    before = snapshot(config.folder)
+    with pytest.raises(PloraError, match=reason):
+        forget(config.folder, "food")
+    assert snapshot(config.folder) == before
+    with pytest.raises(UnknownTaskError, match="did you mean 'food'"):
+        forget(config.folder, "foood")

@@ -1,0 +1,186 @@
+"""A kill at any moment loses nothing, and changes nothing: weights, predictions and record end bit for bit the same."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from killing import FAILED, KILLED, REFUSED, in_child, quiet, snapshot
+
+from plora.build import Workspace
+from plora.config import RunConfig
+from plora.errors import RunError
+from plora.failpoints import FAILPOINTS
+from plora.runs import RunFolder, resume, run
+
+Config = Callable[..., RunConfig]
+
+EVERYTHING = (  # checkpoints after every step, accumulation, early stop, two phases, rows of unseen tasks
+    "training.checkpoint_seconds=0",
+    "training.micro_batch_size=3",
+    "training.early_stop=2",
+    "training.epochs=3",
+    "evaluation.tasks=all",
+    "phases=[{train: [head], epochs: 1}, {train: [adapter, head]}]",
+)
+METHODS = {
+    "o_lora": ("method=o_lora", *EVERYTHING),
+    "per_task": ("method=per_task", *EVERYTHING),
+    "sequential-class": ("method=sequential", "scenario=class", *EVERYTHING),
+    "o_lora-class-bf16": ("method=o_lora", "scenario=class", "training.precision=bf16", *EVERYTHING),
+    "joint": ("method=joint", *EVERYTHING),
+    "full": ("method=full", "training.learning_rate=0.003", *EVERYTHING[:-1]),
+    "frozen": ("method=frozen", "scenario=class", *EVERYTHING[:-1]),
+    "frozen-ridge-class": ("method=frozen", "head=ridge", "scenario=class"),
+    "frozen-ncm": ("method=frozen", "head=ncm"),
+}
+
+
+class Twins:
+    """For each method the run that was never cut, made once, and room for those that are."""
+
+    def __init__(self, config: Config, folder: Path, store: dict[str, dict[str, object]]) -> None:
+        self.config, self.folder, self.store = config, folder, store
+
+    def make(self, method: str, name: str) -> RunConfig:
+        return self.config(*METHODS[method], f"output={self.folder / name}")
+
+    def whole(self, method: str) -> dict[str, object]:
+        if method not in self.store:
+            config = self.make(method, "whole")
+            assert in_child(lambda: run(config, quiet(), Workspace())) == 0
+            self.store[method] = snapshot(config.folder)
+        return self.store[method]
+
+    def cut_and_resumed(self, method: str, failpoint: str) -> dict[str, object]:
+        config = self.make(method, failpoint.replace(":", "-"))
+        assert in_child(lambda: run(config, quiet(), Workspace()), failpoint) == KILLED, failpoint
+        if (config.folder / "config.yaml").exists():
+            assert in_child(lambda: resume(config.folder, quiet())) == 0
+        else:  # nothing was begun: the same command starts it
+            assert in_child(lambda: run(config, quiet(), Workspace())) == 0
+        return snapshot(config.folder)
+
+
+@pytest.fixture(scope="module")
+def _whole_runs() -> dict[str, dict[str, object]]:
+    return {}
+
+
+@pytest.fixture
+def twins(toy_config: Config, tmp_path: Path, _whole_runs: dict[str, dict[str, object]]) -> Twins:
+    return Twins(toy_config, tmp_path, _whole_runs)
+
+
+def _points() -> list[str]:
+    """Every failpoint, early and late; a write dies under each of the run's first files."""
+    late = {"micro_batch": 40, "step": 25, "step_saved": 26, "epoch": 7, "opened": 2, "committed": 3, "checkpointed": 2}
+    late |= {"tensors_saved": 3, "scored": 3, "predicted": 2, "recorded": 3, "trained": 2}
+    points = [point for point in FAILPOINTS if point not in ("write", "extended")]
+    return [*points, *(f"{point}:{count}" for point, count in late.items()), *(f"write:{n}" for n in range(1, 13))]
+
+
+@pytest.mark.parametrize("point", _points())
+def test_a_run_killed_at_any_point_ends_with_the_same_bits(twins: Twins, point: str) -> None:
+    assert twins.cut_and_resumed("o_lora", point) == twins.whole("o_lora")
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "o_lora"])
+@pytest.mark.parametrize("point", ["step:17", "tensors_saved:2", "checkpointed:1", "scored:2"])
+def test_every_method_resumes_with_the_same_bits(twins: Twins, method: str, point: str) -> None:
+    if point == "step:17" and method in ("frozen-ridge-class", "frozen-ncm"):
+        point = "opened:2"  # nothing steps
+    if method == "joint" and point == "tensors_saved:2":
+        point = "tensors_saved:1"  # one stage
+    assert twins.cut_and_resumed(method, point) == twins.whole(method)
+
+
+@pytest.mark.slow
+def test_fifty_random_kills(twins: Twins) -> None:
+    rng, kills, runs = random.Random(0), 0, 0
+    while kills < 50:
+        runs += 1
+        config = twins.make("o_lora", f"random-{runs}")
+
+        def work(config: RunConfig = config) -> object:
+            begun = (config.folder / "config.yaml").exists()
+            return resume(config.folder, quiet()) if begun else run(config, quiet(), Workspace())
+
+        while (status := in_child(work, after=rng.uniform(0.05, 2.5))) != 0:
+            assert status == KILLED
+            kills += 1
+        assert snapshot(config.folder) == twins.whole("o_lora")
+
+
+def test_resuming_a_finished_run_changes_nothing(twins: Twins) -> None:
+    config = twins.make("o_lora", "finished")
+    assert in_child(lambda: run(config, quiet(), Workspace())) == 0
+    before = snapshot(config.folder)
+    assert in_child(lambda: resume(config.folder, quiet())) == 0
+    assert snapshot(config.folder) == before == twins.whole("o_lora")
+
+
+@pytest.mark.parametrize("most_bytes", [100, 2_000, 20_000, 40_000])
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    twins: Twins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    monkeypatch.setenv("REFUSAL", str(tmp_path / "refusal.txt"))
+    config = twins.make("o_lora", "full-disk")
+    status = in_child(lambda: run(config, quiet(), Workspace()), most_bytes=most_bytes)
+    assert status in (REFUSED, 0)
+    if status == REFUSED and most_bytes > 1000:  # under it not even the refusal can be written
+        line = (tmp_path / "refusal.txt").read_text(encoding="utf-8")
+        assert str(config.folder) in line
+        assert "\n" not in line
+    begun = (config.folder / "config.yaml").exists()
+    work = (lambda: resume(config.folder, quiet())) if begun else (lambda: run(config, quiet(), Workspace()))
+    assert in_child(work) == 0
+    assert snapshot(config.folder) == twins.whole("o_lora")
+
+
+@pytest.mark.parametrize("lost", [0, 50])
+def test_a_lost_fsync_inside_a_task_starts_the_task_again(twins: Twins, lost: int) -> None:
+    config = twins.make("o_lora", "lost")
+    assert in_child(lambda: run(config, quiet(), Workspace()), "step_saved:30") == KILLED
+    (state,) = RunFolder(config.folder).step.glob("state-*")
+    state.write_bytes(state.read_bytes()[:lost])  # the disk kept the name and not the content
+    assert in_child(lambda: resume(config.folder, quiet())) == 0
+    assert snapshot(config.folder) == twins.whole("o_lora")
+
+
+def test_a_lost_fsync_of_a_committed_slot_is_refused_by_name(twins: Twins) -> None:
+    config = twins.make("o_lora", "lost-slot")
+    assert in_child(lambda: run(config, quiet(), Workspace()), "checkpointed:2") == KILLED
+    slot = next(config.folder.glob("slots/*/adapter_model.safetensors"))
+    slot.write_bytes(b"")
+    with pytest.raises(RunError, match=slot.parent.name):
+        resume(config.folder, quiet())
+
+
+def test_two_processes_cannot_write_one_run(twins: Twins) -> None:
+    config = twins.make("o_lora", "two")
+    assert in_child(lambda: run(config, quiet(), Workspace()), "step:3") == KILLED
+    with RunFolder(config.folder).lock():
+        assert in_child(lambda: resume(config.folder, quiet())) == REFUSED
+        with pytest.raises(RunError, match="written by another process"):
+            resume(config.folder, quiet())
+    assert in_child(lambda: resume(config.folder, quiet())) == 0
+
+
+def test_settings_data_and_tokenizer_must_be_those_of_the_run(twins: Twins, toy_files: dict[str, Path]) -> None:
+    config = twins.make("o_lora", "changed")
+    assert in_child(lambda: run(config, quiet(), Workspace()), "step:30") == KILLED
+    text = (config.folder / "config.yaml").read_text(encoding="utf-8")
+    (config.folder / "config.yaml").write_text(text.replace("epochs: 3", "epochs: 4"), encoding="utf-8")
+    with pytest.raises(RunError, match=r"config\.yaml was changed"):
+        resume(config.folder, quiet())
+    (config.folder / "config.yaml").write_text(text, encoding="utf-8")
+    data = toy_files["travel-train"].read_text(encoding="utf-8")
+    try:
+        toy_files["travel-train"].write_text(data.replace("train", "plane", 1), encoding="utf-8")
+        with pytest.raises(RunError, match="data of task 'travel' have changed"):
+            resume(config.folder, quiet())
+    finally:
+        toy_files["travel-train"].write_text(data, encoding="utf-8")
+    assert FAILED not in (in_child(lambda: resume(config.folder, quiet())),)
+    assert snapshot(config.folder) == twins.whole("o_lora")
