@@ -91,7 +91,7 @@ def load_backbone(config: BackboneConfig) -> Backbone:
     own = {"local_files_only": True, "trust_remote_code": config.trust_remote_code}
     with _naming(folder / "config.json"):
         AutoConfig.from_pretrained(folder, **own)
-    with _naming(folder / "config.json", "with the weights beside it"), _no_progress_bar():
+    with _naming(folder / "config.json", "with the weights beside it"), no_progress_bar():
         network, report = AutoModel.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **own
         )
@@ -238,11 +238,11 @@ def _require_here(path: Path, names: Iterable[object]) -> None:
             )
 
 
-def _require_fit(config: BackboneConfig, network: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
+def _require_fit(config: BackboneConfig, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse what would end in an index error inside the network."""
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise BackboneError(f"backbone '{config.id}' has no fast tokenizer (tokenizer.json); save one beside the model")
-    words = getattr(network.get_input_embeddings(), "num_embeddings", len(tokenizer))
+    words: int = getattr(network.get_input_embeddings(), "num_embeddings", len(tokenizer))
     if len(tokenizer) > words:
         raise BackboneError(
             f"backbone '{config.id}': its tokenizer has {len(tokenizer):,} tokens and its network {words:,}; "
@@ -274,7 +274,7 @@ def _naming(path: Path, beside: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """A bar for half a second of reading says nothing."""
     shown = hub_logging.is_progress_bar_enabled()
     hub_logging.disable_progress_bar()

@@ -24,6 +24,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from plora import atomic
 from plora.adapters import merge_lora, save_route
+from plora.backbones import no_progress_bar
 from plora.build import Learner, assemble
 from plora.config import RunConfig
 from plora.errors import RunError, UnknownTaskError, did_you_mean
@@ -73,7 +74,7 @@ def network(adapter):
 @torch.inference_mode()
 def predict(texts, task=next(iter(HEADS))):
     """Return label -> probability of each text; a text is a str, or a tuple of two where the task is about pairs."""
-    columns = map(list, zip(*([text] if isinstance(text, str) else text for text in texts)))
+    columns = map(list, zip(*([text] if isinstance(text, str) else text for text in texts), strict=True))
     cut = dict(truncation=True, max_length=SETTINGS["max_length"])
     inputs = TOKENIZER(*columns, **cut, padding=True, padding_side="right", return_tensors="pt")
     states, mask = network(HEADS[task]["adapter"])(**inputs).last_hidden_state, inputs["attention_mask"].unsqueeze(-1)
@@ -88,9 +89,9 @@ if __name__ == "__main__":
     parser.add_argument("--task", choices=list(HEADS), default=next(iter(HEADS)), required=len(HEADS) > 1)
     parser.add_argument("texts", nargs="+")
     given = parser.parse_args()
-    texts = [tuple(text.split("\\t", 1)) if "\\t" in text else text for text in given.texts]
-    for text, labels in zip(texts, predict(texts, given.task)):
-        print(json.dumps(dict(text=text, labels=labels), ensure_ascii=False))
+    for text in given.texts:
+        text = tuple(text.split("\\t", 1)) if "\\t" in text else text
+        print(json.dumps(dict(text=text, labels=predict([text], given.task)[0]), ensure_ascii=False))
 '''
 _MERGED = {
     "imports": "from transformers import AutoModel, AutoTokenizer",
@@ -288,7 +289,8 @@ def _write_merged(learner: Learner, task: str | None, heads: Mapping[str, _Linea
     settings = _CLASSIFIERS.get((network.config.model_type, learner.backbone.pooling))
     if settings is not None and len(heads) == 1 and not isinstance(model.head, NCMHead):
         network = _as_classifier(network, settings, *heads.values())
-    network.save_pretrained(place)
+    with no_progress_bar():
+        network.save_pretrained(place)
 
 
 def _as_classifier(network: PreTrainedModel, settings: Mapping[str, str], head: _LinearHead) -> PreTrainedModel:

@@ -1,12 +1,14 @@
 """YAML as plain data: no objects, every key once, and no aliases that grow without end."""
 
+from typing import Any
+
 import yaml
 
 _MOST_VALUES = 100_000
 
 
 class _Loader(yaml.SafeLoader):
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         # PyYAML keeps the last of two equal keys and says nothing.
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         known = set()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from plora.build import Learner, Parts, Workspace, assemble, build
 from plora.config import RunConfig
@@ -364,7 +365,9 @@ def predict(path: Path, texts: Sequence[TextInput], task: str | None = None, top
     split = Split(tuple(texts), np.zeros(len(texts), dtype=np.int64))
     visible = space.visible(task, seen)
     p = probabilities(learner.extractor, EncodedSplit(learner.model.problem.encode(split), split.labels), task, visible)
-    values, rows = p.topk(min(top, int(visible.sum())), dim=1)
+    shown = torch.from_numpy(np.flatnonzero(visible))  # a probability of 0 is no reason to name another task's label
+    values, best = p[:, shown].topk(min(top, len(shown)), dim=1)
+    rows = shown[best]
     return [
         Prediction(text, tuple(space.names[row] for row in best), tuple(likely))
         for text, best, likely in zip(texts, rows.tolist(), values.tolist(), strict=True)

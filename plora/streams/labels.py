@@ -79,8 +79,9 @@ def label_ids(
         for row, value in enumerate(labels):
             if value not in base:
                 expected = f"0 to {len(names) - 1}" if numeric else ", ".join(names[:8])
+                shown = value if len(value) <= 80 else f"{value[:80]}…"
                 raise DataError(
-                    f"{source.where}, row {row + 1}: the label '{value}' is not one of the {len(names)} "
+                    f"{source.where}, row {row + 1}: the label '{shown}' is not one of the {len(names)} "
                     f"label_names ({expected}); correct the row or label_names"
                 )
     if columns.map is None:

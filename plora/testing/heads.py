@@ -150,7 +150,7 @@ def _learn(promises: Promises, head: Head, block: str, features: Tensor) -> list
             promises.keep(alive, f"open parameter '{name}' has a gradient", "none", "one")
             assert gradient is not None
             with torch.no_grad():
-                parameter -= gradient + 0.1 * parameter
+                parameter.sub_(gradient + 0.1 * parameter)
     return [*named.values()]
 
 

@@ -66,7 +66,7 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": ["a"]}\n', "line 1: 'text' holds list; expected text or a number"),
         ("a.jsonl", b'{"text": "\xff"}\n', "is not UTF-8 text"),
         ("a.jsonl", b'{"text": "a", "label": NaN}\n', "line 1, is not JSON .NaN is no JSON number; null is a missing"),
-        ("a.jsonl", b'{"text": "\\\\ud800"}\n', "is not UTF-8 text"),
+        ("a.jsonl", b'{"text": "\\ud800"}\n', "is not UTF-8 text"),
         ("a.csv", b"text,label,text\na,b,c\n", "has several columns named 'text'; keep one, or rename the others"),
         ("a.parquet", b"no parquet", "cannot be read: .*is it complete"),
     ],

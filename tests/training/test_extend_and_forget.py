@@ -45,7 +45,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("tasks", ["seen", "all"])
+@pytest.mark.parametrize("tasks", ["seen", pytest.param("all", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("scenario", "method", "head"), CASES)
 def test_a_later_task_is_learned_as_if_it_had_always_been_there(
     toy_config: Config,
@@ -67,7 +67,14 @@ def test_a_later_task_is_learned_as_if_it_had_always_been_there(
     assert evaluate(short.folder).changed == 0
 
 
-@pytest.mark.parametrize("point", ["extended", "step:3", "tensors_saved", "checkpointed", "predicted"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        "extended",
+        "step:3",
+        *(pytest.param(p, marks=pytest.mark.slow) for p in ("tensors_saved", "checkpointed", "predicted")),
+    ],
+)
 def test_extending_survives_a_kill(
     toy_config: Config, shorter: Callable[..., RunConfig], third: LocalTask, point: str
 ) -> None:
@@ -132,6 +139,22 @@ def test_a_forgotten_task_is_gone_and_the_others_are_as_they_were(
     assert "forgotten" in read_record(config.folder).warnings[0]
     forget(config.folder, "travel")  # again: what a kill left is finished, and nothing else happens
     assert read_manifest(folder, 3) == after
+
+
+@pytest.mark.parametrize("write", [1, 2, 3])
+def test_forgetting_again_finishes_what_a_kill_cut(toy_config: Config, write: int) -> None:
+    config = toy_config("method=per_task", "training.epochs=1")
+    assert in_child(lambda: run(config, quiet(), Workspace())) == 0
+    whole = toy_config("method=per_task", "training.epochs=1", "name=whole")
+    assert in_child(lambda: run(whole, quiet(), Workspace())) == 0
+    forget(whole.folder, "travel")
+    assert in_child(lambda: forget(config.folder, "travel"), f"write:{write}") == KILLED
+    assert predict(config.folder, ["a loaf"], "food") == predict(whole.folder, ["a loaf"], "food")
+    forget(config.folder, "travel")
+    assert snapshot(config.folder)["files"] == snapshot(whole.folder)["files"]
+    found, expected = (read_manifest(RunFolder(c.folder), 3) for c in (config, whole))
+    assert (found.tasks, found.forgotten, found.files) == (expected.tasks, expected.forgotten, expected.files)
+    assert verify(config.folder).problems == ()
 
 
 def test_a_run_goes_on_after_it_forgot(shorter: Callable[..., RunConfig], third: LocalTask) -> None:

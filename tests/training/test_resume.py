@@ -72,12 +72,30 @@ def twins(toy_config: Config, tmp_path: Path, _whole_runs: dict[str, dict[str, o
     return Twins(toy_config, tmp_path, _whole_runs)
 
 
-def _points() -> list[str]:
+_QUICK = {"created", "micro_batch:40", "step_saved:26", "trained", "tensors_saved:3", "predicted:2", "write:7"}
+_QUICK_METHODS = {"per_task", "o_lora-class-bf16", "full"}
+
+
+def _points() -> list[object]:
     """Every failpoint, early and late; a write dies under each of the run's first files."""
     late = {"micro_batch": 40, "step": 25, "step_saved": 26, "epoch": 7, "opened": 2, "committed": 3, "checkpointed": 2}
     late |= {"tensors_saved": 3, "scored": 3, "predicted": 2, "recorded": 3, "trained": 2}
     points = [point for point in FAILPOINTS if point not in ("write", "extended")]
-    return [*points, *(f"{point}:{count}" for point, count in late.items()), *(f"write:{n}" for n in range(1, 13))]
+    points = [*points, *(f"{point}:{count}" for point, count in late.items()), *(f"write:{n}" for n in range(1, 13))]
+    assert set(points) >= _QUICK
+    return [point if point in _QUICK else pytest.param(point, marks=pytest.mark.slow) for point in points]
+
+
+def _methods() -> list[object]:
+    """Every method cut at some points; a few of them in the quick tests."""
+    return [
+        pytest.param(
+            method, point, marks=() if point == "step:17" and method in _QUICK_METHODS else (pytest.mark.slow,)
+        )
+        for method in METHODS
+        if method != "o_lora"
+        for point in ("step:17", "tensors_saved:2", "checkpointed:1", "scored:2")
+    ]
 
 
 @pytest.mark.parametrize("point", _points())
@@ -85,8 +103,7 @@ def test_a_run_killed_at_any_point_ends_with_the_same_bits(twins: Twins, point: 
     assert twins.cut_and_resumed("o_lora", point) == twins.whole("o_lora")
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "o_lora"])
-@pytest.mark.parametrize("point", ["step:17", "tensors_saved:2", "checkpointed:1", "scored:2"])
+@pytest.mark.parametrize(("method", "point"), _methods())
 def test_every_method_resumes_with_the_same_bits(twins: Twins, method: str, point: str) -> None:
     if point == "step:17" and method in ("frozen-ridge-class", "frozen-ncm"):
         point = "opened:2"  # nothing steps
