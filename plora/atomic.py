@@ -7,6 +7,7 @@ hidden files that end in `.tmp`; nothing ever reads them.
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,7 +39,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
     try:
+        mode = _default_mode(temporary)
         yield temporary
+        temporary.chmod(mode)  # safetensors writes files that only their owner can read
         _sync(temporary)
         reached("write")
         os.replace(temporary, path)
@@ -65,8 +68,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{path.name[:100]}.", dir=path.parent) as hidden:
         folder = Path(hidden) / path.name  # inside, because the hidden folder itself is readable to its owner only
         folder.mkdir()
+        mode = _default_mode(Path(hidden) / "mode")
         yield folder
         for written in (*folder.rglob("*"), folder):
+            if written.is_file():
+                written.chmod(mode)
             if written.is_file() or os.name == "posix":
                 _sync(written)
         os.replace(folder, path)
@@ -103,6 +109,14 @@ def remove_leftovers(folder: Path) -> None:
     """Delete what killed writers left below a folder. Nobody else may be writing there."""
     for leftover in folder.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+def _default_mode(path: Path) -> int:
+    """Permissions that a new file at `path` gets from the system; nothing is left there."""
+    path.touch(exist_ok=False)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.unlink()
+    return mode
 
 
 def _sync(path: Path) -> None:

@@ -1,0 +1,228 @@
+"""What it costs that nothing is lost: verified checkpoints, checkpoints inside a task, resuming, extending, disk.
+
+MiniLM, r = 8 on q, k and v. Five docstring skills for what is timed; 50 tasks of 32 made-up texts for the disk.
+"""
+
+import argparse
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+import plora.training.loop as loop
+from benchmarks import evidence
+from plora.atomic import JsonValue
+from plora.backbones import BackboneConfig, load_backbone
+from plora.build import Workspace
+from plora.config import RunConfig, load_config, load_task
+from plora.configs import find_config
+from plora.results import read_record
+from plora.runs import extend, run
+from plora.training.checkpoint import read_manifest
+from plora.training.console import Console
+from plora.training.folder import RunFolder
+from plora.training.step_checkpoint import StepCheckpoint
+
+LORA = ["lora.rank=8", "lora.targets=[query,key,value]"]
+MINUTE = 60.0
+"""The default of `training.checkpoint_seconds`."""
+
+
+@contextmanager
+def timed(owner: object, name: str) -> Iterator[list[float]]:
+    """Collect the seconds of every call of `owner.name`."""
+    original: Callable[..., object] = getattr(owner, name)
+    seconds: list[float] = []
+
+    def wrapper(*arguments: object, **named: object) -> object:
+        started = time.perf_counter()
+        try:
+            return original(*arguments, **named)
+        finally:
+            seconds.append(time.perf_counter() - started)
+
+    setattr(owner, name, wrapper)
+    try:
+        yield seconds
+    finally:
+        setattr(owner, name, original)
+
+
+def skills(output: Path, *settings: str) -> RunConfig:
+    return load_config(
+        find_config("quickstart/skills-per_task"), [*LORA, "training.epochs=1", f"output={output}", *settings]
+    )
+
+
+def many_tasks(folder: Path, tasks: int, method: str) -> RunConfig:
+    """Tasks of two classes with 16 training and 8 test texts each."""
+    rng = random.Random(0)
+    listed: list[JsonValue] = []
+    for task in range(tasks):
+        paths = {}
+        for split, count in (("train", 32), ("test", 8)):
+            paths[split] = folder / f"{task}-{split}.csv"
+            with paths[split].open("w", newline="", encoding="utf-8") as file:
+                rows = csv.writer(file)
+                rows.writerow(["text", "label"])
+                for number in range(count):
+                    words = [f"word{task * 20 + (number % 2) * 10 + rng.randrange(10)}" for _ in range(8)]
+                    rows.writerow([" ".join(words), "ab"[number % 2]])
+        listed.append({"name": f"task-{task}", "train": str(paths["train"]), "test": str(paths["test"])})
+    values: dict[str, JsonValue] = {
+        "name": "many",
+        "stream": {"kind": "local", "name": "many", "tasks": listed},
+        "scenario": "task",
+        "method": method,
+        "backbone": {"id": "minilm", "max_length": 32},
+        "training": {"epochs": 1, "batch_size": 16},
+        "output": str(folder / "runs"),
+    }
+    return load_config(values, LORA)
+
+
+def disk(tasks: int) -> list[dict[str, JsonValue]]:
+    """Bytes in a run folder by the number of tasks, and seconds of a verified checkpoint early and late."""
+    rows: list[dict[str, JsonValue]] = []
+    for method in ("per_task", "o_lora"):
+        with tempfile.TemporaryDirectory() as place, timed(loop, "save_checkpoint") as seconds:
+            folder = RunFolder(run(many_tasks(Path(place), tasks, method), Console(live=False)))
+            for number in range(10, tasks + 1, 10):
+                manifests = [folder.checkpoint(n) / "manifest.json" for n in range(1, number + 1)]
+                slots = {content for n in range(1, number + 1) for content in read_manifest(folder, n).slots.values()}
+                heads = {content for n in range(1, number + 1) for content in read_manifest(folder, n).parts.values()}
+                rows.append(
+                    {
+                        "method": method,
+                        "tasks": number,
+                        "slots_bytes": sum(_size(folder.slot(content)) for content in slots),
+                        "heads_bytes": sum(_size(folder.head(content)) for content in heads),
+                        "manifests_bytes": sum(map(_size, manifests)),
+                        "predictions_bytes": sum(_size(folder.predictions(n)) for n in range(number + 1)),
+                        "checkpoint_seconds": round(max(seconds[number - 10 : number]), 3),
+                    }
+                )
+                print(rows[-1], flush=True)
+    return rows
+
+
+def slot(folder: RunFolder) -> dict[str, JsonValue]:
+    """Bytes of one slot on disk, and of its tensors alone."""
+    rank, width, blocks, sites = 8, 384, 6, 3
+    home = folder.slot(next(iter(read_manifest(folder, 1).slots.values())))
+    tensors = blocks * sites * 2 * rank * width * 4
+    return {"folder_bytes": _size(home), "tensor_bytes": tensors, "more_bytes": _size(home) - tensors}
+
+
+def to_first_batch(command: list[str], point: str) -> float:
+    """Seconds from the start of a process until it has propagated its first batch back, where it is killed."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", "from plora.cli import main; main()", *command],
+        env={**os.environ, "PLORA_FAILPOINT": point},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    return time.perf_counter() - started
+
+
+def resuming(place: Path, rounds: int) -> dict[str, JsonValue]:
+    """Seconds until a cut run trains again, and of loading its backbone alone."""
+    config = skills(place / "cut", "training.checkpoint_seconds=0")
+    given = [
+        "run",
+        "quickstart/skills-per_task",
+        *LORA,
+        "training.epochs=1",
+        "training.checkpoint_seconds=0",
+        f"output={place / 'cut'}",
+    ]
+    to_first_batch(given, "step_saved:150")  # in the third task
+    seconds, backbone = [], []
+    for _ in range(rounds):
+        seconds.append(to_first_batch(["resume", str(config.folder)], "micro_batch:1"))
+        started = time.perf_counter()
+        load_backbone(BackboneConfig(id="minilm"))
+        backbone.append(time.perf_counter() - started)
+    return {
+        "resume_seconds": round(float(np.median(seconds)), 2),
+        "backbone_seconds": round(float(np.median(backbone)), 2),
+        "beyond_backbone_seconds": round(float(np.median(seconds) - np.median(backbone)), 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        workspace = Workspace()
+        quiet = Console(live=False)
+        run(skills(place / "warm", "stream.train_per_task=64"), quiet, workspace)
+
+        # ------------------------------------------------------------------ a run, and how it is kept
+        with timed(loop, "save_checkpoint") as checkpoints:
+            started = time.perf_counter()
+            whole = run(skills(place / "whole"), quiet, workspace)
+            whole_seconds = time.perf_counter() - started
+        with timed(StepCheckpoint, "save") as saves:
+            run(skills(place / "saving", "training.checkpoint_seconds=1"), quiet, workspace)
+        numbers: dict[str, JsonValue] = {
+            "slot": slot(RunFolder(whole)),
+            "checkpoint_seconds": round(max(checkpoints), 3),
+            "run_seconds": round(whole_seconds, 1),
+            "step_checkpoint": {
+                "seconds": round(float(np.median(saves)), 4),
+                "saves": len(saves),
+                "share_at_default": round(float(np.median(saves)) / MINUTE, 5),
+            },
+        }
+        print(numbers, flush=True)
+
+        # ------------------------------------------------------------------ a task more
+        rows = place / "new.csv"
+        with rows.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["text", "label"])
+            rng = random.Random(1)
+            for number in range(1200):
+                words = [f"word{(number % 2) * 10 + rng.randrange(10)}" for _ in range(40)]
+                table.writerow([" ".join(words), "ab"[number % 2]])
+        started = time.perf_counter()
+        extend(whole, load_task(rows, ["name=new"]), quiet, workspace)
+        seconds = time.perf_counter() - started
+        alone = skills(place / "alone", f"stream={{kind: local, tasks: [{{name: new, train: '{rows}'}}]}}")
+        started = time.perf_counter()
+        alone_folder = run(alone, quiet, workspace)
+        numbers["extend"] = {
+            "extend_seconds": round(seconds, 1),
+            "task_alone_seconds": round(time.perf_counter() - started, 1),
+            "training_seconds_in_extend": round(read_record(whole).cost[-1].seconds, 1),
+            "training_seconds_alone": round(read_record(alone_folder).cost[-1].seconds, 1),
+        }
+        print(numbers["extend"], flush=True)
+
+        numbers["resume"] = resuming(place, arguments.rounds)
+        print(numbers["resume"], flush=True)
+    numbers["disk"] = disk(arguments.tasks)
+    evidence.write("keeping", numbers)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.iterdir())
+
+
+if __name__ == "__main__":
+    main()
