@@ -15,8 +15,10 @@ def write_sealed(path: Path, content: Mapping[str, JsonValue]) -> None:
     """Write a mapping as JSON, atomically, with the sha256 of its content under `sha256`.
 
     Raises:
-        ValueError: a number is NaN or infinite.
+        ValueError: a number is NaN or infinite, or the content has a `sha256` of its own.
     """
+    if _KEY in content:
+        raise ValueError(f"{path}: the content has a '{_KEY}' of its own, where its seal goes")
     write_json(path, {**content, _KEY: _digest(content)})
 
 

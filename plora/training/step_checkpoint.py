@@ -42,7 +42,8 @@ class Position(BaseModel):
     curve_lines: int = Field(ge=0)
     """Lines of curves.jsonl that belong to what is done."""
     file: str = Field(pattern=r"^state-\d+\.safetensors$")
-    sha256: str
+    file_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """sha256 of the file."""
 
 
 @dataclass
@@ -73,14 +74,14 @@ class StepCheckpoint:
 
         Args:
             tensors: by name.
-            position: fields of `Position` but `file` and `sha256`.
+            position: fields of `Position` but `file` and `file_hash`.
         """
         started = time.perf_counter()
         former = sorted(self.folder.glob("state-*.safetensors"))
         number = max((int(path.stem.partition("-")[2]) for path in former), default=0) + 1
         path = self.folder / f"state-{number}.safetensors"
         save_tensors(path, tensors)
-        content = {**position, "file": path.name, "sha256": hash_file(path)}
+        content = {**position, "file": path.name, "file_hash": hash_file(path)}
         write_sealed(self.folder / _MANIFEST, Position.model_validate(content).model_dump())
         for old in former:
             old.unlink()
@@ -105,7 +106,7 @@ class StepCheckpoint:
         path = self.folder / position.file
         if not path.is_file():
             raise RunError(f"{path} is missing")
-        if hash_file(path) != position.sha256:
+        if hash_file(path) != position.file_hash:
             raise RunError(f"{path} was changed after the run wrote it (its sha256 differs from the manifest)")
         return position, load_tensors(path)
 

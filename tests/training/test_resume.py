@@ -56,7 +56,12 @@ class Twins:
         config = self.make(method, failpoint.replace(":", "-"))
         assert in_child(lambda: run(config, quiet(), Workspace()), failpoint) == KILLED, failpoint
         if (config.folder / "config.yaml").exists():
-            assert in_child(lambda: resume(config.folder, quiet())) == 0
+            events = self.folder / "events.txt"
+            assert in_child(lambda: resume(config.folder, quiet(events))) == 0
+            said = events.read_text(encoding="utf-8").split()
+            assert "checkpoint_left_aside" not in said
+            if METHODS[method][-1] in EVERYTHING and failpoint in _INSIDE:
+                assert "resumed" in said  # it went on inside the task, and did not start the task again
         else:  # nothing was begun: the same command starts it
             assert in_child(lambda: run(config, quiet(), Workspace())) == 0
         return snapshot(config.folder)
@@ -72,6 +77,10 @@ def twins(toy_config: Config, tmp_path: Path, _whole_runs: dict[str, dict[str, o
     return Twins(toy_config, tmp_path, _whole_runs)
 
 
+_INSIDE = {f"{point}:{count}" for point, count in (("micro_batch", 40), ("step", 17), ("step", 25), ("step_saved", 26))}
+_INSIDE |= {"step_saved", "epoch", "epoch:7", "trained", "trained:2", "committed", "committed:3"}
+_INSIDE |= {"tensors_saved", "tensors_saved:1", "tensors_saved:2", "tensors_saved:3"}
+"""Points at which the stage being learned has a checkpoint of its own."""
 _QUICK = {"created", "micro_batch:40", "step_saved:26", "trained", "tensors_saved:3", "predicted:2", "write:7"}
 _QUICK_METHODS = {"per_task", "o_lora-class-bf16", "full"}
 
@@ -161,7 +170,9 @@ def test_a_lost_fsync_inside_a_task_starts_the_task_again(twins: Twins, lost: in
     assert in_child(lambda: run(config, quiet(), Workspace()), "step_saved:30") == KILLED
     (state,) = RunFolder(config.folder).step.glob("state-*")
     state.write_bytes(state.read_bytes()[:lost])  # the disk kept the name and not the content
-    assert in_child(lambda: resume(config.folder, quiet())) == 0
+    events = config.folder.parent / "events.txt"
+    assert in_child(lambda: resume(config.folder, quiet(events))) == 0
+    assert "checkpoint_left_aside" in events.read_text(encoding="utf-8").split()
     assert snapshot(config.folder) == twins.whole("o_lora")
 
 
