@@ -27,6 +27,7 @@ _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 _WEIGHTS = "model.safetensors"
 _SETTINGS = ("config.json", "tokenizer_config.json")
 """JSON files that can ask for code."""
+_POOLING = "1_Pooling/config.json"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
@@ -161,9 +162,11 @@ def _from_hub(config: BackboneConfig, weights: bool) -> Path:
     patterns += ["*.safetensors"] if weights else []
     patterns += ["*.py"] if config.trust_remote_code else []
     try:
-        return Path(
+        folder = Path(
             snapshot_download(config.id, revision=config.revision, allow_patterns=patterns, ignore_patterns=["*/*"])
         )
+        snapshot_download(config.id, revision=folder.name, allow_patterns=[_POOLING])  # of the same commit
+        return folder
     except HFValidationError:
         raise BackboneError(
             f"backbone.id={config.id!r} is neither 'minilm', nor a folder that exists, nor a hub id like 'name/model'"
@@ -300,7 +303,7 @@ def _sha256(path: Path) -> str:
 
 def _pooling(folder: Path) -> Pooling:
     """The pooling that the model was trained with, where a sentence-transformers file says so."""
-    path = folder / "1_Pooling" / "config.json"
+    path = folder / _POOLING
     return "first" if path.is_file() and dict(_keys(path)).get("pooling_mode_cls_token") else "mean"
 
 
@@ -313,8 +316,3 @@ def _width(network: nn.Module) -> int:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-def cache_folder() -> Path:
-    """Return where tokenised texts are kept: `$PLORA_CACHE`, else `~/.cache/plora`."""
-    return Path(os.environ.get("PLORA_CACHE") or Path.home() / ".cache" / "plora")

@@ -7,7 +7,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from plora.adapters import AdaptedLinear, Adapters, checkpoint_blocks, find_blocks
-from plora.backbones import Backbone, cache_folder, load_backbone
+from plora.backbones import Backbone, load_backbone
+from plora.cache import cache_folder
 from plora.config import RunConfig
 from plora.gates import GATES
 from plora.heads import HEADS

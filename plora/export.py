@@ -29,7 +29,7 @@ from plora.build import Learner, assemble
 from plora.config import RunConfig
 from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.gates import GATES
-from plora.heads import Head, LinearHead, NCMHead, RidgeHead
+from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RidgeHead
 from plora.problems.text_classification import Pooling
 from plora.results import RunRecord, read_record
 from plora.results.model_card import model_card
@@ -95,12 +95,14 @@ if __name__ == "__main__":
 '''
 _MERGED = {
     "imports": "from transformers import AutoModel, AutoTokenizer",
-    "network": "AutoModel.from_pretrained(HERE, dtype=torch.float32)",
+    "network": "AutoModel.from_pretrained(HERE, use_safetensors=True, dtype=torch.float32)",
 }
 _ADAPTED = {
     "imports": "from peft import PeftModel\nfrom transformers import AutoModel, AutoTokenizer",
     "network": "PeftModel.from_pretrained(\n"
-    '        AutoModel.from_pretrained(SETTINGS["backbone"], revision=SETTINGS["revision"], dtype=torch.float32),\n'
+    "        AutoModel.from_pretrained(\n"
+    '            SETTINGS["backbone"], revision=SETTINGS["revision"], use_safetensors=True, dtype=torch.float32\n'
+    "        ),\n"
     "        HERE / adapter,\n"
     "    )",
 }
@@ -139,7 +141,7 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
     learned = load_checkpoint(source, source.last_checkpoint(), learner)
     tasks = _wanted(task, list(learned.tasks), config, merged)
     heads = _heads(learner.model.head, LabelSpace.lay_out(learned.labels, config.scenario), tasks)
-    base_model = _base_model(learner.backbone.source)
+    base_model = _base_model(learner.backbone.source, merged)
     with atomic.atomic_folder(folder) as place:
         if merged:
             _write_merged(learner, task, heads, place)
@@ -216,10 +218,11 @@ def _heads(head: Head, space: LabelSpace, tasks: Sequence[str]) -> dict[str, _Li
 def _linear_form(head: Head, block: str) -> tuple[Tensor, Tensor]:
     """W and b of one block, temperature included; φ is the feature, normalised for NCM."""
     tensors, part = head.tensors(), list(head.blocks).index(block)
-    if isinstance(head, LinearHead):
+    if type(head) is LinearHead:  # a subclass may be another function
         return tensors[f"{part}:weight"], tensors[f"{part}:bias"]
-    if not isinstance(head, NCMHead | RidgeHead):
+    if type(head) not in (NCMHead, RidgeHead):
         raise RunError(f"a head of type {type(head).__name__} is no linear map of the features and cannot be exported")
+    assert isinstance(head, ClosedFormHead)
     group, rows = (0, head.slice_of(block)) if head.pooled else (part, slice(None))
     weight = (tensors[f"{group}:weight"] / tensors[f"{group}:temperature"])[rows]
     if isinstance(head, RidgeHead):  # φ = (f, 1)
@@ -304,10 +307,15 @@ def _as_classifier(network: PreTrainedModel, settings: Mapping[str, str], head: 
     return classifier
 
 
-def _base_model(source: str) -> str:
-    """What `from_pretrained` finds the pretrained network by: a hub id, or the absolute path of a folder."""
+def _base_model(source: str, merged: bool) -> str:
+    """What `from_pretrained` finds the pretrained network by: a hub id, or the absolute path of a folder.
+
+    A merged network needs it no more, and says the folder's name alone: paths of this machine are nobody's business.
+    """
     folder = Path(source).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else source
+    if not folder.is_dir():
+        return source
+    return folder.resolve().name if merged else str(folder.resolve())
 
 
 # ---------------------------------------------------------------------- for people, and the hub
@@ -339,7 +347,8 @@ written with a tab between them. `{HEADS_FILE}` says how a text becomes features
 The adapters alone load with `peft.PeftModel.from_pretrained(network, FOLDER)` on `{base_model}`, from: {places}.
 """
     library = "transformers" if merged else "peft"
-    return model_card(record, labels, base_model, library, config.backbone.max_length, usage)
+    on_hub = not Path(config.backbone.id).expanduser().is_dir()
+    return model_card(record, labels, base_model, on_hub, library, config.backbone.max_length, usage)
 
 
 def _push(folder: Path, repository: str) -> None:

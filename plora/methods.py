@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from plora.gates import GATES
 from plora.strategies import Orthogonality, Strategy
 from plora.streams.base import SCENARIOS, Scenario
 
@@ -78,7 +79,7 @@ class Method:
             return f"method '{self.name}' trained the whole network on every task"
         if self.slots == "one":
             return f"method '{self.name}' has one slot, which every task changed"
-        if self.gate == "all_ones":
+        if self.gate is not None and not GATES[self.gate].needs_task:
             return f"method '{self.name}' sums its slots, and later ones were learned on top of this one"
         if scenario != "task":
             return f"in the {scenario}-incremental scenario the rows of all classes were learned against each other"

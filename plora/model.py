@@ -125,8 +125,13 @@ class ContinualModel(nn.Module):
         """
         content: dict[str, str | list[str | None]] = {"head": [self.head.block_hash(block) for block in blocks]}
         if self.adapters is not None:
-            slots = self.route(task).slots
-            content["slots"] = [self.slot_hashes.get(name) or self.adapters[name].content_hash() for name in slots]
+            route = self.route(task)
+            content["slots"] = [
+                self.slot_hashes.get(name) or self.adapters[name].content_hash() for name in route.slots
+            ]
+            decided = dict(route.mixing) if route.coefficients is None else {"": route.coefficients, **route.mixing}
+            if decided:
+                content["coefficients"] = f"{route.per} {hash_tensors(sorted(decided.items()))}"
         if self.trains_backbone:
             content["backbone"] = hash_tensors(self.backbone.state_dict().items())
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from plora.atomic import atomic_path, write_bytes, write_json, write_text
+from plora.atomic import atomic_folder, atomic_path, write_bytes, write_json, write_text
 
 
 def test_writes_whole_files_into_folders_that_it_makes(tmp_path: Path) -> None:
@@ -77,3 +77,13 @@ def test_json_keeps_any_text(tmp_path: Path) -> None:
         content = json.loads((tmp_path / "a.json").read_bytes())
         assert content == {"b": text, "a": [None, True, 1.5]}
         assert list(content) == ["b", "a"]
+
+
+def test_files_of_private_writers_get_the_usual_permissions(tmp_path: Path) -> None:
+    write_text(tmp_path / "usual", "")
+    with atomic_path(tmp_path / "private") as temporary:
+        temporary.touch(mode=0o600)
+    with atomic_folder(tmp_path / "folder") as folder:
+        (folder / "private").touch(mode=0o600)
+    modes = {(tmp_path / name).stat().st_mode for name in ("usual", "private", "folder/private")}
+    assert len(modes) == 1

@@ -12,7 +12,9 @@ from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 
 from plora.backbones import BackboneConfig, empty_backbone, load_backbone
-from plora.errors import BackboneError
+from plora.config import load_config
+from plora.errors import BackboneError, RunError
+from plora.training.folder import RunFolder
 
 
 def small(folder: Path, **settings: object) -> BackboneConfig:
@@ -151,6 +153,38 @@ def test_code_of_a_model_is_run_when_it_is_trusted(copy: Path, tmp_path: Path, m
     assert len({before, backbone.fingerprint, load_backbone(small(copy, trust_remote_code=True)).fingerprint}) == 3
     (copy / "own.py").write_text("raise LookupError('no such thing')")
     assert "LookupError: no such thing" in refusal(copy, trust_remote_code=True)
+
+
+def test_a_run_folder_cannot_ask_for_code_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_config(
+        load_config(
+            {
+                "name": "received",
+                "stream": {"kind": "docstring_skills"},
+                "method": "per_task",
+                "backbone": {"id": "someone/some-model", "trust_remote_code": True},
+            }
+        )
+    )
+    with pytest.raises(RunError, match=r"config\.yaml asks to run Python code .*set PLORA_TRUST_REMOTE_CODE=1"):
+        folder.read_config()
+    monkeypatch.setenv("PLORA_TRUST_REMOTE_CODE", "1")
+    assert folder.read_config().backbone.trust_remote_code
+
+
+def test_the_pooling_file_comes_from_the_hub_too(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(
+        _: str, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str] | None = None
+    ) -> str:
+        if allow_patterns == ["1_Pooling/config.json"]:
+            assert revision == copy.name  # of the same commit
+            (copy / "1_Pooling").mkdir()
+            (copy / "1_Pooling/config.json").write_text('{"pooling_mode_cls_token": true}')
+        return str(copy)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert load_backbone(BackboneConfig(id="someone/some-model", max_length=16)).pooling == "first"
 
 
 def test_what_is_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ class Gate(ABC):
 
     Attributes:
         needs_task: the route depends on the task id, so the gate has no meaning where none is given.
-        constant: while a task trains, the coefficients of committed slots never change, so those slots can be
-            folded into an effective weight and cost nothing.
+        constant: while a task trains, every committed slot on the route counts 1, so those slots can be folded into
+            an effective weight and cost nothing.
     """
 
     needs_task: bool

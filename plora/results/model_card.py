@@ -1,7 +1,6 @@
 """The README.md of an exported model: what it learned, from which data, how well, and what it is good for."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import yaml
@@ -18,7 +17,13 @@ _QUESTION: Mapping[Scenario, str] = {
 
 
 def model_card(
-    record: RunRecord, labels: Mapping[str, Sequence[str]], base_model: str, library: str, max_length: int, usage: str
+    record: RunRecord,
+    labels: Mapping[str, Sequence[str]],
+    base_model: str,
+    on_hub: bool,
+    library: str,
+    max_length: int,
+    usage: str,
 ) -> str:
     """Return a model card in Markdown, with the header that the hub reads.
 
@@ -26,6 +31,7 @@ def model_card(
         record: of the run.
         labels: the label names of each task that was exported, in order.
         base_model: hub id or folder of the pretrained network.
+        on_hub: whether it is a hub id.
         library: what loads the model, `peft` or `transformers`.
         max_length: longest input in tokens.
         usage: how to use it, in Markdown.
@@ -34,7 +40,7 @@ def model_card(
         "library_name": library,
         "pipeline_tag": "text-classification",
         "tags": ["plora", "continual-learning"],
-        **({} if Path(base_model).is_absolute() else {"base_model": base_model}),
+        **({"base_model": base_model} if on_hub else {}),
     }
     accuracy = dict(zip(record.tasks, record.matrix[~np.isnan(record.matrix).all(axis=1)][-1], strict=True))
     data = [entry for entry in record.data if entry.task in labels]

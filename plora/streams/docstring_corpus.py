@@ -6,19 +6,23 @@ before the first section, as plain paragraphs (see `prose`), each object once an
 
 import ast
 import gc
+import hashlib
 import inspect
 import platform
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from plora.errors import DataError
+from plora.cache import cache_folder
+from plora.errors import DataError, RunError
+from plora.sealed import read_sealed, write_sealed
+from plora.streams import docstring_prose, hashing
 from plora.streams.docstring_prose import normalised, prose, words_pattern
 from plora.streams.hashing import text_key
 
@@ -174,20 +178,50 @@ def library_versions() -> dict[str, str]:
 def read_corpus() -> list[DocumentedObject]:
     """Read every documented object of `TOPICS`, de-duplicated, sorted by key.
 
-    Of objects with the same normalised prose one is kept if all are in the same topic, and none if they are
-    not: such a text has no one right label.
+    Parsing takes seconds, so the result is kept in the cache until a source file of the libraries changes. Of objects
+    with the same normalised prose one is kept if all are in the same topic, and none if they are not: such a text
+    has no one right label.
 
     Raises:
         DataError: a library or one of its subpackages is missing.
     """
+    sources = list(_all_sources())
+    path = cache_folder() / "docstrings" / f"{_state(sources)}.json"
+    if (cached := _read(path)) is not None:
+        return cached
     found: dict[int, DocumentedObject] = {}
     ambiguous: set[int] = set()
     with _no_garbage_collection():
-        for item in _all_objects():
-            known = found.setdefault(item.key, item)
-            if known.topic != item.topic:
-                ambiguous.add(item.key)
-    return [found[key] for key in sorted(found) if key not in ambiguous]
+        for source in sources:
+            for item in _objects(source.file, source.module, source.topic):
+                known = found.setdefault(item.key, item)
+                if known.topic != item.topic:
+                    ambiguous.add(item.key)
+    corpus = [found[key] for key in sorted(found) if key not in ambiguous]
+    with suppress(OSError):  # a cache that cannot be written costs time, and nothing else
+        write_sealed(path, {"objects": [asdict(item) for item in corpus]})
+    return corpus
+
+
+def _state(sources: Iterable["_Source"]) -> str:
+    """Hash of all that the corpus depends on: the code that parses, and name, size and date of every source file."""
+    digest = hashlib.sha256(platform.python_version().encode())
+    for code in (Path(__file__), Path(docstring_prose.__file__), Path(hashing.__file__)):
+        digest.update(code.read_bytes())
+    for source in sources:
+        status = source.file.stat()
+        digest.update(f"{source.file}|{source.topic}|{status.st_size}|{status.st_mtime_ns};".encode())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> list[DocumentedObject] | None:
+    """The corpus in a cache file; None where there is none, or it is damaged (it is then written again)."""
+    try:
+        rows = read_sealed(path)["objects"]
+    except (RunError, KeyError):
+        return None
+    assert isinstance(rows, list)  # whole, as its seal says, so as we wrote it
+    return [DocumentedObject(**{**row, "paragraphs": tuple(row["paragraphs"])}) for row in rows]
 
 
 @contextmanager
@@ -203,7 +237,15 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _all_objects() -> Iterator[DocumentedObject]:
+class _Source(NamedTuple):
+    """A file to parse, its path inside the library, and its topic."""
+
+    file: Path
+    module: str
+    topic: str
+
+
+def _all_sources() -> Iterator[_Source]:
     for domain, topics in TOPICS.items():
         root = library_root(domain)
         for topic, parts in topics.items():
@@ -215,7 +257,7 @@ def _all_objects() -> Iterator[DocumentedObject]:
                     'installed without its sources; install it with: pip install "plora[quickstart]"'
                 )
             for file in files:
-                yield from _objects(file, file.relative_to(root).as_posix(), label)
+                yield _Source(file, file.relative_to(root).as_posix(), label)
 
 
 def _source_files(root: Path, parts: Iterable[str]) -> Iterator[Path]:

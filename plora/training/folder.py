@@ -21,6 +21,8 @@ from plora.errors import RunError
 from plora.results import Point
 from plora.sealed import read_sealed, write_sealed
 
+TRUST_REMOTE_CODE = "PLORA_TRUST_REMOTE_CODE"
+"""Environment variable: run folders may name backbones that bring their own code."""
 _SEAL = "# sha256 of the lines above: "
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "datasets", "peft")
 
@@ -169,7 +171,7 @@ class RunFolder:
         """Read the config that the run was started with.
 
         Raises:
-            RunError: it was changed since.
+            RunError: it was changed since, or wants remote code to run and the environment does not allow it.
         """
         text, mark, seal = self.config.read_bytes().rpartition(_SEAL.encode())
         if not mark or seal.decode("utf-8", "replace").strip() != hashlib.sha256(text).hexdigest():
@@ -177,7 +179,13 @@ class RunFolder:
                 f"{self.config} was changed after the run was started, so it no longer says what was learned; "
                 "restore it, and start a new run for other settings (plora run CONFIG key=value name=…)"
             )
-        return load_config(self.config)
+        config = load_config(self.config)
+        if config.backbone.trust_remote_code and os.environ.get(TRUST_REMOTE_CODE) != "1":
+            raise RunError(
+                f"{self.config} asks to run Python code that backbone '{config.backbone.id}' brings along, and a "
+                f"folder cannot decide that; if you have read that code and trust it, set {TRUST_REMOTE_CODE}=1"
+            )
+        return config
 
     def read_environment(self) -> dict[str, object]:
         """Return the content of environment.json.

@@ -1,8 +1,16 @@
-import pytest
+from collections.abc import Sequence
+from pathlib import Path
 
-from plora.adapters import Route
+import pytest
+import torch
+
+from plora.adapters import Adapters, LoRA, Route
+from plora.backbones import BackboneConfig, load_backbone
 from plora.errors import PloraError, UnknownTaskError
 from plora.gates import GATES, AllOnes, Gate, OneHot
+from plora.heads import LinearHead
+from plora.model import ContinualModel
+from plora.problems import TextClassification
 
 SLOTS = ("library", "kind", "order")
 
@@ -49,3 +57,23 @@ def test_the_table_holds_final_gates() -> None:
         assert isinstance(gate(), Gate)
         assert isinstance(gate.needs_task, bool)
         assert isinstance(gate.constant, bool)
+
+
+def test_the_coefficients_of_a_route_are_in_the_signature(tiny_backbone: Path) -> None:
+    class Weighted(Gate):
+        needs_task, constant, weight = False, False, 0.5
+
+        def route(self, slots: Sequence[str], task: str | None) -> Route:
+            return Route(tuple(slots), torch.full((len(slots),), self.weight))
+
+    backbone = load_backbone(BackboneConfig(id=str(tiny_backbone), max_length=16))
+    adapters, gate = Adapters.inject(backbone.network, targets="attention"), Weighted()
+    problem = TextClassification(backbone.tokenizer, 16, "mean")
+    model = ContinualModel(backbone.network, problem, LinearHead(backbone.width), adapters, gate)
+    adapters.open_task("a", LoRA(rank=2))
+    model.commit()
+    before = model.signature("a", [])
+    gate.weight = 0.25
+    assert model.signature("a", []) != before
+    gate.weight = 0.5
+    assert model.signature("a", []) == before

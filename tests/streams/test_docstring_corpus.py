@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from plora.cache import cache_folder
 from plora.errors import DataError
 from plora.streams import docstring_corpus
 from plora.streams.docstring_corpus import TOPIC_NAMES, TOPICS, DocumentedObject, library_root, read_corpus
@@ -103,3 +104,17 @@ def test_no_library_is_named(corpus: list[DocumentedObject]) -> None:
     words = {word.strip(".,;:()'\"").lower() for item in corpus for word in item.text.split()}
     assert words.isdisjoint({*TOPICS, "scikit-learn", "pytorch", "numpy", "asyncio", "sparse", "unittest"})
     assert not any(">>>" in item.text or "np." in item.text.split() for item in corpus)
+
+
+def test_the_cache_is_the_corpus_until_a_source_changes(one_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLORA_CACHE", str(one_library / "cache"))
+    parsed = read_corpus()
+    with monkeypatch.context() as patch:
+        patch.setattr(docstring_corpus, "_objects", lambda *_: pytest.fail("parsed again"))
+        assert read_corpus() == parsed
+    (file,) = (cache_folder() / "docstrings").glob("*.json")
+    file.write_text(file.read_text().replace("Add the numbers", "Add no numbers"))  # damaged: read anew
+    assert read_corpus() == parsed
+    source = one_library / "left/code.py"
+    source.write_text(SOURCE.replace("Do one thing with it", "Do nothing at all with it"))
+    assert any("nothing at all" in item.text for item in read_corpus())
