@@ -1,8 +1,8 @@
-"""Run every benchmark: `python -m benchmarks` (about 40 minutes on 2 cores)."""
+"""Run every benchmark: `python -m benchmarks` (about 50 minutes on 2 cores)."""
 
 import subprocess
 import sys
 
-for name in ("step", "memory", "distilbert", "stream"):
+for name in ("step", "memory", "distilbert", "stream", "keeping"):
     print(f"== {name}", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -126,6 +126,35 @@ def distilbert(data: dict[str, object]) -> str:
     return f"{table(['loop', 'batches per second', 'peak memory, MiB'], rows)}\n\n{source(data)}"
 
 
+def keeping(data: dict[str, object]) -> str:
+    slot, saving, extend, resume = (data[key] for key in ("slot", "step_checkpoint", "extend", "resume"))
+    assert isinstance(slot, dict)
+    assert isinstance(saving, dict)
+    assert isinstance(extend, dict)
+    assert isinstance(resume, dict)
+    rows = [
+        ["a verified checkpoint, the slowest of five tasks", f"{data['checkpoint_seconds']} s"],
+        ["a slot on disk beyond its tensors", f"{slot['more_bytes']:,} of {slot['folder_bytes']:,} bytes"],
+        ["a checkpoint inside a task", f"{1000 * saving['seconds']:.0f} ms"],
+        ["the same at the default interval, share of the time", f"{100 * saving['share_at_default']:.2f} %"],
+        ["`plora resume`, from process start to training", f"{resume['resume_seconds']} s"],
+        ["the same beyond the time to load the backbone", f"{resume['beyond_backbone_seconds']} s"],
+        ["`extend` by a task, training and all else", f"{extend['extend_seconds']} s"],
+        ["a run of that task alone", f"{extend['task_alone_seconds']} s"],
+    ]
+    disk = [
+        [
+            f"`{row['method']}`",
+            str(row["tasks"]),
+            *(f"{row[f'{part}_bytes'] / 2**20:.2f}" for part in ("slots", "heads", "manifests", "predictions")),
+            str(row["checkpoint_seconds"]),
+        ]
+        for row in _rows(data, "disk")
+    ]
+    heads = ["method", "tasks", "slots, MiB", "heads, MiB", "manifests, MiB", "predictions, MiB", "checkpoint, s"]
+    return f"{table(['what', 'cost'], rows)}\n\n{table(heads, disk)}\n\n{source(data)}"
+
+
 RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "topics": ("quickstart", lambda data: quickstart(data, "topics")),
     "skills": ("quickstart", lambda data: quickstart(data, "skills")),
@@ -133,6 +162,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "stream": ("stream", stream),
     "memory": ("memory", memory),
     "distilbert": ("distilbert", distilbert),
+    "keeping": ("keeping", keeping),
 }
 
 

@@ -86,15 +86,22 @@ class Scorer:
             seen: names of all tasks learned by now.
             reuse: False computes even what cannot have changed.
         """
-        competing = [task.name] if self.space.scenario == "task" else seen
-        blocks = list(dict.fromkeys(self.space.blocks[name] for name in competing))
-        signature = self.model.signature(task.name, blocks)
+        signature = self._signature(task, seen)
         known = self._known.get(task.name)
         if known is not None and known[0] == signature and reuse:
             return known[1]
         result = self._score(task, self.space.visible(task.name, seen))
         self._known[task.name] = (signature, result)
         return result
+
+    def recall(self, task: EncodedTask, seen: Sequence[str], scores: Scores) -> None:
+        """Take over what was measured, by another process, on the state that the model is in now."""
+        if task.name not in self._known:
+            self._known[task.name] = (self._signature(task, seen), scores)
+
+    def _signature(self, task: EncodedTask, seen: Sequence[str]) -> str:
+        competing = [task.name] if self.space.scenario == "task" else seen
+        return self.model.signature(task.name, list(dict.fromkeys(self.space.blocks[name] for name in competing)))
 
     def unseen(self, task: EncodedTask) -> Scores:
         """Score a task that has not been learned, with untrained head rows for every class that has none yet.

@@ -95,6 +95,9 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
         if number not in complete:
             # -------------------------------------------------------------- learn one stage
             hold(former)
+            for task in parts.tasks:
+                if task.name in seen and task.name in rows and task.name not in forgotten:
+                    scorer.recall(task, seen, rows[task.name])
             meter.new_stage()
             console.event(
                 "task_start",
