@@ -146,7 +146,7 @@ def keeping(data: dict[str, object]) -> str:
         [
             f"`{row['method']}`",
             str(row["tasks"]),
-            *(f"{row[f'{part}_bytes'] / 2**20:.2f}" for part in ("slots", "heads", "manifests", "predictions")),
+            *(_mib(row[f"{part}_bytes"]) for part in ("slots", "heads", "manifests", "predictions")),
             str(row["checkpoint_seconds"]),
         ]
         for row in _rows(data, "disk")
@@ -189,6 +189,11 @@ def main() -> None:
                 path.write_text(after, encoding="utf-8")
     if stale and "--check" in sys.argv:
         sys.exit(f"numbers in {', '.join(stale)} differ from benchmarks/results; run: make results")
+
+
+def _mib(size: object) -> str:
+    assert isinstance(size, int)
+    return f"{size / 2**20:.2f}"
 
 
 def _rows(data: dict[str, object], key: str) -> list[dict[str, object]]:
