@@ -1,6 +1,7 @@
 """From a config to the live parts of a run: stream, backbone, problem, model, strategies."""
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import torch
 from accelerate import Accelerator
@@ -23,11 +24,28 @@ from plora.training.features import Extractor, FeatureCache
 
 
 class Workspace:
-    """What the runs of one process share, so that it is loaded or computed once: streams and bare features."""
+    """What the runs of one process share, so that it is loaded or computed once: streams, backbone, bare features."""
 
     def __init__(self) -> None:
         self.features = FeatureCache()
         self._streams: dict[str, Stream] = {}
+        self._backbone: tuple[str, Backbone] | None = None
+
+    def backbone(self, config: RunConfig) -> Backbone:
+        """Return the backbone of a run: modules of its own, and the frozen tensors of the run before.
+
+        One is kept, in one precision: for another one it is loaded anew. A method that trains the backbone gets its
+        own.
+        """
+        if config.row.trains_backbone:
+            return load_backbone(config.backbone)
+        key = f"{config.backbone.model_dump_json()} {config.training.precision}"
+        if self._backbone is None or self._backbone[0] != key:
+            self._backbone = None  # before the next is loaded: two may not fit into memory
+            self._backbone = key, load_backbone(config.backbone)
+        kept = self._backbone[1]
+        shared = {id(tensor): tensor for tensor in (*kept.network.parameters(), *kept.network.buffers())}
+        return replace(kept, network=copy.deepcopy(kept.network, shared))
 
     def stream(self, source: StreamSource) -> Stream:
         """Return the stream of a source, as it was when it was first asked for."""
@@ -81,10 +99,12 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
     """
     workspace = workspace or Workspace()
     stream = workspace.stream(config.stream)
+    if config.order is not None:
+        stream = stream.ordered(config.order)
     if config.added:
         stream = stream.followed_by(workspace.stream(config.added_source()))
     space = LabelSpace.of(stream, config.scenario)
-    learner = assemble(config, workspace.features)
+    learner = assemble(config, workspace)
     tasks = encode_stream(stream, space, learner.model.problem)
     return Parts(
         config=config,
@@ -97,10 +117,10 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
     )
 
 
-def assemble(config: RunConfig, features: FeatureCache) -> Learner:
+def assemble(config: RunConfig, workspace: Workspace) -> Learner:
     """Load the backbone and assemble the model of a config around it, on the device that Accelerate chooses."""
     accelerator = Accelerator()
-    backbone = load_backbone(config.backbone)
+    backbone = workspace.backbone(config)
     precision = config.training.precision
     if precision == "bf16" and accelerator.device.type == "cpu":
         # On a CPU the fused attention's backward is about 5 times slower in bf16 than plain matrix products.
@@ -112,7 +132,7 @@ def assemble(config: RunConfig, features: FeatureCache) -> Learner:
     model.head.device = accelerator.device
     # Measured on two CPU cores: batches of 16,384 tokens score 20 to 40 % slower than batches of 2,048.
     at_once = config.evaluation.tokens_per_batch or (2048 if accelerator.device.type == "cpu" else 16384)
-    extractor = Extractor(model, backbone.fingerprint, precision, at_once, features)
+    extractor = Extractor(model, backbone.fingerprint, precision, at_once, workspace.features)
     return Learner(backbone, model, extractor, accelerator)
 
 
@@ -120,7 +140,7 @@ def build_model(config: RunConfig, backbone: Backbone, problem: TextClassificati
     """Assemble the model of a method around a backbone: adapters (still without slots), gate and head."""
     row = config.row
     adapters = None
-    trains_backbone = any("backbone" in phase.train for phase in row.phases)
+    trains_backbone = row.trains_backbone
     if row.slots != "none":
         adapters = Adapters.inject(backbone.network, config.lora.targets)
         for bank in adapters.banks.values():

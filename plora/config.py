@@ -94,6 +94,8 @@ class RunConfig(BaseModel):
     """Optimizer, schedule, batches."""
     phases: tuple[Phase, ...] | None = Field(default=None, min_length=1)
     """What trains, in order; None takes the method's own phases."""
+    order: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Names of all tasks of the stream in the order in which they are learned; None keeps the stream's own."""
     loss_rows: LossRows | None = None
     """Class-incremental: rows that compete in the loss, the current task's (`local`) or all `seen`; None takes the
     method's own."""
@@ -156,11 +158,11 @@ def load_config(source: str | Path | Mapping[str, object], overrides: Sequence[s
     Raises:
         ConfigError: every mistake, one line each, starting with its key.
     """
-    values = _read(Path(source)) if isinstance(source, str | Path) else dict(source)
+    values = read_values(Path(source)) if isinstance(source, str | Path) else dict(source)
     problems: list[str] = []
-    for override in overrides:
+    for assignment in overrides:
         try:
-            _override(values, override)
+            override(values, assignment)
         except ConfigError as error:
             problems += error.problems
     problems += _unusable(values)
@@ -186,7 +188,7 @@ def load_task(train: Path, keys: Sequence[str]) -> LocalTask:
     """
     values: dict[str, object] = {"name": train.stem, "train": str(train)}
     for key in keys:
-        _override(values, key)
+        override(values, key)
     if problems := list(_unusable(values)):
         raise ConfigError(problems)
     try:
@@ -212,7 +214,12 @@ def _cross_checks(config: RunConfig) -> Iterator[str]:
         yield f"strategies: orthogonality needs a slot per task; method '{config.method}' has slots: {row.slots}"
 
 
-def _read(path: Path) -> dict[str, object]:
+def read_values(path: Path) -> dict[str, object]:
+    """Read the keys of a YAML or JSON file.
+
+    Raises:
+        ConfigError: there is no such file, or it is no mapping.
+    """
     try:
         values = parse_yaml(path.read_text(encoding="utf-8"))  # JSON is YAML
     except FileNotFoundError:
@@ -228,22 +235,35 @@ def _read(path: Path) -> dict[str, object]:
     return values
 
 
-def _override(values: dict[str, object], override: str) -> None:
-    """Put `a.b=value` into nested mappings, in place."""
-    path, equals, text = override.partition("=")
+def override(values: dict[str, object], assignment: str) -> None:
+    """Put `a.b=value`, its value YAML, into nested mappings, in place.
+
+    Raises:
+        ConfigError: it is no assignment, its value is not YAML, or it goes through a key that has no keys of its own.
+    """
+    path, equals, text = assignment.partition("=")
     if not equals or not re.fullmatch(r"\w+(\.\w+)*", path):
-        raise ConfigError([f"'{override}': expected key=value, such as training.epochs=3"])
+        raise ConfigError([f"'{assignment}': expected key=value, such as training.epochs=3"])
     try:
         value = parse_yaml(text)
     except yaml.YAMLError:
         raise ConfigError([f"{path}: the value {_shown(text)} is not YAML; quote it"]) from None
+    put(values, path, value)
+
+
+def put(values: dict[str, object], path: str, value: object) -> None:
+    """Set `a.b` in nested mappings, in place; inner mappings are copied, never changed.
+
+    Raises:
+        ConfigError: the path goes through a key that has no keys of its own.
+    """
     *parents, last = path.split(".")
     place = values
     for parent in parents:
-        inner = place.setdefault(parent, {})
+        inner = place.get(parent, {})
         if not isinstance(inner, dict):
             raise ConfigError([f"{path}: '{parent}' is {_shown(inner)}, it has no keys of its own"])
-        place[parent] = place = dict(inner)  # never change the caller's mapping
+        place[parent] = place = dict(inner)
     place[last] = value
 
 

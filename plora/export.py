@@ -25,7 +25,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from plora import atomic
 from plora.adapters import merge_lora, save_route
 from plora.backbones import no_progress_bar
-from plora.build import Learner, assemble
+from plora.build import Learner, Workspace, assemble
 from plora.config import RunConfig
 from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.gates import GATES
@@ -35,7 +35,6 @@ from plora.results import RunRecord, read_record
 from plora.results.model_card import model_card
 from plora.streams.incremental import LabelSpace
 from plora.training.checkpoint import load_checkpoint
-from plora.training.features import FeatureCache
 from plora.training.folder import RunFolder
 
 HEADS_FILE, TENSOR_FILE, SCRIPT_FILE = "heads.json", "heads.safetensors", "inference.py"
@@ -137,7 +136,7 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
     _refuse(config, task, merged, push)
     # In bf16 a run holds its frozen weights rounded; a reader of the folder should get them as they were published.
     fp32 = config.training.model_copy(update={"precision": "fp32"})
-    learner = assemble(config.model_copy(update={"training": fp32}), FeatureCache())
+    learner = assemble(config.model_copy(update={"training": fp32}), Workspace())
     learned = load_checkpoint(source, source.last_checkpoint(), learner)
     tasks = _wanted(task, list(learned.tasks), config, merged)
     heads = _heads(learner.model.head, LabelSpace.lay_out(learned.labels, config.scenario), tasks)

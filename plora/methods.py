@@ -61,6 +61,11 @@ class Method:
     at_once: bool = False
     refusals: Mapping[Scenario, str] = field(default_factory=dict)
 
+    @property
+    def trains_backbone(self) -> bool:
+        """Whether the pretrained network itself trains."""
+        return any("backbone" in phase.train for phase in self.phases)
+
     def refusal(self, scenario: Scenario) -> str | None:
         """Return why the method has no meaning in a scenario, or None where it has."""
         if scenario not in self.refusals:
@@ -75,7 +80,7 @@ class Method:
         """Return why one task cannot be taken out without changing the others, or None where it can."""
         if self.at_once:
             return f"method '{self.name}' learned all tasks together"
-        if any("backbone" in phase.train for phase in self.phases):
+        if self.trains_backbone:
             return f"method '{self.name}' trained the whole network on every task"
         if self.slots == "one":
             return f"method '{self.name}' has one slot, which every task changed"

@@ -35,7 +35,6 @@ from plora.training.checkpoint import (
 from plora.training.console import Console
 from plora.training.data import EncodedSplit
 from plora.training.evaluate import probabilities
-from plora.training.features import FeatureCache
 from plora.training.folder import RunFolder
 from plora.training.loop import learn_stream
 from plora.training.recording import from_predictions
@@ -333,7 +332,7 @@ def load_learner(path: Path) -> tuple[Learner, Manifest, LabelSpace]:
     """
     folder = RunFolder.existing(path)
     config = folder.read_config()
-    learner = assemble(config, FeatureCache())
+    learner = assemble(config, Workspace())
     learned = load_checkpoint(folder, folder.last_checkpoint(), learner)
     return learner, learned, LabelSpace.lay_out(learned.labels, config.scenario)
 

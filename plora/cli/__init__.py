@@ -11,7 +11,22 @@ from io import TextIOWrapper
 
 import typer
 
-from plora.cli import cp, evaluate, export, extend, forget, ls, params, predict, report, resume, run, validate, verify
+from plora.cli import (
+    cp,
+    evaluate,
+    export,
+    extend,
+    forget,
+    ls,
+    params,
+    predict,
+    report,
+    resume,
+    run,
+    sweep,
+    validate,
+    verify,
+)
 from plora.errors import PloraError, RunError
 
 _REMEDIES = {
@@ -38,6 +53,7 @@ app = typer.Typer(
 VERBS: dict[str, Callable[..., None]] = {
     "run": run.command,
     "resume": resume.command,
+    "sweep": sweep.command,
     "extend": extend.command,
     "forget": forget.command,
     "evaluate": evaluate.command,

@@ -7,7 +7,7 @@ signature a user reads in the documentation is the schema of the YAML under `str
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -147,6 +147,22 @@ class Stream:
             raise DataError(
                 f"stream '{self.name}': task name '{twice[0]}' is used more than once; names must be unique"
             )
+
+    def ordered(self, names: Sequence[str]) -> "Stream":
+        """Return this stream with its tasks in another order.
+
+        Args:
+            names: of all its tasks, each once.
+
+        Raises:
+            DataError: a name is unknown, missing or given twice.
+        """
+        tasks = {task.name: task for task in self.tasks}
+        if sorted(names) != sorted(tasks):
+            raise DataError(
+                f"order: got {', '.join(names)}; expected each task of stream '{self.name}' once: {', '.join(tasks)}"
+            )
+        return replace(self, tasks=tuple(tasks[name] for name in names))
 
     def followed_by(self, other: "Stream") -> "Stream":
         """Return this stream with the tasks of another one after its own.

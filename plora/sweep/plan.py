@@ -1,0 +1,170 @@
+"""Which runs a sweep has: every combination of its grid, and the folder of each.
+
+name: ablation
+config: quickstart/skills-per_task      # what runs have in common: a file, a name, or the keys
+grid:                                   # every combination
+  method: [sequential, o_lora, per_task]
+  seed: [0, 1, 2]
+runs:                                   # more, listed one by one; what the grid also names is taken from here
+  - {method: frozen, head: ridge, seed: 0}
+"""
+
+import hashlib
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+
+from plora.config import RunConfig, load_config, override, put, read_values
+from plora.configs import find_config
+from plora.errors import ConfigError, RunError
+from plora.results import read_record
+from plora.training.folder import RunFolder
+
+_IN_THE_PATH = ("method", "head", "seed")
+"""Settings that every run folder's path says anyway."""
+_LONGEST = 48
+
+
+class SweepConfig(BaseModel):
+    """A sweep: what its runs share, and what they differ in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[\w][\w.-]*$", max_length=100)
+    """Name of the sweep; its runs go below `<output>/<name>/`."""
+    config: str | dict[str, JsonValue]
+    """What all runs have in common: a config file, the name of a shipped one, or the keys of a config."""
+    settings: dict[str, JsonValue] = {}
+    """Keys of a config that all runs have in common, instead of those in `config`."""
+    grid: dict[str, list[JsonValue]] = {}
+    """Key of a config → values: one run for every combination."""
+    runs: list[dict[str, JsonValue]] = []
+    """More runs, beside those of the grid: key of a config → value, each."""
+    planned: list[str] = []
+    """What belongs here and does not exist yet; listed in the table as such."""
+    output: Path = Path("runs")
+    """Folder that holds all runs."""
+
+    @field_validator("grid")
+    @classmethod
+    def _has_values(cls, grid: dict[str, list[JsonValue]]) -> dict[str, list[JsonValue]]:
+        if empty := [key for key, values in grid.items() if not values]:
+            raise ValueError(f"'{empty[0]}' has no values; give at least one, or leave the key out")
+        return grid
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One run of a sweep.
+
+    Args:
+        label: what it differs in, such as `method=o_lora seed=1`.
+        config: of the run.
+    """
+
+    label: str
+    config: RunConfig
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return self.config.folder
+
+    def state(self) -> str:
+        """What is on disk: `new`, `cut`, or `complete`.
+
+        Raises:
+            RunError: the folder holds a run of other settings, or is damaged.
+        """
+        if not (self.folder / "config.yaml").exists():
+            return "new"
+        stored = RunFolder.existing(self.folder).read_config()
+        if stored.model_dump(mode="json") != self.config.model_dump(mode="json"):
+            differ = [key for key, value in stored if value != getattr(self.config, key)]
+            raise RunError(
+                f"{self.folder} holds a run of other settings ({', '.join(differ)}); give the sweep another name, or "
+                "remove that folder"
+            )
+        try:
+            return "complete" if read_record(self.folder).complete else "cut"
+        except RunError:
+            if (self.folder / "results.json").exists():
+                raise
+            return "cut"
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
+    """Read a sweep's YAML file and apply `key=value` overrides.
+
+    Raises:
+        ConfigError: every mistake, one line each.
+    """
+    values = read_values(path)
+    for text in overrides:
+        override(values, text)
+    try:
+        return SweepConfig.model_validate(values)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        raise ConfigError(
+            f"{path}: {'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in problems
+        ) from None
+
+
+def plan_runs(sweep: SweepConfig) -> list[SweepRun]:
+    """Return every run of a sweep, checked.
+
+    Raises:
+        ConfigError: every mistake of every run, each with the run's label; two runs are the same.
+    """
+    base = dict(sweep.config) if isinstance(sweep.config, dict) else read_values(find_config(sweep.config))
+    problems: list[str] = []
+    planned: list[SweepRun] = []
+    for settings in _settings(sweep):
+        label = " ".join(f"{key}={_shown(value)}" for key, value in settings.items()) or "config"
+        values = dict(base)
+        for key, value in settings.items():
+            put(values, key, value)
+        values |= {"output": str(sweep.output / sweep.name), "name": _variant(settings)}
+        try:
+            planned.append(SweepRun(label, load_config(values)))
+        except ConfigError as error:
+            problems += [f"{label}: {problem}" for problem in error.problems]
+    owner: dict[Path, str] = {}
+    for run in planned:
+        if run.folder in owner:
+            problems.append(f"'{owner[run.folder]}' and '{run.label}' are the same run; list it once")
+        owner.setdefault(run.folder, run.label)
+    if not planned and not problems:
+        problems.append("the sweep has no runs; give it a grid, or runs")
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    return planned
+
+
+def _settings(sweep: SweepConfig) -> Iterator[Mapping[str, JsonValue]]:
+    """What each run differs in."""
+    if sweep.grid:
+        for values in itertools.product(*sweep.grid.values()):
+            yield dict(zip(sweep.grid, values, strict=True))
+    yield from sweep.runs
+
+
+def _variant(settings: Mapping[str, JsonValue]) -> str:
+    """The name of an experiment: what its runs differ in from the others but for method, head and seed."""
+    parts = [f"{key}-{_shown(value)}" for key, value in settings.items() if key not in _IN_THE_PATH]
+    name = re.sub(r"[^\w.-]+", "-", "_".join(parts)).strip("-.") or "base"
+    if len(name) > _LONGEST:
+        own = {key: value for key, value in settings.items() if key not in _IN_THE_PATH}
+        digest = hashlib.sha256(repr(own).encode()).hexdigest()
+        name = f"{name[: _LONGEST - 9]}-{digest[:8]}"
+    return name
+
+
+def _shown(value: JsonValue) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
