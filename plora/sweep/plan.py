@@ -1,7 +1,8 @@
 """Which runs a sweep has: every combination of its grid, and the folder of each.
 
 name: ablation
-config: quickstart/skills-per_task      # what runs have in common: a file, a name, or the keys
+config: quickstart/skills-per_task      # what all runs have in common: a file, a name, or the keys themselves
+settings: {training.epochs: 1}          # instead of what that says
 grid:                                   # every combination
   method: [sequential, o_lora, per_task]
   seed: [0, 1, 2]
@@ -123,6 +124,8 @@ def plan_runs(sweep: SweepConfig) -> list[SweepRun]:
         ConfigError: every mistake of every run, each with the run's label; two runs are the same.
     """
     base = dict(sweep.config) if isinstance(sweep.config, dict) else read_values(find_config(sweep.config))
+    for key, value in sweep.settings.items():
+        put(base, key, value)
     problems: list[str] = []
     planned: list[SweepRun] = []
     for settings in _settings(sweep):
