@@ -36,7 +36,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         OSError: the file cannot be written (full disk, no permission), or the block wrote nothing; names `path`.
             After this error, and after whatever the block raises itself, `path` is what it was before.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
     try:
         mode = _default_mode(temporary)
@@ -64,7 +64,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         OSError: the folder cannot be written. After this error, and after whatever the block raises itself, `path`
             is what it was before.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     with tempfile.TemporaryDirectory(prefix=f".{path.name[:100]}.", dir=path.parent) as hidden:
         folder = Path(hidden) / path.name  # inside, because the hidden folder itself is readable to its owner only
         folder.mkdir()
@@ -109,6 +109,16 @@ def remove_leftovers(folder: Path) -> None:
     """Delete what killed writers left below a folder. Nobody else may be writing there."""
     for leftover in folder.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents, each on disk before anything can be in it."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    if os.name == "posix":
+        _sync(folder.parent)
 
 
 def _default_mode(path: Path) -> int:

@@ -243,6 +243,10 @@ def _require_here(path: Path, names: Iterable[object]) -> None:
 
 def _require_fit(config: BackboneConfig, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse what would end in an index error inside the network."""
+    if network.config.is_encoder_decoder:
+        raise BackboneError(
+            f"backbone '{config.id}' is an encoder-decoder ({type(network).__name__}); expected an encoder or a decoder"
+        )
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise BackboneError(f"backbone '{config.id}' has no fast tokenizer (tokenizer.json); save one beside the model")
     words: int = getattr(network.get_input_embeddings(), "num_embeddings", len(tokenizer))

@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 from torch import nn
 
 from plora.adapters import AdaptedLinear, Adapters, checkpoint_blocks, find_blocks
 from plora.backbones import Backbone, load_backbone
 from plora.cache import cache_folder
 from plora.config import RunConfig
+from plora.errors import ConfigError
 from plora.gates import GATES
 from plora.heads import HEADS
 from plora.model import ContinualModel
@@ -119,7 +121,7 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
 
 def assemble(config: RunConfig, workspace: Workspace) -> Learner:
     """Load the backbone and assemble the model of a config around it, on the device that Accelerate chooses."""
-    accelerator = Accelerator()
+    accelerator = _accelerator()
     backbone = workspace.backbone(config)
     precision = config.training.precision
     if precision == "bf16" and accelerator.device.type == "cpu":
@@ -134,6 +136,17 @@ def assemble(config: RunConfig, workspace: Workspace) -> Learner:
     at_once = config.evaluation.tokens_per_batch or (2048 if accelerator.device.type == "cpu" else 16384)
     extractor = Extractor(model, backbone.fingerprint, precision, at_once, workspace.features)
     return Learner(backbone, model, extractor, accelerator)
+
+
+def _accelerator() -> Accelerator:
+    """Accelerate's devices and processes, and nothing of its environment that would change what is learned."""
+    try:
+        once = GradientAccumulationPlugin(num_steps=1)  # an argument would give way to the environment
+        return Accelerator(mixed_precision="no", gradient_accumulation_plugin=once)
+    except ValueError as error:  # this process has an Accelerator of another kind already
+        raise ConfigError(
+            [f"this process has set up Accelerate for something else ({error}); start another, with training.precision"]
+        ) from None
 
 
 def build_model(config: RunConfig, backbone: Backbone, problem: TextClassification) -> ContinualModel:

@@ -34,7 +34,7 @@ from plora.problems.text_classification import Pooling
 from plora.results import RunRecord, read_record
 from plora.results.model_card import model_card
 from plora.streams.incremental import LabelSpace
-from plora.training.checkpoint import load_checkpoint
+from plora.training.checkpoint import load_checkpoint, require_checkpoints
 from plora.training.folder import RunFolder
 
 HEADS_FILE, TENSOR_FILE, SCRIPT_FILE = "heads.json", "heads.safetensors", "inference.py"
@@ -133,11 +133,14 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
         raise RunError(f"{folder} exists already; nothing was changed. Choose another folder with --out")
     source = RunFolder.existing(run)
     config, record = source.read_config(), read_record(run)
+    require_checkpoints(source, record)
     _refuse(config, task, merged, push)
     # In bf16 a run holds its frozen weights rounded; a reader of the folder should get them as they were published.
     fp32 = config.training.model_copy(update={"precision": "fp32"})
     learner = assemble(config.model_copy(update={"training": fp32}), Workspace())
     learned = load_checkpoint(source, source.last_checkpoint(), learner)
+    if not learned.tasks:
+        raise RunError(f"{run} has forgotten every task it learned; there is nothing to export")
     tasks = _wanted(task, list(learned.tasks), config, merged)
     heads = _heads(learner.model.head, LabelSpace.lay_out(learned.labels, config.scenario), tasks)
     base_model = _base_model(learner.backbone.source, merged)
@@ -238,7 +241,10 @@ def _write_heads(
     place: Path,
 ) -> None:
     """Write tokenizer, heads, and all else that turns a text into probabilities."""
-    learner.backbone.tokenizer.save_pretrained(place)
+    tokenizer = learner.backbone.tokenizer
+    if tokenizer.pad_token is None:  # its place is masked; plora pads with the first token
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
+    tokenizer.save_pretrained(place)
     tensors = {
         f"{name}.{part}": tensor.cpu().contiguous()
         for name, head in heads.items()

@@ -21,6 +21,7 @@ FAILPOINTS = {
     "trained": "a stage is trained and not committed",
     "committed": "a stage is committed in memory and not on disk",
     "tensors_saved": "a checkpoint has its tensors and no manifest",
+    "manifested": "a checkpoint is complete and the one inside its task is still there",
     "checkpointed": "a checkpoint is complete and its stage is not scored",
     "scored": "a stage is scored and its predictions are not on disk",
     "predicted": "predictions are on disk and the record is not",

@@ -10,9 +10,10 @@ import torch
 
 from plora.build import Learner, Parts, Workspace, assemble, build
 from plora.config import RunConfig
-from plora.errors import DataError, RunError, UnknownTaskError, did_you_mean
+from plora.errors import DataError, RunError, TrainingError, UnknownTaskError, did_you_mean
 from plora.failpoints import reached
 from plora.results import (
+    RESULTS_FILE,
     RunRecord,
     accuracy_row,
     matrix_table,
@@ -30,6 +31,7 @@ from plora.training.checkpoint import (
     load_checkpoint,
     read_manifest,
     remove_unreferenced,
+    require_checkpoints,
     write_manifest,
 )
 from plora.training.console import Console
@@ -110,14 +112,24 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
             raise RunError(
                 f"method '{former.method}' learns all tasks at once; a task more means a new run: add it to the stream"
             )
+        if any(added.name == task.name for added in former.added):
+            raise DataError(f"task '{task.name}' was added already; if it was cut, go on with `plora resume {path}`")
         config = former.model_copy(update={"added": (*former.added, task)})
         parts = build(config, workspace)  # refuses what does not fit before anything is written
-        if not read_record(path).complete:
+        complete = folder.complete()
+        if not read_record(path).complete or not complete or complete[-1] < len(parts.stream.tasks) - 1:
             raise RunError(f"{path} is not finished; `plora resume {path}` first")
         _require_same(parts, folder)
         folder.write_config(config)
         reached("extended")
-        _learn(parts, folder, out)
+        try:
+            _learn(parts, folder, out)
+        except TrainingError:
+            # The task cannot be learned as it is: the run is again what it was before.
+            folder.write_config(former)
+            folder.forget_step()
+            _learn(build(former, workspace), folder, out)
+            raise
     return folder.path
 
 
@@ -137,6 +149,7 @@ def forget(path: Path, task: str) -> None:
     folder = RunFolder.existing(path)
     with folder.lock(), _writing(folder):
         config = folder.read_config()
+        record = read_record(path) if (path / RESULTS_FILE).exists() else None  # none: cut before its first score
         last = read_manifest(folder, folder.last_checkpoint())
         if task not in (*last.tasks, *last.forgotten):
             raise UnknownTaskError(
@@ -144,6 +157,7 @@ def forget(path: Path, task: str) -> None:
             )
         if reason := config.row.entangled(config.scenario):
             raise RunError(f"task '{task}' cannot be forgotten: {reason}")
+        folder.forget_step()  # it may hold what is to be forgotten; without it the task being learned starts again
         position = list(last.blocks).index(task)
         for number in reversed(folder.complete()):  # the newest first: nothing reads the others before it
             manifest = read_manifest(folder, number)
@@ -161,9 +175,8 @@ def forget(path: Path, task: str) -> None:
             }
             write_manifest(folder, number, manifest.model_copy(update=change))
         remove_unreferenced(folder)
-        record = read_record(path)
         warning = f"task '{task}' was learned and forgotten (plora forget)"
-        if warning not in record.warnings:
+        if record is not None and warning not in record.warnings:
             write_record(path, replace(record, warnings=(*record.warnings, warning)))
 
 
@@ -189,7 +202,8 @@ def _writing(folder: RunFolder) -> Iterator[None]:
 def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
     """Write what the run depends on, learn, and say how it went."""
     config = parts.config
-    folder.write_environment(
+    out.log = folder.log
+    changed = folder.write_environment(
         {
             "backbone": {"id": config.backbone.id, "fingerprint": parts.learner.backbone.fingerprint},
             "preprocessing": {
@@ -200,10 +214,12 @@ def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
                 "fingerprint": parts.stream.fingerprint(),
                 "provenance": dict(parts.stream.provenance),
                 "splits": {task.name: task.fingerprints() for task in parts.stream.tasks},
+                "labels": {task.name: task.label_names for task in parts.stream.tasks},
             },
         }
     )
-    out.log = folder.log
+    if changed:
+        out.event("environment_changed", **changed)
     out.event(
         "run_start",
         method=config.method,
@@ -252,6 +268,13 @@ def _require_same(parts: Parts, folder: RunFolder) -> None:
             f"{folder.path}: the tokenizer no longer makes the same inputs (first batch "
             f"{preprocessing['first_batch']}, now {first_batch}); restore the versions in environment.json"
         )
+    labels = {task.name: list(task.label_names) for task in parts.stream.tasks}
+    for task, names in stream["labels"].items():
+        if labels.get(task) != names:
+            raise RunError(
+                f"{folder.path}: the labels of task '{task}' have changed since the run ({', '.join(names[:6])}; now "
+                f"{', '.join(labels.get(task, [])[:6]) or 'no such task'}); restore the data"
+            )
     now = {task.name: task.fingerprints() for task in parts.stream.tasks}
     for task, splits in stream["splits"].items():
         changed = [split for split, content in splits.items() if now.get(task, {}).get(split) != content]
@@ -298,7 +321,11 @@ class Rescored:
 
 def evaluate(path: Path) -> Rescored:
     """Load a run's last checkpoint, score the test splits again, and compare with the record."""
+    folder = RunFolder.existing(path)
+    require_checkpoints(folder, read_record(path))
     parts, folder, seen = load_run(path)
+    if not seen:
+        raise RunError(f"{path} has forgotten every task it learned; there is nothing to score")
     scorer, number = parts.scorer(), folder.last_checkpoint()
     recorded = read_predictions(folder.predictions(number))
     scores = {task.name: scorer.seen(task, seen) for task in parts.tasks if task.name in seen}
@@ -332,8 +359,12 @@ def load_learner(path: Path) -> tuple[Learner, Manifest, LabelSpace]:
     """
     folder = RunFolder.existing(path)
     config = folder.read_config()
+    if (path / RESULTS_FILE).exists():
+        require_checkpoints(folder, read_record(path))
     learner = assemble(config, Workspace())
     learned = load_checkpoint(folder, folder.last_checkpoint(), learner)
+    if not learned.tasks:
+        raise RunError(f"{path} has forgotten every task it learned")
     return learner, learned, LabelSpace.lay_out(learned.labels, config.scenario)
 
 
@@ -399,6 +430,14 @@ def verify(path: Path) -> Verified:
     folder = RunFolder.existing(path)
     problems: list[str] = []
     record, numbers = read_record(path), folder.complete()
+    learning = folder.read_environment()["stream"]
+    assert isinstance(learning, dict)
+    if list(learning["splits"]) != list(record.tasks):
+        raise RunError(f"{path} was cut while it learned a task more; `plora resume {path}` first")
+    try:
+        require_checkpoints(folder, record)
+    except RunError as error:
+        problems.append(str(error))
     checked: set[str] = set()
     for number in numbers:
         try:

@@ -14,7 +14,7 @@ from plora.config import RunConfig, load_config
 
 # `make test` tries the same examples every time; `make test-all` tries many more, other ones each time.
 settings.register_profile("quick", max_examples=60, deadline=None, derandomize=True)
-settings.register_profile("thorough", max_examples=2000, deadline=None, print_blob=True)
+settings.register_profile("thorough", max_examples=500, deadline=None, print_blob=True)
 settings.load_profile("quick")
 
 TOPICS = {

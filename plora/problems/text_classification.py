@@ -122,7 +122,8 @@ class TextClassification(Problem):
             for transient in ("truncation", "padding"):  # set anew by every call
                 state.pop(transient, None)
             names = ",".join(self.tokenizer.model_input_names)
-            text = f"{json.dumps(state, sort_keys=True)}|{names}|{self.max_length}|{self.pooling}"
+            side = self.tokenizer.truncation_side  # which end of a long text is kept
+            text = f"{json.dumps(state, sort_keys=True)}|{names}|{self.max_length}|{side}|{self.pooling}"
             self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         return self._fingerprint
 

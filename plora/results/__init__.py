@@ -21,6 +21,7 @@ from plora.results.metrics import (
 from plora.results.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
 from plora.results.predictions import Predictions, accuracy_row, read_predictions, write_predictions
 from plora.results.record import (
+    RESULTS_FILE,
     RunRecord,
     StreamInfo,
     TaskCost,
@@ -62,6 +63,7 @@ __all__ = [
     "accuracy_row",
     "read_predictions",
     "write_predictions",
+    "RESULTS_FILE",
     "RunRecord",
     "StreamInfo",
     "TaskCost",

@@ -195,7 +195,8 @@ def _check_weight_0(promises: Promises, row: Method, config: RunConfig) -> None:
 def _logits(model: ContinualModel, parts: Parts, task: str) -> Tensor:
     """Scores of a task's test split."""
     inputs = next(other for other in parts.tasks if other.name == task).splits["test"].inputs
-    scores: Tensor = model.eval()(inputs.collate(np.arange(len(inputs))), task)
+    batch = {name: tensor.to(model.device) for name, tensor in inputs.collate(np.arange(len(inputs))).items()}
+    scores: Tensor = model.eval()(batch, task)
     return scores
 
 

@@ -21,7 +21,7 @@ from plora.errors import AdapterError, RunError
 from plora.failpoints import reached
 from plora.fingerprint import hash_file, hash_tensors
 from plora.model import ContinualModel
-from plora.results import TaskCost
+from plora.results import RunRecord, TaskCost
 from plora.sealed import read_sealed, write_sealed
 from plora.tensor_file import load_tensors, save_tensors
 from plora.training.features import autocast
@@ -90,25 +90,26 @@ def save_checkpoint(
     place = folder.checkpoint(number)
     slots: dict[str, str] = {}
     written: list[Path] = []
+    # What no manifest vouches for is written anew: a power cut may have left the name and not the content.
+    former = read_manifest(folder, folder.complete()[-1]).files if folder.complete() else {}
     if model.adapters is not None:
         for slot in model.adapters:
             content = model.slot_hashes[slot.name]
             slots[slot.name] = content
             home = folder.slot(content)
-            if not (home / TENSOR_FILE).exists():  # written last; immutable: the same hash is the same content
+            if (home / TENSOR_FILE).relative_to(folder.path).as_posix() not in former:
                 save_slot(model.adapters, slot, home, base_model=learner.backbone.source)
             written += [file for file in home.iterdir() if not file.name.startswith(".")]
     parts: dict[str, str] = {}
     for part, tensors in _parts(model.head.tensors()).items():
         parts[part] = hash_tensors(sorted(tensors.items()))
-        if not folder.head(parts[part]).exists():
+        if folder.head(parts[part]).relative_to(folder.path).as_posix() not in former:
             save_tensors(folder.head(parts[part]), tensors)
         written.append(folder.head(parts[part]))
     if model.trains_backbone:
         save_tensors(_backbone_file(place), model.backbone.state_dict())
         written.append(_backbone_file(place))
     reached("tensors_saved")
-    former = read_manifest(folder, folder.complete()[-1]).files if folder.complete() else {}
     files = {path.relative_to(folder.path).as_posix(): path for path in sorted(written)}
     added = sum(path.stat().st_size for name, path in files.items() if name not in former)
     manifest = Manifest(
@@ -199,6 +200,20 @@ def check_files(folder: RunFolder, number: int, manifest: Manifest) -> None:
                 f"{path} was changed after the run wrote it (its sha256 differs from the manifest); "
                 "restore it from a copy of the run"
             )
+
+
+def require_checkpoints(folder: RunFolder, record: RunRecord) -> None:
+    """Refuse a run without the checkpoint of a score: a copy that was cut, which would pass for a shorter run.
+
+    Raises:
+        RunError: names the manifest that is missing.
+    """
+    measured = [number for number, status in enumerate(record.status, start=1) if status == "evaluated"]
+    if missing := sorted(set(measured) - set(folder.complete())):
+        raise RunError(
+            f"{folder.checkpoint(missing[-1]) / MANIFEST} is missing, and the record says that the task was learned; "
+            "restore it from a copy of the run"
+        )
 
 
 def remove_unreferenced(folder: RunFolder) -> list[Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console as RichConsole
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 Field = str | int | float | None
@@ -33,10 +34,10 @@ class Console:
         self.live = sys.stdout.isatty() if live is None else live
         self._rich = RichConsole(highlight=False)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # names of tasks are not markup
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=self._rich,
             transient=True,
         )
@@ -59,7 +60,7 @@ class Console:
         line = f"event={name} " + " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
         self._write_log(line)
         if self.live:
-            words = "  ".join(f"[dim]{key}[/] {_readable(value)}" for key, value in fields.items())
+            words = "  ".join(f"[dim]{key}[/] {escape(_readable(value))}" for key, value in fields.items())
             self._rich.print(f"[bold]{name.replace('_', ' ')}[/]  {words}")
         else:
             print(f"{_clock()} {line}", flush=True)

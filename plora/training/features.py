@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from plora.errors import TrainingError
 from plora.model import ContinualModel
 from plora.training.data import EncodedSplit
 from plora.training.plan import Indices, plan_scoring
@@ -60,15 +61,25 @@ class Extractor:
             task: the task, where the gate needs it.
         """
         model = self.model
-        key = (self.backbone, model.problem.fingerprint(), self.precision, split.fingerprint)
+        # Sums over batches of another size round differently, and so does another device.
+        how = f"{self.precision} {self.tokens_per_batch} {model.device.type}"
+        key = (self.backbone, model.problem.fingerprint(), how, split.fingerprint)
         bare = model.is_bare(task) and split.fingerprint != ""
         if bare and key in self.cache.kept:
             return self.cache.kept[key]
         model.eval()
         result = torch.empty(len(split), model.head.features)
         for indices, inputs in self._batches(split):
-            with autocast(model.device, self.precision):
-                result[torch.from_numpy(indices)] = model.features(inputs, task).float().cpu()
+            try:
+                with autocast(model.device, self.precision):
+                    result[torch.from_numpy(indices)] = model.features(inputs, task).float().cpu()
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                raise TrainingError(
+                    f"memory ran out while {len(indices)} examples were scored at once; set a smaller "
+                    f"evaluation.tokens_per_batch (now {self.tokens_per_batch:,}) or backbone.max_length"
+                ) from None
         if bare:
             self.cache.keep(key, result)
         return result
@@ -77,6 +88,13 @@ class Extractor:
         for indices in plan_scoring(split.inputs.lengths, self.tokens_per_batch):
             inputs = split.inputs.collate(indices)
             yield indices, {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Say whether an error is that of a device or machine without memory."""
+    return (
+        isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "out of memory" in str(error)
+    )
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -136,9 +137,10 @@ class RunFolder:
 
     def cut_curves(self, lines: int) -> None:
         """Keep the first lines of curves.jsonl: later ones belong to steps that will be made again."""
-        if self.curve_lines() > lines or (self.curves.exists() and not self.curves.read_bytes().endswith(b"\n")):
-            kept = self.curves.read_bytes().splitlines(keepends=True)[:lines]
-            atomic.write_bytes(self.curves, b"".join(kept))
+        content = self.curves.read_bytes() if self.curves.exists() else b""
+        whole = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]  # a power cut tears lines
+        if b"".join(whole[:lines]) != content:
+            atomic.write_bytes(self.curves, b"".join(whole[:lines]))
 
     # ------------------------------------------------------------------ one writer at a time
 
@@ -195,8 +197,18 @@ class RunFolder:
         """
         return read_sealed(self.environment)
 
-    def write_environment(self, fingerprints: Mapping[str, JsonValue]) -> None:
-        """Write versions, hardware, commit and fingerprints to environment.json."""
+    def forget_step(self) -> None:
+        """Remove the checkpoint inside a task."""
+        shutil.rmtree(self.step, ignore_errors=True)
+
+    def write_environment(self, fingerprints: Mapping[str, JsonValue]) -> dict[str, str]:
+        """Write versions, hardware, commit and fingerprints to environment.json.
+
+        What the run was started with stays; each later process in which something differs is listed under `later`.
+
+        Returns:
+            What differs from the start of the run, as `was → is` by name; empty for a new run.
+        """
         versions = {}
         for package in _PACKAGES:
             try:
@@ -213,9 +225,27 @@ class RunFolder:
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "commit": commit(),
-            **fingerprints,
         }
-        write_sealed(self.environment, environment)
+        changed: dict[str, str] = {}
+        if self.environment.exists():
+            started = self.read_environment()
+            now, then = _flat(environment), _flat({key: started.get(key) for key in environment})
+            changed = {key: f"{then.get(key)} → {now.get(key)}" for key in now | then if now.get(key) != then.get(key)}
+            later = started.get("later", [])
+            assert isinstance(later, list)
+            environment = {key: started.get(key) for key in environment}  # type: ignore[misc]  # JSON, as it was read
+            if (later or changed) and (not later or later[-1] != changed):
+                later = [*later, changed]
+            environment |= {"later": later} if later else {}
+        write_sealed(self.environment, {**environment, **fingerprints})
+        return changed
+
+
+def _flat(environment: Mapping[str, object]) -> dict[str, object]:
+    """An environment with its packages beside the rest."""
+    packages = environment.get("packages")
+    rest = {key: value for key, value in environment.items() if key != "packages"}
+    return {**rest, **(packages if isinstance(packages, dict) else {})}
 
 
 def processor() -> str:

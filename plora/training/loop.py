@@ -27,7 +27,7 @@ from plora.training.checkpoint import load_checkpoint, read_manifest, save_check
 from plora.training.console import Console
 from plora.training.data import Stage
 from plora.training.evaluate import Scorer, Scores, block_generator, score
-from plora.training.features import autocast
+from plora.training.features import autocast, out_of_memory
 from plora.training.folder import RunFolder
 from plora.training.meter import Meter, peak_memory
 from plora.training.optim import make_optimizer, rate, restore_training, training_tensors
@@ -117,6 +117,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
                 partial(meter.cost, stage.name, seconds, parts.model.device),
                 (_gate_task(parts, stage), stage.train.inputs.collate(np.arange(min(16, len(stage.train))))),
             )
+            reached("manifested")
             session.inside.clear()
             held = number
             reached("checkpointed")
@@ -144,6 +145,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
                 mean_seen=float(np.nanmean(done)),
                 seconds=manifest.cost.seconds,
             )
+    session.inside.clear()  # a kill between the last manifest and its own clearing left it
     return make_record(parts, matrix, costs, seen, forgotten)
 
 
@@ -319,8 +321,13 @@ def _train(
                     terms = _backward(parts, stage, indices, micro, visible, Progress(position, step, total, epoch))
                     break
                 except RuntimeError as error:
-                    if not _out_of_memory(error) or micro == 1:
+                    if not out_of_memory(error):
                         raise
+                    if micro == 1:
+                        raise TrainingError(
+                            f"task '{stage.name}', step {step}: memory ran out with a single example; lower "
+                            "backbone.max_length, or set training.activation_checkpointing=true"
+                        ) from None
                 optimizer.zero_grad()
                 micro = micro // 2  # same step, same result, less memory
                 console.event("memory_full", task=stage.name, step=step, micro_batch_size=micro)
@@ -533,12 +540,6 @@ class _Best:
 def _seed(seed: int, stage: int, phase: int, step: int) -> int:
     """One seed for the random numbers of one step."""
     return int(np.random.SeedSequence([seed, stage, phase, step]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return (
-        isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "out of memory" in str(error)
-    )
 
 
 def _non_finite(stage: Stage, step: int, indices: Indices, terms: dict[str, float], norm: float) -> str:

@@ -1,6 +1,10 @@
 """From the live parts of a run to its record."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from plora.build import Parts
 from plora.results import Predictions, RunRecord, StreamInfo, TaskCost, TaskData, TaskStatus
@@ -10,12 +14,16 @@ from plora.training.evaluate import Scores
 
 def to_predictions(rows: dict[str, Scores], class_names: tuple[str, ...]) -> Predictions:
     """Return the sufficient record of one row of the matrix: every example of every task scored."""
+
+    def column(parts: Iterable[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
+        return np.concatenate([np.empty(0, kind), *parts])  # typed where every task was forgotten
+
     return Predictions(
-        task=np.concatenate([np.full(len(scores.rows), name) for name, scores in rows.items()]),
-        example=np.concatenate([np.arange(len(scores.rows), dtype=np.int32) for scores in rows.values()]),
-        label=np.concatenate([scores.rows.astype(np.int32) for scores in rows.values()]),
-        prediction=np.concatenate([scores.predictions.astype(np.int32) for scores in rows.values()]),
-        probability=np.concatenate([scores.probabilities for scores in rows.values()]),
+        task=column((np.full(len(scores.rows), name) for name, scores in rows.items()), np.str_),
+        example=column((np.arange(len(scores.rows), dtype=np.int32) for scores in rows.values()), np.int32),
+        label=column((scores.rows.astype(np.int32) for scores in rows.values()), np.int32),
+        prediction=column((scores.predictions.astype(np.int32) for scores in rows.values()), np.int32),
+        probability=column((scores.probabilities for scores in rows.values()), np.float32),
         class_names=class_names,
     )
 

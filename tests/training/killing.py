@@ -6,13 +6,14 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from plora.errors import PloraError
 from plora.failpoints import ENVIRONMENT
-from plora.results import read_predictions
+from plora.results import read_curves, read_predictions
 from plora.runs import RunFolder
 from plora.training.checkpoint import read_manifest
 from plora.training.console import Console
@@ -83,7 +84,8 @@ def snapshot(path: Path) -> dict[str, object]:
         content[f"weights {number}"] = (manifest.tasks, manifest.slots, manifest.parts)
         backbone = folder.checkpoint(number) / "backbone.safetensors"
         content[f"backbone {number}"] = backbone.read_bytes() if backbone.exists() else None
-        content[f"counts {number}"] = (manifest.cost.steps, manifest.cost.samples, manifest.cost.stored_bytes)
+        measured = {"seconds": 0.0, "peak_memory_bytes": None}  # what no two runs have in common
+        content[f"counts {number}"] = replace(manifest.cost, **measured)
     for file in sorted(path.glob("predictions/*.parquet")):
         predictions = read_predictions(file)
         content[file.name] = (
@@ -95,5 +97,6 @@ def snapshot(path: Path) -> dict[str, object]:
     content["files"] = sorted(
         file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file() and file.name != ".lock"
     )
-    content["curves"] = (path / "curves.jsonl").read_bytes().count(b"\n") if (path / "curves.jsonl").exists() else 0
+    points = read_curves(path / "curves.jsonl") if (path / "curves.jsonl").exists() else []
+    content["curves"] = [(p.task, p.step, p.epoch, p.loss, p.terms, p.learning_rate, p.diagnostics) for p in points]
     return content

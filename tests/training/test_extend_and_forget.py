@@ -9,10 +9,12 @@ from killing import KILLED, in_child, quiet, snapshot
 
 from plora.build import Workspace
 from plora.config import RunConfig, load_task
-from plora.errors import ConfigError, DataError, PloraError, RunError, UnknownTaskError
+from plora.errors import ConfigError, DataError, NonFiniteLossError, PloraError, RunError, UnknownTaskError
+from plora.export import export
 from plora.results import read_predictions, read_record
 from plora.runs import RunFolder, evaluate, extend, forget, predict, resume, run, verify
 from plora.streams.local import LocalTask
+from plora.training import loop
 from plora.training.checkpoint import read_manifest
 
 Config = Callable[..., RunConfig]
@@ -155,6 +157,80 @@ def test_forgetting_again_finishes_what_a_kill_cut(toy_config: Config, write: in
     found, expected = (read_manifest(RunFolder(c.folder), 3) for c in (config, whole))
     assert (found.tasks, found.forgotten, found.files) == (expected.tasks, expected.forgotten, expected.files)
     assert verify(config.folder).problems == ()
+
+
+def test_everything_can_be_forgotten(toy_config: Config, tmp_path: Path) -> None:
+    early = toy_config("method=per_task", "training.epochs=1", "name=early")
+    assert in_child(lambda: run(early, quiet(), Workspace()), "checkpointed") == KILLED
+    forget(early.folder, "food")  # before there is a record
+    assert in_child(lambda: resume(early.folder, quiet())) == 0
+    assert set(read_predictions(RunFolder(early.folder).predictions(3)).task.tolist()) == {"travel", "nature"}
+    for task in ("travel", "nature"):
+        forget(early.folder, task)
+    for work in (lambda: evaluate(early.folder), lambda: predict(early.folder, ["a"], "food")):
+        with pytest.raises(RunError, match="has forgotten every task it learned"):
+            work()
+    with pytest.raises(RunError, match="nothing to export"):
+        export(early.folder, tmp_path / "out")
+
+
+def test_a_step_checkpoint_of_a_forgotten_task_is_gone(toy_config: Config) -> None:
+    config = toy_config("method=per_task", "training.epochs=1", "training.checkpoint_seconds=0")
+    assert in_child(lambda: run(config, quiet(), Workspace()), "manifested:3") == KILLED
+    folder = RunFolder(config.folder)
+    assert list(folder.step.glob("state-*"))
+    forget(config.folder, "nature")
+    assert not folder.step.exists()
+
+
+def test_a_task_that_cannot_be_learned_leaves_the_run_as_it_was(
+    shorter: Callable[..., RunConfig], third: LocalTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = shorter("method=per_task", "training.epochs=1", "evaluation.tasks=all")
+    assert in_child(lambda: run(config, quiet(), Workspace())) == 0
+    before = snapshot(config.folder)
+
+    def not_finite(*_: object) -> object:
+        raise NonFiniteLossError("task 'nature', step 3: the loss is not finite")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_train", not_finite)
+        with pytest.raises(NonFiniteLossError, match="task 'nature'"):
+            extend(config.folder, third, quiet())
+    assert snapshot(config.folder) == before
+    assert verify(config.folder).problems == ()
+    extend(config.folder, third, quiet())
+    assert read_record(config.folder).complete
+
+
+def test_an_extension_that_was_cut_is_not_extended_again(shorter: Callable[..., RunConfig], third: LocalTask) -> None:
+    config = shorter("method=per_task", "training.epochs=1")
+    assert in_child(lambda: run(config, quiet(), Workspace())) == 0
+    assert in_child(lambda: extend(config.folder, third, quiet()), "extended") == KILLED
+    with pytest.raises(DataError, match="was added already; if it was cut, go on with `plora resume"):
+        extend(config.folder, third, quiet())
+    with pytest.raises(RunError, match="is not finished"):
+        extend(config.folder, third.model_copy(update={"name": "other"}), quiet())
+    assert in_child(lambda: resume(config.folder, quiet()), "untrained") == KILLED
+    with pytest.raises(RunError, match="was cut while it learned a task more"):
+        verify(config.folder)
+    assert in_child(lambda: resume(config.folder, quiet())) == 0
+    assert verify(config.folder).problems == ()
+
+
+def test_a_copy_without_its_last_checkpoint_is_not_a_shorter_run(toy_config: Config, tmp_path: Path) -> None:
+    config = toy_config("method=per_task", "training.epochs=1")
+    assert in_child(lambda: run(config, quiet(), Workspace())) == 0
+    (config.folder / "checkpoints/task-03/manifest.json").unlink()
+    (problem,) = verify(config.folder).problems[:1]
+    assert "task-03/manifest.json is missing" in problem
+    for work in (
+        lambda: evaluate(config.folder),
+        lambda: predict(config.folder, ["a"], "food"),
+        lambda: export(config.folder, tmp_path / "out"),
+    ):
+        with pytest.raises(RunError, match=r"task-03/manifest\.json is missing"):
+            work()
 
 
 def test_a_run_goes_on_after_it_forgot(shorter: Callable[..., RunConfig], third: LocalTask) -> None:
