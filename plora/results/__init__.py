@@ -1,5 +1,6 @@
 """What is concluded from a run: pure functions of its record, without torch."""
 
+from plora.results.classification import ClassScore, class_scores, expected_calibration_error, macro_f1
 from plora.results.curves import Point, read_curves
 from plora.results.doubts import group_doubts, run_doubts
 from plora.results.figure import to_png, to_svg
@@ -19,6 +20,7 @@ from plora.results.metrics import (
     summary,
 )
 from plora.results.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
+from plora.results.pooled import pooled_accuracy, pooled_average_incremental_accuracy, pooled_seen_accuracy
 from plora.results.predictions import Predictions, accuracy_row, read_predictions, write_predictions
 from plora.results.record import (
     RunRecord,
@@ -29,8 +31,10 @@ from plora.results.record import (
     read_record,
     write_record,
 )
+from plora.results.references import forward_transfer_of_learning, intransigence, intransigence_per_task
 from plora.results.runs import FoundRuns, find_runs, group_runs, require_comparable, series
 from plora.results.tables import matrix_table, summary_table
+from plora.results.variants import VARIANTS, Variant, variants
 
 __all__ = [
     "group_doubts",
@@ -54,6 +58,19 @@ __all__ = [
     "learning_accuracy",
     "seen_accuracy",
     "summary",
+    "pooled_accuracy",
+    "pooled_average_incremental_accuracy",
+    "pooled_seen_accuracy",
+    "forward_transfer_of_learning",
+    "intransigence",
+    "intransigence_per_task",
+    "ClassScore",
+    "class_scores",
+    "expected_calibration_error",
+    "macro_f1",
+    "VARIANTS",
+    "Variant",
+    "variants",
     "accuracy_matrix",
     "compare_methods",
     "learning_curves",
