@@ -1,10 +1,12 @@
 """What is concluded from a run: pure functions of its record, without torch."""
 
+from plora.results.all_metrics import AllMetrics, metrics_of_matrix, metrics_of_path
 from plora.results.classification import ClassScore, class_scores, expected_calibration_error, macro_f1
 from plora.results.curves import Point, read_curves
 from plora.results.doubts import group_doubts, run_doubts
 from plora.results.figure import to_png, to_svg
 from plora.results.html import write_report
+from plora.results.matrix_file import MatrixFile, read_matrix
 from plora.results.metrics import (
     METRICS,
     Metric,
@@ -58,6 +60,11 @@ __all__ = [
     "learning_accuracy",
     "seen_accuracy",
     "summary",
+    "AllMetrics",
+    "metrics_of_matrix",
+    "metrics_of_path",
+    "MatrixFile",
+    "read_matrix",
     "pooled_accuracy",
     "pooled_average_incremental_accuracy",
     "pooled_seen_accuracy",

@@ -117,7 +117,7 @@ def backward_transfer_over_tasks(R: Matrix) -> float:
     Source: the code of GEM (its paper divides by T − 1).
     """
     T = checked(R).shape[1]
-    return backward_transfer(R) * (T - 1) / T
+    return float(backward_transfer(R) * (T - 1) / T)
 
 
 def backward_transfer_over_rows(R: Matrix) -> float:
@@ -158,7 +158,7 @@ def forward_transfer_over_tasks(R: Matrix) -> float:
     Source: the code of GEM (its paper divides by T − 1).
     """
     T = checked(R).shape[1]
-    return forward_transfer(R) * (T - 1) / T
+    return float(forward_transfer(R) * (T - 1) / T)
 
 
 def forward_transfer_trained_baseline(R: Matrix) -> float:
