@@ -17,7 +17,7 @@ def test_tables_and_json(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["metrics", str(path), "--sizes", "10,20,30"])
     assert done.exit_code == 0, done.output
     assert "| Backward transfer " in done.output
-    assert "F, CODA-Prompt" in done.output
+    assert "F of CODA-Prompt" in done.output
     as_json = CliRunner().invoke(app, ["metrics", str(path), "--json", "--scenario", "class"])
     assert json.loads(as_json.output)["metrics"]["forgetting"]["value"] == pytest.approx(0.175)
 

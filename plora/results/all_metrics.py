@@ -70,7 +70,7 @@ class AllMetrics:
         for variant in self.variants:
             if variant.reason is not None:
                 reasons.setdefault(variant.reason, []).append(_whose(variant))
-        lines = [f"n/a ({', '.join(symbols)}): {reason}" for reason, symbols in reasons.items()]
+        lines = [f"n/a ({'; '.join(symbols)}): {reason}" for reason, symbols in reasons.items()]
         parts.append("".join(line + "\n" for line in [*lines, *self.notes]))
         formulas = [f"- {metric.definition}" for metric in self.metrics]
         formulas += [f"- {_whose(variant)}: {variant.formula}." for variant in self.variants]
@@ -336,7 +336,7 @@ def _shown(value: float | None) -> str:
 
 
 def _whose(variant: Variant) -> str:
-    return f"{variant.symbol}, {variant.printed_by}" + (" (artefact)" if variant.artefact else "")
+    return f"{variant.symbol} of {variant.printed_by}" + (" (artefact)" if variant.artefact else "")
 
 
 def _signed(difference: float | None) -> str:

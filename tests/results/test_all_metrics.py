@@ -39,7 +39,7 @@ def test_a_file_with_everything(tmp_path: Path) -> None:
     assert value(found, "forward_transfer_of_learning") == pytest.approx(0.13 / 3)
     text = found.markdown()
     assert "BWT: definitions disagree by up to 7.50 points; farthest from ours is LibContinual" in text
-    assert "n/a (macro-F1, ECE): needs the predictions of a run folder" in text
+    assert "n/a (macro-F1; ECE): needs the predictions of a run folder" in text
     assert len({len(line) for line in text.split("\n\n")[1].splitlines()}) == 1
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert content["metrics"]["accuracy"]["value"] == pytest.approx(0.73333, abs=1e-5)
@@ -53,8 +53,8 @@ def test_missing_cells_are_named_and_stay_missing(tmp_path: Path) -> None:
     assert value(found, "backward_transfer") == pytest.approx(-0.1369, abs=1e-4)
     text = found.markdown()
     assert "needs R[6,3], the accuracy on task 3 after task 6, which was not measured" in text
-    assert "F, Avalanche" in text
-    assert "n/a (FWT, FWT, GEM's code): has a meaning in the domain-incremental scenario alone" in text
+    assert "F of Avalanche" in text
+    assert "n/a (FWT; FWT of GEM's code): has a meaning in the domain-incremental scenario alone" in text
 
 
 def test_a_run_brings_its_own(tmp_path: Path) -> None:
