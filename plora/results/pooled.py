@@ -22,7 +22,7 @@ def pooled_seen_accuracy(R: Matrix, sizes: Sequence[int]) -> Matrix:
     Raises:
         MetricError: `R` is not an accuracy matrix, or `sizes` does not hold T positive whole numbers.
 
-    Source: Rebuffi et al. 2017 (iCaRL, arXiv 1611.07725), "the accuracy over all classes seen".
+    Source: Rebuffi et al. 2017 (iCaRL, arXiv 1611.07725): accuracy over the test examples of all classes seen.
     """
     R = checked(R)
     n = _checked_sizes(sizes, R.shape[1])

@@ -65,8 +65,7 @@ def forward_transfer_of_learning(R: Matrix, single: Sequence[float] | Matrix) ->
     Raises:
         MetricError: a cell of the diagonal is NaN, or the reference does not have T numbers.
 
-    Source: Díaz-Rodríguez et al. 2018 (arXiv 1810.13166) discuss it; the form is that of LA (Riemer et al. 2019)
-    minus its independent counterpart.
+    Source: Wang et al. 2023 (survey, arXiv 2302.00487), who call it FWT and leave task 1 out of the mean.
     """
     R = checked(R)
     T = R.shape[1]
