@@ -50,6 +50,13 @@ def test_a_run_from_config_to_report(config: Path, tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "name one with --task" in refused.stderr
 
+    measured = plora("metrics", str(run), "--json")
+    assert measured.returncode == 0, measured.stderr
+    values = {name: metric["value"] for name, metric in json.loads(measured.stdout)["metrics"].items()}
+    assert 0 < values["macro_f1"] <= 1
+    assert 0 <= values["expected_calibration_error"] <= 1
+    assert 0 < values["pooled_accuracy"] <= 1
+
     reported = plora("report", str(tmp_path / "runs"))
     assert reported.returncode == 0
     page = (tmp_path / "runs/report.html").read_text()

@@ -1,9 +1,12 @@
 """What is concluded from a run: pure functions of its record, without torch."""
 
+from plora.results.all_metrics import AllMetrics, metrics_of_matrix, metrics_of_path
+from plora.results.classification import ClassScore, class_scores, expected_calibration_error, macro_f1
 from plora.results.curves import Point, read_curves
 from plora.results.doubts import group_doubts, run_doubts
 from plora.results.figure import to_png, to_svg
 from plora.results.html import write_report
+from plora.results.matrix_file import MatrixFile, read_matrix
 from plora.results.metrics import (
     METRICS,
     Metric,
@@ -19,6 +22,7 @@ from plora.results.metrics import (
     summary,
 )
 from plora.results.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
+from plora.results.pooled import pooled_accuracy, pooled_average_incremental_accuracy, pooled_seen_accuracy
 from plora.results.predictions import Predictions, accuracy_row, read_predictions, write_predictions
 from plora.results.record import (
     RESULTS_FILE,
@@ -30,8 +34,10 @@ from plora.results.record import (
     read_record,
     write_record,
 )
+from plora.results.references import forward_transfer_of_learning, intransigence, intransigence_per_task
 from plora.results.runs import FoundRuns, find_runs, group_runs, require_comparable, series
 from plora.results.tables import matrix_table, summary_table
+from plora.results.variants import VARIANTS, Variant, variants
 
 __all__ = [
     "group_doubts",
@@ -55,6 +61,24 @@ __all__ = [
     "learning_accuracy",
     "seen_accuracy",
     "summary",
+    "AllMetrics",
+    "metrics_of_matrix",
+    "metrics_of_path",
+    "MatrixFile",
+    "read_matrix",
+    "pooled_accuracy",
+    "pooled_average_incremental_accuracy",
+    "pooled_seen_accuracy",
+    "forward_transfer_of_learning",
+    "intransigence",
+    "intransigence_per_task",
+    "ClassScore",
+    "class_scores",
+    "expected_calibration_error",
+    "macro_f1",
+    "VARIANTS",
+    "Variant",
+    "variants",
     "accuracy_matrix",
     "compare_methods",
     "learning_curves",

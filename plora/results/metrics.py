@@ -73,7 +73,7 @@ def accuracy(R: Matrix) -> float:
     R = checked(R)
     needed = np.zeros(R.shape, dtype=bool)
     needed[-1] = True
-    _require("ACC", R, needed)
+    require("ACC", R, needed)
     return float(R[-1].mean())
 
 
@@ -89,13 +89,14 @@ def backward_transfer(R: Matrix) -> float:
         MetricError: there is one task only, or a cell of the diagonal or of the last row is NaN.
 
     Source: Lopez-Paz & Ranzato 2017 (GEM, arXiv 1706.08840). GEM's own code divides by T, not
-    T − 1. On one matrix with BWT −13.7 by this formula, LibContinual's code prints −10.0.
+    T − 1; LibContinual's sums over all rows. On one matrix with BWT −13.69 by this formula, LibContinual's code
+    gives −9.96. Both formulas are in `plora.results.variants`.
     """
     R = checked(R)
-    T = _at_least_two("BWT", R)
-    needed = _diagonal(T)
+    T = at_least_two("BWT", R)
+    needed = diagonal(T)
     needed[-1] = True
-    _require("BWT", R, needed)
+    require("BWT", R, needed)
     return float((R[-1, :-1] - R[1:].diagonal()[:-1]).mean())
 
 
@@ -114,8 +115,8 @@ def forgetting(R: Matrix) -> float:
         MetricError: there is one task only, or a cell on or below the diagonal is NaN.
 
     Source: Chaudhry et al. 2018 (RWalk, arXiv 1801.10112). Mammoth, PyCIL and SD-LoRA take the maximum over
-    row T too (never negative); GEM's code and Avalanche use R[j, j] instead of the maximum; LibContinual
-    leaves out two tasks; some report the mean drop between consecutive rows.
+    row T too (never negative); Avalanche uses R[j, j] instead of the maximum; LibContinual leaves out two tasks;
+    CODA-Prompt reports the mean drop between consecutive rows. Their formulas are in `plora.results.variants`.
     """
     return float(forgetting_per_task(R).mean())
 
@@ -123,10 +124,10 @@ def forgetting(R: Matrix) -> float:
 def forgetting_per_task(R: Matrix) -> Matrix:
     """Return `[T − 1]`: the term of `forgetting` of each task but the last; the same errors."""
     R = checked(R)
-    T = _at_least_two("F", R)
+    T = at_least_two("F", R)
     needed = np.tri(T + 1, T, k=-1, dtype=bool)
     needed[:, -1] = False
-    _require("F", R, needed)
+    require("F", R, needed)
     best: Matrix = np.nanmax(R[1:-1, :-1], axis=0)
     return best - R[-1, :-1]
 
@@ -144,10 +145,10 @@ def average_incremental_accuracy(R: Matrix) -> float:
 
     Source: Rebuffi et al. 2017 (iCaRL, arXiv 1611.07725), here as the mean over tasks. PyCIL and SD-LoRA
     ("AAA") pool the examples of all tasks seen in A_t, which is the same only when all test splits have one
-    size.
+    size: `plora.results.pooled`.
     """
     R = checked(R)
-    _require("AIA", R, np.tri(len(R), R.shape[1], k=-1, dtype=bool))
+    require("AIA", R, np.tri(len(R), R.shape[1], k=-1, dtype=bool))
     return float(seen_accuracy(R).mean())
 
 
@@ -171,7 +172,7 @@ def learning_accuracy(R: Matrix) -> float:
     Source: Riemer et al. 2019 (MER, arXiv 1810.11910). ACC = LA + (T−1)/T · BWT.
     """
     R = checked(R)
-    _require("LA", R, _diagonal(R.shape[1]))
+    require("LA", R, diagonal(R.shape[1]))
     return float(R[1:].diagonal().mean())
 
 
@@ -189,17 +190,17 @@ def forward_transfer(R: Matrix) -> float:
     Raises:
         MetricError: there is one task only, or a cell R[j−1, j] or R[0, j] is NaN.
 
-    Source: Lopez-Paz & Ranzato 2017 (GEM, arXiv 1706.08840). GEM's code sets the baseline to 0.5 and leaves
-    unseen cells at 0 (so FWT = −0.5 is its artefact), and averages all cells above the diagonal; Mammoth
-    measures the "random" baseline of task j on the network already trained on tasks 1 … j−1, so its FWT is 0
-    by construction.
+    Source: Lopez-Paz & Ranzato 2017 (GEM, arXiv 1706.08840). GEM's own code divides by T, not T − 1.
+    Mammoth measures the "random" baseline of task j on the network already trained on tasks 1 … j−1, so its FWT
+    is 0 by construction. Where unseen cells are left at 0 and the baseline is set to 0.5, FWT is −0.5 whatever
+    was learned.
     """
     R = checked(R)
-    T = _at_least_two("FWT", R)
+    T = at_least_two("FWT", R)
     needed = np.eye(T + 1, T, k=0, dtype=bool)  # R[j−1, j] of the formula stands at [j−1, j−1] of the array
     needed[0] = True
     needed[:, 0] = False
-    _require("FWT", R, needed)
+    require("FWT", R, needed)
     return float((R[:-1].diagonal()[1:] - R[0, 1:]).mean())
 
 
@@ -263,7 +264,7 @@ METRICS = (
 """Every metric of `summary`, in the order in which tables show them."""
 
 
-def summary(R: Matrix, scenario: Scenario) -> dict[str, Metric]:
+def summary(R: Matrix, scenario: Scenario | None) -> dict[str, Metric]:
     """Return every metric by name; one that has no value here carries the reason instead.
 
     FWT has a meaning only in the domain-incremental scenario: elsewhere the head (task) or the classes
@@ -271,7 +272,7 @@ def summary(R: Matrix, scenario: Scenario) -> dict[str, Metric]:
 
     Args:
         R: `[T + 1, T]`, see the module.
-        scenario: `task`, `class` or `domain`.
+        scenario: `task`, `class` or `domain`; None where nobody says, and FWT has no value.
 
     Raises:
         MetricError: `R` is not an accuracy matrix.
@@ -281,7 +282,11 @@ def summary(R: Matrix, scenario: Scenario) -> dict[str, Metric]:
     for definition in METRICS:
         value, reason = None, None
         if definition.function is forward_transfer and scenario != "domain":
-            reason = f"in the {scenario}-incremental scenario the head of a future task is untrained"
+            reason = (
+                f"in the {scenario}-incremental scenario the head of a future task is untrained"
+                if scenario
+                else "has a meaning in the domain-incremental scenario alone, and the scenario was not said"
+            )
         else:
             try:
                 value = definition.function(R)
@@ -310,18 +315,21 @@ def checked(R: Matrix) -> Matrix:
     return R
 
 
-def _diagonal(T: int) -> NDArray[np.bool_]:
+def diagonal(T: int) -> NDArray[np.bool_]:
+    """Return `[T + 1, T]`: true where the formulas write R[j, j]."""
     return np.eye(T + 1, T, k=-1, dtype=bool)
 
 
-def _at_least_two(symbol: str, R: Matrix) -> int:
+def at_least_two(symbol: str, R: Matrix) -> int:
+    """Return T, or raise a MetricError when there is one task only."""
     T = int(R.shape[1])
     if T < 2:
         raise MetricError("compares tasks with each other, and there is only one", symbol)
     return T
 
 
-def _require(symbol: str, R: Matrix, needed: NDArray[np.bool_]) -> None:
+def require(symbol: str, R: Matrix, needed: NDArray[np.bool_]) -> None:
+    """Raise a MetricError that names the first NaN among the cells `needed` (`[T + 1, T]`), if there is one."""
     missing = np.argwhere(needed & np.isnan(R))
     if not len(missing):
         return

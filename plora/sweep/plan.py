@@ -123,7 +123,9 @@ def plan_runs(sweep: SweepConfig) -> list[SweepRun]:
     Raises:
         ConfigError: every mistake of every run, each with the run's label; two runs are the same.
     """
-    base = dict(sweep.config) if isinstance(sweep.config, dict) else read_values(find_config(sweep.config))
+    base: dict[str, object] = (
+        dict(sweep.config) if isinstance(sweep.config, dict) else read_values(find_config(sweep.config))
+    )
     for key, value in sweep.settings.items():
         put(base, key, value)
     problems: list[str] = []

@@ -1,0 +1,50 @@
+"""`plora metrics` as a user meets it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from plora.cli import app, main
+
+EXAMPLE = "a,b,c\n.9,,\n.7,.8,\n.6,.75,.85\n"
+
+
+def test_tables_and_json(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(EXAMPLE)
+    done = CliRunner().invoke(app, ["metrics", str(path), "--sizes", "10,20,30"])
+    assert done.exit_code == 0, done.output
+    assert "| Backward transfer " in done.output
+    assert "F of CODA-Prompt" in done.output
+    as_json = CliRunner().invoke(app, ["metrics", str(path), "--json", "--scenario", "class"])
+    assert json.loads(as_json.output)["metrics"]["forgetting"]["value"] == pytest.approx(0.175)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["none.csv"], "none.csv cannot be read: No such file or directory; give a CSV file or a run folder"),
+        (["percent.csv"], "percent.csv: a cell is 90, more than 1; say --percent if these are percentages"),
+        (["m.csv", "--sizes", "1,x"], "--sizes: expected whole numbers with commas between them, got '1,x'"),
+        (["."], ". is not a run: it has no results.json"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    line: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.csv").write_text(EXAMPLE)
+    Path("percent.csv").write_text("90,\n70,80\n")
+    monkeypatch.setattr("sys.argv", ["plora", "metrics", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"plora: {line}")
+    assert len(error.splitlines()) == 1
