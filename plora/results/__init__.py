@@ -29,7 +29,8 @@ from plora.results.record import (
     read_record,
     write_record,
 )
-from plora.results.runs import FoundRuns, find_runs, group_runs, require_comparable, series
+from plora.results.runs import FoundRuns, find_runs, group_runs, require_comparable, require_poolable, series
+from plora.results.statistics import Comparison, Estimate, compare, estimates, pooled
 from plora.results.tables import matrix_table, summary_table
 
 __all__ = [
@@ -73,5 +74,11 @@ __all__ = [
     "find_runs",
     "group_runs",
     "require_comparable",
+    "require_poolable",
     "series",
+    "Comparison",
+    "Estimate",
+    "compare",
+    "estimates",
+    "pooled",
 ]
