@@ -11,7 +11,22 @@ from io import TextIOWrapper
 
 import typer
 
-from plora.cli import cp, evaluate, export, extend, forget, ls, params, predict, report, resume, run, validate, verify
+from plora.cli import (
+    cp,
+    evaluate,
+    export,
+    extend,
+    forget,
+    ls,
+    params,
+    predict,
+    report,
+    resume,
+    run,
+    table,
+    validate,
+    verify,
+)
 from plora.errors import PloraError, RunError
 
 _REMEDIES = {
@@ -45,6 +60,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "predict": predict.command,
     "params": params.command,
     "report": report.command,
+    "table": table.command,
     "export": export.command,
     "ls": ls.command,
     "cp": cp.command,

@@ -31,7 +31,14 @@ from plora.results.record import (
 )
 from plora.results.runs import FoundRuns, find_runs, group_runs, require_comparable, require_poolable, series
 from plora.results.statistics import Comparison, Estimate, compare, estimates, pooled
-from plora.results.tables import matrix_table, summary_table
+from plora.results.tables import (
+    comparison_table,
+    differences_table,
+    latex_text,
+    matrix_table,
+    summary_table,
+    write_table,
+)
 
 __all__ = [
     "group_doubts",
@@ -39,6 +46,10 @@ __all__ = [
     "write_report",
     "matrix_table",
     "summary_table",
+    "comparison_table",
+    "differences_table",
+    "write_table",
+    "latex_text",
     "Point",
     "read_curves",
     "to_png",
