@@ -56,6 +56,13 @@ def test_a_run_from_config_to_report(config: Path, tmp_path: Path) -> None:
     assert 0 < values["macro_f1"] <= 1
     assert 0 <= values["expected_calibration_error"] <= 1
     assert 0 < values["pooled_accuracy"] <= 1
+    table = plora("table", str(tmp_path / "runs"), "--metric", "ACC", "--metric", "BWT")
+    assert table.returncode == 0, table.stderr
+    assert "| per_task |     1 |" in table.stdout
+    assert "fewer than 3 seeds: no claim can be made" in table.stdout
+    written = plora("table", str(tmp_path / "runs"), "--format", "latex", "--out", str(tmp_path / "table.tex"))
+    assert written.returncode == 0, written.stderr
+    assert "\\toprule" in (tmp_path / "table.tex").read_text()
 
     reported = plora("report", str(tmp_path / "runs"))
     assert reported.returncode == 0

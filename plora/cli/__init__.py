@@ -25,6 +25,7 @@ from plora.cli import (
     resume,
     run,
     sweep,
+    table,
     validate,
     verify,
 )
@@ -63,6 +64,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "params": params.command,
     "report": report.command,
     "metrics": metrics.command,
+    "table": table.command,
     "export": export.command,
     "ls": ls.command,
     "cp": cp.command,

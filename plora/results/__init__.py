@@ -35,8 +35,16 @@ from plora.results.record import (
     write_record,
 )
 from plora.results.references import forward_transfer_of_learning, intransigence, intransigence_per_task
-from plora.results.runs import FoundRuns, find_runs, group_runs, require_comparable, series
-from plora.results.tables import matrix_table, summary_table
+from plora.results.runs import FoundRuns, find_runs, group_runs, require_comparable, require_poolable, series
+from plora.results.statistics import Comparison, Estimate, compare, estimates, pooled
+from plora.results.tables import (
+    comparison_table,
+    differences_table,
+    latex_text,
+    matrix_table,
+    summary_table,
+    write_table,
+)
 from plora.results.variants import VARIANTS, Variant, variants
 
 __all__ = [
@@ -45,6 +53,10 @@ __all__ = [
     "write_report",
     "matrix_table",
     "summary_table",
+    "comparison_table",
+    "differences_table",
+    "write_table",
+    "latex_text",
     "Point",
     "read_curves",
     "to_png",
@@ -99,5 +111,11 @@ __all__ = [
     "find_runs",
     "group_runs",
     "require_comparable",
+    "require_poolable",
     "series",
+    "Comparison",
+    "Estimate",
+    "compare",
+    "estimates",
+    "pooled",
 ]

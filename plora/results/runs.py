@@ -116,6 +116,38 @@ def require_comparable(records: Sequence[RunRecord]) -> None:
                 )
 
 
+def require_poolable(records: Sequence[RunRecord]) -> None:
+    """Refuse runs that must not be pooled over seeds and orders of the tasks.
+
+    Runs in one order need the same fingerprint, as in one table. Runs in several orders have different fingerprints
+    by nature: they need the same set of tasks, and for each task the same classes and the same hash of each split.
+
+    Raises:
+        RunError: there are none, or two of them differ in stream, scenario, set of tasks, data or score; names the
+            difference.
+    """
+    if not records:
+        raise RunError("no runs to compare; name at least one")
+    first = records[0]
+    first_of_order: dict[tuple[str, ...], RunRecord] = {}
+    for record in records:
+        mine, others = _identity(record), _identity(first)
+        for key in ("stream", "scenario", "problem", "score"):
+            if mine[key] != others[key]:
+                raise _not_pooled(first, record, f"{key} {others[key]} against {mine[key]}")
+        if lacking := sorted(set(first.tasks) ^ set(record.tasks)):
+            only = first if lacking[0] in first.tasks else record
+            raise _not_pooled(first, record, f"the task '{lacking[0]}' is in '{only.name}/{only.method}' alone")
+        same_order = first_of_order.setdefault(record.tasks, record)
+        if same_order.stream.fingerprint != record.stream.fingerprint:
+            difference = _data_difference(same_order, record) or "label names or versions of the data's sources"
+            raise _not_pooled(same_order, record, difference)
+        if record.tasks != first.tasks and same_order is record:  # once per order
+            data_difference = _data_difference(first, record)
+            if data_difference is not None:
+                raise _not_pooled(first, record, data_difference)
+
+
 def series(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     """Return the records by label: runs of one method that differ in nothing but their seed.
 
@@ -129,6 +161,29 @@ def series(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
         label = record.method if len(names[record.method]) == 1 else f"{record.method} ({record.name})"
         labelled.setdefault(label, []).append(record)
     return labelled
+
+
+def _not_pooled(first: RunRecord, second: RunRecord, difference: str) -> RunError:
+    return RunError(
+        f"these runs cannot be pooled: '{first.name}/{first.method}' seed {first.seed} and "
+        f"'{second.name}/{second.method}' seed {second.seed} differ: {difference}; compare them apart"
+    )
+
+
+def _data_difference(first: RunRecord, second: RunRecord) -> str | None:
+    """Return the first difference between the data of tasks of one name, or None; what is not recorded differs."""
+    of_second = {data.task: data for data in second.data}
+    of_first = {data.task: data for data in first.data}
+    for task in first.tasks:
+        one, other = of_first.get(task), of_second.get(task)
+        if one is None or other is None:
+            return f"nothing is recorded about the data of task '{task}', so nobody can say that they are the same"
+        if one.classes != other.classes:
+            return f"task '{task}' has {one.classes} classes against {other.classes}"
+        for split in sorted({*one.fingerprints, *other.fingerprints}):
+            if one.fingerprints.get(split) != other.fingerprints.get(split):
+                return f"the {split} split of task '{task}' has other data"
+    return None
 
 
 def _identity(record: RunRecord) -> dict[str, str]:

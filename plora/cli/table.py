@@ -1,0 +1,37 @@
+"""`plora table`: one table about one or more runs, for the terminal, for programs or for a paper."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run folders, or folders that hold some.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="`methods`: mean ± standard deviation over seeds and orders; `differences`: paired tests between "
+            "methods; `runs`: a row per run; `matrix`: of one run."
+        ),
+    ] = "methods",
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric by symbol or name, several times for several; default: all.")
+    ] = None,
+    against: Annotated[str | None, typer.Option(help="With `differences`: compare all others with this one.")] = None,
+    format: Annotated[str, typer.Option(help="`markdown`, `csv` or `latex`.")] = "markdown",
+    standalone: Annotated[bool, typer.Option("--standalone", help="With `latex`: a whole document.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where to write; default: stdout.")] = None,
+) -> None:
+    """Print a table of methods, of their differences, of runs, or the accuracy matrix of one run."""
+    from plora.atomic import write_text
+    from plora.results import write_table
+
+    text, found = write_table(runs, kind, metric, format, standalone, against)
+    for line in [*found.left_out, *found.unfinished]:
+        typer.echo(f"plora: {line}", err=True)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(out, text)
+        typer.echo(str(out))
