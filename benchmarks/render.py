@@ -146,7 +146,10 @@ def keeping(data: dict[str, object]) -> str:
         [
             f"`{row['method']}`",
             str(row["tasks"]),
-            *(f"{row[f'{part}_bytes'] / 2**20:.2f}" for part in ("slots", "heads", "manifests", "predictions")),
+            *(
+                f"{int(str(row[f'{part}_bytes'])) / 2**20:.2f}"
+                for part in ("slots", "heads", "manifests", "predictions")
+            ),
             str(row["checkpoint_seconds"]),
         ]
         for row in _rows(data, "disk")
