@@ -116,7 +116,7 @@ def subspace_overlap(updates: Sequence[Sequence[Update]]) -> Matrix:
         updates: T tasks × L layers; only A counts.
 
     Source: φ of Hu et al. 2021 (LoRA, arXiv 2106.09685, §7.2), there for leading singular directions, here for the
-    whole row space; principal angles: Björck & Golub 1973. Orthogonal subspaces (overlap 0) are what O-LoRA (Wang et al.
+    whole row space; principal angles: Björck & Golub 1973. Orthogonal subspaces (overlap 0) are what O-LoRA (Wang
     et al. 2023, arXiv 2310.14152) aims at.
     """
     T, L = len(updates), len(updates[0])
