@@ -209,7 +209,7 @@ def to_svg(figure: Figure, salt: str = "plora") -> str:
         figure: any figure of `plora.results.plots`.
         salt: makes the ids of its elements unique; two pictures on one page need different ones.
     """
-    svg = _render(figure, "svg", salt=salt, transparent=True).decode()
+    svg = _render(figure, "svg", salt=salt, transparent=True, dpi=200).decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     # figure_1, axes_1 …: alike in every picture, and nothing refers to them.
@@ -230,7 +230,7 @@ def to_png(figure: Figure, dpi: int = 160) -> bytes:
 
 def to_pdf(figure: Figure) -> bytes:
     """Return the figure as a PDF of one page, fonts embedded; the same bytes each time."""
-    return _render(figure, "pdf", salt="plora", transparent=False)
+    return _render(figure, "pdf", salt="plora", transparent=False, dpi=300)
 
 
 def _render(figure: Figure, file_format: str, *, salt: str, transparent: bool, dpi: int = 100) -> bytes:

@@ -13,6 +13,7 @@ from plora.results.metrics import Matrix
 
 NUMBERS_UP_TO = 12  # rows or columns: beyond this a cell is too small for its number
 NAMES_UP_TO = 30
+CELLS_AS_SHAPES = 400  # more of them are an image inside the picture: a tenth of the bytes
 DARK_TEXT, LIGHT_TEXT = "#0b0e13", "#f7f9fc"
 
 
@@ -43,7 +44,12 @@ def heatmap(
         for i, j in np.argwhere(np.isnan(values)):
             ax.add_patch(Rectangle((j, i), 1, 1, facecolor="none", edgecolor=GRID, hatch="////", lw=0))
     mesh = ax.pcolormesh(
-        np.arange(C + 1), np.arange(R + 1), np.ma.masked_invalid(values), cmap=map_, norm=scale, rasterized=R * C > 900
+        np.arange(C + 1),
+        np.arange(R + 1),
+        np.ma.masked_invalid(values),
+        cmap=map_,
+        norm=scale,
+        rasterized=R * C > CELLS_AS_SHAPES,
     )
     if max(R, C) <= NUMBERS_UP_TO:  # pale cells need an edge
         for i, j in np.argwhere(~np.isnan(values)):
