@@ -64,8 +64,9 @@ def test_a_run_from_config_to_report(config: Path, tmp_path: Path) -> None:
     assert written.returncode == 0, written.stderr
     assert "\\toprule" in (tmp_path / "table.tex").read_text()
 
-    reported = plora("report", str(tmp_path / "runs"))
-    assert reported.returncode == 0
+    reported = plora("report", str(tmp_path / "runs"), "--figures", str(tmp_path / "figures"))
+    assert reported.returncode == 0, reported.stderr
+    assert (tmp_path / "figures/per_task-seed-0-interference.pdf").read_bytes().startswith(b"%PDF")
     page = (tmp_path / "runs/report.html").read_text()
     assert page.count("<svg") >= 2
     assert "per_task" in page

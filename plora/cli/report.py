@@ -9,12 +9,17 @@ import typer
 def command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run folders, or folders that hold some.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; default: report.html in the first folder.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write every picture into this folder, as PNG and PDF.")
+    ] = None,
 ) -> None:
     """Write one self-contained report.html with tables and pictures."""
-    from plora.results import write_report
+    from plora.results import write_figures, write_report
 
     target = out or runs[0] / "report.html"
     found = write_report(runs, target)
     for line in [*found.left_out, *found.unfinished]:
         typer.echo(f"plora: {line}", err=True)
     typer.echo(f"{target}  ({len(found.runs)} run{'s' if len(found.runs) != 1 else ''})")
+    if figures is not None:
+        typer.echo(f"{figures}  ({len(write_figures(runs, figures))} files)")

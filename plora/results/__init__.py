@@ -2,10 +2,16 @@
 
 from plora.results.all_metrics import AllMetrics, metrics_of_matrix, metrics_of_path
 from plora.results.classification import ClassScore, class_scores, expected_calibration_error, macro_f1
+from plora.results.confusion import confusion, confusion_counts
+from plora.results.cost_plots import cost_against_accuracy
 from plora.results.curves import Point, read_curves
 from plora.results.doubts import group_doubts, run_doubts
-from plora.results.figure import to_png, to_svg
+from plora.results.figure import to_pdf, to_png, to_svg
+from plora.results.forgetting_plots import forgetting_of_methods, forgetting_of_tasks
+from plora.results.gallery import group_pictures, run_pictures, write_figures
 from plora.results.html import write_report
+from plora.results.interference import Interference, NoUpdatesError, read_interference
+from plora.results.interference_plots import interference_of_tasks, layer_drift, overlap_of_tasks
 from plora.results.matrix_file import MatrixFile, read_matrix
 from plora.results.metrics import (
     METRICS,
@@ -59,6 +65,21 @@ __all__ = [
     "latex_text",
     "Point",
     "read_curves",
+    "confusion",
+    "confusion_counts",
+    "cost_against_accuracy",
+    "forgetting_of_methods",
+    "forgetting_of_tasks",
+    "group_pictures",
+    "run_pictures",
+    "write_figures",
+    "Interference",
+    "NoUpdatesError",
+    "read_interference",
+    "layer_drift",
+    "overlap_of_tasks",
+    "interference_of_tasks",
+    "to_pdf",
     "to_png",
     "to_svg",
     "METRICS",

@@ -51,6 +51,89 @@ def title(ax: Axes, text: str, pad: float = 10) -> None:
     ax.set_title(text, loc="left", fontsize=FONT_POINTS + 1, color=INK, pad=pad)
 
 
+def subtitle(ax: Axes, text: str) -> None:
+    """Write how to read the picture in one small line under its title, which needs `pad=22`."""
+    ax.annotate(
+        text,
+        xy=(0, 1),
+        xycoords="axes fraction",
+        xytext=(0, 8),
+        textcoords="offset points",
+        fontsize=FONT_POINTS - 1,
+        color=MUTED,
+        annotation_clip=False,
+    )
+
+
+def point_labels(
+    ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], whiskers: Sequence[float] = ()
+) -> None:
+    """Write a name beside each point, on the side where it hides the fewest other points and names.
+
+    Args:
+        ax: axes whose limits and scales are final.
+        points: in data coordinates.
+        texts: one per point.
+        whiskers: of each point, how far its vertical line reaches up and down.
+    """
+    figure = ax.get_figure(root=True)
+    assert figure is not None, "axes always belong to a figure"
+    width, height = 72 * 0.8 * figure.get_figwidth(), 72 * 0.75 * figure.get_figheight()
+    places = ax.transAxes.inverted().transform(ax.transData.transform(points)) * (width, height)  # in points
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    low, high = ax.get_ylim()
+    for (x, y), reach in zip(places, whiskers, strict=False):
+        long = reach / (high - low) * height
+        taken.append((x - 2, y - long, x + 2, y + long))
+    for (x, y), point, text in zip(places, points, texts, strict=True):
+        text = shorten(text, 28)
+        long, tall = 0.55 * FONT_POINTS * len(text), FONT_POINTS + 2
+        choices = []
+        for order, (across, along, dx, dy) in enumerate(_SIDES):
+            left = x + dx - {"left": 0, "center": long / 2, "right": long}[across]
+            bottom = y + dy - {"bottom": 0, "center": tall / 2, "top": tall}[along]
+            box = (left, bottom, left + long, bottom + tall)
+            hidden = sum(_shared_area(box, other) for other in taken)
+            outside = long * tall - _shared_area(box, (0, -10, width + 30, height + 10))
+            choices.append((hidden + outside, order, box))
+        _, order, box = min(choices)
+        taken.append(box)
+        across, along, dx, dy = _SIDES[order]
+        ax.annotate(
+            text,
+            xy=point,
+            xytext=(dx, dy),
+            textcoords="offset points",
+            ha=across,
+            va=along,
+            fontsize=FONT_POINTS,
+            color=INK,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.8},
+            zorder=1.5,  # above the grid, below the points
+            annotation_clip=False,
+        )
+
+
+_SIDES = (
+    ("left", "center", 7, 0),
+    ("right", "center", -7, 0),
+    ("center", "bottom", 0, 7),
+    ("center", "top", 0, -7),
+    ("left", "bottom", 5, 5),
+    ("left", "top", 5, -5),
+    ("right", "bottom", -5, 5),
+    ("right", "top", -5, -5),
+)
+"""Where a name can stand beside its point: alignments, and offsets in points; the first is the best."""
+_Box = tuple[float, float, float, float]
+
+
+def _shared_area(one: _Box, other: _Box) -> float:
+    wide = min(one[2], other[2]) - max(one[0], other[0])
+    high = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, wide) * max(0.0, high)
+
+
 def end_labels(ax: Axes, x: float, ends: Sequence[float], texts: Sequence[str], colours: Sequence[str]) -> None:
     """Write the name of each line beside its end, moved apart where they would overlap.
 
@@ -126,7 +209,7 @@ def to_svg(figure: Figure, salt: str = "plora") -> str:
         figure: any figure of `plora.results.plots`.
         salt: makes the ids of its elements unique; two pictures on one page need different ones.
     """
-    svg = _render(figure, "svg", salt=salt, transparent=True).decode()
+    svg = _render(figure, "svg", salt=salt, transparent=True, dpi=200).decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     # figure_1, axes_1 …: alike in every picture, and nothing refers to them.
@@ -145,13 +228,18 @@ def to_png(figure: Figure, dpi: int = 160) -> bytes:
     return _render(figure, "png", salt="plora", transparent=False, dpi=dpi)
 
 
+def to_pdf(figure: Figure) -> bytes:
+    """Return the figure as a PDF of one page, fonts embedded; the same bytes each time."""
+    return _render(figure, "pdf", salt="plora", transparent=False, dpi=300)
+
+
 def _render(figure: Figure, file_format: str, *, salt: str, transparent: bool, dpi: int = 100) -> bytes:
     for text in figure.findobj(Text):
         if isinstance(text, Text):
             text.set_parse_math(False)  # a task may be called "$5 or less"
     buffer = io.BytesIO()
     with (
-        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}),
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "pdf.fonttype": 42}),
         warnings.catch_warnings(),
     ):
         # Names in any script are right in an SVG (the browser has the fonts); a PNG shows a box for them.
@@ -161,6 +249,6 @@ def _render(figure: Figure, file_format: str, *, salt: str, transparent: bool, d
             format=file_format,
             dpi=dpi,
             transparent=transparent,
-            metadata={"Date": None} if file_format == "svg" else None,
+            metadata={"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(file_format),
         )
     return buffer.getvalue()

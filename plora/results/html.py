@@ -6,22 +6,19 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from plora.atomic import write_text
 from plora.errors import RunError
-from plora.results.curves import read_curves
 from plora.results.doubts import group_doubts, run_doubts
 from plora.results.figure import to_svg
+from plora.results.gallery import group_pictures, run_pictures
 from plora.results.metrics import METRICS, Metric
-from plora.results.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
 from plora.results.record import RunRecord
 from plora.results.runs import CONFIG_FILE, FoundRuns, find_runs, group_runs
 from plora.results.tables import gaps, percent
 
-CURVES_FILE = "curves.jsonl"
 LONGEST_FILE = 20_000  # characters of a config or environment that are shown
 
 
@@ -49,7 +46,7 @@ class GroupSection:
         sections: the runs, one each.
         compared: those that are complete.
         doubts: of the comparison.
-        picture: the methods over the tasks; empty where there is nothing to compare.
+        pictures: of the comparison; none where there is nothing to compare.
         reasons: why cells of the table are "n/a", one line each.
     """
 
@@ -59,7 +56,7 @@ class GroupSection:
     sections: Sequence[RunSection]
     compared: Sequence[RunSection]
     doubts: Sequence[str]
-    picture: Markup
+    pictures: Sequence[Markup]
     reasons: Sequence[str]
 
 
@@ -121,17 +118,9 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
 
 def _run_section(folder: Path, record: RunRecord, anchor: str) -> RunSection:
     doubts = run_doubts(record)
-    pictures = [Markup(to_svg(accuracy_matrix(record), f"{anchor}-matrix"))]
-    if len(record.tasks) > 1 and not np.isnan(record.matrix[1:-1]).all():
-        pictures.append(Markup(to_svg(tasks_over_time(record), f"{anchor}-tasks")))
-    if (folder / CURVES_FILE).exists():
-        try:
-            curves = read_curves(folder / CURVES_FILE)
-        except RunError as error:
-            doubts.append(f"Learning curves left out: {error}")
-        else:
-            if curves:
-                pictures.append(Markup(to_svg(learning_curves(curves), f"{anchor}-curves")))
+    figures, left_out = run_pictures(folder, record)
+    doubts += left_out
+    pictures = [Markup(to_svg(figure, f"{anchor}-{name}")) for name, figure in figures.items()]
     return RunSection(
         title=f"{record.name} / {record.method} / seed {record.seed}",
         anchor=anchor,
@@ -148,9 +137,7 @@ def _run_section(folder: Path, record: RunRecord, anchor: str) -> RunSection:
 def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
     compared = [section for section in sections if section.record.complete]
     records = [section.record for section in compared]
-    picture = Markup("")
-    if len(compared) > 1:
-        picture = Markup(to_svg(compare_methods(records), salt))
+    figures = group_pictures(records)
     first = sections[0].record
     return GroupSection(
         stream=first.stream.name,
@@ -159,7 +146,7 @@ def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
         sections=sections,
         compared=compared,
         doubts=group_doubts(records),
-        picture=picture,
+        pictures=[Markup(to_svg(figure, f"{salt}-{name}")) for name, figure in figures.items()],
         reasons=gaps(records),
     )
 

@@ -26,6 +26,7 @@ from plora.results.figure import (
     end_labels,
     new_figure,
     shorten,
+    subtitle,
     title,
 )
 from plora.results.metrics import Matrix, seen_accuracy
@@ -36,6 +37,7 @@ WIDTH = 6.4  # inches: the text width of a page
 NUMBERS_UP_TO = 12  # tasks: beyond this a cell is too small for its number
 NAMES_UP_TO = 10
 POINTS_PER_CURVE = 300
+SEEDS_FOR_A_BAND = 3
 _DARK_TEXT, _LIGHT_TEXT = "#0b0e13", "#f7f9fc"
 
 
@@ -129,8 +131,9 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
 
         A_t = 1/t Σ_{j≤t} R[t, j]
 
-    A line is the mean over the seeds of a method, its runs faint behind it. A method measured only after the
-    last task (joint) is a dashed horizontal line at A_T.
+    A line is the mean over the seeds of a method. Behind it lie its runs, faint, or from three seeds on a band of ± one
+    standard deviation over seeds. A method measured only after the last task (joint) is a dashed horizontal line
+    at A_T.
 
     Raises:
         RunError: the runs differ in stream, scenario or data, or none was evaluated after its last task.
@@ -151,7 +154,11 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
         if np.isnan(mean[:-1]).all() and T > 1:
             ax.axhline(mean[-1], color=colour, linestyle=(0, (5, 3)), linewidth=1.3)
             continue
-        if len(runs) > 1:
+        if len(runs) >= SEEDS_FOR_A_BAND:
+            deviation = runs.std(axis=0, ddof=1)
+            steps = np.arange(1, T + 1)
+            ax.fill_between(steps, mean - deviation, mean + deviation, color=colour, alpha=0.16, linewidth=0)
+        elif len(runs) > 1:
             for run in runs:
                 ax.plot(np.arange(1, T + 1), run, color=colour, linewidth=0.7, alpha=0.35)
         ax.plot(
@@ -170,7 +177,10 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
         [SERIES[number % len(SERIES)] for number in range(len(curves))],
     )
     _task_axis(ax, tasks)
-    title(ax, "Mean test accuracy (%) on the tasks seen so far")
+    banded = any(len(runs) >= SEEDS_FOR_A_BAND for runs in curves.values())
+    title(ax, "Mean test accuracy (%) on the tasks seen so far", pad=22 if banded else 10)
+    if banded:
+        subtitle(ax, "line: mean over seeds · band: ± 1 standard deviation over seeds")
     return figure
 
 

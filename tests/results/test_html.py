@@ -86,7 +86,7 @@ def test_one_run(tmp_path: Path) -> None:
         run.stream.fingerprint,
     ):
         assert expected in page.words
-    assert page.tags.count("svg") == 3
+    assert page.tags.count("svg") == 4
     assert len(text) < 150_000
 
 

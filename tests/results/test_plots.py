@@ -55,7 +55,13 @@ def test_compare_draws_means_over_seeds_and_reference_lines() -> None:
     np.testing.assert_allclose(drawn[0].get_ydata(), 100 * means)
     level = 100 * float(runs[3].matrix[-1].mean())
     assert [list(line.get_ydata()) for line in ax.lines if line.is_dashed()] == [pytest.approx([level, level])]
-    assert [text.get_text() for text in ax.texts if text.get_text()] == ["sequential, 3 seeds", "joint"]
+    written = [text.get_text() for text in ax.texts if text.get_text()]
+    assert written == [
+        "sequential, 3 seeds",
+        "joint",
+        "line: mean over seeds · band: ± 1 standard deviation over seeds",
+    ]
+    assert len(ax.collections) == 1  # the band; a single run has none
 
 
 def test_compare_refuses_what_must_not_be_mixed_and_what_is_empty() -> None:
