@@ -1,7 +1,7 @@
 """How long a report of many runs takes to write, how large it is, and how soon a browser has it open.
 
-Made-up records: ten methods, 20 tasks, a seed each until there are `--runs`. The page counts as open when every chart of
-the comparison is drawn and the browser has painted twice after that. Each opening is a new browser with an empty cache.
+Made-up records: ten methods, 20 tasks, a seed each until there are `--runs`. The page counts as open when every chart
+of the comparison is drawn and the browser has painted twice after that. Each opening is a new browser without a cache.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def made_up(method: str, seed: int, tasks: int) -> RunRecord:
 
 
 def open_seconds(page: Path) -> dict[str, float]:
-    """Open `page` in a new browser; seconds from asking for it until its charts are painted, and the script's memory."""
+    """Open `page` in a new browser; seconds until its charts are painted, seen from outside and by the page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
         tab = browser.new_page(viewport={"width": 1280, "height": 900})

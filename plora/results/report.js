@@ -6,7 +6,8 @@
   const COLOURS = 8;
   const MARKS = [
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0", "M-3.5-3.5h7v7h-7z", "M0-4.5L4.5 3.5h-9z", "M0-5L4.5 0L0 5L-4.5 0z",
-    "M0 4.5L4.5-3.5h-9z", "M-1.5-4.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z", "M-5 0L0-1.5L5 0L0 1.5z", "M-1.5 0L0-5L1.5 0L0 5z",
+    "M0 4.5L4.5-3.5h-9z", "M-1.5-4.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z", "M-4-2.2L-2.2-4L0-1.8L2.2-4L4-2.2L1.8 0L4 2.2L2.2 4L0 1.8L-2.2 4L-4 2.2L-1.8 0z",
+    "M-4.5 0L3.5-4.5v9z",
   ];
 
   // ---------------------------------------------------------------- small things
@@ -35,6 +36,7 @@
   };
   const shorten = (text, length) => (text.length <= length ? text : text.slice(0, Math.max(1, length - 1)).trimEnd() + "…");
   const colour = (number) => `s${(number % COLOURS) + 1}`;
+  const again = (number) => (number >= COLOURS ? " dotted" : ""); // the colours come round a second time
   const mark = (number) => MARKS[(number + Math.floor(number / COLOURS)) % MARKS.length];
   const within = (value, low, high) => Math.min(high, Math.max(low, value));
 
@@ -197,10 +199,11 @@
         this.put("text", { x: this.x(i), y: bottom + 18, "text-anchor": "middle", class: "ink" }, text);
       });
       this.put("text", { x: (left + right) / 2, y: this.height - 8, "text-anchor": "middle" }, named ? "after learning" : "after learning task");
+      const faint = this.lines.reduce((sum, line) => sum + line.faint.length, 0) > 20 ? "line faint fainter" : "line faint";
       for (const line of this.lines) {
-        for (const values of line.faint) this.path(values, `line faint ${colour(line.series)}`);
+        for (const values of line.faint) this.path(values, `${faint} ${colour(line.series)}`);
       }
-      for (const line of this.lines) this.path(line.values, `line ${colour(line.series)}${line.flat ? " dashed" : ""}`);
+      for (const line of this.lines) this.path(line.values, `line ${colour(line.series)}${line.flat ? " dashed" : again(line.series)}`);
       for (const line of this.lines) {
         line.values.forEach((value, i) => {
           if (!known(value) || line.flat || S > 40) return;
@@ -308,7 +311,7 @@
       }
       rows.forEach((row, k) => {
         const [y, values] = [this.y(k), row.runs.map((run) => run.value).filter(known)];
-        const label = this.put("text", { x: names - 10, y: y + 4, "text-anchor": "end", class: "ink" }, shorten(row.label, Math.floor(names / 7)));
+        const label = this.put("text", { x: names - 10, y: y + 4, "text-anchor": "end", class: "ink" }, shorten(row.label, Math.floor((names - 10) / 6.9)));
         label.append(node("title", {}, row.label));
         const end = { x: this.width - 84, y: y + 4, class: "ink" };
         if (!values.length || values.length < row.runs.length) {
@@ -377,7 +380,7 @@
       this.rows.forEach((i, r) => {
         const y = head + tall * r;
         const text = i ? `after ${i > 0 && tasks.length > 20 ? i : tasks[i - 1]}` : "before training";
-        if (r % skip === 0) this.put("text", { x: names - 8, y: y + tall / 2 + 4, "text-anchor": "end", class: "ink" }, shorten(text, Math.floor(names / 7)));
+        if (r % skip === 0) this.put("text", { x: names - 8, y: y + tall / 2 + 4, "text-anchor": "end", class: "ink" }, shorten(text, Math.floor((names - 8) / 6.9)));
         columns.forEach((j, c) => {
           const value = matrix[i][j];
           const x = names + cell * c;
@@ -387,7 +390,7 @@
           }
           this.put("rect", { x, y, width: Math.max(1, cell - 1), height: Math.max(1, tall - 1), fill: "var(--cell)", "fill-opacity": (0.04 + 0.0096 * value).toFixed(3) });
           if (cell < 30) return;
-          const tone = value < 55 ? "low" : value < 72 ? "middle" : "high";
+          const tone = value < 55 ? "low" : value < 69 ? "middle" : "high";
           this.put("text", { x: x + cell / 2, y: y + tall / 2 + 4, "text-anchor": "middle", class: `${tone}${i === j + 1 ? " own" : ""}` }, fixed(value));
         });
       });
