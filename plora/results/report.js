@@ -377,10 +377,12 @@
         this.put("text", { x: names + cell * (c + 0.5), y: head - 9, "text-anchor": "middle", class: "ink" }, text).append(node("title", {}, tasks[j]));
       });
       const skip = Math.ceil(13 / tall);
+      const letters = Math.floor((names - 8) / 6.9);
+      const numbered = tasks.length > 20 || (letters < 16 && tasks.some((task) => task.length > letters - 6));
       this.rows.forEach((i, r) => {
         const y = head + tall * r;
-        const text = i ? `after ${i > 0 && tasks.length > 20 ? i : tasks[i - 1]}` : "before training";
-        if (r % skip === 0) this.put("text", { x: names - 8, y: y + tall / 2 + 4, "text-anchor": "end", class: "ink" }, shorten(text, Math.floor((names - 8) / 6.9)));
+        const text = i ? `after ${numbered ? i : tasks[i - 1]}` : letters < 15 ? "before" : "before training";
+        if (r % skip === 0) this.put("text", { x: names - 8, y: y + tall / 2 + 4, "text-anchor": "end", class: "ink" }, shorten(text, letters));
         columns.forEach((j, c) => {
           const value = matrix[i][j];
           const x = names + cell * c;
