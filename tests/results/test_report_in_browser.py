@@ -216,6 +216,13 @@ def test_print_shows_the_charts_as_chosen_and_no_controls(browser: Browser, seve
         assert page.pdf(format="A4")[:5] == b"%PDF-"
 
 
+def test_nothing_is_cut_on_paper(browser: Browser, one: Path, several: Path) -> None:
+    for file in (one, several):
+        with Opened(browser, file, width=680) as page:  # A4 less its margins
+            page.emulate_media(media="print")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 680
+
+
 def test_a_run_is_drawn_when_it_is_opened(browser: Browser, several: Path) -> None:
     with Opened(browser, several) as page:
         link = page.locator("a[href^='#run-']").first
