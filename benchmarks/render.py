@@ -155,6 +155,17 @@ def keeping(data: dict[str, object]) -> str:
     return f"{table(['what', 'cost'], rows)}\n\n{table(heads, disk)}\n\n{source(data)}"
 
 
+def report(data: dict[str, object]) -> str:
+    rows = [
+        [f"open in Chromium, median of {data['repeats']}", f"{data['open_seconds']} s"],
+        ["open in Chromium, slowest", f"{data['slowest_open_seconds']} s"],
+        ["size of the file", f"{data['megabytes']} MB"],
+        ["`plora report`, from records to file", f"{data['write_seconds']} s"],
+    ]
+    heads = [f"a report of {data['runs']} runs of {data['tasks']} tasks", ""]
+    return f"{table(heads, rows)}\n\n{source(data)}"
+
+
 RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "topics": ("quickstart", lambda data: quickstart(data, "topics")),
     "skills": ("quickstart", lambda data: quickstart(data, "skills")),
@@ -163,6 +174,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "memory": ("memory", memory),
     "distilbert": ("distilbert", distilbert),
     "keeping": ("keeping", keeping),
+    "report": ("report", report),
 }
 
 

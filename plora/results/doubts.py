@@ -11,11 +11,22 @@ SEEDS_FOR_A_CLAIM = 3
 
 
 def run_doubts(record: RunRecord) -> list[str]:
-    """Return the doubts that one record raises: its warnings, truncated texts, duplicates, an early end."""
+    """Return the doubts that one record raises: its warnings, another score, no validation, cut texts, an early end."""
     doubts = []
     if not record.complete:
         doubts.append(f"This run is {unfinished_line(record)}.")
     doubts += record.warnings
+    if record.score != "accuracy":
+        doubts.append(
+            f"A cell of the matrix is '{record.score}' here, not accuracy, and so is every number made of them."
+        )
+    blind = [data.task for data in record.data if not data.validation]
+    if blind:
+        which = "No task has a" if len(blind) == len(record.data) else f"{_names(blind)} no"
+        doubts.append(
+            f"{which} validation split: learning rate, epochs and the like were chosen without looking, "
+            "or by looking at test."
+        )
     for data in record.data:
         if data.truncated_share > TRUNCATED_SHARE:
             doubts.append(
@@ -61,6 +72,15 @@ def group_doubts(records: Sequence[RunRecord]) -> list[str]:
             f"below joint training ({joint:.1%}), so there is little to forget."
         )
     return doubts
+
+
+def _names(tasks: Sequence[str]) -> str:
+    """Return "Task 'a' has", "Tasks 'a', 'b' have", the first five by name."""
+    if len(tasks) == 1:
+        return f"Task '{tasks[0]}' has"
+    shown = ", ".join(f"'{task}'" for task in tasks[:5])
+    more = f" and {len(tasks) - 5} more" if len(tasks) > 5 else ""
+    return f"Tasks {shown}{more} have"
 
 
 def _best(records: Sequence[RunRecord], method: str) -> float | None:

@@ -212,6 +212,9 @@ def to_svg(figure: Figure, salt: str = "plora") -> str:
     svg = _render(figure, "svg", salt=salt, transparent=True, dpi=200).decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    # A style element holds for the whole page, and a strict page refuses it; inherited it comes to the same.
+    svg = re.sub(r'<style type="text/css">\*\{([^}]*)\}</style>\s*', "", svg)
+    svg = svg.replace("<svg", '<svg style="stroke-linejoin: round; stroke-linecap: butt"', 1)
     # figure_1, axes_1 …: alike in every picture, and nothing refers to them.
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     # A hundredth of a point is far below what can be seen, and a third of the file.

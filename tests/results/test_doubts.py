@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from made_up_runs import record
 
@@ -18,6 +20,18 @@ def test_a_run_reports_its_warnings_truncation_duplicates_and_an_early_end() -> 
     ]
     assert run_doubts(record(complete=False))[0] == "This run is unfinished: 4 of 5 tasks learned."
     assert run_doubts(record(tasks=["only"])) == []
+
+
+def test_a_run_without_validation_and_one_with_another_score_say_so() -> None:
+    run = record(tasks=["a", "b", "c"])
+    none = replace(run, data=tuple(replace(data, validation=0) for data in run.data), score="mIoU")
+    score, blind = run_doubts(none)[:2]
+    assert score.startswith("A cell of the matrix is 'mIoU' here, not accuracy")
+    assert blind.startswith("No task has a validation split")
+    some = replace(run, data=(replace(run.data[0], validation=0), *run.data[1:]))
+    assert run_doubts(some)[0].startswith("Task 'a' has no validation split")
+    two = replace(run, data=(*(replace(data, validation=0) for data in run.data[:2]), run.data[2]))
+    assert run_doubts(two)[0].startswith("Tasks 'a', 'b' have no validation split")
 
 
 def test_one_seed_and_few_seeds() -> None:

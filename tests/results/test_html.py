@@ -1,8 +1,12 @@
+import base64
+import hashlib
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_up_runs import curves, record
 
@@ -23,6 +27,8 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.open: list[str] = []
         self.words = ""
+        self.scripts: list[str] = []
+        self.styles: list[str] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -47,7 +53,11 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if "script" in self.open:
+            self.scripts.append(data)
+        elif "style" in self.open:
+            self.styles.append(data)
+        else:
             self.words += data
 
 
@@ -90,9 +100,19 @@ def test_one_run(tmp_path: Path) -> None:
     assert len(text) < 150_000
 
 
-def test_nothing_is_fetched_and_nothing_runs(tmp_path: Path) -> None:
+def test_nothing_is_fetched_and_nothing_runs_but_the_script_of_the_page(tmp_path: Path) -> None:
     page, text = report([put(tmp_path, record())], tmp_path / "report.html")
-    assert not {"script", "link", "iframe", "img"} & set(page.tags)
+    assert not {"link", "iframe", "img", "form", "object", "base"} & set(page.tags)
+    numbers, script = page.scripts
+    json.loads(numbers)
+    (style,) = page.styles
+    for content in (script, style):
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'" in text
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert "unsafe" not in policy.replace("style-src 'unsafe-inline'", "").replace("style-src-attr 'unsafe-inline'", "")
+    assert not re.search(
+        r"fetch|XMLHttp|import\(|innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function\(", script
+    )
     assert all(link.startswith("#") for link in page.links)
     assert not re.findall(r"url\((?!#)|@import", text)
     assert "default-src 'none'" in text
@@ -118,9 +138,73 @@ def test_every_text_of_a_user_is_escaped(tmp_path: Path) -> None:
     (folder / "curves.jsonl").write_text("".join(point.to_line() for point in curves(run.tasks, 6, (EVIL, "x"))))
     for paths in ([folder], [folder, put(tmp_path, replace(run, method="m", seed=5))]):
         page, text = report(paths, tmp_path / "report.html")
-        assert "script" not in page.tags
-        assert "<script" not in text
+        assert page.tags.count("script") == text.count("<script") == 2
         assert EVIL in page.words
+        assert EVIL in json.loads(page.scripts[0])["groups"][0]["tasks"]
+
+
+@pytest.mark.parametrize("name", ["</script><img src=x onerror=alert(1)>", "<!--<script>", "]]>&lt;\u2028'\"\\"])
+def test_no_name_gets_out_of_the_numbers(tmp_path: Path, name: str) -> None:
+    run = replace(record(tasks=[name, "b"], name="n"), method=name)
+    write_record(tmp_path, run)
+    page, _ = report([tmp_path], tmp_path / "report.html")
+    numbers, _ = page.scripts
+    assert not set("<>&") & set(numbers)
+    (group,) = json.loads(numbers)["groups"]
+    assert group["tasks"][0] == group["series"][0] == name
+    assert "img" not in page.tags
+
+
+def test_the_numbers_are_those_of_the_record(tmp_path: Path) -> None:
+    runs = [record(seed=seed) for seed in range(2)] + [record("joint", "joint"), record("ewc", complete=False)]
+    page, _ = report([put(tmp_path, run) for run in runs], tmp_path / "report.html")
+    content = json.loads(page.scripts[0])
+    (group,) = content["groups"]
+    assert group["series"] == ["ewc", "joint", "sequential"]
+    assert [run["complete"] for run in group["runs"]] == [False, True, True, True]
+    for run, shown in zip([runs[3], runs[2], *runs[:2]], group["runs"], strict=True):  # in the order of their folders
+        assert group["series"][shown["series"]] == run.method
+        cells = [row + [None] * (5 - len(row)) for row in shown["matrix"]]
+        assert np.allclose(np.array(cells, dtype=float), 100 * run.matrix, atol=6e-4, equal_nan=True)
+        for value, metric in zip(shown["metrics"], run.metrics.values(), strict=True):
+            assert (value is None) == (metric.value is None)
+            assert value is None or abs(value - 100 * (metric.value or 0)) < 6e-4
+
+
+def test_methods_stand_with_mean_and_deviation(tmp_path: Path) -> None:
+    runs = [record(seed=seed) for seed in range(3)]
+    page, _ = report([put(tmp_path, run) for run in runs], tmp_path / "report.html")
+    values = np.array([run.metrics["accuracy"].value for run in runs], dtype=float) * 100
+    assert f"{values.mean():.1f} ± {values.std(ddof=1):.1f}" in page.words
+
+
+def test_commands_are_quoted(tmp_path: Path) -> None:
+    folder = put(tmp_path / "my runs; ls", record(complete=False))
+    page, _ = report([folder], tmp_path / "report.html")
+    for command in (
+        f"plora run '{folder}/config.yaml' output=runs-again",
+        f"plora verify '{folder}'",
+        f"plora resume '{folder}'",
+    ):
+        assert command in page.words
+
+
+def test_no_validation_is_doubted(tmp_path: Path) -> None:
+    run = record()
+    run = replace(run, data=tuple(replace(data, validation=0) for data in run.data))
+    page, _ = report([put(tmp_path, run)], tmp_path / "report.html")
+    assert "No task has a validation split" in page.words
+
+
+def test_a_report_of_very_many_runs_stays_small(tmp_path: Path) -> None:
+    tasks = [f"task {number}" for number in range(20)]
+    for seed in range(60):
+        folder = put(tmp_path / "runs", record(tasks=tasks, seed=seed))
+        (folder / "environment.json").write_text("x" * 100_000)
+    page, text = report([tmp_path / "runs"], tmp_path / "report.html")
+    assert len(text.encode()) < 6_000_000
+    assert page.tags.count("svg") == 1  # the comparison
+    assert "plora report" in page.words
 
 
 def test_streams_and_scenarios_are_never_in_one_table(tmp_path: Path) -> None:
