@@ -1,4 +1,4 @@
-"""`plora cp`: your own copy of a config."""
+"""`plora cp`: your own copy of a config or sweep."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,18 +9,19 @@ from plora.errors import RunError
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped config; see `plora ls`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped config or sweep; see `plora ls`.")],
     target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: its own name, here.")] = None,
 ) -> None:
-    """Copy a shipped config into a file of your own."""
+    """Copy a shipped config or sweep into a file of your own."""
     from plora import atomic
-    from plora.configs import find_config
+    from plora.configs import find_config, find_sweep, shipped_sweeps
 
-    source = find_config(name)
+    sweep = name.removesuffix(".yaml") in shipped_sweeps()
+    source = find_sweep(name) if sweep else find_config(name)
     place = target or Path(source.name)
     if place.is_dir():
         place = place / source.name
     if place.exists():
         raise RunError(f"{place} exists already; name another file")
     atomic.write_text(place, source.read_text(encoding="utf-8"))
-    typer.echo(f"{place}\nplora run {place}")
+    typer.echo(f"{place}\nplora {'sweep' if sweep else 'run'} {place}")

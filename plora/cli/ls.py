@@ -4,13 +4,16 @@ import typer
 
 
 def command() -> None:
-    """List the shipped configs, the methods, the streams and the heads."""
-    from plora.configs import header, shipped_configs
+    """List the shipped configs and sweeps, the methods, the streams and the heads."""
+    from plora.configs import header, shipped_configs, shipped_sweeps
     from plora.methods import METHODS
     from plora.streams import STREAMS
 
     typer.echo("configs (plora run NAME, or plora cp NAME for your own copy)")
     for name, path in shipped_configs().items():
+        typer.echo(f"  {name:<34} {(header(path) or [''])[0]}")
+    typer.echo("sweeps (plora sweep NAME)")
+    for name, path in shipped_sweeps().items():
         typer.echo(f"  {name:<34} {(header(path) or [''])[0]}")
     typer.echo("methods (method=…)")
     for method in METHODS.values():
