@@ -166,6 +166,15 @@ def report(data: dict[str, object]) -> str:
     return f"{table(heads, rows)}\n\n{source(data)}"
 
 
+def sweep(data: dict[str, object]) -> str:
+    rows = [
+        ["one after the other, one thread", f"{data['one_after_the_other_seconds']}", ""],
+        ["two workers, one thread each", f"{data['two_workers_seconds']}", f"{data['speedup']}×"],
+    ]
+    heads = [f"{data['runs']} equal runs", "seconds", "faster by"]
+    return f"{table(heads, rows)}\n\n{source(data)}"
+
+
 RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "topics": ("quickstart", lambda data: quickstart(data, "topics")),
     "skills": ("quickstart", lambda data: quickstart(data, "skills")),
@@ -174,6 +183,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "memory": ("memory", memory),
     "distilbert": ("distilbert", distilbert),
     "keeping": ("keeping", keeping),
+    "sweep": ("sweep", sweep),
     "report": ("report", report),
 }
 
