@@ -23,6 +23,7 @@ from plora.streams.incremental import LabelSpace
 from plora.training.data import EncodedTask, Stage, encode_stream, make_stages
 from plora.training.evaluate import Scorer
 from plora.training.features import Extractor, FeatureCache
+from plora.training.tracking import require_installed
 
 
 class Workspace:
@@ -100,6 +101,7 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
         PloraError: of the part that does not fit, in one line.
     """
     workspace = workspace or Workspace()
+    require_installed(config.trackers)
     stream = workspace.stream(config.stream)
     if config.order is not None:
         stream = stream.ordered(config.order)

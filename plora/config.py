@@ -25,6 +25,7 @@ from plora.streams.base import Scenario, StreamSource
 from plora.streams.columns import TableSource
 from plora.streams.local import LocalStream, LocalTask
 from plora.training.settings import EvaluationConfig, TrainingConfig
+from plora.training.tracking import TrackerName
 
 _LONGEST_NAME = 200
 _OWN_KEYS = {"kind", "name", "tasks"}
@@ -103,6 +104,9 @@ class RunConfig(BaseModel):
     """Settings of the method's strategies, by `kind`; kinds that the method does not list are added to it."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """When test splits are scored."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Experiment trackers that are told too: `tensorboard`, `wandb`, `mlflow`, `trackio`; our own files are always
+    written."""
     seed: int = Field(default=0, ge=0)
     """Decides adapters, head rows, batches and dropout; the same seed gives the same bits on the same machine."""
     output: Path = Path("runs")

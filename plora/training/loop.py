@@ -21,7 +21,15 @@ from plora.heads import ClosedFormHead
 from plora.methods import Phase
 from plora.model import ContinualModel
 from plora.problems import masked_cross_entropy
-from plora.results import Point, RunRecord, TaskCost, read_predictions, write_predictions, write_record
+from plora.results import (
+    RESULTS_FILE,
+    Point,
+    RunRecord,
+    TaskCost,
+    read_predictions,
+    write_predictions,
+    write_record,
+)
 from plora.strategies import Progress
 from plora.training.checkpoint import load_checkpoint, read_manifest, save_checkpoint
 from plora.training.console import Console
@@ -34,6 +42,7 @@ from plora.training.optim import make_optimizer, rate, restore_training, trainin
 from plora.training.plan import Indices, micro_batches, plan_epoch
 from plora.training.recording import from_predictions, make_record, to_predictions
 from plora.training.step_checkpoint import Position, StepCheckpoint, finite
+from plora.training.tracking import Tracking
 
 
 @dataclass
@@ -46,6 +55,7 @@ class Session:
         console: where progress is shown.
         meter: what learning costs.
         inside: the checkpoint inside a task.
+        tracking: who is told beside our own files.
     """
 
     parts: Parts
@@ -53,6 +63,7 @@ class Session:
     console: Console
     meter: Meter
     inside: StepCheckpoint
+    tracking: Tracking
 
 
 def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord:
@@ -70,7 +81,14 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     matrix = np.full((len(names) + 1, len(names)), np.nan)
     meter = Meter(sum(planned_steps(parts, position) for position in range(len(parts.stages))))
     inside = StepCheckpoint(folder.step, parts.config.training.checkpoint_seconds)
-    session = Session(parts, folder, console, meter, inside)
+    tracking = Tracking(
+        parts.config.trackers,
+        f"{parts.config.name}-{parts.config.label}-seed-{parts.config.seed}",
+        folder.path / "trackers",
+        lambda name, error: console.event("tracker_failed", tracker=name, reason=f"{type(error).__name__}: {error}"),
+    )
+    tracking.configuration(parts.config.model_dump(mode="json"))
+    session = Session(parts, folder, console, meter, inside, tracking)
     scorer = parts.scorer()
     costs: list[TaskCost] = []
     seen: list[str] = []
@@ -138,6 +156,9 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
             reached("recorded")
         if number not in complete:
             done = matrix[number, : len(seen)]
+            accuracies = zip(names, matrix[number].tolist(), strict=True)
+            told = {f"accuracy/{name}": value for name, value in accuracies if not np.isnan(value)}
+            tracking.log(told, meter.all_steps)
             console.event(
                 "task_done",
                 task=stage.name,
@@ -146,7 +167,11 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
                 seconds=manifest.cost.seconds,
             )
     session.inside.clear()  # a kill between the last manifest and its own clearing left it
-    return make_record(parts, matrix, costs, seen, forgotten)
+    record = make_record(parts, matrix, costs, seen, forgotten)
+    final = {f"final/{name}": metric.value for name, metric in record.metrics.items() if metric.value is not None}
+    tracking.log(final, meter.all_steps)
+    tracking.finish([folder.config, folder.path / RESULTS_FILE])
+    return record
 
 
 def _row(
@@ -363,6 +388,9 @@ def _train(
                     diagnostics={k: v for s in parts.strategies for k, v in s.diagnostics(model).items()},
                 )
                 session.folder.append_curve(point)
+                told = {"loss": point.loss, "learning_rate": point.learning_rate, **point.diagnostics}
+                told |= {f"loss/{name}": value for name, value in values.items()}
+                session.tracking.log(told, meter.all_steps)
                 console.progress(
                     f"train {stage.name}",
                     step,
