@@ -24,7 +24,7 @@ class Phase(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    train: tuple[Part, ...]
+    train: tuple[Part, ...] = Field(min_length=1)
     """What trains: `head`, `adapter`, `backbone`."""
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the task's training split; None takes `training.epochs`."""
