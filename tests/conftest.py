@@ -12,7 +12,8 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from plora.config import RunConfig, load_config
 
-# `make test` and `make test-all` try the same examples every time, the second more of them: what passes here passes there.
+# `make test` and `make test-all` try the same examples every time, the second more of them: what passes in one place
+# passes in all.
 settings.register_profile("quick", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=300, deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("search", max_examples=2000, deadline=None, print_blob=True)  # by hand, for new mistakes
