@@ -254,7 +254,7 @@ def metrics_of_path(
         matrix = MatrixFile(record.tasks, record.matrix, _unfinished(record))
         scenario = record.scenario
         predictions = _last_predictions(path, record)
-        sizes = _sizes(record)
+        sizes = record.sizes
     else:
         matrix = read_matrix(path, percent, header, row_names)
     return metrics_of_matrix(
@@ -277,12 +277,6 @@ def _run(path: Path) -> RunRecord | None:
 def _unfinished(record: RunRecord) -> tuple[str, ...]:
     learned = sum(status != "pending" for status in record.status)
     return () if record.complete else (f"This run is unfinished: {learned} of {len(record.tasks)} tasks learned.",)
-
-
-def _sizes(record: RunRecord) -> list[int] | None:
-    """Return the test sizes in the order of the tasks; None while some were not learned."""
-    by_task = {data.task: data.test for data in record.data}
-    return [by_task[task] for task in record.tasks] if set(by_task) >= set(record.tasks) else None
 
 
 def _last_predictions(path: Path, record: RunRecord) -> Predictions | None:

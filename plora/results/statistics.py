@@ -19,7 +19,7 @@ from plora.errors import RunError, did_you_mean
 from plora.results.doubts import SEEDS_FOR_A_CLAIM
 from plora.results.metrics import METRICS
 from plora.results.record import RunRecord
-from plora.results.runs import require_poolable, unfinished_line
+from plora.results.runs import apart, require_poolable, unfinished_line
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
@@ -114,7 +114,8 @@ def pooled(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 
     The label is the method. Runs of one method in different orders usually have different experiment names, since
     a run folder is named by experiment, method and seed; they are one method here as long as each order has one name.
-    Where one order has several names, the labels are `method (name)`, as in `series`.
+    Where one order has several names, the labels are `method (name)`, as in `series`; runs of other settings are kept
+    apart as there.
 
     Args:
         records: complete runs on the same data, in one or several orders.
@@ -134,6 +135,7 @@ def pooled(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     for record in records:
         one_name = all(len(of_order) == 1 for of_order in names[record.method].values())
         groups.setdefault(record.method if one_name else f"{record.method} ({record.name})", []).append(record)
+    groups = apart(groups)
     for label, members in groups.items():
         seen = set()
         for record in members:
