@@ -169,9 +169,9 @@ def series(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 
 _NO_EFFECT = (
     *("training.micro_batch_size", "training.tokens_per_batch", "training.checkpoint_seconds", "training.log_every"),
-    *("training.activation_checkpointing", "evaluation.", "trackers", "stream."),
+    *("training.activation_checkpointing", "evaluation.", "trackers"),
 )
-"""Settings, by their beginnings, that change no result, or that the fingerprint of the stream vouches for."""
+"""Settings, by their beginnings, that change no result."""
 
 
 def apart(labelled: Mapping[str, list[RunRecord]]) -> dict[str, list[RunRecord]]:

@@ -11,8 +11,8 @@ from plora.results import RANKS, Predictions, RunRecord, StreamInfo, TaskCost, T
 from plora.results.metrics import Matrix
 from plora.training.evaluate import Scores
 
-_SAID_ELSEWHERE = {"name", "seed", "order", "output", "scenario", "method", "added"}
-"""Keys of a config that a record has under its own keys, or that do not belong to it."""
+_SAID_ELSEWHERE = {"name", "seed", "stream", "added", "order", "output", "scenario", "method"}
+"""Keys of a config that a record has under its own keys, or as the fingerprint of the stream."""
 
 
 def to_predictions(rows: dict[str, Scores], class_names: tuple[str, ...]) -> Predictions:
