@@ -116,7 +116,7 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
         stream=stream,
         space=space,
         learner=learner,
-        strategies=config.resolved_strategies(),
+        strategies=tuple(strategy.model_copy(deep=True) for strategy in config.resolved_strategies()),
         tasks=tasks,
         stages=make_stages(tasks, config.row.at_once),
     )

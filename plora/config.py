@@ -214,8 +214,9 @@ def _cross_checks(config: RunConfig) -> Iterator[str]:
     possible = {part for phase in row.phases for part in phase.train}
     for part in sorted({part for phase in config.resolved_phases() for part in phase.train} - possible):
         yield f"phases: method '{config.method}' has no {part} to train; it can train: {', '.join(sorted(possible))}"
-    if any(strategy.kind == "orthogonality" for strategy in config.strategies) and row.slots != "per_task":
-        yield f"strategies: orthogonality needs a slot per task; method '{config.method}' has slots: {row.slots}"
+    for strategy in config.resolved_strategies():
+        if reason := row.nothing_to_protect(strategy, config.resolved_head()):
+            yield f"strategies: '{strategy.kind}' does not fit method '{config.method}': {reason}"
 
 
 def read_values(path: Path) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from plora.gates import GATES
-from plora.strategies import Orthogonality, Strategy
+from plora.strategies import EWC, Distillation, Orthogonality, Replay, Strategy
 from plora.streams.base import SCENARIOS, Scenario
 
 Part = Literal["head", "adapter", "backbone"]
@@ -75,6 +75,14 @@ class Method:
             f"method '{self.name}' has no meaning in the {scenario}-incremental scenario: {self.refusals[scenario]}; "
             f"use scenario={' or '.join(allowed)}, or another method"
         )
+
+    def nothing_to_protect(self, strategy: Strategy, head: str) -> str | None:
+        """Return why a strategy has nothing to do in this method, or None where it has."""
+        if self.at_once:
+            return "it learns all tasks at once, so nothing is old"
+        if head != "linear":
+            return f"the head '{head}' is solved, not trained step by step"
+        return strategy.refusal(self.slots, self.trains_backbone)
 
     def entangled(self, scenario: Scenario) -> str | None:
         """Return why one task cannot be taken out without changing the others, or None where it can."""
@@ -144,6 +152,48 @@ METHODS: dict[str, Method] = {
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
             strategies={"orthogonality": Orthogonality()},
+        ),
+        Method(
+            "ewc",
+            "one slot, held where old tasks' Fisher information says that it mattered",
+            slots="one",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            strategies={"ewc": EWC()},
+        ),
+        Method(
+            "online_ewc",
+            "EWC whose memory of older tasks fades",
+            slots="one",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            strategies={"ewc": EWC(decay=0.95)},
+        ),
+        Method(
+            "replay",
+            "one slot; a few old examples are trained on again (ER)",
+            slots="one",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            strategies={"replay": Replay()},
+            loss_rows="seen",
+        ),
+        Method(
+            "der",
+            "one slot; old examples keep their labels and their old scores (DER++)",
+            slots="one",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            strategies={"replay": Replay(weight=0.5, scores_weight=0.5)},
+            loss_rows="seen",
+        ),
+        Method(
+            "lwf",
+            "one slot; the new task's inputs keep the answers that the old model gave (LwF)",
+            slots="one",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            strategies={"distillation": Distillation()},
         ),
     )
 }

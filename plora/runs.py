@@ -12,6 +12,7 @@ from plora.build import Learner, Parts, Workspace, assemble, build
 from plora.config import RunConfig
 from plora.errors import DataError, RunError, TrainingError, UnknownTaskError, did_you_mean
 from plora.failpoints import reached
+from plora.problems import EncodedSplit
 from plora.results import (
     RESULTS_FILE,
     RunRecord,
@@ -35,7 +36,6 @@ from plora.training.checkpoint import (
     write_manifest,
 )
 from plora.training.console import Console
-from plora.training.data import EncodedSplit
 from plora.training.evaluate import probabilities
 from plora.training.folder import RunFolder
 from plora.training.loop import learn_stream

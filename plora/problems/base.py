@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -34,8 +35,39 @@ class EncodedInputs(ABC):
         """Return these inputs and the others, one after the other."""
 
     @abstractmethod
+    def subset(self, indices: NDArray[np.int64]) -> Self:
+        """Return some of the inputs, in the order of `indices`."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the inputs as tensors, from which `Problem.restored` makes them again."""
+
+    @abstractmethod
     def collate(self, indices: NDArray[np.int64]) -> dict[str, Tensor]:
         """Return the padded inputs of one batch, by the backbone's argument names."""
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """One split ready to be batched.
+
+    Args:
+        inputs: N encoded inputs.
+        rows: `[N]` their rows in the head.
+        fingerprint: sha256 of the split's content.
+    """
+
+    inputs: EncodedInputs
+    rows: NDArray[np.int64]
+    fingerprint: str = ""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def first_batch(self) -> dict[str, list[float]]:
+        """Return mean and standard deviation of each tensor of the first eight inputs: what preprocessing makes."""
+        tensors = self.inputs.collate(np.arange(min(8, len(self))))
+        return {name: [float(t.double().mean()), float(t.double().std())] for name, t in tensors.items()}
 
 
 class Problem(ABC):
@@ -46,6 +78,14 @@ class Problem(ABC):
     @abstractmethod
     def encode(self, split: Split) -> EncodedInputs:
         """Encode every input of a split; a second call for the same split reads a cache."""
+
+    @abstractmethod
+    def restored(self, tensors: Mapping[str, Tensor]) -> EncodedInputs:
+        """Return inputs that were kept as tensors.
+
+        Raises:
+            RunError: a tensor is missing or has another type or length.
+        """
 
     @abstractmethod
     def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:

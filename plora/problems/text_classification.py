@@ -16,11 +16,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from plora import atomic
-from plora.errors import DataError
+from plora.errors import DataError, RunError
 from plora.problems.base import EncodedInputs, Problem
 from plora.streams.base import Split
 
 Pooling = Literal["mean", "first"]
+_ARRAYS = {"ids": torch.int32, "types": torch.int8, "lengths": torch.int64, "cut": torch.bool}
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,18 @@ class TokenizedTexts(EncodedInputs):
             np.concatenate([part.cut for part in parts]),
             self.pad,
         )
+
+    def subset(self, indices: NDArray[np.int64]) -> "TokenizedTexts":
+        """Return some of the texts, in the order of `indices`."""
+        lengths = self.lengths[indices]
+        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        positions = np.repeat(self.starts[indices], lengths) + within
+        types = self.types[positions] if len(self.types) else self.types
+        return TokenizedTexts(self.ids[positions], types, lengths, self.cut[indices], self.pad)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return ids, segment ids, lengths, and which were cut."""
+        return {name: torch.from_numpy(getattr(self, name)) for name in _ARRAYS}
 
     def collate(self, indices: NDArray[np.int64]) -> dict[str, Tensor]:
         """Return `input_ids`, `attention_mask` (and `token_type_ids`) `[B, T]`, T = the longest text of the batch."""
@@ -107,6 +120,26 @@ class TextClassification(Problem):
                     _write(path, encoded)
             self._encoded[key] = encoded
         return self._encoded[key]
+
+    def restored(self, tensors: Mapping[str, Tensor]) -> TokenizedTexts:
+        """Return texts that were kept as tensors.
+
+        Raises:
+            RunError: a tensor is missing or has another type or length.
+        """
+        arrays = {}
+        for name, dtype in _ARRAYS.items():
+            if name not in tensors or tensors[name].dtype != dtype or tensors[name].dim() != 1:
+                raise RunError(f"the stored texts have no '{name}' of one dimension and type {dtype}")
+            arrays[name] = tensors[name].cpu().numpy()
+        total = int(arrays["lengths"].sum())
+        if (
+            len(arrays["ids"]) != total
+            or len(arrays["types"]) not in (0, total)
+            or len(arrays["cut"]) != len(arrays["lengths"])
+        ):
+            raise RunError("the parts of the stored texts differ in length")
+        return TokenizedTexts(**arrays, pad=self._pad)
 
     def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the mean over a text's own tokens, or its first token's state, `[B, d]`."""

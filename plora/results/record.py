@@ -6,7 +6,8 @@ values and reasons of `plora.results.summary`, written for people and other prog
 from the matrix and never trusts the copy. NaN is null. Keys that the schema does not have are refused, so that
 a misspelt key cannot pass for a missing one; a newer schema is refused by its number. Both files carry their sha256.
 
-Schema 1 had no `split`, `settings`, `flops` and `energy_joules`; its files are read, with the defaults below.
+Schema 1 had no `split`, `settings`, `flops`, `strategy_bytes` and `energy_joules`; its files are read, with the
+defaults below.
 """
 
 import json
@@ -63,6 +64,7 @@ class TaskCost:
         peak_memory_bytes: highest memory of the process or device during the task; None where not measured.
         flops: floating-point operations of training, those of the first step of each phase counted and the others
             estimated from its tokens; None where not recorded.
+        strategy_bytes: what strategies remember after the task to protect older ones, on disk.
         energy_joules: that the device used during training, whatever ran on it; None where the hardware does not tell.
     """
 
@@ -76,6 +78,7 @@ class TaskCost:
     stored_bytes: int
     peak_memory_bytes: int | None = None
     flops: int | None = None
+    strategy_bytes: int = 0
     energy_joules: float | None = None
 
     __pydantic_config__ = _STRICT

@@ -1,8 +1,26 @@
 """Strategies: what protects old knowledge. A new one is one file here and one line in the table."""
 
-from plora.strategies.base import Progress, Strategy
+from plora.strategies.base import Lesson, Progress, Rehearsal, Strategy
+from plora.strategies.distillation import Distillation
+from plora.strategies.ewc import EWC
 from plora.strategies.orthogonal import Orthogonality
+from plora.strategies.replay import Replay
 
-STRATEGIES: dict[str, type[Strategy]] = {"orthogonality": Orthogonality}
+STRATEGIES: dict[str, type[Strategy]] = {
+    "orthogonality": Orthogonality,
+    "ewc": EWC,
+    "replay": Replay,
+    "distillation": Distillation,
+}
 
-__all__ = ["STRATEGIES", "Orthogonality", "Progress", "Strategy"]
+__all__ = [
+    "EWC",
+    "STRATEGIES",
+    "Distillation",
+    "Lesson",
+    "Orthogonality",
+    "Progress",
+    "Rehearsal",
+    "Replay",
+    "Strategy",
+]

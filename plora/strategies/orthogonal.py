@@ -30,6 +30,11 @@ class Orthogonality(Strategy):
     norm_weight: float = Field(default=0.0, ge=0)
     """λ₂, shrinks the new slot."""
 
+    @classmethod
+    def refusal(cls, slots: str, trains_backbone: bool) -> str | None:
+        """Refuse what has no older slots."""
+        return None if slots == "per_task" else "it compares a task's slot with older ones, and there is one at most"
+
     def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
         """Return `orthogonality` (from the second task on) and `norm` (when λ₂ > 0), weighted."""
         banks = _open_banks(model)

@@ -6,7 +6,7 @@ bit, on the same batch; then its manifest is written. Loading compares the sha25
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +23,7 @@ from plora.fingerprint import hash_file, hash_tensors
 from plora.model import ContinualModel
 from plora.results import RunRecord, TaskCost
 from plora.sealed import read_sealed, write_sealed
+from plora.strategies import Strategy
 from plora.tensor_file import load_tensors, save_tensors
 from plora.training.features import autocast
 from plora.training.folder import RunFolder
@@ -50,6 +51,8 @@ class Manifest(BaseModel):
     """Rows of each block of the head, in order."""
     parts: dict[str, Hash]
     """Hash of each part of the head: its file below `heads/`."""
+    strategies: dict[str, Hash] = {}
+    """Hash of what each strategy remembers, by kind: its file below `strategies/`."""
     backbone: str
     """Fingerprint of the pretrained network."""
     preprocessing: str
@@ -68,8 +71,9 @@ def save_checkpoint(
     tasks: list[str],
     forgotten: list[str],
     labels: Mapping[str, tuple[str, ...]],
-    cost: Callable[[int], TaskCost],
+    cost: Callable[[int, int], TaskCost],
     probe: tuple[str | None, Mapping[str, Tensor]],
+    strategies: Sequence[Strategy] = (),
 ) -> Manifest:
     """Write and verify the checkpoint after a stage.
 
@@ -79,8 +83,10 @@ def save_checkpoint(
         tasks: learned so far, forgotten ones included.
         forgotten: those of them that were forgotten.
         labels: label names of every task of the stream.
-        cost: from the bytes that this stage added to what must be kept, what it cost.
+        cost: from the bytes that this stage added to what must be kept, and the bytes that strategies remember, what
+            it cost.
         probe: task and inputs of the batch on which the saved copy must give the model's own logits.
+        strategies: what they remember is kept too.
 
     Raises:
         RunError: the copy on disk gives other logits.
@@ -109,9 +115,18 @@ def save_checkpoint(
     if model.trains_backbone:
         save_tensors(_backbone_file(place), model.backbone.state_dict())
         written.append(_backbone_file(place))
+    memories: dict[str, str] = {}
+    remembered: list[Path] = []
+    for strategy in strategies:
+        if state := strategy.state():
+            memories[strategy.kind] = hash_tensors(sorted(state.items()))
+            path = folder.strategy(memories[strategy.kind])
+            if path.relative_to(folder.path).as_posix() not in former:
+                save_tensors(path, state)
+            remembered.append(path)
     reached("tensors_saved")
-    files = {path.relative_to(folder.path).as_posix(): path for path in sorted(written)}
-    added = sum(path.stat().st_size for name, path in files.items() if name not in former)
+    files = {path.relative_to(folder.path).as_posix(): path for path in sorted([*written, *remembered])}
+    added = sum(path.stat().st_size for name, path in files.items() if path in written and name not in former)
     manifest = Manifest(
         tasks=tuple(task for task in tasks if task not in forgotten),
         forgotten=tuple(forgotten),
@@ -119,11 +134,12 @@ def save_checkpoint(
         slots=slots,
         blocks=dict(model.head.blocks),
         parts=parts,
+        strategies=memories,
         backbone=learner.backbone.fingerprint,
         preprocessing=model.problem.fingerprint(),
         files={name: hash_file(path) for name, path in files.items()},
         curve_lines=folder.curve_lines(),
-        cost=cost(added),
+        cost=cost(added, sum(path.stat().st_size for path in remembered)),
     )
     _verify(folder, place, manifest, learner, *probe)
     write_manifest(folder, number, manifest)
@@ -177,6 +193,21 @@ def load_checkpoint(folder: RunFolder, number: int, learner: Learner) -> Manifes
     return manifest
 
 
+def load_strategies(folder: RunFolder, number: int, learner: Learner, strategies: Sequence[Strategy]) -> None:
+    """Give strategies back what they remembered at checkpoint `number`, whose files were checked.
+
+    Raises:
+        RunError: what is stored does not fit; names the file.
+    """
+    kept = read_manifest(folder, number).strategies if number else {}
+    for strategy in strategies:
+        content = kept.get(strategy.kind)
+        try:
+            strategy.restore(load_tensors(folder.strategy(content)) if content else {}, learner.model)
+        except (RunError, KeyError, ValueError) as error:
+            raise RunError(f"{folder.strategy(content or '')} does not fit the strategy: {error}") from None
+
+
 def check_files(folder: RunFolder, number: int, manifest: Manifest) -> None:
     """Compare the sha256 of every file of a checkpoint with its manifest.
 
@@ -186,6 +217,7 @@ def check_files(folder: RunFolder, number: int, manifest: Manifest) -> None:
     root = folder.path.resolve()
     needed = {folder.slot(content) / TENSOR_FILE for content in manifest.slots.values()}
     needed |= {folder.head(content) for content in manifest.parts.values()}
+    needed |= {folder.strategy(content) for content in manifest.strategies.values()}
     listed = {folder.path / name for name in manifest.files}
     if absent := sorted(needed - listed):
         raise RunError(f"{folder.checkpoint(number) / MANIFEST} does not list {absent[0].relative_to(folder.path)}")

@@ -4,34 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from plora.problems import EncodedInputs, Problem
+from plora.problems import EncodedSplit, Problem
 from plora.streams.base import SplitName, Stream
 from plora.streams.incremental import LabelSpace
-
-
-@dataclass(frozen=True)
-class EncodedSplit:
-    """One split ready to be batched.
-
-    Args:
-        inputs: N encoded inputs.
-        rows: `[N]` their rows in the head.
-        fingerprint: sha256 of the split's content.
-    """
-
-    inputs: EncodedInputs
-    rows: NDArray[np.int64]
-    fingerprint: str = ""
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def first_batch(self) -> dict[str, list[float]]:
-        """Return mean and standard deviation of each tensor of the first eight inputs: what preprocessing makes."""
-        tensors = self.inputs.collate(np.arange(min(8, len(self))))
-        return {name: [float(t.double().mean()), float(t.double().std())] for name, t in tensors.items()}
 
 
 @dataclass(frozen=True)
@@ -56,13 +32,11 @@ class Stage:
         name: the slot's name.
         tasks: the tasks learned in this stage.
         train: their training splits, one after the other.
-        task_of: `[N]`, for each training example the position of its task in `tasks`.
     """
 
     name: str
     tasks: tuple[EncodedTask, ...]
     train: EncodedSplit
-    task_of: NDArray[np.int64]
 
 
 def encode_stream(stream: Stream, space: LabelSpace, problem: Problem) -> list[EncodedTask]:
@@ -90,6 +64,5 @@ def make_stages(tasks: Sequence[EncodedTask], at_once: bool) -> list[Stage]:
             parts[0].inputs.followed_by([part.inputs for part in parts[1:]]) if at_once else parts[0].inputs,
             np.concatenate([part.rows for part in parts]),
         )
-        task_of = np.repeat(np.arange(len(members)), [len(part) for part in parts])
-        stages.append(Stage(name, members, train, task_of))
+        stages.append(Stage(name, members, train))
     return stages

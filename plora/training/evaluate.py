@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from plora.problems import EncodedSplit
 from plora.results import RANKS, ScoredSplit
 from plora.streams.incremental import LabelSpace
-from plora.training.data import EncodedSplit, EncodedTask
+from plora.training.data import EncodedTask
 from plora.training.features import Extractor
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from plora.errors import TrainingError
 from plora.model import ContinualModel
-from plora.training.data import EncodedSplit
+from plora.problems import EncodedSplit
 from plora.training.plan import Indices, plan_scoring
 
 

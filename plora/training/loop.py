@@ -5,7 +5,7 @@ the last thing that a process does; the next one goes on from what is on disk.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +20,7 @@ from plora.fingerprint import hash_frozen
 from plora.heads import ClosedFormHead
 from plora.methods import Phase
 from plora.model import ContinualModel
-from plora.problems import masked_cross_entropy
+from plora.problems import EncodedInputs, EncodedSplit, masked_cross_entropy
 from plora.results import (
     RESULTS_FILE,
     Point,
@@ -30,8 +30,8 @@ from plora.results import (
     write_predictions,
     write_record,
 )
-from plora.strategies import Progress
-from plora.training.checkpoint import load_checkpoint, read_manifest, save_checkpoint
+from plora.strategies import Lesson, Progress
+from plora.training.checkpoint import load_checkpoint, load_strategies, read_manifest, save_checkpoint
 from plora.training.console import Console
 from plora.training.data import Stage
 from plora.training.energy import EnergyMeter
@@ -115,6 +115,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
         if number not in complete:
             # -------------------------------------------------------------- learn one stage
             hold(former)
+            load_strategies(folder, former, parts.learner, parts.strategies)
             for task in parts.tasks:
                 if task.name in seen and task.name in rows and task.name not in forgotten:
                     scorer.recall(task, seen, rows[task.name])
@@ -136,6 +137,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
                 {task.name: task.label_names for task in parts.stream.tasks},
                 partial(meter.cost, stage.name, seconds, parts.model.device),
                 (_gate_task(parts, stage), stage.train.inputs.collate(np.arange(min(16, len(stage.train))))),
+                parts.strategies,
             )
             reached("manifested")
             session.inside.clear()
@@ -232,6 +234,9 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
     parts, model = session.parts, session.parts.model
     open_stage(parts, stage, position, seen)
     frozen = hash_frozen(model)
+    lesson = begin_lesson(parts, stage, position, seen, lambda text: session.console.event("warning", text=text))
+    for strategy in parts.strategies:
+        strategy.before_task(model, lesson)
     reached("opened")
     saved = _saved_inside(session, position)
     session.folder.cut_curves(saved[0].curve_lines if saved else _curve_lines(session.folder))
@@ -239,10 +244,13 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
         if isinstance(model.head, ClosedFormHead):
             _solve(parts, model.head, stage, session.meter)
         elif saved is None or saved[0].phase <= number:
-            _train(session, stage, position, number, phase, seen, saved if saved and saved[0].phase == number else None)
+            here = saved if saved and saved[0].phase == number else None
+            _train(session, stage, position, number, phase, seen, lesson, here)
     if hash_frozen(model) != frozen:
         raise TrainingError(f"task '{stage.name}': something that is declared frozen changed while it was learned")
     reached("trained")
+    for strategy in parts.strategies:
+        strategy.after_task(model, lesson)
     model.commit()
     reached("committed")
     seconds = time.perf_counter() - session.meter.started
@@ -306,6 +314,7 @@ def _train(
     number: int,
     phase: Phase,
     seen: list[str],
+    lesson: Lesson,
     saved: tuple[Position, dict[str, Tensor]] | None,
 ) -> None:
     """Train one phase of one stage, from its start or from a checkpoint inside it."""
@@ -321,7 +330,6 @@ def _train(
     parameters = _trained_parts(model, phase)
     meter.trainable = max(meter.trainable, sum(p.numel() for p in parameters.values()))
     optimizer = make_optimizer(parameters, peak, settings.weight_decay)
-    visible = _visible_rows(parts, stage, seen).to(model.device)
     micro = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
     best, patience, step, first = _Best(), settings.early_stop, 0, 0
     if saved is not None:
@@ -349,10 +357,12 @@ def _train(
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
             while True:
-                torch.manual_seed(_seed(config.seed, position, number + 1, step))  # dropout: from seed and step
+                seed = _seed(config.seed, position, number + 1, step)
+                torch.manual_seed(seed)  # dropout: from seed and step
+                progress = Progress(position, step, total, epoch, seed, len(indices))
                 try:
                     with meter.operations(tokens, first=step == 0):
-                        terms = _backward(parts, stage, indices, micro, visible, Progress(position, step, total, epoch))
+                        terms = _backward(parts, stage, indices, micro, lesson, progress)
                     break
                 except RuntimeError as error:
                     if not out_of_memory(error):
@@ -449,28 +459,33 @@ def _train(
 
 
 def _backward(
-    parts: Parts, stage: Stage, indices: Indices, micro: int, visible: Tensor, progress: Progress
+    parts: Parts, stage: Stage, indices: Indices, micro: int, lesson: Lesson, progress: Progress
 ) -> dict[str, Tensor]:
     """Accumulate the gradient of one optimizer step and return its loss terms.
 
-    Each micro-batch counts by its examples, so that the sum is the mean over the whole batch; penalties are added
-    once, so that accumulation does not change their strength.
+    Each micro-batch counts by its examples, so that the sum is the mean over the whole batch; so do examples that a
+    strategy rehearses, by themselves. Penalties are added once. So accumulation changes the strength of no term.
     """
-    config, model, accelerator = parts.config, parts.model, parts.learner.accelerator
-    task = _gate_task(parts, stage)
-    cross_entropy = torch.zeros((), device=model.device)
-    for part in micro_batches(indices, stage.train.inputs.lengths, micro, config.training.tokens_per_batch):
-        inputs = stage.train.inputs.collate(part)
-        inputs = {name: tensor.to(model.device, non_blocking=True) for name, tensor in inputs.items()}
-        rows = torch.from_numpy(stage.train.rows[part]).to(model.device)
-        with autocast(model.device, config.training.precision):
-            logits = model(inputs, task)
-        competing = visible[torch.from_numpy(stage.task_of[part]).to(model.device)]
-        loss = masked_cross_entropy(logits, rows, competing).sum() / len(indices)
-        accelerator.backward(loss)
-        cross_entropy += loss.detach()
+    model, accelerator = parts.model, parts.learner.accelerator
+    terms: dict[str, Tensor] = {}
+
+    def add(losses: Mapping[str, Tensor]) -> None:
+        for name, loss in losses.items():
+            terms[name] = terms.get(name, 0) + loss.detach()
+        accelerator.backward(torch.stack([*losses.values()]).sum())
         reached("micro_batch")
-    terms = {"cross_entropy": cross_entropy}
+
+    for part, scores in _forward(parts, stage, stage.train.inputs, indices, micro):
+        rows = torch.from_numpy(stage.train.rows[part])
+        competing = lesson.competing[rows].to(model.device)
+        losses = {"cross_entropy": masked_cross_entropy(scores, rows.to(model.device), competing).sum()}
+        for strategy in parts.strategies:
+            losses |= strategy.on_batch(scores, part)
+        add({name: loss / len(indices) for name, loss in losses.items()})
+    for strategy in parts.strategies:
+        for old in strategy.rehearse(lesson, progress):
+            for part, scores in _forward(parts, stage, old.inputs, old.indices, micro):
+                add({old.name: old.loss(scores, part).sum() / len(old.indices)})
     for strategy in parts.strategies:
         penalties = strategy.penalty(model, progress)
         if penalties:
@@ -481,19 +496,62 @@ def _backward(
     return terms
 
 
+def _forward(
+    parts: Parts, stage: Stage, inputs: EncodedInputs, indices: Indices, micro: int
+) -> Iterator[tuple[Indices, Tensor]]:
+    """Yield each micro-batch of some inputs, and its scores."""
+    config, model, task = parts.config, parts.model, _gate_task(parts, stage)
+    for part in micro_batches(indices, inputs.lengths, micro, config.training.tokens_per_batch):
+        batch = {name: t.to(model.device, non_blocking=True) for name, t in inputs.collate(part).items()}
+        with autocast(model.device, config.training.precision):
+            scores = model(batch, task)
+        yield part, scores
+
+
+def begin_lesson(
+    parts: Parts, stage: Stage, position: int, seen: list[str], warn: Callable[[str], None] = lambda _: None
+) -> Lesson:
+    """Return what strategies are told of a stage; its slot and its rows of the head are open."""
+    config, model, space = parts.config, parts.model, parts.space
+    task = _gate_task(parts, stage)
+
+    def scores(inputs: EncodedInputs) -> Tensor:
+        features = parts.learner.extractor.features(EncodedSplit(inputs, np.zeros(len(inputs), np.int64)), task)
+        with torch.no_grad():
+            found = [model.head(part.to(model.device)).float().cpu() for part in torch.split(features, 4096)]
+        return torch.cat(found)
+
+    if space.scenario == "task":
+        old = [space.rows_of(name) for name in seen]
+    else:
+        old = [slice(0, max(space.rows_of(name).stop for name in seen))] if seen else []
+    return Lesson(
+        position=position,
+        task=task,
+        train=stage.train,
+        competing=_competing(parts, stage, seen),
+        old=tuple(old),
+        scores=scores,
+        autocast=partial(autocast, model.device, config.training.precision),
+        learning_rate=_learning_rate(parts, config.resolved_phases()[0], position),
+        seed=_seed(config.seed, position, 0, 1),
+        warn=warn,
+    )
+
+
 def rehearse(parts: Parts, steps: int) -> float:
     """Return the seconds of one optimizer step of the first stage, the median of `steps` after one that warms up."""
     stage, settings = parts.stages[0], parts.config.training
     phase = parts.config.resolved_phases()[0]
     parameters = _trained_parts(parts.model, phase)
     optimizer = make_optimizer(parameters, settings.learning_rate, settings.weight_decay)
-    visible = _visible_rows(parts, stage, []).to(parts.model.device)
+    lesson = begin_lesson(parts, stage, 0, [])
     plan = plan_epoch(stage.train.inputs.lengths, settings.batch_size, parts.config.seed, 0, 0, 0)
     parts.model.train()
     seconds = []
     for step, indices in enumerate(plan[: steps + 1]):
         started = time.perf_counter()
-        _backward(parts, stage, indices, settings.batch_size, visible, Progress(0, step, steps, 0))
+        _backward(parts, stage, indices, settings.batch_size, lesson, Progress(0, step, steps, 0))
         optimizer.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - started)
@@ -530,12 +588,14 @@ def _loss_rows(parts: Parts) -> str:
     return parts.config.loss_rows or parts.config.row.loss_rows
 
 
-def _visible_rows(parts: Parts, stage: Stage, seen: list[str]) -> Tensor:
-    """The rows that compete in the loss, for each task of the stage: `[tasks, rows of the head]`."""
+def _competing(parts: Parts, stage: Stage, seen: list[str]) -> Tensor:
+    """The rows that compete in the loss of an example, for each true row: `[rows, rows]` of the head."""
     learned = [*seen, *(task.name for task in stage.tasks)]
     local = parts.space.scenario != "class" or _loss_rows(parts) == "local"
-    masks = [parts.space.visible(task.name, [task.name] if local else learned) for task in stage.tasks]
-    return torch.from_numpy(np.stack(masks)[:, : parts.model.head.rows])
+    masks = np.zeros((len(parts.space.names), len(parts.space.names)), dtype=np.bool_)
+    for name in learned:
+        masks[parts.space.rows_of(name)] = parts.space.visible(name, [name] if local else learned)
+    return torch.from_numpy(masks[: parts.model.head.rows, : parts.model.head.rows])
 
 
 def _trained_parts(model: ContinualModel, phase: Phase) -> dict[str, nn.Parameter]:

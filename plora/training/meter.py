@@ -86,7 +86,9 @@ class Meter:
         spent = self.training_seconds + time.perf_counter() - self.started
         return spent / self.all_steps * (self.total_steps - self.all_steps) if self.all_steps else None
 
-    def cost(self, task: str, seconds: float, device: torch.device, stored_bytes: int) -> TaskCost:
+    def cost(
+        self, task: str, seconds: float, device: torch.device, stored_bytes: int, strategy_bytes: int = 0
+    ) -> TaskCost:
         """Return the record of the stage."""
         joules = self.energy.joules()
         return TaskCost(
@@ -100,6 +102,7 @@ class Meter:
             stored_bytes=stored_bytes,
             peak_memory_bytes=peak_memory(device),
             flops=self.flops,
+            strategy_bytes=strategy_bytes,
             energy_joules=None if joules is None else joules - self.joules_before,
         )
 

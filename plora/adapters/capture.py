@@ -1,0 +1,44 @@
+"""What goes into every bank and comes out of it, with the graph: for Fisher information and the like."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from plora.adapters.bank import Bank
+
+
+@dataclass(frozen=True)
+class Passed:
+    """One call of one bank.
+
+    Args:
+        path: of the bank's layer.
+        x: `[B, …, I]` its input, without graph.
+        y: `[B, …, O]` its output; the gradient of a loss with respect to it is that of the bank's share.
+    """
+
+    path: str
+    x: Tensor
+    y: Tensor
+
+
+@contextmanager
+def captured(banks: Mapping[str, Bank]) -> Iterator[list[Passed]]:
+    """Collect every call of the banks inside the `with` block, in the order of the calls.
+
+    A layer that is called twice stands there twice: its gradients are added before anything is squared.
+    """
+    found: list[Passed] = []
+
+    def keep(bank: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(bank, Bank)
+        found.append(Passed(bank.path, inputs[0].detach(), output))
+
+    handles = [bank.register_forward_hook(keep) for bank in banks.values()]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

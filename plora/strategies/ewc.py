@@ -1,0 +1,106 @@
+"""Elastic weight consolidation: what mattered to old tasks is held where it was."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field, PrivateAttr
+from torch import Tensor
+
+from plora.errors import RunError
+from plora.model import ContinualModel
+from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Strategy
+from plora.strategies.fisher import Estimator, fisher
+
+
+class EWC(Strategy):
+    """L = λ/2 Σ_anchors Σ_p F_p (θ_p − θ*_p)².
+
+    θ are A and B of the one slot that all tasks train, and rows of the head that later tasks train too; F is the
+    diagonal of the Fisher information of a task, θ* what it ended with (see `plora.strategies.fisher`). `single`
+    keeps one anchor, the last θ*, and F ← γ F + F_t: with γ = 1 the sum of all (Huszár's correction), with γ < 1
+    online EWC. `multi` keeps every task's own anchor, as Kirkpatrick wrote it; its cost grows with the tasks, and γ
+    has no part in it. The best λ differs by orders of magnitude between estimators.
+
+    Source: Kirkpatrick et al. 2017 (arXiv 1612.00796); Huszár 2017 (arXiv 1712.03847); Schwarz et al. 2018 (online
+    EWC, arXiv 1805.06370), whose γ also multiplies the penalty, here only what is carried on.
+    """
+
+    kind: Literal["ewc"] = "ewc"
+    weight: float = Field(default=1000.0, ge=0)
+    """λ."""
+    estimator: Estimator = "exact"
+    """Of the Fisher information: `exact`, `sample`, `empirical`, or for comparison `batched`."""
+    samples: int = Field(default=500, ge=1)
+    """Training examples that it is estimated from, balanced over the classes."""
+    anchors: Literal["single", "multi"] = "single"
+    """One anchor for all old tasks, or one for each."""
+    decay: float = Field(default=1.0, gt=0, le=1)
+    """γ, with one anchor: how much of the older tasks' information is kept when a task is added."""
+
+    _anchors: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = PrivateAttr(default_factory=list)  # F, θ*
+
+    @classmethod
+    def refusal(cls, slots: str, trains_backbone: bool) -> str | None:
+        """Refuse what does not train one slot through all tasks."""
+        if slots == "per_task":
+            return SHARES_NOTHING
+        return None if slots == "one" else "it holds the adapters that all tasks share, and there are none"
+
+    def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
+        """Warn where a step of plain gradient descent would overshoot the anchor."""
+        largest = max((float(F.max()) for fishers, _ in self._anchors for F in fishers.values()), default=0.0)
+        stiffness = lesson.learning_rate * self.weight * largest
+        if stiffness >= 2:
+            lesson.warn(
+                f"EWC: learning rate × weight × largest Fisher value is {stiffness:.3g}; from 2 on gradient descent "
+                "overshoots the anchor. AdamW divides by the gradient's size and stays bounded, but is then led by the "
+                "penalty alone: try a smaller weight"
+            )
+
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        """Return `ewc`, from the second task on."""
+        if not self._anchors or not self.weight:
+            return {}
+        trained = model.trainable()
+        apart = [
+            (F * (trained[name] - anchor[name]).square()).sum()
+            for fishers, anchor in self._anchors
+            for name, F in fishers.items()
+            if name in trained
+        ]
+        return {"ewc": self.weight / 2 * torch.stack(apart).sum()} if apart else {}
+
+    def after_task(self, model: ContinualModel, lesson: Lesson) -> None:
+        """Measure what the task needs, and where it ended."""
+        new = fisher(model, lesson, self.estimator, self.samples)
+        anchor = {name: parameter.detach().clone() for name, parameter in model.trainable().items()}
+        if self.anchors == "single" and self._anchors:
+            ((old, former),) = self._anchors
+            for name, value in old.items():
+                new[name] = new[name] + self.decay * value if name in new else self.decay * value
+                anchor.setdefault(name, former[name])
+            self._anchors = []
+        self._anchors.append((new, anchor))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return Fisher information and anchors."""
+        state = {}
+        for number, (fishers, anchor) in enumerate(self._anchors):
+            for name, value in fishers.items():
+                state[f"{number}/fisher/{name}"], state[f"{number}/anchor/{name}"] = value, anchor[name]
+        return state
+
+    def restore(self, state: Mapping[str, Tensor], model: ContinualModel) -> None:
+        """Take them back."""
+        found: dict[int, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
+        for key, value in state.items():
+            number, _, rest = key.partition("/")
+            kind, _, name = rest.partition("/")
+            if not number.isdecimal() or kind not in ("fisher", "anchor"):
+                raise RunError(f"the stored state of EWC has an unknown tensor '{key}'")
+            pair = found.setdefault(int(number), ({}, {}))
+            pair[kind == "anchor"][name] = value.to(model.device)
+        if any(fishers.keys() != anchor.keys() for fishers, anchor in found.values()):
+            raise RunError("the stored state of EWC lacks an anchor or its Fisher information")
+        self._anchors = [found[number] for number in sorted(found)]

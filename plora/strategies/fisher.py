@@ -1,0 +1,187 @@
+"""The diagonal of the Fisher information of what trains: how much each parameter matters to a task's predictions.
+
+With g_c(x) = ∇_θ log p_θ(c | x), of one example at a time, in eval mode:
+
+    exact      F = 1/N Σ_x Σ_c p(c | x) g_c(x)²
+    sample     the same with one class drawn from p(· | x)
+    empirical  the same with the true class alone
+    batched    the square of the mean gradient of a batch: no estimate of any of these, and in wide use
+
+Source: van de Ven 2025 (arXiv 2502.11756) on the estimators and what they do to EWC.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from plora.adapters.capture import Passed, captured
+from plora.model import ContinualModel
+from plora.strategies.base import Lesson
+
+Estimator = Literal["exact", "sample", "empirical", "batched"]
+BATCH = 32
+"""Examples whose gradients `batched` averages before it squares."""
+MEMORY_BYTES = 256 * 2**20
+"""What the gradients of one pass may take."""
+
+Squares = Callable[[Tensor], Tensor]
+
+
+def fisher(
+    model: ContinualModel, lesson: Lesson, estimator: Estimator = "exact", samples: int = 500
+) -> dict[str, Tensor]:
+    """Return the diagonal for every open A, B and row of the head, by the parameter's name.
+
+    There is no loop over examples, and none over classes: one backward pass gives the gradient of every class's
+    log-probability with respect to each layer's output, and the rest are products with its input. Tokens of an
+    example are summed before anything is squared.
+
+    Args:
+        model: with the task's slot and rows open, left in eval mode.
+        lesson: examples, and the rows that compete.
+        estimator: see the module.
+        samples: at most so many training examples, drawn with the same number per class as far as there are so many.
+    """
+    model.eval()
+    chosen = _balanced(lesson.train.rows, samples, lesson.seed)
+    sums = {name: torch.zeros_like(parameter) for name, parameter in model.trainable().items()}
+    count = 0
+    uniform = np.random.default_rng(lesson.seed).random(len(lesson.train))
+    for part in _parts(model, lesson, chosen, estimator):
+        count += 1 if estimator == "batched" else len(part)
+        for name, value in _squared(model, lesson, part, estimator, uniform[part]).items():
+            sums[name] += value
+    return {name: total / max(count, 1) for name, total in sums.items()}
+
+
+def _squared(
+    model: ContinualModel,
+    lesson: Lesson,
+    part: NDArray[np.int64],
+    estimator: Estimator,
+    uniform: NDArray[np.float64],
+) -> dict[str, Tensor]:
+    """Return the sum of weighted squared gradients over some examples, by the parameter's name."""
+    assert model.adapters is not None
+    inputs = {name: t.to(model.device) for name, t in lesson.train.inputs.collate(part).items()}
+    rows = torch.from_numpy(lesson.train.rows[part])
+    with torch.enable_grad(), captured(model.adapters.banks) as passed:
+        with lesson.autocast():
+            features = model.features(inputs, lesson.task)
+            scores = model.head(features)
+        classes = lesson.competing[rows].any(0).nonzero().flatten()
+        hidden = ~lesson.competing[rows][:, : scores.shape[1]].to(scores.device)
+        log_p = scores.float().masked_fill(hidden, float("-inf")).log_softmax(1)
+        picked, weights = _picked(log_p, rows, classes, estimator, uniform)
+        gradients = _of_outputs(picked, [scores, *(call.y for call in passed)])
+    trained = model.trainable()
+    names = {id(parameter): name for name, parameter in trained.items()}
+    squares: Squares = (
+        (lambda g: g.mean(1).square().sum(0))
+        if estimator == "batched"
+        else (lambda g: torch.einsum("cn,cn...->...", weights, g.square()))
+    )
+    found = {}
+    for path, calls in _by_layer(passed, gradients[1:]).items():
+        bank = model.adapters.banks[path]
+        assert bank.A is not None
+        assert bank.B is not None
+        scale = bank.open_shape.scale
+        A = sum(torch.einsum("cntr,nti->cnri", scale * (G @ bank.B.T), x) for x, G in calls)
+        B = sum(torch.einsum("cnto,ntr->cnro", scale * G, x @ bank.A.T) for x, G in calls)
+        if id(bank.A) in names:
+            found[names[id(bank.A)]] = squares(A).detach()  # type: ignore[arg-type]
+        if id(bank.B) in names:
+            found[names[id(bank.B)]] = squares(B).detach()  # type: ignore[arg-type]
+    for name, rows_of in _head_rows(model).items():
+        own = gradients[0][..., rows_of]
+        weight = torch.einsum("cnk,nd->cnkd", own, features.detach())
+        found[name] = squares(weight if trained[name].dim() > 1 else own).detach()
+    return found
+
+
+def _picked(
+    log_p: Tensor, rows: Tensor, classes: Tensor, estimator: Estimator, uniform: NDArray[np.float64]
+) -> tuple[Tensor, Tensor]:
+    """Return the log-probabilities whose gradients count, `[C, N]`, and how much each counts."""
+    if estimator == "exact":
+        return log_p[:, classes].T, log_p[:, classes].T.exp().detach()
+    chosen = rows.to(log_p.device)
+    if estimator == "sample":
+        below = log_p.detach().exp().double().cumsum(1) <= torch.from_numpy(uniform).to(log_p.device)[:, None]
+        chosen = below.sum(1).clamp_max(int(classes.max()))  # a sum of probabilities may end below 1
+    picked = log_p.gather(1, chosen[:, None]).T
+    return picked, torch.ones_like(picked)
+
+
+def _of_outputs(picked: Tensor, outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradient of each row of `picked`, summed over examples, with respect to each output: `[C, …]`.
+
+    Examples do not see each other, so the gradient at an example's output is that of its own log-probability.
+    """
+    found = [
+        torch.autograd.grad(row.sum(), outputs, retain_graph=number + 1 < len(picked))
+        for number, row in enumerate(picked)
+    ]
+    return [torch.stack(of_output) for of_output in zip(*found, strict=True)]
+
+
+def _by_layer(passed: Sequence[Passed], gradients: Sequence[Tensor]) -> dict[str, list[tuple[Tensor, Tensor]]]:
+    """Return input `[N, T, I]` and gradient `[C, N, T, O]` of every call, by layer."""
+    calls: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for call, gradient in zip(passed, gradients, strict=True):
+        x, G = call.x.float(), gradient.float()
+        calls.setdefault(call.path, []).append(
+            (x.reshape(len(x), -1, x.shape[-1]), G.reshape(*G.shape[:2], -1, G.shape[-1]))
+        )
+    return calls
+
+
+def _head_rows(model: ContinualModel) -> dict[str, slice]:
+    """Return which rows of the head each of its open parameters holds, by name."""
+    found = {}
+    for position, block in enumerate(model.head.blocks):
+        for kind in ("weight", "bias"):
+            name = f"head._open.{kind}:{position}"
+            if name in model.trainable():
+                found[name] = model.head.slice_of(block)
+    return found
+
+
+def _balanced(rows: NDArray[np.int64], samples: int, seed: int) -> NDArray[np.int64]:
+    """Return at most `samples` positions, in random order, taking turns among the classes."""
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(rows))
+    turn = np.zeros(len(rows), dtype=np.int64)
+    for row in np.unique(rows):
+        own = shuffled[rows[shuffled] == row]
+        turn[own] = np.arange(len(own))
+    return shuffled[np.argsort(turn[shuffled], kind="stable")][:samples]
+
+
+def _parts(
+    model: ContinualModel, lesson: Lesson, chosen: NDArray[np.int64], estimator: Estimator
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the examples of each pass: batches of 32 for `batched`, else as many of one length as memory allows."""
+    assert model.adapters is not None
+    if estimator == "batched":
+        yield from np.split(chosen, range(BATCH, len(chosen), BATCH))
+        return
+    lengths = lesson.train.inputs.lengths
+    classes = int(lesson.competing.sum(1).max()) if estimator == "exact" else 1
+    widths = sum(bank.out_features + bank.in_features for bank in model.adapters.banks.values())
+    matrices = max(
+        bank.open_shape.rank * (bank.in_features + bank.out_features) for bank in model.adapters.banks.values()
+    )
+    ordered, start = chosen[np.argsort(lengths[chosen], kind="stable")], 0
+    for end in range(1, len(ordered) + 1):
+        last = end == len(ordered)
+        if not last:
+            needed = 4 * classes * (end - start + 1) * (int(lengths[ordered[end]]) * widths + 2 * matrices)
+        if last or needed > MEMORY_BYTES:
+            yield ordered[start:end]
+            start = end

@@ -1,0 +1,85 @@
+"""Experience replay: old examples, trained on again (ER), and held to their old scores (DER++)."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr
+from torch import Tensor
+
+from plora.model import ContinualModel
+from plora.problems import masked_cross_entropy
+from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Rehearsal, Strategy
+from plora.strategies.buffer import Buffer
+
+
+class Replay(Strategy):
+    """L = β · mean CE(z(x''), y'') + α · mean_k (z_k(x') − z'_k)², x' and x'' drawn by themselves from the buffer.
+
+    ER is α = 0. A draw has as many examples as the batch. k goes over the rows among which x' was classified when it
+    came into the buffer, z' are its scores then.
+
+    The buffer is a uniform sample of all training examples of the tasks learned; a task's examples come in when it is
+    over, with the scores of the model that learned it. Mammoth fills its buffer while a task is learned, so that its
+    scores are those of half-learned tasks, and an example of several epochs may be kept several times.
+
+    Source: Chaudhry et al. 2019 (ER, arXiv 1902.10486); Buzzega et al. 2020 (DER++, arXiv 2004.07211).
+    """
+
+    kind: Literal["replay"] = "replay"
+    weight: float = Field(default=1.0, ge=0)
+    """β, of the cross-entropy of old examples."""
+    scores_weight: float = Field(default=0.0, ge=0)
+    """α, of the distance to the old scores."""
+    capacity: int = Field(default=200, ge=1)
+    """Examples kept, of all tasks together."""
+
+    _buffer: Buffer | None = PrivateAttr(default=None)
+
+    @classmethod
+    def refusal(cls, slots: str, trains_backbone: bool) -> str | None:
+        """Refuse a slot per task."""
+        return SHARES_NOTHING if slots == "per_task" else None
+
+    def rehearse(self, lesson: Lesson, progress: Progress) -> list[Rehearsal]:
+        """Return a draw for each term whose weight is above 0; nothing in the first task."""
+        buffer = self._buffer
+        if buffer is None:
+            return []
+        found = []
+        # Two seeds of one sequence: the two draws must not be the same examples.
+        first, second = np.random.SeedSequence([progress.seed, 0]).generate_state(2).tolist()
+        count = progress.examples
+
+        def cross_entropy(scores: Tensor, positions: NDArray[np.int64]) -> Tensor:
+            rows = torch.from_numpy(buffer.rows[positions]).to(scores.device)
+            return self.weight * masked_cross_entropy(scores, rows, lesson.competing.to(scores.device)[rows])
+
+        def distance(scores: Tensor, positions: NDArray[np.int64]) -> Tensor:
+            old = buffer.scores[torch.from_numpy(positions)].to(scores.device)
+            known = ~old.isnan()
+            apart = (scores[:, : old.shape[1]] - old.nan_to_num()) * known
+            return self.scores_weight * apart.square().sum(1) / known.sum(1)
+
+        if self.weight:
+            found.append(Rehearsal("replay", buffer.inputs, buffer.draw(count, first), cross_entropy))
+        if self.scores_weight:
+            found.append(Rehearsal("replayed_scores", buffer.inputs, buffer.draw(count, second), distance))
+        return found
+
+    def after_task(self, model: ContinualModel, lesson: Lesson) -> None:
+        """Offer every training example of the task to the buffer."""
+        scores = lesson.scores(lesson.train.inputs)
+        classified = lesson.competing[torch.from_numpy(lesson.train.rows)]
+        scores = scores.masked_fill(~classified, torch.nan)
+        self._buffer = Buffer.offered(self._buffer, lesson.train, scores, self.capacity, lesson.seed)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the buffer."""
+        return {} if self._buffer is None else self._buffer.state()
+
+    def restore(self, state: Mapping[str, Tensor], model: ContinualModel) -> None:
+        """Take a buffer back."""
+        self._buffer = Buffer.restored(state, model) if state else None
