@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from plora.gates import GATES
-from plora.strategies import EWC, Distillation, Orthogonality, Replay, Strategy
+from plora.strategies import EWC, Distillation, Orthogonality, Replay, Sparsity, Strategy
 from plora.streams.base import SCENARIOS, Scenario
 
 Part = Literal["head", "adapter", "backbone"]
@@ -152,6 +152,14 @@ METHODS: dict[str, Method] = {
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
             strategies={"orthogonality": Orthogonality()},
+        ),
+        Method(
+            "n_lora",
+            "a slot per task, all summed, each of few entries, so that they seldom collide",
+            slots="per_task",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            strategies={"sparsity": Sparsity()},
         ),
         Method(
             "ewc",

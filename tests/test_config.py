@@ -74,7 +74,10 @@ def test_every_mistake_is_reported_at_once_with_its_key() -> None:
         (["method=sequential", "head=ridge"], "head: 'ridge' does not fit method 'sequential'"),
         (["method=frozen", "head=ridg"], "did you mean 'ridge'"),
         (["method=frozen", "phases=[{train: [adapter]}]"], "has no adapter to train; it can train: head"),
-        (["method=sequential", "strategies=[{kind: orthogonality}]"], "'orthogonality' does not fit method 'sequential': it compares a task's slot with older ones"),
+        (
+            ["method=sequential", "strategies=[{kind: orthogonality}]"],
+            "it compares a task's slot with older ones",
+        ),
         (["stream={}"], "needs a 'kind' key; kinds: docstring_topics"),
         (["stream.kind=docstring_topic"], "unknown stream kind 'docstring_topic'; did you mean 'docstring_topics'?"),
         (["seed=-1"], "seed: got -1"),

@@ -361,27 +361,27 @@ class ForgetsSettings(Shrink):
 @pytest.mark.parametrize(
     ("strategy", "says"),
     [
-        (Detached(), "strategy Detached: penalty 'shrink' has a gradient: got a constant (requires_grad=False)"),
-        (OnFrozenOnes(), "strategy OnFrozenOnes: penalty 'shrink' has a gradient: got 0 on all that trains"),
+        (Detached(), "strategy Detached: term 'shrink' has a gradient: got a constant (requires_grad=False)"),
+        (OnFrozenOnes(), "strategy OnFrozenOnes: term 'shrink' has a gradient: got 0 on all that trains"),
         (WeightedWrongly(), "weight 0 equals plain training: got"),
         (NoSwitch(), "it can be switched off: got no setting 'weight' or '…_weight'"),
         (NeverOff(), "weight 0 is allowed: got ValidationError"),
-        (Steps(), "asking for penalties steps no optimizer: got 1 steps, expected 0"),
-        (Projects(), "asking for penalties changes nothing: got another backbone."),
-        (WritesBuffers(), "asking for penalties changes nothing: got another backbone."),
-        (ClearsGradients(), "asking for penalties changes nothing: got another gradient of "),
+        (Steps(), "asking for terms steps no optimizer: got 1 steps, expected 0"),
+        (Projects(), "asking for terms changes nothing: got another backbone."),
+        (WritesBuffers(), "asking for terms changes nothing: got another backbone."),
+        (ClearsGradients(), "asking for terms changes nothing: got another gradient of "),
         (SwitchesToEval(), "asking for diagnostics changes nothing: got another mode of "),
-        (LeavesARoute(), "asking for penalties changes nothing: got another route"),
+        (LeavesARoute(), "asking for terms changes nothing: got another route"),
         (Drifts(), "the same question has the same answer: got"),
-        (NotAScalar(), "penalty 'shrink' is a scalar: got shape [2, 16], expected shape []"),
-        (NotATensor(), "penalty 'shrink' is a tensor: got float, expected Tensor"),
-        (NotFinite(), "penalty 'shrink' is finite: got"),
-        (EdgeOfTheRoot(), "the gradient of penalty 'shrink' is finite"),
-        (Fails(), "penalty in task 1: got KeyError"),
+        (NotAScalar(), "term 'shrink' is a scalar: got shape [2, 16], expected shape []"),
+        (NotATensor(), "term 'shrink' is a tensor: got float, expected Tensor"),
+        (NotFinite(), "term 'shrink' is finite: got"),
+        (EdgeOfTheRoot(), "the gradient of term 'shrink' is finite"),
+        (Fails(), "its terms in task 1: got KeyError"),
         (OddDiagnostics(), "diagnostics are finite floats: got {'cos': nan}"),
         (Lenient(), "an unknown setting is refused: got no error for 'no_such_setting'"),
         (ForgetsSettings(seed=1), "its settings survive a config file: got"),
-        (Orthogonality(weight=0), "it protects something: got no penalty in the third task"),
+        (Orthogonality(weight=0), "it protects something: got no term in the third task"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Strategy) else "",
 )
@@ -642,7 +642,7 @@ def test_an_unknown_method() -> None:
 
 def test_a_method_with_a_strategy_that_does_not_conform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "broken", replace(METHODS["o_lora"], name="broken", strategies={"shrink": Detached()}))
-    with fails("strategy Detached: penalty 'shrink' has a gradient"):
+    with fails("strategy Detached: term 'shrink' has a gradient"):
         check_method("broken")
 
 

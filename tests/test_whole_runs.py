@@ -26,6 +26,8 @@ RUNS = [
     ("task", "sequential", "linear"),
     ("task", "per_task", "linear"),
     ("task", "o_lora", "linear"),
+    *(("task", method, "linear") for method in ("ewc", "online_ewc", "replay", "der", "lwf")),
+    *(("class", method, "linear") for method in ("ewc", "replay", "der", "lwf")),
     ("class", "frozen", "linear"),
     ("class", "frozen", "ridge"),
     ("class", "frozen", "ncm"),
@@ -39,6 +41,7 @@ RUNS = [
 SETTINGS = {
     "frozen": ("training.epochs=20",),
     "full": ("training.learning_rate=0.003",),
+    ("class", "ewc"): ("loss_rows=seen", "strategies=[{kind: ewc, weight: 1}]"),
     ("class", "o_lora"): ("loss_rows=seen",),  # under `local`, frozen old rows drown new ones on so small a stream
 }
 

@@ -5,12 +5,14 @@ from plora.strategies.distillation import Distillation
 from plora.strategies.ewc import EWC
 from plora.strategies.orthogonal import Orthogonality
 from plora.strategies.replay import Replay
+from plora.strategies.sparsity import Sparsity
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "orthogonality": Orthogonality,
     "ewc": EWC,
     "replay": Replay,
     "distillation": Distillation,
+    "sparsity": Sparsity,
 }
 
 __all__ = [
@@ -22,5 +24,6 @@ __all__ = [
     "Progress",
     "Rehearsal",
     "Replay",
+    "Sparsity",
     "Strategy",
 ]

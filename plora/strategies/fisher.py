@@ -25,8 +25,8 @@ from plora.strategies.base import Lesson
 Estimator = Literal["exact", "sample", "empirical", "batched"]
 BATCH = 32
 """Examples whose gradients `batched` averages before it squares."""
-MEMORY_BYTES = 256 * 2**20
-"""What the gradients of one pass may take."""
+MEMORY_BYTES = 64 * 2**20
+"""What the gradients of one pass may take; on two CPU cores more is slower, for they no longer fit its caches."""
 
 Squares = Callable[[Tensor], Tensor]
 
@@ -98,7 +98,7 @@ def _squared(
         if id(bank.B) in names:
             found[names[id(bank.B)]] = squares(B).detach()  # type: ignore[arg-type]
     for name, rows_of in _head_rows(model).items():
-        own = gradients[0][..., rows_of]
+        own = gradients[0][..., rows_of].float()  # bf16 under autocast
         weight = torch.einsum("cnk,nd->cnkd", own, features.detach())
         found[name] = squares(weight if trained[name].dim() > 1 else own).detach()
     return found

@@ -21,7 +21,8 @@ def check_problem(problem: Problem, texts: Sequence[TextInput]) -> None:
     - a batch is as wide as its longest input, and holds the inputs in the order that was asked for;
     - the features of an input depend neither on padding, nor on the rest of the batch, nor on its place there;
     - features are finite `[B, d]`, and gradients pass through them to the backbone;
-    - splits that follow one another encode as each by itself;
+    - splits that follow one another encode as each by itself; some inputs of a split, and inputs that were kept as
+      tensors, stay as they are;
     - the fingerprint is one sha256, the same at every call.
 
     Args:
@@ -40,6 +41,19 @@ def check_problem(problem: Problem, texts: Sequence[TextInput]) -> None:
         encoded = problem.encode(_split(texts))
     _check_encoding(promises, problem, encoded, texts)
     _check_features(promises, problem, encoded)
+    _check_kept(promises, problem, encoded)
+
+
+def _check_kept(promises: Promises, problem: Problem, encoded: EncodedInputs) -> None:
+    everything = np.arange(len(encoded))
+    batch, turned = encoded.collate(everything), everything[::-1].copy()
+    some = encoded.subset(turned)
+    promises.keep(len(some) == len(encoded), "a subset has what was asked for", len(some), len(encoded))
+    expected = {name: tensor.flip(0) for name, tensor in batch.items()}
+    _same_batch(promises, "inputs of a subset stay as they are", some.collate(everything), expected)
+    with promises.no_error("inputs that were kept as tensors come back"):
+        kept = problem.restored({name: tensor.clone() for name, tensor in encoded.tensors().items()})
+    _same_batch(promises, "inputs that were kept as tensors stay as they are", kept.collate(everything), batch)
 
 
 def _check_encoding(promises: Promises, problem: Problem, encoded: EncodedInputs, texts: Sequence[TextInput]) -> None:

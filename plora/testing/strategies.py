@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,23 +12,24 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from plora.gates import AllOnes
 from plora.model import ContinualModel
-from plora.strategies import Progress, Strategy
+from plora.strategies import Lesson, Progress, Strategy
 from plora.testing.promises import Promises
-from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_model
+from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_lesson, tiny_model
 
 
 @own_random_numbers()
 def check_strategy(strategy: Strategy) -> None:
     """Check that a strategy can stand in `STRATEGIES`, with these settings.
 
-    It is led through three tasks, a slot each, and asked in each of them:
+    It is led through three tasks, with a slot each or one for all, as it can, and asked in each of them:
 
     - its settings survive a config file, and a setting that does not exist is refused;
-    - penalties are named finite scalars, each with a gradient that reaches something that trains;
-    - asked again with the same random state, it gives the same bits;
+    - its terms (of the batch, of rehearsed examples, penalties) are named finite scalars, each with a gradient that
+      reaches something that trains;
+    - asked again with the same random state, it gives the same bits; so does another one that was given its memory;
     - asking changes nothing: no parameter, buffer, gradient, mode or route, and no optimizer steps;
-    - it protects something: by the third task there is a penalty;
-    - with every `weight` and `…_weight` at 0, loss and gradients are those of plain training, bit for bit.
+    - it protects something: by the third task there is a term;
+    - with every `weight` and `…_weight` at 0 there is no term, so that training is plain training, bit for bit.
 
     Args:
         strategy: with the settings to test.
@@ -37,21 +39,46 @@ def check_strategy(strategy: Strategy) -> None:
     """
     promises = Promises(f"strategy {type(strategy).__name__}")
     _check_settings(promises, strategy)
+    strategy = strategy.model_copy(deep=True)  # what it remembers here is nobody else's
     terms: dict[str, Tensor] = {}
     model = tiny_model(AllOnes())
-    for progress in _stream(model):
-        terms = _ask(promises, strategy, model, progress)
+    for lesson, progress in _stream(promises, strategy, model):
+        terms = _ask(promises, strategy, model, lesson, progress)
         _check_gradients(promises, model, terms)
-    promises.keep(bool(terms), "it protects something", "no penalty in the third task", "one at least")
+    promises.keep(bool(terms), "it protects something", "no term in the third task", "one at least")
     _check_weight_0(promises, strategy)
 
 
-def _stream(model: ContinualModel) -> Iterator[Progress]:
+def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> Iterator[tuple[Lesson, Progress]]:
     """Learn three tasks, as far as a strategy can see: in each, a random slot and head rows are open."""
+    assert model.adapters is not None
+    shared = strategy.refusal("per_task", False) is not None
     for position, task in enumerate(TASKS):
-        open_filled(model, task)
+        first_row = model.head.rows
+        if shared and position:
+            model.adapters.reopen(model.adapters.names[0], 0.05)
+            model.head.open(task, 2, torch.Generator().manual_seed(position))
+        else:
+            open_filled(model, task)
+        lesson = tiny_lesson(model, position=position, seed=position, first_row=first_row, shift=position)
+        with _unchanged(promises, model, "preparing for a task"), own_random_numbers():
+            strategy.before_task(model, lesson)
         model.train()
-        yield Progress(task=position, step=1, total=10, epoch=0)
+        if shared and position:
+            with torch.no_grad(), own_random_numbers(position):
+                for parameter in model.trainable().values():
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+        yield lesson, Progress(task=position, step=1, total=10, epoch=0, seed=position, examples=8)
+        with _unchanged(promises, model.eval(), "remembering a task"), own_random_numbers():
+            strategy.after_task(model, lesson)
+        again = type(strategy).model_validate(strategy.model_dump())
+        with promises.no_error("it can be given its memory"):
+            again.restore({name: tensor.clone() for name, tensor in strategy.state().items()}, model)
+        before, after = strategy.state(), again.state()
+        same = before.keys() == after.keys() and all(
+            torch.equal(before[name].nan_to_num(), after[name].nan_to_num()) for name in before
+        )
+        promises.keep(same, "a memory that is given back is the same", "another one", "the same bits")
         model.commit()
 
 
@@ -70,12 +97,12 @@ def _check_settings(promises: Promises, strategy: Strategy) -> None:
 def _check_gradients(promises: Promises, model: ContinualModel, terms: Mapping[str, Tensor]) -> None:
     trainable = [*model.trainable().values()]
     for name, term in terms.items():
-        promise = f"penalty '{name}' has a gradient"
+        promise = f"term '{name}' has a gradient"
         promises.keep(term.requires_grad, promise, "a constant (requires_grad=False)", "one that reaches what trains")
         gradients = [g for g in torch.autograd.grad(term, trainable, allow_unused=True) if g is not None]
         promises.keep(any(bool(g.any()) for g in gradients), promise, "0 on all that trains", "another value")
         finite = all(bool(g.isfinite().all()) for g in gradients)
-        promises.keep(finite, f"the gradient of penalty '{name}' is finite", "NaN or infinite values", "numbers")
+        promises.keep(finite, f"the gradient of term '{name}' is finite", "NaN or infinite values", "numbers")
 
 
 def weight_settings(strategy: Strategy) -> list[str]:
@@ -89,9 +116,9 @@ def _check_weight_0(promises: Promises, strategy: Strategy) -> None:
     with promises.no_error("weight 0 is allowed"):
         off = type(strategy).model_validate({**strategy.model_dump(), **dict.fromkeys(weights, 0.0)})
     model = tiny_model(AllOnes())
-    for progress in _stream(model):
+    for lesson, progress in _stream(promises, off, model):
         trainable = model.trainable()
-        terms = _ask(promises, off, model, progress)
+        terms = _ask(promises, off, model, lesson, progress)
         losses = []
         for penalties in ({}, terms):
             with own_random_numbers():  # the same dropout for both
@@ -105,21 +132,32 @@ def _check_weight_0(promises: Promises, strategy: Strategy) -> None:
             promises.keep(same, "weight 0 equals plain training", f"another gradient of {name}", "the same bits")
 
 
-def _ask(promises: Promises, strategy: Strategy, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
-    """Ask everything that a strategy is asked, and return its penalties."""
+def _terms(strategy: Strategy, model: ContinualModel, lesson: Lesson, progress: Progress) -> dict[str, Tensor]:
+    """Ask for everything that goes into the loss, as the loop does."""
+    indices = np.arange(8)
+    terms = dict(strategy.on_batch(model(lesson.train.inputs.collate(indices)), indices))
+    for old in strategy.rehearse(lesson, progress):
+        terms[old.name] = old.loss(model(old.inputs.collate(old.indices)), old.indices).mean()
+    return terms | strategy.penalty(model, progress)
+
+
+def _ask(
+    promises: Promises, strategy: Strategy, model: ContinualModel, lesson: Lesson, progress: Progress
+) -> dict[str, Tensor]:
+    """Ask everything that a strategy is asked, and return its terms."""
     for parameter in model.trainable().values():
         parameter.grad = torch.full_like(parameter, 0.25)
     task = f"in task {progress.task + 1}"
-    with _unchanged(promises, model, "asking for penalties"):
-        with promises.no_error(f"penalty {task}"), own_random_numbers():
-            terms = strategy.penalty(model, progress)
+    with _unchanged(promises, model, "asking for terms"):
+        with promises.no_error(f"its terms {task}"), own_random_numbers():
+            terms = _terms(strategy, model, lesson, progress)
         for name, term in terms.items():
-            promises.keep(isinstance(name, str) and bool(name), "a penalty has a name", repr(name), "a text")
-            promises.keep(isinstance(term, Tensor), f"penalty '{name}' is a tensor", type(term).__name__, "Tensor")
-            promises.keep(term.shape == (), f"penalty '{name}' is a scalar", f"shape {list(term.shape)}", "shape []")
-            promises.keep(bool(term.isfinite()), f"penalty '{name}' is finite", term.item(), "a number")
-    with promises.no_error(f"penalty {task}, asked again"), own_random_numbers():
-        again = {name: term.item() for name, term in strategy.penalty(model, progress).items()}
+            promises.keep(isinstance(name, str) and bool(name), "a term has a name", repr(name), "a text")
+            promises.keep(isinstance(term, Tensor), f"term '{name}' is a tensor", type(term).__name__, "Tensor")
+            promises.keep(term.shape == (), f"term '{name}' is a scalar", f"shape {list(term.shape)}", "shape []")
+            promises.keep(bool(term.isfinite()), f"term '{name}' is finite", term.item(), "a number")
+    with promises.no_error(f"its terms {task}, asked again"), own_random_numbers():
+        again = {name: term.item() for name, term in _terms(strategy, model, lesson, progress).items()}
     first = {name: term.item() for name, term in terms.items()}
     promises.keep(again == first, "the same question has the same answer", again, first)
     with _unchanged(promises, model, "asking for diagnostics"):

@@ -1,8 +1,9 @@
 """A world of a few words: random networks and texts that the checks run on, the same each time."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DistilBertConfig, DistilBertModel, DistilBertTokenizerFast, PreTrainedModel
@@ -11,7 +12,9 @@ from plora.adapters import Adapters, LoRA
 from plora.gates import Gate
 from plora.heads import LinearHead
 from plora.model import ContinualModel
-from plora.problems import TextClassification
+from plora.problems import EncodedInputs, EncodedSplit, TextClassification
+from plora.strategies import Lesson
+from plora.streams.base import Split
 
 TASKS = ("first", "second", "third")
 WIDTH = 16
@@ -73,6 +76,39 @@ def open_filled(model: ContinualModel, task: str) -> None:
         for matrix in (*slot.A.values(), *slot.B.values()):
             torch.nn.init.normal_(matrix, std=0.3)
         model.head.open(task, 2, torch.Generator().manual_seed(len(model.adapters)))
+
+
+def tiny_lesson(
+    model: ContinualModel, texts: int = 12, position: int = 0, seed: int = 0, first_row: int = 0, shift: int = 0
+) -> Lesson:
+    """Return a task of texts of five lengths, whose labels are the two rows of the head from `first_row` on.
+
+    All rows compete, and all before `first_row` are those of older tasks.
+    """
+    assert isinstance(model.problem, TextClassification)
+    rows = tiny_texts(texts, shift)
+    labels = np.array([label for _, label in rows])
+    split = EncodedSplit(model.problem.encode(Split(tuple(text for text, _ in rows), labels)), labels + first_row)
+
+    def scores(inputs: EncodedInputs) -> Tensor:
+        training = model.training
+        model.eval()
+        with torch.no_grad():
+            found: Tensor = model(inputs.collate(np.arange(len(inputs))))
+        model.train(training)
+        return found
+
+    return Lesson(
+        position=position,
+        task=None,
+        train=split,
+        competing=torch.ones(model.head.rows, model.head.rows, dtype=torch.bool),
+        old=(slice(0, first_row),) if first_row else (),
+        scores=scores,
+        autocast=nullcontext,
+        learning_rate=0.01,
+        seed=seed,
+    )
 
 
 def tiny_inputs(model: ContinualModel) -> Mapping[str, Tensor]:

@@ -34,6 +34,9 @@ class NoProblem(Problem):
     def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         return states
 
+    def restored(self, tensors: Mapping[str, Tensor]) -> EncodedInputs:
+        raise NotImplementedError
+
     def fingerprint(self) -> str:
         return ""
 

@@ -1,0 +1,46 @@
+"""Sparse updates seldom collide (N-LoRA)."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from plora.model import ContinualModel
+from plora.strategies.base import Progress, Strategy
+
+
+class Sparsity(Strategy):
+    """L = λ Σ_layers ‖ΔW_t‖₁, ΔW_t = s · B_t A_t: the new slot changes few entries of each weight.
+
+    It looks at the new slot alone: that its entries are not those of older slots follows from all of them being few.
+
+    Source: Yang et al. 2024 (N-LoRA, arXiv 2410.10179).
+    """
+
+    kind: Literal["sparsity"] = "sparsity"
+    weight: float = Field(default=1e-4, ge=0)
+    """λ; a sum over all entries of all layers, so small."""
+
+    @classmethod
+    def refusal(cls, slots: str, trains_backbone: bool) -> str | None:
+        """Refuse what has no adapters."""
+        return "it keeps updates of adapters sparse, and there are none" if slots == "none" else None
+
+    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+        """Return `sparsity`."""
+        deltas = self._deltas(model) if self.weight else []
+        return {"sparsity": self.weight * torch.stack([delta.abs().sum() for delta in deltas]).sum()} if deltas else {}
+
+    @torch.no_grad()
+    def diagnostics(self, model: ContinualModel) -> dict[str, float]:
+        """Return the share of entries of ΔW_t that are below 1 % of the largest of their layer."""
+        small = [
+            (delta.abs() < 0.01 * delta.abs().max()).float().mean() for delta in self._deltas(model) if delta.any()
+        ]
+        return {"share_near_zero": torch.stack(small).mean().item()} if small else {}
+
+    @staticmethod
+    def _deltas(model: ContinualModel) -> list[Tensor]:
+        banks = model.adapters.banks.values() if model.adapters else ()
+        return [bank.delta(bank.open_name) for bank in banks if bank.open_name is not None]

@@ -1,0 +1,100 @@
+"""What protects old knowledge protects it: two tasks, of which plain training forgets the first.
+
+Both are two classes of words, for one slot of a tiny network; texts of the second task hold words of the first that
+say nothing about its labels, so that what was learned is overwritten. Each method must give back at least half of
+what `sequential` forgets, and must not do so when its terms are multiplied by zero.
+"""
+
+import json
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from conftest import FILLER, TOPICS
+
+from plora.config import RunConfig, load_config
+from plora.results import read_record
+from plora.runs import run
+from plora.strategies import STRATEGIES
+from plora.testing.strategies import weight_settings
+
+SEEDS = (0, 1, 2)
+SETTINGS: dict[str, dict[str, object]] = {
+    "ewc": {"kind": "ewc", "weight": 100_000},
+    "online_ewc": {"kind": "ewc", "weight": 100_000, "decay": 0.9},
+    "replay": {"kind": "replay"},
+    "der": {"kind": "replay", "weight": 0.5, "scores_weight": 0.5},
+    "lwf": {"kind": "distillation"},
+}
+"""Of each method, its strategy where the default does not suit so small a network."""
+
+Make = Callable[..., RunConfig]
+
+
+def _texts(first: bool, number: int, rng: random.Random) -> list[dict[str, str]]:
+    food, travel = (list(TOPICS[name].values()) for name in ("food", "travel"))
+    rows = []
+    for i in range(number):
+        label = i % 2
+        words = rng.choices(food[label], k=2) if first else rng.choices(travel[label], k=2)
+        words += [] if first else rng.choices(food[rng.randrange(2)], k=1)
+        words += rng.choices(FILLER, k=rng.randint(1, 4))
+        rng.shuffle(words)
+        rows.append({"text": " ".join(words), "label": "ab"[label]})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def two_tasks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    folder, rng = tmp_path_factory.mktemp("two"), random.Random(0)
+    tasks = []
+    for name in ("first", "second"):
+        task = {"name": name}
+        for split, number in (("train", 120), ("validation", 40), ("test", 100)):
+            path = folder / f"{name}-{split}.jsonl"
+            path.write_text("\n".join(map(json.dumps, _texts(name == "first", number, rng))), encoding="utf-8")
+            task[split] = str(path)
+        tasks.append(task)
+    return tasks
+
+
+@pytest.fixture
+def make(toy_values: dict[str, object], two_tasks: list[dict[str, str]]) -> Make:
+    values = toy_values | {
+        "stream": {"kind": "local", "name": "two", "tasks": two_tasks},
+        "training": {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "log_every": 5},
+    }
+    return lambda *overrides: load_config(values, overrides)
+
+
+def forgotten(make: Make, method: str, strategy: dict[str, object] | None = None, name: str = "two") -> float:
+    """Points of accuracy that the first task loses while the second is learned, mean over the seeds."""
+    lost = []
+    for seed in SEEDS:
+        settings = [f"strategies={json.dumps([strategy])}"] if strategy else []
+        R = read_record(run(make(f"method={method}", f"seed={seed}", f"name={name}", *settings))).matrix
+        assert R[1, 0] > 0.9, "the first task was not learned, so nothing can be said about forgetting it"
+        lost.append(100 * (R[1, 0] - R[2, 0]))
+    return float(np.mean(lost))
+
+
+def off(strategy: dict[str, object]) -> dict[str, object]:
+    made = STRATEGIES[str(strategy["kind"])].model_validate(strategy)
+    return strategy | dict.fromkeys(weight_settings(made), 0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", SETTINGS)
+def test_it_gives_back_half_of_what_is_forgotten_and_only_by_its_term(make: Make, method: str) -> None:
+    plain = forgotten(make, "sequential")
+    assert plain >= 20
+    kept = forgotten(make, method, SETTINGS[method])
+    assert kept <= plain / 2, f"{method} forgets {kept:.1f} points, sequential {plain:.1f}"
+    without = forgotten(make, method, off(SETTINGS[method]), name="silent")
+    assert without > plain / 2, f"{method} keeps as much without its term: the test says nothing of it"
+
+
+@pytest.mark.slow
+def test_a_slot_per_task_forgets_exactly_nothing(make: Make) -> None:
+    assert forgotten(make, "per_task") == 0
