@@ -166,6 +166,17 @@ def report(data: dict[str, object]) -> str:
     return f"{table(heads, rows)}\n\n{source(data)}"
 
 
+def analysis(data: dict[str, object]) -> str:
+    rows = [
+        ["both tables, from process start to end", f"{data['seconds']} s"],
+        [f"table of methods with {data['metrics']} metrics", f"{data['methods_seconds']} s"],
+        [f"paired differences of ACC, {data['pairs']} pairs", f"{data['differences_seconds']} s"],
+        ["peak memory of the process", f"{data['peak_memory_mib']:,} MiB"],
+    ]
+    heads = [f"{data['runs']} runs of {data['tasks']} tasks of {data['examples_per_task']:,} test examples", ""]
+    return f"{table(heads, rows)}\n\n{source(data)}"
+
+
 def sweep(data: dict[str, object]) -> str:
     rows = [
         ["one after the other, one thread", f"{data['one_after_the_other_seconds']}", ""],
@@ -185,6 +196,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "keeping": ("keeping", keeping),
     "sweep": ("sweep", sweep),
     "report": ("report", report),
+    "analysis": ("analysis", analysis),
 }
 
 

@@ -8,7 +8,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from plora.errors import RunError
-from plora.results.figure import FONT_POINTS, GRID, INK, MARKERS, MUTED, SERIES, new_figure, point_labels, title
+from plora.results.figure import (
+    FONT_POINTS,
+    GRID,
+    INK,
+    MARKERS,
+    MUTED,
+    SERIES,
+    new_figure,
+    point_labels,
+    subtitle,
+    title,
+)
 from plora.results.record import RunRecord
 from plora.results.runs import require_comparable, series
 
@@ -76,7 +87,11 @@ def cost_against_accuracy(records: Sequence[RunRecord], cost: Cost = "seconds") 
         ax.axvline(free * 1.8, color=GRID, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
     ax.tick_params(axis="x", which="minor", length=0)
     ax.set_xlabel(AXES[cost], fontsize=FONT_POINTS, color=MUTED)
-    title(ax, f"Mean test accuracy after the last task (%) against its cost in {AXES[cost].split(',')[0]}")
+    several = any(len(scores) > 1 for _, scores in found.values())
+    accuracy = f"Mean test accuracy after the last task (%) against its cost in {AXES[cost].split(',')[0]}"
+    title(ax, accuracy, pad=22 if several else 10)
+    if several:
+        subtitle(ax, "point: mean over seeds · line: ± 1 standard deviation of the accuracy over seeds")
     names = [f"{n}, {len(s)} seeds" if len(s) > 1 else n for n, (_, s) in found.items()]
     point_labels(ax, points, names, [_deviation(scores) for _, scores in found.values()])
     return figure

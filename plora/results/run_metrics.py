@@ -1,0 +1,64 @@
+"""Any metric of a run by name, those too that need the files of its folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from plora.errors import RunError
+from plora.results.further import FURTHER, Needs
+from plora.results.metrics import Metric
+from plora.results.predictions import read_predictions
+from plora.results.record import RunRecord
+from plora.results.runs import predictions_file
+
+
+class RunMetrics:
+    """The metrics of some runs: `RunMetrics(runs)(record, "macro_f1")`.
+
+    A record alone has its matrix and test sizes. Its predictions are read once, when the first metric that needs them
+    is asked for. References are named in `plora metrics` alone; here the metrics that need one carry that reason.
+
+    Args:
+        runs: the runs by their folders; a record that is not among them has no predictions.
+    """
+
+    def __init__(self, runs: Mapping[Path, RunRecord] | None = None) -> None:
+        self._folders = {id(record): folder for folder, record in (runs or {}).items()}
+        # A record has no hash. Those asked about are kept, so that no other can have the id of one.
+        self._known: dict[int, tuple[RunRecord, dict[str, Metric]]] = {}
+
+    def __call__(self, record: RunRecord, name: str) -> Metric:
+        """Return one metric of one run; it carries the reason where it has no value.
+
+        Args:
+            record: the run.
+            name: of a metric of `METRICS` or `FURTHER`.
+
+        Raises:
+            KeyError: there is no such metric.
+        """
+        if id(record) not in self._known:
+            self._known[id(record)] = record, record.metrics
+        known = self._known[id(record)][1]
+        if name not in known:
+            known |= self._further(record, next((f.needs for f in FURTHER if f.name == name), None))
+        return known[name]
+
+    def _further(self, record: RunRecord, needs: Needs | None) -> dict[str, Metric]:
+        """Return every metric that needs the same: what was read for one does for all."""
+        alike = [further for further in FURTHER if further.needs == needs]
+        given: object = None
+        if needs == "sizes":
+            given = sizes_of_test(record)
+        elif needs == "predictions" and (folder := self._folders.get(id(record))) is not None:
+            try:
+                file = predictions_file(folder, record)
+                given = file and read_predictions(file)
+            except RunError as error:
+                return {further.name: further.missing(str(error)) for further in alike}
+        return {further.name: further.metric(record.matrix, given) for further in alike}
+
+
+def sizes_of_test(record: RunRecord) -> list[int] | None:
+    """Return the number of test examples of each task, in the order of the tasks; None while some were not learned."""
+    by_task = {data.task: data.test for data in record.data}
+    return [by_task[task] for task in record.tasks] if set(by_task) >= set(record.tasks) else None
