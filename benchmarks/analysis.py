@@ -61,12 +61,14 @@ def make(folder: Path, method: int, seed: int, tasks: int, examples: int) -> Non
         warnings=(),
         complete=True,
     )
+    ranking = (prediction[:, None] // CLASSES) * CLASSES + (prediction[:, None] + np.arange(CLASSES)) % CLASSES
+    probabilities = -np.sort(-rng.dirichlet([1.0] * CLASSES, len(label)), axis=1)
     predictions = Predictions(
         np.array(names)[of_task],
         np.tile(np.arange(examples, dtype=np.int32), tasks),
         label.astype(np.int32),
-        prediction.astype(np.int32),
-        rng.uniform(0.3, 1, len(label)).astype(np.float32),
+        ranking.astype(np.int32),
+        probabilities.astype(np.float32),
         tuple(f"class {number}" for number in range(CLASSES * tasks)),
     )
     write_record(folder, record)

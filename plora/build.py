@@ -86,8 +86,9 @@ class Parts:
         return self.learner.model
 
     def scorer(self) -> Scorer:
-        """Return a scorer of the test splits with nothing scored yet."""
-        return Scorer(self.learner.extractor, self.space, self.tasks, self.config.seed)
+        """Return a scorer of the test splits (or those that the config names) with nothing scored yet."""
+        split = self.config.evaluation.split
+        return Scorer(self.learner.extractor, self.space, self.tasks, self.config.seed, split)
 
 
 def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:

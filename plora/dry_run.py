@@ -73,12 +73,12 @@ def _scoring_seconds(parts: Parts) -> float:
     scorer = parts.scorer()
     started = time.perf_counter()
     scorer.unseen(parts.tasks[0])
-    return (time.perf_counter() - started) / len(parts.tasks[0].splits["test"])
+    return (time.perf_counter() - started) / len(parts.tasks[0].splits[parts.config.evaluation.split])
 
 
 def _scored_texts(parts: Parts) -> int:
-    """Test texts that the run will score: row 0, then every row, cells that cannot change once."""
-    counts = [len(task.splits["test"]) for task in parts.tasks]
+    """Texts that the run will score: row 0, then every row, cells that cannot change once."""
+    counts = [len(task.splits[parts.config.evaluation.split]) for task in parts.tasks]
     if parts.config.row.at_once:
         return 2 * sum(counts)
     isolated = parts.model.gate is not None and parts.model.gate.needs_task

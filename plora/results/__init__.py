@@ -30,10 +30,11 @@ from plora.results.metrics import (
 )
 from plora.results.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
 from plora.results.pooled import pooled_accuracy, pooled_average_incremental_accuracy, pooled_seen_accuracy
-from plora.results.predictions import Predictions, accuracy_row, read_predictions, write_predictions
+from plora.results.predictions import RANKS, Predictions, accuracy_row, read_predictions, write_predictions
 from plora.results.record import (
     RESULTS_FILE,
     RunRecord,
+    ScoredSplit,
     StreamInfo,
     TaskCost,
     TaskData,
@@ -121,12 +122,14 @@ __all__ = [
     "compare_methods",
     "learning_curves",
     "tasks_over_time",
+    "RANKS",
     "Predictions",
     "accuracy_row",
     "read_predictions",
     "write_predictions",
     "RESULTS_FILE",
     "RunRecord",
+    "ScoredSplit",
     "StreamInfo",
     "TaskCost",
     "TaskData",

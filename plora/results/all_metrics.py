@@ -14,7 +14,6 @@ from plora.results.metrics import Matrix, Metric, MetricError, summary
 from plora.results.pooled import pooled_seen_accuracy
 from plora.results.predictions import Predictions, read_predictions
 from plora.results.record import RESULTS_FILE, RunRecord, read_record
-from plora.results.run_metrics import sizes_of_test
 from plora.results.runs import predictions_file, require_comparable
 from plora.results.tables import NOT_APPLICABLE, markdown_table
 from plora.results.variants import Variant, variants
@@ -192,7 +191,7 @@ def metrics_of_path(
         scenario = record.scenario
         file = predictions_file(path.parent if path.name == RESULTS_FILE else path, record)
         predictions = read_predictions(file) if file is not None else None
-        sizes = sizes_of_test(record)
+        sizes = record.sizes
     else:
         matrix = read_matrix(path, percent, header, row_names)
     return metrics_of_matrix(

@@ -16,6 +16,10 @@ def run_doubts(record: RunRecord) -> list[str]:
     if not record.complete:
         doubts.append(f"This run is {unfinished_line(record)}.")
     doubts += record.warnings
+    if record.split != "test":
+        doubts.append(
+            f"The {record.split} split was scored, not test: these numbers choose settings, they are not results."
+        )
     if record.score != "accuracy":
         doubts.append(
             f"A cell of the matrix is '{record.score}' here, not accuracy, and so is every number made of them."

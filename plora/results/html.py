@@ -248,16 +248,18 @@ def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
 
 
 def _each_once(sections: Sequence[RunSection]) -> tuple[list[RunSection], list[str]]:
-    """Return the sections without copies of a run (same method, name and seed), and a line for each copy."""
-    kept: dict[tuple[str, str, int], RunSection] = {}
+    """Return the sections without copies of a run, and a line for each copy."""
+    labels = series(section.record for section in sections)
+    label_of = {id(record): label for label, records in labels.items() for record in records}
+    kept: dict[tuple[str, int], RunSection] = {}
     lines = []
     for section in sections:
-        key = (section.record.method, section.record.name, section.record.seed)
-        first = kept.setdefault(key, section)
+        label, seed = label_of[id(section.record)], section.record.seed
+        first = kept.setdefault((label, seed), section)
         if first is not section:
             lines.append(
-                f"{section.folder} has the method, name and seed of {first.folder} and is left out of the comparison; "
-                "give runs with other settings another name."
+                f"{section.folder} is a second run of '{label}' with seed {seed}, like {first.folder}, and is left out "
+                "of the comparison; give runs with other settings another name."
             )
     return list(kept.values()), lines
 

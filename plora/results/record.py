@@ -1,21 +1,24 @@
 """The record of a run: everything that is concluded from it later, in two strict JSON files.
 
 `results.json` holds what the same seed gives again bit for bit, `costs.json` what was measured along the way: time,
-memory, bytes. Schema 1, key by key, is `RunRecord`, `StreamInfo`, `TaskCost` and `TaskData` below, plus `metrics`: the
+memory, bytes. Schema 2, key by key, is `RunRecord`, `StreamInfo`, `TaskCost` and `TaskData` below, plus `metrics`: the
 values and reasons of `plora.results.summary`, written for people and other programs. Reading recomputes them
-from the matrix and never trusts the copy. NaN is null. Keys that schema 1 does not have are refused, so that
+from the matrix and never trusts the copy. NaN is null. Keys that the schema does not have are refused, so that
 a misspelt key cannot pass for a missing one; a newer schema is refused by its number. Both files carry their sha256.
+
+Schema 1 had no `split`, `settings`, `flops` and `energy_joules`; its files are read, with the defaults below.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import JsonValue as AnyJson
 
 from plora.atomic import JsonValue
 from plora.errors import RunError
@@ -24,8 +27,9 @@ from plora.sealed import read_sealed, write_sealed
 from plora.streams.base import Scenario
 
 RESULTS_FILE, COSTS_FILE = "results.json", "costs.json"
-SCHEMA = 1
+SCHEMA = 2
 
+ScoredSplit = Literal["test", "validation"]
 TaskStatus = Literal["pending", "trained", "evaluated"]
 """`pending`: not learned yet; `trained`: learned, its row was not measured (each task of a joint run but the
 last); `evaluated`: its row was measured."""
@@ -57,6 +61,9 @@ class TaskCost:
         trainable_parameters: numbers that the optimizer could change during this task.
         stored_bytes: what the task added to what must be kept to predict, on disk.
         peak_memory_bytes: highest memory of the process or device during the task; None where not measured.
+        flops: floating-point operations of training, those of the first step of each phase counted and the others
+            estimated from its tokens; None where not recorded.
+        energy_joules: that the device used during training, whatever ran on it; None where the hardware does not tell.
     """
 
     task: str
@@ -68,8 +75,20 @@ class TaskCost:
     trainable_parameters: int
     stored_bytes: int
     peak_memory_bytes: int | None = None
+    flops: int | None = None
+    energy_joules: float | None = None
 
     __pydantic_config__ = _STRICT
+
+    @property
+    def samples_per_second(self) -> float | None:
+        """Training examples processed per second of training; None where it took no time."""
+        return self.samples / self.seconds if self.seconds > 0 else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens, without padding, per second of training; None where there are none."""
+        return self.tokens / self.seconds if self.tokens is not None and self.seconds > 0 else None
 
 
 @dataclass(frozen=True)
@@ -129,6 +148,8 @@ class RunRecord:
         environment: path of the environment file, relative to the run folder.
         problem: what the labels look like.
         score: what a cell of the matrix is; an accuracy is a fraction from 0 to 1.
+        split: which split was scored: `test`, or `validation` while settings are still being chosen.
+        settings: the run's config as JSON, without what has a key of its own here; empty where not recorded.
         schema: version of this layout.
 
     Raises:
@@ -151,6 +172,8 @@ class RunRecord:
     environment: str = "environment.json"
     problem: str = "text_classification"
     score: str = "accuracy"
+    split: ScoredSplit = "test"
+    settings: Mapping[str, AnyJson] = field(default_factory=dict)
     schema: int = SCHEMA
 
     __pydantic_config__ = _STRICT
@@ -183,6 +206,12 @@ class RunRecord:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RunRecord) and (self.to_json(), self.cost) == (other.to_json(), other.cost)
+
+    @property
+    def sizes(self) -> list[int] | None:
+        """Examples scored of each task, in the order of the tasks; None while some were not learned."""
+        by_task = {data.task: data.test if self.split == "test" else data.validation for data in self.data}
+        return [by_task[task] for task in self.tasks] if set(by_task) >= set(self.tasks) else None
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -247,12 +276,12 @@ def read_record(path: Path) -> RunRecord:
 
 def _read(file: Path) -> dict[str, object]:
     content = read_sealed(file)
-    if content.get("schema") != SCHEMA:
+    if content.get("schema") not in range(1, SCHEMA + 1):
         raise RunError(
-            f"{file} has schema {content.get('schema')!r}, this version of plora reads schema {SCHEMA}; "
+            f"{file} has schema {content.get('schema')!r}, this version of plora reads schemas 1 to {SCHEMA}; "
             "read it with the version of plora that wrote it (see its environment.json)"
         )
-    return content
+    return content | {"schema": SCHEMA}
 
 
 def _results_file(path: Path) -> Path:

@@ -48,7 +48,7 @@ class RunMetrics:
         alike = [further for further in FURTHER if further.needs == needs]
         given: object = None
         if needs == "sizes":
-            given = sizes_of_test(record)
+            given = record.sizes
         elif needs == "predictions" and (folder := self._folders.get(id(record))) is not None:
             try:
                 file = predictions_file(folder, record)
@@ -56,9 +56,3 @@ class RunMetrics:
             except RunError as error:
                 return {further.name: further.missing(str(error)) for further in alike}
         return {further.name: further.metric(record.matrix, given) for further in alike}
-
-
-def sizes_of_test(record: RunRecord) -> list[int] | None:
-    """Return the number of test examples of each task, in the order of the tasks; None while some were not learned."""
-    by_task = {data.task: data.test for data in record.data}
-    return [by_task[task] for task in record.tasks] if set(by_task) >= set(record.tasks) else None

@@ -1,10 +1,13 @@
 """Finding runs on disk, and keeping runs apart that must not stand in one table."""
 
+import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from plora.errors import RunError
 from plora.results.record import RESULTS_FILE, RunRecord, read_record
@@ -132,7 +135,7 @@ def require_poolable(records: Sequence[RunRecord]) -> None:
     first_of_order: dict[tuple[str, ...], RunRecord] = {}
     for record in records:
         mine, others = _identity(record), _identity(first)
-        for key in ("stream", "scenario", "problem", "score"):
+        for key in ("stream", "scenario", "problem", "score", "split"):
             if mine[key] != others[key]:
                 raise _not_pooled(first, record, f"{key} {others[key]} against {mine[key]}")
         if lacking := sorted(set(first.tasks) ^ set(record.tasks)):
@@ -153,7 +156,8 @@ def series(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
 
     The label is the method. Runs of one method in different orders usually have different experiment names, since
     a run folder is named by experiment, method and seed; they are one method here as long as each order has one name.
-    Where one order has several names, the labels are `method (name)`.
+    Where one order has several names, the labels are `method (name)`; where runs of one label were made with several
+    settings, these follow, as in `o_lora, training.learning_rate 0.001`.
     """
     records = list(records)
     names: dict[str, dict[tuple[str, ...], set[str]]] = {}
@@ -163,7 +167,44 @@ def series(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
     for record in records:
         one_name = all(len(of_order) == 1 for of_order in names[record.method].values())
         labelled.setdefault(record.method if one_name else f"{record.method} ({record.name})", []).append(record)
-    return labelled
+    return _apart(labelled)
+
+
+_NO_EFFECT = (
+    *("training.micro_batch_size", "training.tokens_per_batch", "training.checkpoint_seconds", "training.log_every"),
+    *("training.activation_checkpointing", "evaluation.", "trackers"),
+)
+"""Settings, by their beginnings, that change no result."""
+
+
+def _apart(labelled: Mapping[str, list[RunRecord]]) -> dict[str, list[RunRecord]]:
+    """Return the records with those of one label kept apart where their settings differ, for they are no repetitions.
+
+    Such a label gets its settings: `o_lora, training.learning_rate 0.001`. Records of schema 1 hold no settings, and
+    stay together.
+    """
+    found: dict[str, list[RunRecord]] = {}
+    for label, records in labelled.items():
+        flat = {id(record): dict(_flat(record.settings)) for record in records}
+        keys = dict.fromkeys(key for values in flat.values() for key in values)
+        differ = [
+            key
+            for key in keys
+            if not key.startswith(_NO_EFFECT) and len({values.get(key, "–") for values in flat.values() if values}) > 1
+        ]
+        for record in records:
+            own = [f"{key} {flat[id(record)].get(key, '–')}" for key in differ if record.settings]
+            found.setdefault(", ".join([label, *own]), []).append(record)
+    return found
+
+
+def _flat(values: Mapping[str, JsonValue], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield `a.b` and its value as JSON for every key of nested mappings."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", json.dumps(value)
 
 
 def predictions_file(folder: Path, record: RunRecord) -> Path | None:
@@ -204,6 +245,7 @@ def _identity(record: RunRecord) -> dict[str, str]:
         "tasks": ", ".join(record.tasks),
         "problem": record.problem,
         "score": record.score,
+        "split": record.split,
     }
 
 

@@ -1,4 +1,4 @@
-"""Score the test splits, and never compute a cell of the accuracy matrix that cannot have changed."""
+"""Score the tasks, and never compute a cell of the accuracy matrix that cannot have changed."""
 
 import copy
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from plora.results import RANKS, ScoredSplit
 from plora.streams.incremental import LabelSpace
 from plora.training.data import EncodedSplit, EncodedTask
 from plora.training.features import Extractor
@@ -19,13 +20,18 @@ class Scores:
 
     Args:
         rows: `[N]` true rows.
-        predictions: `[N]` predicted rows.
-        probabilities: `[N]` float32, softmax over the visible rows, of the prediction.
+        ranking: `[N, K]` the likeliest rows, the prediction first; −1 where fewer are visible.
+        probabilities: `[N, K]` float32, softmax over the visible rows, of those.
     """
 
     rows: NDArray[np.int64]
-    predictions: NDArray[np.int64]
+    ranking: NDArray[np.int64]
     probabilities: NDArray[np.float32]
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """Predicted rows, `[N]`."""
+        return self.ranking[:, 0]
 
     @property
     def accuracy(self) -> float:
@@ -56,25 +62,39 @@ def probabilities(
 
 
 def score(extractor: Extractor, split: EncodedSplit, task: str | None, visible: NDArray[np.bool_]) -> Scores:
-    """Score one split; see `probabilities` for the arguments."""
+    """Score one split; see `probabilities` for the arguments. Of equally likely rows the lowest stands first."""
     p = probabilities(extractor, split, task, visible)
-    best, predictions = p.max(dim=1)
-    return Scores(split.rows, predictions.numpy(), best.numpy())
+    best, rows = p.sort(dim=1, descending=True, stable=True)
+    ranking = np.full((len(p), RANKS), -1)
+    kept = np.zeros((len(p), RANKS), np.float32)
+    k = min(RANKS, int(visible.sum()))
+    ranking[:, :k], kept[:, :k] = rows[:, :k].numpy(), best[:, :k].numpy()
+    return Scores(split.rows, ranking, kept)
 
 
 class Scorer:
-    """Scores test splits after each stage; a cell whose signature has not changed is taken from the last time.
+    """Scores one split of each task after each stage.
+
+    A cell whose signature has not changed is taken from the last time.
 
     Args:
         extractor: of the model, whose state moves on between calls.
         space: which rows may be predicted.
         tasks: all tasks of the stream, in order.
         seed: of the run; decides the untrained head rows of row 0 and of unseen tasks.
+        split: which is scored.
     """
 
-    def __init__(self, extractor: Extractor, space: LabelSpace, tasks: Sequence[EncodedTask], seed: int) -> None:
+    def __init__(
+        self,
+        extractor: Extractor,
+        space: LabelSpace,
+        tasks: Sequence[EncodedTask],
+        seed: int,
+        split: ScoredSplit = "test",
+    ) -> None:
         self.extractor, self.model = extractor, extractor.model
-        self.space, self.tasks, self.seed = space, tasks, seed
+        self.space, self.tasks, self.seed, self.split = space, tasks, seed, split
         self._known: dict[str, tuple[str, Scores]] = {}
         self.untrained: dict[str, Scores] = {}  # row 0
 
@@ -125,7 +145,7 @@ class Scorer:
         return result
 
     def _score(self, task: EncodedTask, visible: NDArray[np.bool_]) -> Scores:
-        return score(self.extractor, task.splits["test"], task.name, visible)
+        return score(self.extractor, task.splits[self.split], task.name, visible)
 
 
 def block_generator(seed: int, block: str) -> torch.Generator:

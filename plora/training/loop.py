@@ -34,6 +34,7 @@ from plora.strategies import Progress
 from plora.training.checkpoint import load_checkpoint, read_manifest, save_checkpoint
 from plora.training.console import Console
 from plora.training.data import Stage
+from plora.training.energy import EnergyMeter
 from plora.training.evaluate import Scorer, Scores, block_generator, score
 from plora.training.features import autocast, out_of_memory
 from plora.training.folder import RunFolder
@@ -79,7 +80,8 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     """
     names = [task.name for task in parts.tasks]
     matrix = np.full((len(names) + 1, len(names)), np.nan)
-    meter = Meter(sum(planned_steps(parts, position) for position in range(len(parts.stages))))
+    planned = sum(planned_steps(parts, position) for position in range(len(parts.stages)))
+    meter = Meter(planned, EnergyMeter(parts.model.device))
     inside = StepCheckpoint(folder.step, parts.config.training.checkpoint_seconds)
     tracking = Tracking(
         parts.config.trackers,
@@ -287,9 +289,12 @@ def _solve(parts: Parts, head: ClosedFormHead, stage: Stage, meter: Meter) -> No
         rows = parts.space.rows_of(task.name)
         gathered: list[Tensor] = []
         for split in (task.splits["train"], task.splits["validation"]):
-            gathered += [parts.learner.extractor.features(split, task.name), torch.from_numpy(split.rows - rows.start)]
+            tokens = int(split.inputs.lengths.sum())
+            with meter.operations(tokens, first=True):
+                features = parts.learner.extractor.features(split, task.name)
+            gathered += [features, torch.from_numpy(split.rows - rows.start)]
             meter.samples += len(split)
-            meter.tokens += int(split.inputs.lengths.sum())
+            meter.tokens += tokens
         head.fit(parts.space.blocks[task.name], *gathered)
     meter.epochs = 1
 
@@ -311,6 +316,7 @@ def _train(
     lengths = stage.train.inputs.lengths
     plan = [plan_epoch(lengths, settings.batch_size, config.seed, position, number, e) for e in range(epochs)]
     total = sum(len(steps) for steps in plan)
+    validated = _validated_steps(plan, config.evaluation.validations, settings.early_stop is not None)
     opened = model.trainable()
     parameters = _trained_parts(model, phase)
     meter.trainable = max(meter.trainable, sum(p.numel() for p in parameters.values()))
@@ -326,6 +332,7 @@ def _train(
         meter.restore(at.meter)
         console.event("resumed", task=stage.name, phase=number, step=first, of=total)
     logged = time.perf_counter(), meter.tokens, meter.samples
+    validation: float | None = None
 
     for epoch, steps in enumerate(plan):
         if step + len(steps) < first:  # over before the checkpoint was written, its validation too
@@ -337,13 +344,15 @@ def _train(
                 step += 1
                 continue
             # ---------------------------------------------------------- forward and backward, in micro-batches
+            tokens = int(lengths[indices].sum())
             factor = rate(step, total, settings.warmup, settings.schedule)
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
             while True:
                 torch.manual_seed(_seed(config.seed, position, number + 1, step))  # dropout: from seed and step
                 try:
-                    terms = _backward(parts, stage, indices, micro, visible, Progress(position, step, total, epoch))
+                    with meter.operations(tokens, first=step == 0):
+                        terms = _backward(parts, stage, indices, micro, visible, Progress(position, step, total, epoch))
                     break
                 except RuntimeError as error:
                     if not out_of_memory(error):
@@ -367,11 +376,17 @@ def _train(
             step += 1
             meter.steps, meter.all_steps = meter.steps + 1, meter.all_steps + 1
             meter.samples += len(indices)
-            meter.tokens += int(lengths[indices].sum())
+            meter.tokens += tokens
             reached("step")
 
+            # ---------------------------------------------------------- validation looks
+            validation = None
+            if step in validated:
+                validation = _validation(parts, stage, seen)
+                model.train()
+
             # ---------------------------------------------------------- say how it goes
-            if step % settings.log_every == 0 or step == total:
+            if step % settings.log_every == 0 or step == total or validation is not None:
                 now = time.perf_counter()
                 elapsed = max(now - logged[0], 1e-9)
                 point = Point(
@@ -386,9 +401,11 @@ def _train(
                     seconds=now - meter.started,
                     memory_bytes=peak_memory(model.device),
                     diagnostics={k: v for s in parts.strategies for k, v in s.diagnostics(model).items()},
+                    validation=validation,
                 )
                 session.folder.append_curve(point)
                 told = {"loss": point.loss, "learning_rate": point.learning_rate, **point.diagnostics}
+                told |= {} if validation is None else {"validation": validation}
                 told |= {f"loss/{name}": value for name, value in values.items()}
                 session.tracking.log(told, meter.all_steps)
                 console.progress(
@@ -418,7 +435,7 @@ def _train(
 
         # -------------------------------------------------------------- validation chooses
         if patience is not None:
-            result = _validation(parts, stage, seen)
+            result = _validation(parts, stage, seen) if validation is None else validation  # None: just resumed
             console.event("epoch_done", task=stage.name, epoch=epoch + 1, validation_accuracy=result)
             best.offer(result, parameters)
             if best.epochs_without >= patience:
@@ -529,6 +546,15 @@ def _trained_parts(model: ContinualModel, phase: Phase) -> dict[str, nn.Paramete
         parameter.requires_grad_(part in phase.train)
         if part in phase.train:
             chosen[name] = parameter
+    return chosen
+
+
+def _validated_steps(plan: list[list[Indices]], times: int | None, at_epochs: bool) -> set[int]:
+    """The steps of a phase after which the validation split is scored: `times` evenly spaced, and ends of epochs."""
+    ends = np.cumsum([len(steps) for steps in plan])
+    chosen = set(ends.tolist()) if at_epochs else set()
+    if times is not None:
+        chosen |= {int(step) for step in np.ceil(np.arange(1, times + 1) * ends[-1] / times)}
     return chosen
 
 

@@ -3,14 +3,17 @@
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 
 from plora.results import TaskCost
+from plora.training.energy import EnergyMeter
+from plora.training.flops import FlopCounter
 
-_COUNTS = ("all_steps", "steps", "epochs", "samples", "tokens", "trainable")
+_COUNTS = ("all_steps", "steps", "epochs", "samples", "tokens", "trainable", "flops")
 
 
 @dataclass
@@ -19,9 +22,11 @@ class Meter:
 
     Args:
         total_steps: optimizer steps of the whole run.
+        energy: of the device that learns.
     """
 
     total_steps: int
+    energy: EnergyMeter
     started: float = field(default_factory=time.perf_counter)
     all_steps: int = 0
     training_seconds: float = 0.0
@@ -30,21 +35,51 @@ class Meter:
     samples: int = 0
     tokens: int = 0
     trainable: int = 0
+    flops: int = 0
+    flops_per_token: float = 0.0
+    joules_before: float = 0.0  # what the energy meter showed when the stage began
 
     def new_stage(self) -> None:
         """Start counting a stage."""
-        self.steps = self.epochs = self.samples = self.tokens = self.trainable = 0
+        self.steps = self.epochs = self.samples = self.tokens = self.trainable = self.flops = 0
         self.started = time.perf_counter()
+        self.joules_before = self.energy.joules() or 0.0
+
+    @contextmanager
+    def operations(self, tokens: int, first: bool) -> Iterator[None]:
+        """Add the floating-point operations of a training step.
+
+        They are counted in the first step of a phase, which costs some milliseconds; later steps are taken to need as
+        many per token as that one.
+
+        Args:
+            tokens: of the step, without padding.
+            first: whether to count.
+        """
+        if first:
+            with FlopCounter() as counter:
+                yield
+            self.flops_per_token = counter.get_total_flops() / max(tokens, 1)
+        else:
+            yield
+        self.flops += round(self.flops_per_token * tokens)
 
     def state(self) -> dict[str, float]:
         """Return what a checkpoint inside a task keeps."""
-        return {**{name: getattr(self, name) for name in _COUNTS}, "elapsed": time.perf_counter() - self.started}
+        return {
+            **{name: getattr(self, name) for name in _COUNTS},
+            "flops_per_token": self.flops_per_token,
+            "elapsed": time.perf_counter() - self.started,
+            "joules": (self.energy.joules() or 0.0) - self.joules_before,
+        }
 
     def restore(self, state: Mapping[str, float]) -> None:
         """Go on counting from `state`."""
         for name in _COUNTS:
             setattr(self, name, int(state[name]))
+        self.flops_per_token = state["flops_per_token"]
         self.started = time.perf_counter() - state["elapsed"]
+        self.joules_before = (self.energy.joules() or 0.0) - state["joules"]
 
     def seconds_left(self) -> float | None:
         """Return the training time left in the whole run, estimated from its mean so far."""
@@ -53,6 +88,7 @@ class Meter:
 
     def cost(self, task: str, seconds: float, device: torch.device, stored_bytes: int) -> TaskCost:
         """Return the record of the stage."""
+        joules = self.energy.joules()
         return TaskCost(
             task=task,
             seconds=seconds,
@@ -63,6 +99,8 @@ class Meter:
             trainable_parameters=self.trainable,
             stored_bytes=stored_bytes,
             peak_memory_bytes=peak_memory(device),
+            flops=self.flops,
+            energy_joules=None if joules is None else joules - self.joules_before,
         )
 
 

@@ -7,9 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plora.build import Parts
-from plora.results import Predictions, RunRecord, StreamInfo, TaskCost, TaskData, TaskStatus
+from plora.results import RANKS, Predictions, RunRecord, StreamInfo, TaskCost, TaskData, TaskStatus
 from plora.results.metrics import Matrix
 from plora.training.evaluate import Scores
+
+_SAID_ELSEWHERE = {"name", "seed", "stream", "added", "order", "output", "scenario", "method"}
+"""Keys of a config that a record has under its own keys, or as the fingerprint of the stream."""
 
 
 def to_predictions(rows: dict[str, Scores], class_names: tuple[str, ...]) -> Predictions:
@@ -22,8 +25,8 @@ def to_predictions(rows: dict[str, Scores], class_names: tuple[str, ...]) -> Pre
         task=column((np.full(len(scores.rows), name) for name, scores in rows.items()), np.str_),
         example=column((np.arange(len(scores.rows), dtype=np.int32) for scores in rows.values()), np.int32),
         label=column((scores.rows.astype(np.int32) for scores in rows.values()), np.int32),
-        prediction=column((scores.predictions.astype(np.int32) for scores in rows.values()), np.int32),
-        probability=column((scores.probabilities for scores in rows.values()), np.float32),
+        ranking=np.concatenate([np.empty((0, RANKS), np.int32), *(s.ranking.astype(np.int32) for s in rows.values())]),
+        probabilities=np.concatenate([np.empty((0, RANKS), np.float32), *(s.probabilities for s in rows.values())]),
         class_names=class_names,
     )
 
@@ -35,8 +38,8 @@ def from_predictions(predictions: Predictions) -> dict[str, Scores]:
         chosen = predictions.task == name
         rows[str(name)] = Scores(
             predictions.label[chosen].astype(np.int64),
-            predictions.prediction[chosen].astype(np.int64),
-            predictions.probability[chosen],
+            predictions.ranking[chosen].astype(np.int64),
+            predictions.probabilities[chosen],
         )
     return rows
 
@@ -85,4 +88,6 @@ def make_record(
         ),
         warnings=tuple(f"task '{name}' was learned and forgotten (plora forget)" for name in forgotten),
         complete=len(seen) == len(names),
+        split=config.evaluation.split,
+        settings=config.model_dump(mode="json", exclude=_SAID_ELSEWHERE),
     )

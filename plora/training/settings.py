@@ -58,12 +58,18 @@ class TrainingConfig(BaseModel):
 
 
 class EvaluationConfig(BaseModel):
-    """When the test splits are scored. They are never used for anything else."""
+    """What is scored, and when. Test splits are never used for anything else."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tasks: Literal["seen", "all"] = "seen"
     """After each task score the tasks `seen` so far, or `all` of them (needed for forward transfer)."""
+    split: Literal["test", "validation"] = "test"
+    """Which split is scored: `validation` while settings are being chosen, so that nobody has seen the test split when
+    it is scored at last."""
+    validations: int | None = Field(default=None, ge=1)
+    """Times that the validation split is scored while a task is learned, evenly over the steps of each phase: for the
+    learning curve, and for the steps that learning takes. Changes no result. None: only where `early_stop` needs it."""
     tokens_per_batch: int | None = Field(default=None, ge=8)
     """Most tokens in one forward pass of scoring; None: 2,048 on a CPU, whose caches more would overflow, and 16,384
     on an accelerator."""

@@ -68,8 +68,8 @@ def test_a_run_brings_its_own(tmp_path: Path) -> None:
         np.repeat(tasks[:6], 10),
         np.arange(60, dtype=np.int32),
         label,
-        guess,
-        rng.uniform(0.2, 1, 60).astype(np.float32),
+        guess[:, None],
+        rng.uniform(0.2, 1, (60, 1)).astype(np.float32),
         ("a", "b|c", "d", "e", "f"),
     )
     write_predictions(tmp_path / "run/predictions/task-11.parquet", predictions)

@@ -10,8 +10,8 @@ def predictions(label: list[int], prediction: list[int], probability: list[float
         np.array(["a"] * n, dtype=np.str_),
         np.arange(n, dtype=np.int32),
         np.array(label, dtype=np.int32),
-        np.array(prediction, dtype=np.int32),
-        np.array(probability, dtype=np.float32),
+        np.array(prediction, dtype=np.int32)[:, None],
+        np.array(probability, dtype=np.float32)[:, None],
         tuple("wxyz"[i % 4] for i in range(classes)),
     )
 

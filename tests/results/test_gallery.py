@@ -52,8 +52,8 @@ def predictions(classes: int = 6, tasks: int = 3, stray: bool = False) -> Predic
         np.array([f"task {c // per_task}" for c in label]),
         np.arange(len(label), dtype=np.int32),
         label.astype(np.int32),
-        prediction.astype(np.int32),
-        np.full(len(label), 0.9, dtype=np.float32),
+        prediction.astype(np.int32)[:, None],
+        np.full((len(label), 1), 0.9, dtype=np.float32),
         tuple(f"class {c}" for c in range(classes + 1)),
     )
 

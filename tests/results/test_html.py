@@ -233,8 +233,12 @@ def test_a_copied_run_counts_once(tmp_path: Path) -> None:
     for place in ("one", "two"):
         put(tmp_path / place, record())
     put(tmp_path, record(seed=1))
+    put(tmp_path / "faster", replace(record(), settings={"rate": 2}))
+    put(tmp_path / "slower", replace(record(), settings={"rate": 1}))
     page, _ = report([tmp_path], tmp_path / "report.html")
-    assert "has the method, name and seed of" in page.words
+    copy, first = (tmp_path / place / "skills/sequential/seed-0" for place in ("two", "one"))
+    assert f"{copy} is a second run of 'sequential' with seed 0, like {first}" in page.words
+    assert page.words.count("is a second run") == 1  # other settings are no copy
     assert [run["complete"] for run in json.loads(page.scripts[0])["groups"][0]["runs"]].count(False) == 1
 
 
@@ -245,8 +249,8 @@ def test_every_metric_of_a_run_stands_with_its_definition_or_reason(tmp_path: Pa
         np.full(20, "library"),
         np.arange(20, dtype=np.int32),
         label,
-        np.where(np.arange(20) < 4, 0, label).astype(np.int32),
-        np.full(20, 0.625, dtype=np.float32),
+        np.where(np.arange(20) < 4, 0, label).astype(np.int32)[:, None],
+        np.full((20, 1), 0.625, dtype=np.float32),
         ("x", "y"),
     )
     write_predictions(folder / "predictions" / "task-05.parquet", given)

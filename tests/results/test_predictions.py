@@ -14,8 +14,8 @@ def predictions(**changes: object) -> Predictions:
         "task": np.array(["kind", "kind", "kind", "library", "library"]),
         "example": np.array([0, 1, 2, 0, 1], dtype=np.int32),
         "label": np.array([0, 1, 1, 2, 3], dtype=np.int32),
-        "prediction": np.array([0, 1, 0, 2, 2], dtype=np.int32),
-        "probability": np.array([0.9, 0.8, 0.5, 1.0, 0.25], dtype=np.float32),
+        "ranking": np.array([[0, 1], [1, 0], [0, 1], [2, -1], [2, 3]], dtype=np.int32),
+        "probabilities": np.array([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5], [1.0, 0], [0.25, 0.2]], dtype=np.float32),
         "class_names": ("no", "yes", "torch 🐍", "no"),
     }
     return Predictions(**(columns | changes))  # type: ignore[arg-type]
@@ -26,7 +26,7 @@ def test_round_trip_and_columns_on_disk(tmp_path: Path) -> None:
     before = predictions()
     write_predictions(path, before)
     after = read_predictions(path)
-    for name in ("task", "example", "label", "prediction", "probability"):
+    for name in ("task", "example", "label", "prediction", "probability", "ranking", "probabilities"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
     assert after.class_names == before.class_names
     fields = {field.name: str(field.type) for field in pq.read_schema(path)}
@@ -36,7 +36,10 @@ def test_round_trip_and_columns_on_disk(tmp_path: Path) -> None:
         "label": "int32",
         "prediction": "int32",
         "probability": "float",
+        **{f"prediction_{rank}": "int32" for rank in (2, 3, 4, 5)},
+        **{f"probability_{rank}": "float" for rank in (2, 3, 4, 5)},
     }
+    np.testing.assert_array_equal(after.ranking[0], [0, 1, -1, -1, -1])
     assert after.example.dtype == np.int32
     assert after.probability.dtype == np.float32
     assert [file.name for file in path.parent.iterdir()] == ["task-03.parquet"]
@@ -59,8 +62,8 @@ def test_accuracy_row_of_tasks_of_unequal_size_counts_each_task_by_itself() -> N
             task[shuffled],
             np.arange(len(task), dtype=np.int32),
             label[shuffled],
-            guess[shuffled],
-            np.ones(len(task), dtype=np.float32),
+            guess[shuffled][:, None],
+            np.ones((len(task), 1), dtype=np.float32),
             ("a", "b", "c", "d"),
         ),
         list(sizes),
@@ -83,8 +86,12 @@ def test_a_task_that_the_run_does_not_have() -> None:
             {"label": np.array([0, 1, 1, 2, 4], dtype=np.int32)},
             "label ids run from 0 to 4, but there are 4 classes",
         ),
-        ({"prediction": np.array([0, 1, -1, 2, 2], dtype=np.int32)}, "prediction ids run from -1"),
-        ({"probability": np.array([0, 1, np.nan, 0, 0], dtype=np.float32)}, "probability is NaN"),
+        ({"ranking": np.array([[0], [1], [-1], [2], [2]], dtype=np.int32)}, r"both \[N, 1 to 5\]"),
+        ({"ranking": np.array([[0, 1]] * 4 + [[-1, 0]], dtype=np.int32)}, "prediction ids run from -1"),
+        ({"ranking": np.array([[0, 1]] * 4 + [[0, 4]], dtype=np.int32)}, "next prediction ids run from 0 to 4"),
+        ({"ranking": np.array([[0, 1]] * 4 + [[0, -2]], dtype=np.int32)}, "a class id is below -1"),
+        ({"probabilities": np.array([[0.5, np.nan]] * 5, dtype=np.float32)}, "probability is NaN"),
+        ({"probabilities": np.array([[0.4, 0.6]] * 5, dtype=np.float32)}, "the likeliest classes do not stand first"),
     ],
 )
 def test_columns_that_cannot_be_right(changes: dict[str, object], message: str) -> None:
@@ -117,8 +124,25 @@ def test_files_that_are_not_predictions_are_one_line(tmp_path: Path) -> None:
 def test_no_examples(tmp_path: Path) -> None:
     nothing = predictions(
         task=np.array([], dtype=np.str_),
-        **{name: np.array([], dtype=np.int32) for name in ("example", "label", "prediction")},
-        probability=np.array([], dtype=np.float32),
+        **{name: np.array([], dtype=np.int32) for name in ("example", "label")},
+        ranking=np.empty((0, 1), dtype=np.int32),
+        probabilities=np.empty((0, 1), dtype=np.float32),
     )
     write_predictions(tmp_path / "p.parquet", nothing)
     assert np.isnan(accuracy_row(read_predictions(tmp_path / "p.parquet"), ["a", "b"])).all()
+
+
+def test_a_file_of_schema_1_holds_the_prediction_alone() -> None:
+    old = read_predictions(Path(__file__).parent / "schema_1" / "predictions" / "task-05.parquet")
+    assert old.prediction.tolist() == [0, 1, 0, 2, 2]
+    assert old.probability.tolist() == pytest.approx([0.9, 0.8, 0.5, 1.0, 0.25])
+    assert (old.ranking[:, 1:] == -1).all()
+
+
+def test_a_newer_schema_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write_predictions(path, predictions())
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), b"plora.schema": b"3"}), path)
+    with pytest.raises(RunError, match="has schema 3, this version of plora reads schemas 1 and 2"):
+        read_predictions(path)

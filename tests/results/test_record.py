@@ -54,7 +54,7 @@ def test_the_file_is_strict_json_with_null_for_nan(tmp_path: Path) -> None:
     content = written(tmp_path, record())
     text = (tmp_path / "results.json").read_text()
     assert "NaN" not in text
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     rows = content["matrix"]
     assert isinstance(rows, list)
     assert rows[0] == [None] * 5
@@ -142,9 +142,29 @@ def test_missing_and_newer_records(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"is not a run: it has no results\.json"):
         read_record(tmp_path)
     content = written(tmp_path, record())
-    rewrite(tmp_path, content | {"schema": 2})
-    with pytest.raises(RunError, match="schema 2, this version of plora reads schema 1"):
+    rewrite(tmp_path, content | {"schema": 3})
+    with pytest.raises(RunError, match="schema 3, this version of plora reads schemas 1 to 2"):
         read_record(tmp_path)
+
+
+def test_a_run_that_schema_1_wrote_is_read_and_written_anew(tmp_path: Path) -> None:
+    old = read_record(Path(__file__).parent / "schema_1")
+    assert (old.split, dict(old.settings), old.cost[0].flops, old.cost[0].energy_joules) == ("test", {}, None, None)
+    assert old.metrics["accuracy"].value == pytest.approx(record().metrics["accuracy"].value)
+    write_record(tmp_path, old)
+    assert read_record(tmp_path) == old
+    assert json.loads((tmp_path / "results.json").read_bytes())["schema"] == 2
+
+
+def test_a_cost_says_how_fast_and_a_record_how_many_were_scored() -> None:
+    run = record()
+    assert run.cost[0].samples_per_second == pytest.approx(3840 / 14.2)
+    assert run.cost[0].tokens_per_second == pytest.approx(210_000 / 14.2)
+    assert replace(run.cost[0], tokens=None).tokens_per_second is None
+    assert replace(run.cost[0], seconds=0.0).samples_per_second is None
+    assert run.sizes == [480] * 5
+    assert replace(run, split="validation").sizes == [200] * 5
+    assert record(complete=False).sizes is None
 
 
 def test_percentages_are_refused() -> None:

@@ -14,8 +14,8 @@ def predictions() -> Predictions:
         np.full(40, "library"),
         np.arange(40, dtype=np.int32),
         label,
-        np.where(np.arange(40) < 10, 0, label).astype(np.int32),
-        np.full(40, 0.5, dtype=np.float32),
+        np.where(np.arange(40) < 10, 0, label).astype(np.int32)[:, None],
+        np.full((40, 1), 0.5, dtype=np.float32),
         ("a", "b", "c", "d"),
     )
 

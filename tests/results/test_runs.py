@@ -1,10 +1,21 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_up_runs import record
 
 from plora.errors import RunError
-from plora.results import find_runs, group_runs, require_comparable, series, write_record
+from plora.results import (
+    RunRecord,
+    find_runs,
+    group_runs,
+    pooled,
+    require_comparable,
+    require_poolable,
+    run_doubts,
+    series,
+    write_record,
+)
 
 
 def test_finds_runs_below_parents_in_natural_order_once(tmp_path: Path) -> None:
@@ -70,3 +81,29 @@ def test_series_hold_the_seeds_of_one_method() -> None:
     }
     runs.append(record("ewc", seed=0, name="skills-small"))
     assert list(series(runs)) == ["ewc (skills)", "joint", "ewc (skills-small)"]
+
+
+def test_seeds_of_other_settings_are_no_repetitions() -> None:
+    def made(seed: int, rate: float, **more: object) -> RunRecord:
+        settings = {"training": {"learning_rate": rate, "log_every": seed + 1}, "evaluation": {"split": "test"}, **more}
+        return replace(record(seed=seed), settings=settings)
+
+    same = [made(0, 1e-3), made(1, 1e-3)]
+    assert list(series(same)) == ["sequential"]
+    assert list(series([*same, record(seed=2)])) == ["sequential"]  # schema 1 says nothing of its settings
+    other = series([*same, made(2, 1e-4)])
+    assert {label: len(runs) for label, runs in other.items()} == {
+        "sequential, training.learning_rate 0.001": 2,
+        "sequential, training.learning_rate 0.0001": 1,
+    }
+    assert list(pooled([*same, made(2, 1e-3, head="ridge")])) == ["sequential, head –", 'sequential, head "ridge"']
+
+
+def test_validation_scores_never_stand_beside_test_scores() -> None:
+    runs = [record(), replace(record(seed=1), split="validation")]
+    with pytest.raises(RunError, match=r"has split test, .* has split validation; compare them apart"):
+        require_comparable(runs)
+    with pytest.raises(RunError, match="split test against validation"):
+        require_poolable(runs)
+    assert len(group_runs(runs)) == 2
+    assert any("validation split was scored, not test" in line for line in run_doubts(runs[1]))

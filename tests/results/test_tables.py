@@ -257,8 +257,8 @@ def put_predictions(folder: Path, run: RunRecord, right: float) -> None:
             np.repeat(["a", "b"], 200),
             np.tile(np.arange(200, dtype=np.int32), 2),
             label,
-            prediction,
-            np.full(400, 0.75, dtype=np.float32),
+            prediction[:, None],
+            np.full((400, 1), 0.75, dtype=np.float32),
             tuple("wxyz"),
         ),
     )

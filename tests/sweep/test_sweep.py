@@ -33,7 +33,7 @@ def config(toy_values: dict[str, object]) -> SweepConfig:
 
 def weights(folder: Path) -> object:
     manifest = read_manifest(RunFolder(folder), 3)
-    return manifest.slots, manifest.parts, read_predictions(RunFolder(folder).predictions(3)).probability.tobytes()
+    return manifest.slots, manifest.parts, read_predictions(RunFolder(folder).predictions(3)).probabilities.tobytes()
 
 
 def test_runs_are_done_once_and_are_those_of_plora_run(

@@ -84,19 +84,21 @@ def snapshot(path: Path) -> dict[str, object]:
         content[f"weights {number}"] = (manifest.tasks, manifest.slots, manifest.parts)
         backbone = folder.checkpoint(number) / "backbone.safetensors"
         content[f"backbone {number}"] = backbone.read_bytes() if backbone.exists() else None
-        measured = {"seconds": 0.0, "peak_memory_bytes": None}  # what no two runs have in common
+        measured = {"seconds": 0.0, "peak_memory_bytes": None, "energy_joules": None}  # what no two runs have in common
         content[f"counts {number}"] = replace(manifest.cost, **measured)
     for file in sorted(path.glob("predictions/*.parquet")):
         predictions = read_predictions(file)
         content[file.name] = (
             predictions.task.tolist(),
-            predictions.prediction.tolist(),
-            predictions.probability.tobytes(),
+            predictions.ranking.tolist(),
+            predictions.probabilities.tobytes(),
             predictions.class_names,
         )
     content["files"] = sorted(
         file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file() and file.name != ".lock"
     )
     points = read_curves(path / "curves.jsonl") if (path / "curves.jsonl").exists() else []
-    content["curves"] = [(p.task, p.step, p.epoch, p.loss, p.terms, p.learning_rate, p.diagnostics) for p in points]
+    content["curves"] = [
+        (p.task, p.step, p.epoch, p.loss, p.terms, p.learning_rate, p.diagnostics, p.validation) for p in points
+    ]
     return content

@@ -12,10 +12,11 @@ import plora
 from plora.build import Parts, build
 from plora.config import RunConfig
 from plora.errors import NonFiniteLossError, TrainingError
-from plora.results import read_curves, read_record
-from plora.runs import run
+from plora.results import read_curves, read_predictions, read_record
+from plora.runs import run, verify
 from plora.strategies import Orthogonality, Progress
 from plora.training import loop
+from plora.training.features import Extractor
 
 Config = Callable[..., RunConfig]
 
@@ -164,6 +165,58 @@ def test_validation_is_scored_without_test(toy_config: Config, monkeypatch: pyte
     tests = [task.splits["test"] for task in parts[0].tasks]
     assert scored
     assert not any(split is test for split in scored for test in tests)
+
+
+def test_validations_are_on_the_curve_and_change_nothing(toy_config: Config) -> None:
+    plain = run(toy_config("name=plain", "lora.dropout=0.1", "training.batch_size=8", "training.epochs=2"))
+    looked = run(
+        toy_config(
+            "name=looked",
+            "lora.dropout=0.1",
+            "training.batch_size=8",
+            "training.epochs=2",
+            "evaluation.validations=4",
+        )
+    )
+    points = [point for point in read_curves(looked / "curves.jsonl") if point.task == "food"]
+    total = points[-1].step
+    assert [p.step for p in points if p.validation is not None] == [-(-total * k // 4) for k in (1, 2, 3, 4)]
+    np.testing.assert_array_equal(read_record(looked).matrix, read_record(plain).matrix)
+    for file in ("task-01.parquet", "task-03.parquet"):
+        one, other = (read_predictions(folder / "predictions" / file) for folder in (plain, looked))
+        np.testing.assert_array_equal(one.probabilities, other.probabilities)
+
+
+def test_a_run_scored_on_validation_never_reads_test(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+    real = Extractor.features
+    monkeypatch.setattr(Extractor, "features", lambda self, split, task: read.append(split) or real(self, split, task))
+    parts: list[Parts] = []
+    opened = loop.open_stage
+    monkeypatch.setattr(loop, "open_stage", lambda p, *rest: parts.append(p) or opened(p, *rest))
+    folder = run(toy_config("evaluation.split=validation", "evaluation.tasks=all"))
+    tests = [task.splits["test"] for task in parts[0].tasks]
+    assert read
+    assert not any(split is test for split in read for test in tests)
+    record = read_record(folder)
+    assert record.split == "validation"
+    scored = read_predictions(folder / "predictions" / "task-03.parquet")
+    assert len(scored) == sum(record.sizes or []) == sum(data.validation for data in record.data)
+    assert verify(folder).problems == ()
+
+
+def test_the_next_likeliest_classes_are_kept(toy_config: Config) -> None:
+    folder = run(toy_config("scenario=class"))
+    kept = read_predictions(folder / "predictions" / "task-03.parquet")
+    classes = len(kept.class_names)
+    assert classes >= 5
+    assert (np.diff(kept.probabilities, axis=1) <= 0).all()
+    assert all(len(set(row.tolist())) == 5 for row in kept.ranking)
+    early = read_predictions(folder / "predictions" / "task-01.parquet")  # the classes of the first task alone
+    competing = len(set(early.label.tolist()))
+    assert (early.ranking[:, :competing] >= 0).all()
+    assert (early.ranking[:, competing:] == -1).all()
+    np.testing.assert_allclose(early.probabilities.sum(1), 1, atol=1e-5)
 
 
 def test_the_first_task_may_differ(toy_config: Config) -> None:
