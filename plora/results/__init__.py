@@ -43,6 +43,7 @@ from plora.results.record import (
     write_record,
 )
 from plora.results.references import forward_transfer_of_learning, intransigence, intransigence_per_task
+from plora.results.run_cost import RunCost, run_cost
 from plora.results.run_metrics import RunMetrics
 from plora.results.runs import FoundRuns, find_runs, group_runs, require_comparable, require_poolable, series
 from plora.results.statistics import Comparison, Estimate, compare, estimates, intervals, pooled, seen_intervals
@@ -88,6 +89,8 @@ __all__ = [
     "METRICS",
     "FURTHER",
     "Further",
+    "RunCost",
+    "run_cost",
     "RunMetrics",
     "Metric",
     "MetricError",

@@ -8,13 +8,14 @@ import numpy as np
 
 from plora.atomic import JsonValue
 from plora.results.classification import ClassScore, class_scores
+from plora.results.curves import Point, read_curves
 from plora.results.further import FURTHER, Needs, unit
 from plora.results.matrix_file import MatrixFile, read_matrix, read_row
 from plora.results.metrics import Matrix, Metric, MetricError, summary
 from plora.results.pooled import pooled_seen_accuracy
 from plora.results.predictions import Predictions, read_predictions
 from plora.results.record import RESULTS_FILE, RunRecord, read_record
-from plora.results.runs import predictions_file, require_comparable
+from plora.results.runs import CURVES_FILE, predictions_file, require_comparable
 from plora.results.tables import NOT_APPLICABLE, markdown_table
 from plora.results.variants import Variant, variants
 from plora.streams.base import Scenario
@@ -46,7 +47,7 @@ class AllMetrics:
     def markdown(self) -> str:
         """Return the tables, in percent and percentage points with two decimals, and below them the reasons."""
         parts = [f"{self.source}: {len(self.tasks)} task{'s' if len(self.tasks) != 1 else ''}\n"]
-        rows = [[m.title, m.symbol, _shown(m.value), unit(m.name)] for m in self.metrics]
+        rows = [[m.title, m.symbol, _shown(m.value, unit(m.name)), unit(m.name)] for m in self.metrics]
         parts.append(markdown_table(["metric", "symbol", "value", "unit"], rows))
         parts.append("What others print under these names, and how far it is from the value above, in points:\n")
         rows = [[_whose(v), _shown(v.value), _signed(v.difference)] for v in self.variants]
@@ -97,7 +98,7 @@ class AllMetrics:
         return lines
 
     def to_json(self) -> dict[str, JsonValue]:
-        """Return the same as strict JSON: values are fractions, null where there is none."""
+        """Return the same as strict JSON: values are fractions (S90: steps), null where there is none."""
         classes: list[JsonValue] = [
             {key: None if value != value else value for key, value in asdict(score).items()} for score in self.classes
         ]
@@ -122,6 +123,7 @@ def metrics_of_matrix(
     joint: Matrix | None = None,
     single: Matrix | None = None,
     predictions: Predictions | None = None,
+    curves: Sequence[Point] | None = None,
 ) -> AllMetrics:
     """Return every metric of one matrix.
 
@@ -133,6 +135,7 @@ def metrics_of_matrix(
         joint: `[T]`, see `intransigence`.
         single: `[T]`, see `forward_transfer_of_learning`.
         predictions: after the last row, for F1 and calibration.
+        curves: for the learning speed.
 
     Raises:
         MetricError: `sizes`, `joint` or `single` do not fit the tasks.
@@ -143,7 +146,13 @@ def metrics_of_matrix(
     for reference, what in ((joint, "joint training"), (single, "tasks learned alone")):
         if reference is not None and len(reference) != len(matrix.tasks):
             raise MetricError(f"the reference of {what} has {len(reference)} tasks, {source} has {len(matrix.tasks)}")
-    given: Mapping[Needs, object] = {"sizes": sizes, "joint": joint, "single": single, "predictions": predictions}
+    given: Mapping[Needs, object] = {
+        "sizes": sizes,
+        "joint": joint,
+        "single": single,
+        "predictions": predictions,
+        "curves": curves,
+    }
     further = (definition.metric(R, given[definition.needs]) for definition in FURTHER)
     return AllMetrics(
         source,
@@ -182,15 +191,17 @@ def metrics_of_path(
         RunError: the run is damaged, or a reference run is not comparable.
     """
     record = _run(path)
-    predictions = None
+    predictions, curves = None, None
     if record is not None:
         for option, given in (("--percent", percent), ("--scenario", scenario), ("--sizes", sizes)):
             if given:
                 raise MetricError(f"{path} is a run, which says this itself; leave out {option}")
         matrix = MatrixFile(record.tasks, record.matrix, _unfinished(record))
         scenario = record.scenario
-        file = predictions_file(path.parent if path.name == RESULTS_FILE else path, record)
+        folder = path.parent if path.name == RESULTS_FILE else path
+        file = predictions_file(folder, record)
         predictions = read_predictions(file) if file is not None else None
+        curves = read_curves(folder / CURVES_FILE) if (folder / CURVES_FILE).exists() else None
         sizes = record.sizes
     else:
         matrix = read_matrix(path, percent, header, row_names)
@@ -202,6 +213,7 @@ def metrics_of_path(
         _reference(joint, record, percent, last_row=True) if joint else None,
         _reference(single, record, percent, last_row=False) if single else None,
         predictions,
+        curves,
     )
 
 
@@ -230,10 +242,10 @@ def _reference(path: Path, run: RunRecord | None, percent: bool, last_row: bool)
     return R[-1] if last_row else R[1:].diagonal()
 
 
-def _shown(value: float | None) -> str:
+def _shown(value: float | None, of: str = "%") -> str:
     if value is None or np.isnan(value):
         return NOT_APPLICABLE
-    return f"{round(100 * value, 2) + 0.0:.2f}"
+    return f"{value:.1f}" if of == "steps" else f"{round(100 * value, 2) + 0.0:.2f}"
 
 
 def _whose(variant: Variant) -> str:

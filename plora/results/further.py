@@ -1,21 +1,23 @@
-"""Metrics that need more than the accuracy matrix: test sizes, a reference, or the predictions."""
+"""Metrics that need more than the accuracy matrix: test sizes, a reference, the predictions or the learning curve."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from plora.results.classification import expected_calibration_error, macro_f1
+from plora.results.learning_speed import learning_speed
 from plora.results.metrics import METRICS, Matrix, Metric, MetricError
 from plora.results.pooled import pooled_accuracy, pooled_average_incremental_accuracy
 from plora.results.references import forward_transfer_of_learning, intransigence
 
-Needs = Literal["sizes", "joint", "single", "predictions"]
+Needs = Literal["sizes", "joint", "single", "predictions", "curves"]
 
 MISSING: Mapping[Needs, str] = {
     "sizes": "needs the number of test examples of each task (plora metrics --sizes)",
     "joint": "needs a reference, the accuracies of joint training (plora metrics --joint)",
     "single": "needs a reference, the accuracies of each task learned alone (plora metrics --single)",
     "predictions": "needs the predictions of a run folder",
+    "curves": "needs the learning curve of a run folder",
 }
 """Why a metric has no value when what it needs was not given."""
 
@@ -26,7 +28,8 @@ class Further:
 
     Args:
         name, symbol, title, text: as in `Metric`; `text` is its definition.
-        needs: `sizes` and the references are `[T]`, `predictions` are `Predictions` after the last row.
+        needs: `sizes` and the references are `[T]`, `predictions` are `Predictions` after the last row, `curves` are
+            points.
         function: of the matrix and what it needs.
     """
 
@@ -105,6 +108,15 @@ FURTHER = (
         "predictions",
         lambda _, predictions: expected_calibration_error(predictions),
     ),
+    Further(
+        "learning_speed",
+        "S90",
+        "Learning speed",
+        "Mean over the tasks of the optimizer steps until 90 % of the best validation accuracy of the task: "
+        "S90 = mean over j of the first s with v_j(s) ≥ 0.9 max v_j.",
+        "curves",
+        lambda _, points: learning_speed(points),
+    ),
 )
 """In the order in which tables show them."""
 
@@ -115,5 +127,7 @@ _POINTS = {"backward_transfer", "forgetting", "forward_transfer", "intransigence
 
 
 def unit(name: str) -> str:
-    """Return "points" for a metric that is a difference of accuracies, "%" for every other."""
+    """Return "points" for a metric that is a difference of accuracies, "steps" for S90, "%" for every other."""
+    if name == "learning_speed":
+        return "steps"
     return "points" if name in _POINTS else "%"

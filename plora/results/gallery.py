@@ -19,9 +19,8 @@ from plora.results.interference_plots import interference_of_tasks, layer_drift,
 from plora.results.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
 from plora.results.predictions import read_predictions
 from plora.results.record import RunRecord
-from plora.results.runs import FoundRuns, find_runs, group_runs, predictions_file
-
-CURVES_FILE = "curves.jsonl"
+from plora.results.run_cost import run_cost
+from plora.results.runs import CURVES_FILE, FoundRuns, find_runs, group_runs, predictions_file
 
 
 def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], list[str]]:
@@ -74,6 +73,8 @@ def group_pictures(records: Sequence[RunRecord]) -> dict[str, Figure]:
     if any(record.cost for record in records):
         pictures["cost-seconds"] = cost_against_accuracy(records, "seconds")
         pictures["cost-parameters"] = cost_against_accuracy(records, "trainable_parameters")
+    if any(run_cost(record).flops is not None for record in records):
+        pictures["cost-operations"] = cost_against_accuracy(records, "flops")
     return pictures
 
 

@@ -21,16 +21,27 @@ from markupsafe import Markup
 
 from plora.atomic import JsonValue, write_text
 from plora.errors import RunError
+from plora.results.curves import read_curves
 from plora.results.doubts import group_doubts, run_doubts
 from plora.results.figure import to_svg
 from plora.results.further import FURTHER, unit
 from plora.results.gallery import group_pictures, run_pictures
+from plora.results.learning_speed import learning_speeds
 from plora.results.metrics import METRICS, Metric
 from plora.results.record import RunRecord
+from plora.results.run_cost import run_cost
 from plora.results.run_metrics import RunMetrics
-from plora.results.runs import CONFIG_FILE, FoundRuns, find_runs, group_runs, series
+from plora.results.runs import CONFIG_FILE, CURVES_FILE, FoundRuns, find_runs, group_runs, series
 from plora.results.statistics import Estimate, compare, estimates, seen_intervals
-from plora.results.tables import Table, comparison_notes, interval_notes, mean_and_std, percent, table_of_differences
+from plora.results.tables import (
+    Table,
+    comparison_notes,
+    interval_notes,
+    mean_and_std,
+    number,
+    percent,
+    table_of_differences,
+)
 
 LONGEST_FILE = 20_000  # characters of a config or environment that are shown
 ALL_FILES = 1_500_000  # characters of all of them together
@@ -53,6 +64,7 @@ class RunSection:
         doubts: one line each.
         replaced: pictures that the charts of `report.js` take the place of.
         pictures: all others.
+        steps_to_90: of each task whose learning speed was measured.
         config, environment: the text of its files.
         commands: what to do again, and the command.
     """
@@ -66,6 +78,7 @@ class RunSection:
     doubts: Sequence[str]
     replaced: Sequence[Markup]
     pictures: Sequence[Markup]
+    steps_to_90: Mapping[str, int]
     config: str
     environment: str
     commands: Sequence[tuple[str, str]]
@@ -162,8 +175,9 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=percent, mean_and_std=mean_and_std, unit=unit)
-    environment.filters.update(seconds=_seconds, size=_size, count=_count)
+    environment.filters.update(percent=percent, number=number, mean_and_std=mean_and_std, unit=unit)
+    environment.filters.update(seconds=_seconds, size=_size, count=_count, rate=_rate, flop=_flop, joule=_joule)
+    environment.filters["run_cost"] = run_cost
     room = files("plora.results")
     style, script = (room.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     page: str = environment.from_string(room.joinpath("report.html.j2").read_text(encoding="utf-8")).render(
@@ -202,10 +216,17 @@ def _run_section(
         doubts=doubts,
         replaced=replaced,
         pictures=pictures,
+        steps_to_90=_steps_to_90(folder, metric_of(record, "learning_speed")),
         config=_text(folder, CONFIG_FILE, longest),
         environment=_text(folder, record.environment, longest),
         commands=_commands(name, record.complete),
     )
+
+
+def _steps_to_90(folder: Path, speed: Metric) -> Mapping[str, int]:
+    if speed.value is None:
+        return {}
+    return {found.task: found.steps for found in learning_speeds(read_curves(folder / CURVES_FILE))}
 
 
 def _commands(folder: str, complete: bool) -> list[tuple[str, str]]:
@@ -368,3 +389,24 @@ def _size(value: int | None) -> str:
 
 def _count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
+
+
+def _rate(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}/s"
+
+
+def _flop(value: float | None) -> str:
+    return _prefixed(value, "FLOP")
+
+
+def _joule(value: float | None) -> str:
+    return _prefixed(value, "J")
+
+
+def _prefixed(value: float | None, what: str) -> str:
+    if value is None:
+        return "–"
+    for prefix, divisor in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= divisor:
+            return f"{value / divisor:.3g} {prefix}{what}"
+    return f"{value:.3g} {what}"

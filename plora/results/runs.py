@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from plora.errors import RunError
 from plora.results.record import RESULTS_FILE, RunRecord, read_record
 
-CONFIG_FILE = "config.yaml"
+CONFIG_FILE, CURVES_FILE = "config.yaml", "curves.jsonl"
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from rich.cells import cell_len
 from plora.errors import RunError
 from plora.results.doubts import SEEDS_FOR_A_CLAIM
 from plora.results.figure import shorten
-from plora.results.further import SYMBOLS
+from plora.results.further import SYMBOLS, unit
 from plora.results.metrics import seen_accuracy
 from plora.results.record import RunRecord
+from plora.results.run_cost import run_cost
 from plora.results.run_metrics import RunMetrics
 from plora.results.runs import FoundRuns, find_runs, require_comparable
 from plora.results.statistics import Comparison, Estimate, compare, estimates, metric_names
@@ -48,6 +49,7 @@ BEST: Mapping[str, Best] = {
     "forward_transfer_of_learning": "highest",
     "macro_f1": "highest",
     "expected_calibration_error": "lowest",
+    "learning_speed": "lowest",
 }
 """Which end of each metric is best; one that is not listed has no best."""
 
@@ -81,6 +83,11 @@ def percent(value: float | None) -> str:
     if np.isnan(value):
         return NOT_MEASURED
     return f"{round(100 * value, 1) + 0.0:.1f}"
+
+
+def number(name: str, value: float | None) -> str:
+    """Return the value of a metric as `percent` does, steps as "120"."""
+    return percent(value) if value is None or unit(name) != "steps" else f"{value:.0f}"
 
 
 def matrix_table(record: RunRecord, format: Format = "markdown", standalone: bool = False) -> str:
@@ -246,19 +253,34 @@ def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric
     rows, data = [], []
     for record in records:
         found = [metric_of(record, name) for name in names]
-        parameters = max((cost.trainable_parameters for cost in record.cost), default=0)
-        seconds = sum(cost.seconds for cost in record.cost)
+        cost = run_cost(record)
+        speed = metric_of(record, "learning_speed").value
         label = f"{record.method} ({record.name})" if named else record.method
-        cells = [percent(metric.value) for metric in found]
-        rows.append([label, str(record.seed), *cells, f"{parameters:,}", f"{seconds:.0f}"])
+        cells = [number(metric.name, metric.value) for metric in found]
+        rates = [_short(cost.samples_per_second), _short(cost.tokens_per_second)]
+        spent = [_short(cost.flops, 1e12), _short(cost.energy_joules, 1e3), _short(speed)]
+        rows.append(
+            [label, str(record.seed), *cells, f"{cost.trainable_parameters:,}", f"{cost.seconds:.0f}", *rates, *spent]
+        )
         numbers = [metric.value for metric in found]
         reasons = _joined(f"{metric.symbol}: {metric.reason}" for metric in found if metric.reason is not None)
-        data.append([record.method, record.name, record.seed, *numbers, parameters, seconds, reasons])
+        data.append(
+            [
+                *(record.method, record.name, record.seed, *numbers, cost.trainable_parameters, cost.seconds),
+                *(cost.samples_per_second, cost.tokens_per_second, cost.flops, cost.energy_joules, speed, reasons),
+            ]
+        )
     return Table(
         "Metrics (%) of each run. Best in bold, second underlined.",
-        ["method", "seed", *(SYMBOLS[name] for name in names), "trainable", "seconds"],
+        [
+            *("method", "seed", *map(_head, names), "trainable", "seconds"),
+            *("samples/s", "tokens/s", "TFLOP", "kJ", "steps to 90 %"),
+        ],
         rows,
-        ["method", "name", "seed", *names, "trainable_parameters", "seconds", "reasons"],
+        [
+            *("method", "name", "seed", *names, "trainable_parameters", "seconds", "samples_per_second"),
+            *("tokens_per_second", "flops", "energy_joules", "steps_to_90_percent", "reasons"),
+        ],
         data,
         _gaps(records, names, metric_of),
         {column: BEST[name] for column, name in enumerate(names, start=2) if name in BEST},
@@ -285,7 +307,7 @@ def _comparison(records: Sequence[RunRecord], metrics: Sequence[str] | None, met
     over = "seeds and orders of the tasks" if several_orders else "seeds"
     return Table(
         f"Mean and standard deviation (%) over {over}. Best mean in bold, second underlined.",
-        ["method", *counts, *(SYMBOLS[name] for name in names)],
+        ["method", *counts, *map(_head, names)],
         rows,
         [
             *("method", "runs", "seeds", "orders"),
@@ -343,9 +365,9 @@ def table_of_differences(comparisons: Sequence[Comparison]) -> Table:
     rows, data = [], []
     reasons: dict[str, list[str]] = {}
     for found in comparisons:
-        symbol = SYMBOLS[found.metric]
+        symbol = _head(found.metric)
         pair = f"{found.first} − {found.second}"
-        difference = NOT_APPLICABLE if found.mean is None else _plus_minus(found.mean, found.std)
+        difference = NOT_APPLICABLE if found.mean is None else _plus_minus(found.metric, found.mean, found.std)
         d_z = NOT_APPLICABLE if found.effect_size is None else f"{round(found.effect_size, 2) + 0.0:.2f}"
         p_values = [_p(found.p_t_holm), _p(found.p_wilcoxon_holm)]
         rows.append([pair, symbol, str(len(found.keys)), difference, d_z, *p_values])
@@ -385,11 +407,24 @@ def table_of_differences(comparisons: Sequence[Comparison]) -> Table:
 
 def mean_and_std(estimate: Estimate) -> str:
     """Return "73.3 ± 1.2", "73.3" of a single run, "n/a" without a mean."""
-    return NOT_APPLICABLE if estimate.mean is None else _plus_minus(estimate.mean, estimate.std)
+    return NOT_APPLICABLE if estimate.mean is None else _plus_minus(estimate.metric, estimate.mean, estimate.std)
 
 
-def _plus_minus(mean: float, std: float | None) -> str:
-    return percent(mean) if std is None else f"{percent(mean)} ± {percent(std)}"
+def _plus_minus(name: str, mean: float, std: float | None) -> str:
+    return number(name, mean) if std is None else f"{number(name, mean)} ± {number(name, std)}"
+
+
+def _head(name: str) -> str:
+    """Return the symbol, with its unit where that is not a share of all examples."""
+    return f"{SYMBOLS[name]} (steps)" if unit(name) == "steps" else SYMBOLS[name]
+
+
+def _short(value: float | None, divisor: float = 1) -> str:
+    """Return three significant digits or whole numbers; "–" for what was not measured."""
+    if value is None:
+        return NOT_MEASURED
+    value = value / divisor
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _p(value: float | None) -> str:

@@ -13,6 +13,7 @@ from made_up_runs import curves, matrix, record
 from plora.errors import RunError
 from plora.results import (
     FURTHER,
+    Point,
     Predictions,
     RunRecord,
     compare,
@@ -260,6 +261,25 @@ def test_every_metric_of_a_run_stands_with_its_definition_or_reason(tmp_path: Pa
     assert text.count(f"{100 * macro_f1(given):.1f}<small> %</small>") == 1  # in the summary
     assert "27.5 %" in page.words  # ECE: 0.9 are right, 0.625 was said
     assert "needs a reference, the accuracies of joint training" in page.words
+
+
+def test_what_each_task_cost_stands_in_its_row(tmp_path: Path) -> None:
+    run = record(tasks=["a", "b"])
+    first = replace(run.cost[0], seconds=20.0, flops=43_200_000_000_000, energy_joules=1234.0)
+    folder = put(tmp_path, replace(run, cost=(first, run.cost[1])))
+    _, text = report([folder], tmp_path / "report.html")
+    assert "3,840<small>192/s</small>" in text
+    assert "210,000<small>10,500/s</small>" in text
+    assert "<td>43.2 TFLOP</td><td>1.23 kJ</td>" in text
+    assert "<td>–</td><td>–</td>" in text  # of the other task, which has neither
+    assert "steps to 90 %" not in text
+    measured = [Point("a", step, 0.0, 1.0, validation=accuracy) for step, accuracy in ((10, 0.4), (20, 0.5))]
+    (folder / "curves.jsonl").write_text("".join(point.to_line() for point in measured))
+    _, text = report([folder], tmp_path / "report.html")
+    assert "<th>steps to 90 %</th>" in text
+    assert "<td>1.23 kJ</td><td>20</td>" in text
+    assert "20<small> steps</small>" not in text  # among all metrics, not in the summary
+    assert "<td>20 steps</td>" in text
 
 
 def test_commands_are_quoted(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ def test_hover_and_keys_show_the_numbers_of_the_record(browser: Browser, several
     last = f"{100 * float(run.matrix[-1].mean()):.1f}"
     with Opened(browser, several) as page:
         first = page.locator(".chart svg[role=group]").first
+        first.scroll_into_view_if_needed()
         box = first.bounding_box()
         assert box is not None
         page.mouse.move(box["x"] + box["width"] - 175, box["y"] + 60)

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 from made_up_runs import record
 
-from plora.results import FURTHER, Predictions, RunMetrics, macro_f1, pooled_accuracy, run_metrics, write_predictions
+from plora.results import (
+    FURTHER,
+    Point,
+    Predictions,
+    RunMetrics,
+    macro_f1,
+    metrics_of_path,
+    pooled_accuracy,
+    run_metrics,
+    write_predictions,
+    write_record,
+)
 from plora.results.further import SYMBOLS, unit
 
 
@@ -27,6 +38,7 @@ def test_a_record_alone_has_what_its_matrix_and_sizes_give() -> None:
     for name, reason in (
         ("macro_f1", "needs the predictions of a run folder"),
         ("intransigence", "needs a reference, the accuracies of joint training (plora metrics --joint)"),
+        ("learning_speed", "needs the learning curve of a run folder"),
         ("forward_transfer_of_learning", "needs a reference, the accuracies of each task learned alone"),
     ):
         found = metric_of(run, name)
@@ -64,3 +76,18 @@ def test_an_unfinished_run_has_the_predictions_of_its_last_row(tmp_path: Path) -
 def test_names_symbols_and_units_are_unambiguous() -> None:
     assert len({*SYMBOLS, *SYMBOLS.values()}) == 2 * len(SYMBOLS)
     assert [further.symbol for further in FURTHER if unit(further.name) == "points"] == ["I", "FWT_learn"]
+    assert [further.symbol for further in FURTHER if unit(further.name) == "steps"] == ["S90"]
+
+
+def test_the_learning_speed_is_that_of_the_curve(tmp_path: Path) -> None:
+    points = [Point("library", step, 0.0, 1.0, validation=accuracy) for step, accuracy in ((10, 0.4), (20, 0.5))]
+    (tmp_path / "curves.jsonl").write_text("".join(point.to_line() for point in points))
+    run = record()
+    assert RunMetrics({tmp_path: run})(run, "learning_speed").value == 20
+    write_record(tmp_path, run)
+    (line,) = (
+        line for line in metrics_of_path(tmp_path).markdown().splitlines() if line.startswith("| Learning speed")
+    )
+    assert " ".join(line.split()) == "| Learning speed | S90 | 20.0 | steps |"
+    (tmp_path / "curves.jsonl").write_text("nonsense\nnonsense\n")
+    assert "line 1 is damaged" in str(RunMetrics({tmp_path: run})(run, "learning_speed").reason)

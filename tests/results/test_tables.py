@@ -15,6 +15,7 @@ from plora.errors import RunError
 from plora.results import (
     FURTHER,
     METRICS,
+    Point,
     Predictions,
     RunRecord,
     StreamInfo,
@@ -161,7 +162,7 @@ def test_latex_marks_the_best_and_the_second_in_the_direction_of_each_metric() -
 def test_every_metric_has_a_direction() -> None:
     assert {definition.name for definition in (*METRICS, *FURTHER)} == set(BEST)
     lowest = {name for name, best in BEST.items() if best == "lowest"}
-    assert lowest == {"forgetting", "intransigence", "expected_calibration_error"}
+    assert lowest == {"forgetting", "intransigence", "expected_calibration_error", "learning_speed"}
 
 
 def test_csv_has_twelve_digits_and_visible_gaps() -> None:
@@ -280,6 +281,35 @@ def test_a_table_has_every_metric_that_a_folder_can_give(tmp_path: Path) -> None
     assert [float(row["macro_f1"]) for row in rows] == pytest.approx([0.4, 0.5, 0.6, 0.75, 0.85, 0.95])
     (row,) = csv.DictReader(io.StringIO(write_table([tmp_path], "differences", ["ECE"], "csv")[0]))
     assert float(row["mean"]) == pytest.approx(0.25 - 0.1)
+
+
+def test_steps_are_no_percentages(tmp_path: Path) -> None:
+    for run, steps in zip(methods()[:6], (30, 50, 70, 100, 100, 160), strict=True):
+        folder = tmp_path / run.method / f"seed-{run.seed}"
+        write_record(folder, run)
+        measured = [Point(task, at, 0.0, 1.0, validation=v) for task in "ab" for at, v in ((steps, 0.8), (200, 0.8))]
+        (folder / "curves.jsonl").write_text("".join(point.to_line() for point in measured))
+    lines = write_table([tmp_path], metrics=["S90"])[0].splitlines()
+    assert [" ".join(line.split()) for line in (lines[0], *lines[2:4])] == [
+        "| method | seeds | S90 (steps) |",
+        "| ewc & replay | 3 | 120 ± 35 |",
+        "| o_lora_50% | 3 | 50 ± 20 |",
+    ]
+    lines = write_table([tmp_path], "differences", ["S90"])[0].splitlines()
+    assert "| ewc & replay − o_lora_50% | S90 (steps) | 3 | 70 ± 20 |" in " ".join(lines[2].split())
+    assert " 160 |" in write_table([tmp_path], "runs")[0]
+
+
+def test_what_a_run_cost_stands_in_its_row() -> None:
+    run = methods()[0]
+    run = replace(run, cost=tuple(replace(cost, flops=2 * 10**12, energy_joules=600.0) for cost in run.cost))
+    lines = summary_table([run, methods()[1]]).splitlines()
+    # 2 × 3840 samples and 2 × 210,000 tokens in 14.2 + 15.2 seconds
+    assert " ".join(lines[2].split()).endswith("| 150,532 | 29 | 261 | 14,286 | 4 | 1.2 | – |")
+    assert " ".join(lines[3].split()).endswith("| 150,532 | 29 | 261 | 14,286 | – | – | – |")
+    (row, _) = csv.DictReader(io.StringIO(summary_table([run, methods()[1]], "csv")))
+    assert (row["flops"], row["energy_joules"], row["steps_to_90_percent"]) == ("4000000000000", "1200", "n/a")
+    assert float(row["samples_per_second"]) == pytest.approx(7680 / 29.4)
 
 
 def test_damaged_predictions_are_a_reason_and_only_where_they_are_asked_for(tmp_path: Path) -> None:
