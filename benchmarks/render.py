@@ -185,27 +185,26 @@ def ledger(data: dict[str, object]) -> str:
     counts: Counter[str] = Counter()
     sections = []
     for setting in found.settings:
+        published = any(row.published for row in setting.rows)  # on a stream of our own nothing is
         rows = []
         for row in setting.rows:
             measured = [None if name is None else rules.number(name) for name in row.measured]
             said = rules.status(row, setting, measured)
             counts[said] += 1
             method = f"`{row.method}`" if row.method else NONE
-            cited = found.sources[row.source] if row.source else None
-            rows.append(
-                [
-                    row.name,
-                    f"{method}, {row.settings}" if row.settings else method,
-                    said,
-                    _cited(cited) if cited else NONE,
-                    *(text or NONE for text in row.published or [None] * len(setting.columns)),
-                    " / ".join(NONE if value is None else percent(value) for value in measured) or NONE,
-                    f"{rules.number(row.seconds):.0f} s, {rules.hardware(row.seconds)}" if row.seconds else NONE,
-                ]
-            )
+            cells = [row.name, f"{method}, {row.settings}" if row.settings else method, said]
+            if published:
+                cells.append(_cited(found.sources[row.source]) if row.source else NONE)
+                cells += [text or NONE for text in row.published or [None] * len(setting.columns)]
+            cells.append(" / ".join(NONE if value is None else percent(value) for value in measured) or NONE)
+            cells.append(f"{rules.number(row.seconds):.0f} s, {rules.hardware(row.seconds)}" if row.seconds else NONE)
+            rows.append(cells if published else cells[1:])
         heads = ["as published", "in plora", "status", "source", *setting.columns, "reproduced", "cost"]
-        allowed = f" Tolerance: {setting.tolerance:g} points." if setting.tolerance else ""
-        sections.append(f"## {setting.title}\n\n{setting.about}{allowed}\n\n{table(heads, rows, left=4)}")
+        if not published:
+            heads = ["in plora", "status", f"measured {' / '.join(setting.columns)}", "cost"]
+        allowed = f" Tolerance in points: {setting.tolerance:g}." if setting.tolerance else ""
+        shown = table(heads, rows, left=4 if published else 2)
+        sections.append(f"## {setting.title}\n\n{setting.about}{allowed}\n\n{shown}")
     total = table(["status", "rows"], [[said, str(count)] for said, count in counts.most_common()])
     return "\n\n".join([total, *sections])
 
