@@ -57,6 +57,7 @@ class _Table:
         data_heads, data: the same for programs, under names that do not change.
         notes: lines below the table.
         best: by column, which end is best; the cells of such a column are compared as they are printed.
+        legend: what numbered columns are; lines too, but one paragraph in LaTeX, where a page ends.
     """
 
     caption: str
@@ -66,6 +67,7 @@ class _Table:
     data: Sequence[Sequence[object]]
     notes: Sequence[str] = ()
     best: Mapping[int, Best] | None = None
+    legend: Sequence[str] = ()
 
 
 def percent(value: float | None) -> str:
@@ -215,7 +217,7 @@ def _matrix(record: RunRecord) -> _Table:
         rows,
         ["accuracy", *record.tasks, "mean seen"],
         data,
-        legend,
+        legend=legend,
     )
 
 
@@ -419,7 +421,7 @@ def _rendered(table: _Table, format: Format, standalone: bool) -> str:
         return _csv(table)
     if format == "latex":
         return _latex(table, standalone)
-    notes = "".join(line + "\n" for line in table.notes)
+    notes = "".join(line + "\n" for line in [*table.notes, *table.legend])
     return markdown_table(table.heads, table.rows) + ("\n" + notes if notes else "")
 
 
@@ -464,9 +466,10 @@ def _latex(table: _Table, standalone: bool) -> str:
     if standalone:  # as wide as it is, or as the page
         fit = r"\resizebox{\ifdim\width>\linewidth \linewidth\else \width\fi}{!}{%"
         tabular = [fit, *tabular[:-1], tabular[-1] + "}"]
-    notes = [rf"\par\smallskip {{\footnotesize {latex_text(note)}\par}}" for note in table.notes]
+    below = [*table.notes, *([_joined(table.legend)] if table.legend else [])]
+    notes = [rf"\par\smallskip {{\footnotesize {latex_text(note)}\par}}" for note in below]
     caption = rf"\caption{{{latex_text(table.caption)}}}"
-    body = [r"\begin{table}[htbp]", r"\centering", caption, *tabular, *notes, r"\end{table}"]
+    body = [r"\begin{table}[htbp]", r"\centering", caption, r"\smallskip", *tabular, *notes, r"\end{table}"]
     text = "\n".join(body) + "\n"
     return _PREAMBLE + text + "\\end{document}\n" if standalone else "% needs \\usepackage{booktabs}\n" + text
 
@@ -529,7 +532,7 @@ def latex_text(text: str) -> str:
     """
     text = unicodedata.normalize("NFC", " ".join(text.split()))
     text = "".join(_latex_character(character) for character in text)
-    return re.sub("-(?=-)", "-{}", text)  # two hyphens are not a dash
+    return re.sub(r"([-,])(?=\1)", r"\1{}", text)  # two hyphens are not a dash, two commas no quotation mark
 
 
 def _latex_character(character: str) -> str:

@@ -193,6 +193,7 @@ def test_latex_text_prints_what_it_is_given() -> None:
     assert latex_text("a_b & 50% #1 ${x} ~^\\") == (
         r"a\_b \& 50\% \#1 \$\{x\} \textasciitilde{}\textasciicircum{}\textbackslash{}"
     )
+    assert latex_text(",,a, b") == ",{},a, b"
     assert latex_text("--x--- [y]* é ± 中\n\tz") == r"-{}-x-{}-{}- {[}y{]}{*} é $\pm$ \texttt{U+4E2D} z"
     for code in range(0x3000):
         printed = latex_text(f"a{chr(code)}b")
@@ -219,6 +220,12 @@ def test_a_standalone_document_compiles(tmp_path: Path) -> None:
         command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", f"{name}.tex"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
         assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_a_legend_is_one_paragraph_in_latex() -> None:
+    text = matrix_table(record(tasks=[f"name {k}" for k in range(60)]), "latex")
+    (line,) = [line for line in text.splitlines() if "name 59" in line]
+    assert "1: name 0; 2: name 1; 3: name 2;" in line
 
 
 def test_every_row_has_every_column() -> None:
