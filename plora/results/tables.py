@@ -65,6 +65,7 @@ class Table:
         data_heads, data: the same for programs, under names that do not change.
         notes: lines below the table.
         best: by column, which end is best; the cells of such a column are compared as they are printed.
+        legend: what numbered columns are; lines too, but one paragraph in LaTeX, where a page ends.
     """
 
     caption: str
@@ -74,6 +75,7 @@ class Table:
     data: Sequence[Sequence[object]]
     notes: Sequence[str] = ()
     best: Mapping[int, Best] | None = None
+    legend: Sequence[str] = ()
 
 
 def percent(value: float | None) -> str:
@@ -242,26 +244,28 @@ def _matrix(record: RunRecord) -> Table:
         rows,
         ["accuracy", *record.tasks, "mean seen"],
         data,
-        legend,
+        legend=legend,
     )
+
+
+_SPENT = ("samples/s", "tokens/s", "TFLOP", "kJ", "steps to 90 %")
+"""Of a run; what no run of a table has is left out, but not in CSV, whose columns do not change."""
 
 
 def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric_of: RunMetrics) -> Table:
     require_comparable(records)
     names = metric_names(metrics)
     named = len({record.name for record in records}) > 1
-    rows, data = [], []
+    rows, data, spent = [], [], []
     for record in records:
         found = [metric_of(record, name) for name in names]
         cost = run_cost(record)
         speed = metric_of(record, "learning_speed").value
         label = f"{record.method} ({record.name})" if named else record.method
         cells = [number(metric.name, metric.value) for metric in found]
+        rows.append([label, str(record.seed), *cells, f"{cost.trainable_parameters:,}", f"{cost.seconds:.0f}"])
         rates = [_short(cost.samples_per_second), _short(cost.tokens_per_second)]
-        spent = [_short(cost.flops, 1e12), _short(cost.energy_joules, 1e3), _short(speed)]
-        rows.append(
-            [label, str(record.seed), *cells, f"{cost.trainable_parameters:,}", f"{cost.seconds:.0f}", *rates, *spent]
-        )
+        spent.append([*rates, _short(cost.flops, 1e12), _short(cost.energy_joules, 1e3), _short(speed)])
         numbers = [metric.value for metric in found]
         reasons = _joined(f"{metric.symbol}: {metric.reason}" for metric in found if metric.reason is not None)
         data.append(
@@ -270,13 +274,11 @@ def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric
                 *(cost.samples_per_second, cost.tokens_per_second, cost.flops, cost.energy_joules, speed, reasons),
             ]
         )
+    measured = [column for column in range(len(_SPENT)) if any(row[column] != NOT_MEASURED for row in spent)]
     return Table(
         "Metrics (%) of each run. Best in bold, second underlined.",
-        [
-            *("method", "seed", *map(_head, names), "trainable", "seconds"),
-            *("samples/s", "tokens/s", "TFLOP", "kJ", "steps to 90 %"),
-        ],
-        rows,
+        ["method", "seed", *map(_head, names), "trainable", "seconds", *(_SPENT[column] for column in measured)],
+        [[*row, *(more[column] for column in measured)] for row, more in zip(rows, spent, strict=True)],
         [
             *("method", "name", "seed", *names, "trainable_parameters", "seconds", "samples_per_second"),
             *("tokens_per_second", "flops", "energy_joules", "steps_to_90_percent", "reasons"),
@@ -488,7 +490,7 @@ def _rendered(table: Table, format: Format, standalone: bool) -> str:
         return _csv(table)
     if format == "latex":
         return _latex(table, standalone)
-    notes = "".join(line + "\n" for line in table.notes)
+    notes = "".join(line + "\n" for line in [*table.notes, *table.legend])
     return markdown_table(table.heads, table.rows) + ("\n" + notes if notes else "")
 
 
@@ -533,9 +535,10 @@ def _latex(table: Table, standalone: bool) -> str:
     if standalone:  # as wide as it is, or as the page
         fit = r"\resizebox{\ifdim\width>\linewidth \linewidth\else \width\fi}{!}{%"
         tabular = [fit, *tabular[:-1], tabular[-1] + "}"]
-    notes = [rf"\par\smallskip {{\footnotesize {latex_text(note)}\par}}" for note in table.notes]
+    below = [*table.notes, *([_joined(table.legend)] if table.legend else [])]
+    notes = [rf"\par\smallskip {{\footnotesize {latex_text(note)}\par}}" for note in below]
     caption = rf"\caption{{{latex_text(table.caption)}}}"
-    body = [r"\begin{table}[htbp]", r"\centering", caption, *tabular, *notes, r"\end{table}"]
+    body = [r"\begin{table}[htbp]", r"\centering", caption, r"\smallskip", *tabular, *notes, r"\end{table}"]
     text = "\n".join(body) + "\n"
     return _PREAMBLE + text + "\\end{document}\n" if standalone else "% needs \\usepackage{booktabs}\n" + text
 
@@ -598,7 +601,7 @@ def latex_text(text: str) -> str:
     """
     text = unicodedata.normalize("NFC", " ".join(text.split()))
     text = "".join(_latex_character(character) for character in text)
-    return re.sub("-(?=-)", "-{}", text)  # two hyphens are not a dash
+    return re.sub(r"([-,])(?=\1)", r"\1{}", text)  # two hyphens are not a dash, two commas no quotation mark
 
 
 def _latex_character(character: str) -> str:

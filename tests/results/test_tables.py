@@ -199,6 +199,7 @@ def test_latex_text_prints_what_it_is_given() -> None:
     assert latex_text("a_b & 50% #1 ${x} ~^\\") == (
         r"a\_b \& 50\% \#1 \$\{x\} \textasciitilde{}\textasciicircum{}\textbackslash{}"
     )
+    assert latex_text(",,a, b") == ",{},a, b"
     assert latex_text("--x--- [y]* é ± 中\n\tz") == r"-{}-x-{}-{}- {[}y{]}{*} é $\pm$ \texttt{U+4E2D} z"
     for code in range(0x3000):
         printed = latex_text(f"a{chr(code)}b")
@@ -225,6 +226,12 @@ def test_a_standalone_document_compiles(tmp_path: Path) -> None:
         command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", f"{name}.tex"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
         assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_a_legend_is_one_paragraph_in_latex() -> None:
+    text = matrix_table(record(tasks=[f"name {k}" for k in range(60)]), "latex")
+    (line,) = [line for line in text.splitlines() if "name 59" in line]
+    assert "1: name 0; 2: name 1; 3: name 2;" in line
 
 
 def test_every_row_has_every_column() -> None:
@@ -305,8 +312,9 @@ def test_what_a_run_cost_stands_in_its_row() -> None:
     run = replace(run, cost=tuple(replace(cost, flops=2 * 10**12, energy_joules=600.0) for cost in run.cost))
     lines = summary_table([run, methods()[1]]).splitlines()
     # 2 × 3840 samples and 2 × 210,000 tokens in 14.2 + 15.2 seconds
-    assert " ".join(lines[2].split()).endswith("| 150,532 | 29 | 261 | 14,286 | 4 | 1.2 | – |")
-    assert " ".join(lines[3].split()).endswith("| 150,532 | 29 | 261 | 14,286 | – | – | – |")
+    assert " ".join(lines[2].split()).endswith("| 150,532 | 29 | 261 | 14,286 | 4 | 1.2 |")
+    assert " ".join(lines[3].split()).endswith("| 150,532 | 29 | 261 | 14,286 | – | – |")
+    assert "steps to 90 %" not in lines[0]  # nobody has it
     (row, _) = csv.DictReader(io.StringIO(summary_table([run, methods()[1]], "csv")))
     assert (row["flops"], row["energy_joules"], row["steps_to_90_percent"]) == ("4000000000000", "1200", "n/a")
     assert float(row["samples_per_second"]) == pytest.approx(7680 / 29.4)
