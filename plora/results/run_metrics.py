@@ -24,8 +24,9 @@ class RunMetrics:
     """
 
     def __init__(self, runs: Mapping[Path, RunRecord] | None = None) -> None:
-        self._folders = {id(record): folder for folder, record in (runs or {}).items()}
-        # A record has no hash. Those asked about are kept, so that no other can have the id of one.
+        # A record has no hash, so its id is the key; records are kept, so that no other can have the id of one.
+        self._runs = dict(runs or {})
+        self._folders = {id(record): folder for folder, record in self._runs.items()}
         self._known: dict[int, tuple[RunRecord, dict[str, Metric]]] = {}
 
     def __call__(self, record: RunRecord, name: str) -> Metric:
