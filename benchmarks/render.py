@@ -6,17 +6,21 @@
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks import ledger as rules
+
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-PAGES = ("README.md", "docs/results.md")
+NONE = "–"
+PAGES = ("README.md", "docs/results/index.md", "docs/results/ledger.md")
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, first column left, the others right."""
-    lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table, the first `left` columns to the left, the others to the right."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * left + " ---: |" * (len(heads) - left)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
@@ -166,6 +170,17 @@ def report(data: dict[str, object]) -> str:
     return f"{table(heads, rows)}\n\n{source(data)}"
 
 
+def analysis(data: dict[str, object]) -> str:
+    rows = [
+        ["both tables, from process start to end", f"{data['seconds']} s"],
+        [f"table of methods with {data['metrics']} metrics", f"{data['methods_seconds']} s"],
+        [f"paired differences of ACC, {data['pairs']} pairs", f"{data['differences_seconds']} s"],
+        ["peak memory of the process", f"{data['peak_memory_mib']:,} MiB"],
+    ]
+    heads = [f"{data['runs']} runs of {data['tasks']} tasks of {data['examples_per_task']:,} test examples", ""]
+    return f"{table(heads, rows)}\n\n{source(data)}"
+
+
 def sweep(data: dict[str, object]) -> str:
     rows = [
         ["one after the other, one thread", f"{data['one_after_the_other_seconds']}", ""],
@@ -173,6 +188,40 @@ def sweep(data: dict[str, object]) -> str:
     ]
     heads = [f"{data['runs']} equal runs", "seconds", "faster by"]
     return f"{table(heads, rows)}\n\n{source(data)}"
+
+
+def ledger(data: dict[str, object]) -> str:
+    found = rules.Ledger.model_validate(data)
+    found.require_sound()
+    counts: Counter[str] = Counter()
+    sections = []
+    for setting in found.settings:
+        published = any(row.published for row in setting.rows)  # on a stream of our own nothing is
+        rows = []
+        for row in setting.rows:
+            measured = [None if name is None else rules.number(name) for name in row.measured]
+            said = rules.status(row, setting, measured)
+            counts[said] += 1
+            method = f"`{row.method}`" if row.method else NONE
+            cells = [row.name, f"{method}, {row.settings}" if row.settings else method, said]
+            if published:
+                cells.append(_cited(found.sources[row.source]) if row.source else NONE)
+                cells += [text or NONE for text in row.published or [None] * len(setting.columns)]
+            cells.append(" / ".join(NONE if value is None else percent(value) for value in measured) or NONE)
+            cells.append(f"{rules.number(row.seconds):.0f} s, {rules.hardware(row.seconds)}" if row.seconds else NONE)
+            rows.append(cells if published else cells[1:])
+        heads = ["as published", "in plora", "status", "source", *setting.columns, "reproduced", "cost"]
+        if not published:
+            heads = ["in plora", "status", f"measured {' / '.join(setting.columns)}", "cost"]
+        allowed = f" Tolerance in points: {setting.tolerance:g}." if setting.tolerance else ""
+        shown = table(heads, rows, left=4 if published else 2)
+        sections.append(f"## {setting.title}\n\n{setting.about}{allowed}\n\n{shown}")
+    total = table(["status", "rows"], [[said, str(count)] for said, count in counts.most_common()])
+    return "\n\n".join([total, *sections])
+
+
+def _cited(source: rules.Source) -> str:
+    return f"[{source.text}]({source.url}) {source.certainty}" if source.url else f"{source.text} {source.certainty}"
 
 
 RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
@@ -185,6 +234,8 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "keeping": ("keeping", keeping),
     "sweep": ("sweep", sweep),
     "report": ("report", report),
+    "analysis": ("analysis", analysis),
+    "ledger": ("ledger", ledger),
 }
 
 

@@ -16,7 +16,11 @@ def command(
         ),
     ] = "methods",
     metric: Annotated[
-        list[str] | None, typer.Option(help="A metric by symbol or name, several times for several; default: all.")
+        list[str] | None,
+        typer.Option(
+            help="A metric by symbol or name, several times for several; default: those of the accuracy matrix (with "
+            "`differences` ACC). `plora metrics RUN` names all of them."
+        ),
     ] = None,
     against: Annotated[str | None, typer.Option(help="With `differences`: compare all others with this one.")] = None,
     format: Annotated[str, typer.Option(help="`markdown`, `csv` or `latex`.")] = "markdown",

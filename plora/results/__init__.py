@@ -8,6 +8,7 @@ from plora.results.curves import Point, read_curves
 from plora.results.doubts import group_doubts, run_doubts
 from plora.results.figure import to_pdf, to_png, to_svg
 from plora.results.forgetting_plots import forgetting_of_methods, forgetting_of_tasks
+from plora.results.further import FURTHER, Further
 from plora.results.gallery import group_pictures, run_pictures, write_figures
 from plora.results.html import write_report
 from plora.results.interference import Interference, NoUpdatesError, read_interference
@@ -42,8 +43,10 @@ from plora.results.record import (
     write_record,
 )
 from plora.results.references import forward_transfer_of_learning, intransigence, intransigence_per_task
+from plora.results.run_cost import RunCost, run_cost
+from plora.results.run_metrics import RunMetrics
 from plora.results.runs import FoundRuns, find_runs, group_runs, require_comparable, require_poolable, series
-from plora.results.statistics import Comparison, Estimate, compare, estimates, pooled
+from plora.results.statistics import Comparison, Estimate, compare, estimates, intervals, pooled, seen_intervals
 from plora.results.tables import (
     comparison_table,
     differences_table,
@@ -84,6 +87,11 @@ __all__ = [
     "to_png",
     "to_svg",
     "METRICS",
+    "FURTHER",
+    "Further",
+    "RunCost",
+    "run_cost",
+    "RunMetrics",
     "Metric",
     "MetricError",
     "accuracy",
@@ -141,5 +149,7 @@ __all__ = [
     "Estimate",
     "compare",
     "estimates",
+    "intervals",
     "pooled",
+    "seen_intervals",
 ]

@@ -1,29 +1,25 @@
 """Every metric of one matrix or run at once, ours and what others print under the same names: text and JSON."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from plora.atomic import JsonValue
-from plora.results.classification import ClassScore, class_scores, expected_calibration_error, macro_f1
+from plora.results.classification import ClassScore, class_scores
+from plora.results.curves import Point, read_curves
+from plora.results.further import FURTHER, Needs, unit
 from plora.results.matrix_file import MatrixFile, read_matrix, read_row
 from plora.results.metrics import Matrix, Metric, MetricError, summary
-from plora.results.pooled import pooled_accuracy, pooled_average_incremental_accuracy, pooled_seen_accuracy
+from plora.results.pooled import pooled_seen_accuracy
 from plora.results.predictions import Predictions, read_predictions
 from plora.results.record import RESULTS_FILE, RunRecord, read_record
-from plora.results.references import forward_transfer_of_learning, intransigence
-from plora.results.runs import require_comparable
+from plora.results.runs import CURVES_FILE, predictions_file, require_comparable
 from plora.results.tables import NOT_APPLICABLE, markdown_table
 from plora.results.variants import Variant, variants
 from plora.streams.base import Scenario
 
-_POINTS = {"backward_transfer", "forgetting", "forward_transfer", "intransigence", "forward_transfer_of_learning"}
-_NO_SIZES = "needs the number of test examples of each task (--sizes)"
-_NO_PREDICTIONS = "needs the predictions of a run folder"
-_Given = TypeVar("_Given")
 _DISAGREES = 0.005 / 100
 """What two decimals of a percentage can show."""
 
@@ -51,7 +47,7 @@ class AllMetrics:
     def markdown(self) -> str:
         """Return the tables, in percent and percentage points with two decimals, and below them the reasons."""
         parts = [f"{self.source}: {len(self.tasks)} task{'s' if len(self.tasks) != 1 else ''}\n"]
-        rows = [[m.title, m.symbol, _shown(m.value), "points" if m.name in _POINTS else "%"] for m in self.metrics]
+        rows = [[m.title, m.symbol, _shown(m.value, unit(m.name)), unit(m.name)] for m in self.metrics]
         parts.append(markdown_table(["metric", "symbol", "value", "unit"], rows))
         parts.append("What others print under these names, and how far it is from the value above, in points:\n")
         rows = [[_whose(v), _shown(v.value), _signed(v.difference)] for v in self.variants]
@@ -102,7 +98,7 @@ class AllMetrics:
         return lines
 
     def to_json(self) -> dict[str, JsonValue]:
-        """Return the same as strict JSON: values are fractions, null where there is none."""
+        """Return the same as strict JSON: values are fractions (S90: steps), null where there is none."""
         classes: list[JsonValue] = [
             {key: None if value != value else value for key, value in asdict(score).items()} for score in self.classes
         ]
@@ -127,6 +123,7 @@ def metrics_of_matrix(
     joint: Matrix | None = None,
     single: Matrix | None = None,
     predictions: Predictions | None = None,
+    curves: Sequence[Point] | None = None,
 ) -> AllMetrics:
     """Return every metric of one matrix.
 
@@ -138,6 +135,7 @@ def metrics_of_matrix(
         joint: `[T]`, see `intransigence`.
         single: `[T]`, see `forward_transfer_of_learning`.
         predictions: after the last row, for F1 and calibration.
+        curves: for the learning speed.
 
     Raises:
         MetricError: `sizes`, `joint` or `single` do not fit the tasks.
@@ -148,71 +146,18 @@ def metrics_of_matrix(
     for reference, what in ((joint, "joint training"), (single, "tasks learned alone")):
         if reference is not None and len(reference) != len(matrix.tasks):
             raise MetricError(f"the reference of {what} has {len(reference)} tasks, {source} has {len(matrix.tasks)}")
-    extra = (
-        _extra(
-            "pooled_accuracy",
-            "ACC pooled",
-            "Last accuracy over all test examples",
-            "Share of right predictions among the test examples of all tasks after the last one: "
-            "ACC pooled = (sum over j of n_j R[T,j]) / (sum over j of n_j).",
-            sizes,
-            _NO_SIZES,
-            lambda n: pooled_accuracy(R, n),
-        ),
-        _extra(
-            "pooled_average_incremental_accuracy",
-            "AIA pooled",
-            "Average incremental accuracy over all test examples",
-            "Share of right predictions among the test examples seen so far, averaged over the tasks: "
-            "AIA pooled = mean over t of (sum over j ≤ t of n_j R[t,j]) / (sum over j ≤ t of n_j).",
-            sizes,
-            _NO_SIZES,
-            lambda n: pooled_average_incremental_accuracy(R, n),
-        ),
-        _extra(
-            "intransigence",
-            "I",
-            "Intransigence",
-            "How far a task just learned stays below joint training: I = mean over k of a*_k − R[k,k].",
-            joint,
-            "needs a reference, the accuracies of joint training (--joint)",
-            lambda reference: intransigence(R, reference),
-        ),
-        _extra(
-            "forward_transfer_of_learning",
-            "FWT_learn",
-            "Forward transfer of learning",
-            "How much better a task is learned after the others than alone: "
-            "FWT_learn = mean over t of R[t,t] − R_single[t].",
-            single,
-            "needs a reference, the accuracies of each task learned alone (--single)",
-            lambda reference: forward_transfer_of_learning(R, reference),
-        ),
-        _extra(
-            "macro_f1",
-            "macro-F1",
-            "Macro-F1",
-            "Mean over the classes of the F1 of all test examples after the last row: "
-            "macro-F1 = mean over c of 2 TP_c / (2 TP_c + FP_c + FN_c).",
-            predictions,
-            _NO_PREDICTIONS,
-            macro_f1,
-        ),
-        _extra(
-            "expected_calibration_error",
-            "ECE",
-            "Expected calibration error",
-            "Distance between probability and share of right predictions, 15 equal-width bins: "
-            "ECE = sum over bins of N_b/N · abs(accuracy_b − probability_b).",
-            predictions,
-            _NO_PREDICTIONS,
-            expected_calibration_error,
-        ),
-    )
+    given: Mapping[Needs, object] = {
+        "sizes": sizes,
+        "joint": joint,
+        "single": single,
+        "predictions": predictions,
+        "curves": curves,
+    }
+    further = (definition.metric(R, given[definition.needs]) for definition in FURTHER)
     return AllMetrics(
         source,
         matrix.tasks,
-        (*summary(R, scenario).values(), *extra),
+        (*summary(R, scenario).values(), *further),
         variants(R, scenario),
         class_scores(predictions) if predictions is not None and len(predictions) else (),
         matrix.notes,
@@ -246,14 +191,17 @@ def metrics_of_path(
         RunError: the run is damaged, or a reference run is not comparable.
     """
     record = _run(path)
-    predictions = None
+    predictions, curves = None, None
     if record is not None:
         for option, given in (("--percent", percent), ("--scenario", scenario), ("--sizes", sizes)):
             if given:
                 raise MetricError(f"{path} is a run, which says this itself; leave out {option}")
         matrix = MatrixFile(record.tasks, record.matrix, _unfinished(record))
         scenario = record.scenario
-        predictions = _last_predictions(path, record)
+        folder = path.parent if path.name == RESULTS_FILE else path
+        file = predictions_file(folder, record)
+        predictions = read_predictions(file) if file is not None else None
+        curves = read_curves(folder / CURVES_FILE) if (folder / CURVES_FILE).exists() else None
         sizes = record.sizes
     else:
         matrix = read_matrix(path, percent, header, row_names)
@@ -265,6 +213,7 @@ def metrics_of_path(
         _reference(joint, record, percent, last_row=True) if joint else None,
         _reference(single, record, percent, last_row=False) if single else None,
         predictions,
+        curves,
     )
 
 
@@ -277,15 +226,6 @@ def _run(path: Path) -> RunRecord | None:
 def _unfinished(record: RunRecord) -> tuple[str, ...]:
     learned = sum(status != "pending" for status in record.status)
     return () if record.complete else (f"This run is unfinished: {learned} of {len(record.tasks)} tasks learned.",)
-
-
-def _last_predictions(path: Path, record: RunRecord) -> Predictions | None:
-    measured = [i for i, status in enumerate(record.status, start=1) if status == "evaluated"]
-    if not measured:
-        return None
-    folder = path.parent if path.name == RESULTS_FILE else path
-    file = folder / "predictions" / f"task-{measured[-1]:02}.parquet"
-    return read_predictions(file) if file.is_file() else None
 
 
 def _reference(path: Path, run: RunRecord | None, percent: bool, last_row: bool) -> Matrix:
@@ -302,31 +242,10 @@ def _reference(path: Path, run: RunRecord | None, percent: bool, last_row: bool)
     return R[-1] if last_row else R[1:].diagonal()
 
 
-def _extra(
-    name: str,
-    symbol: str,
-    title: str,
-    definition: str,
-    given: _Given | None,
-    missing: str,
-    function: Callable[[_Given], float],
-) -> Metric:
-    """Return the metric that `function` gives of what was given; `missing` is the reason when nothing was."""
-    value, reason = None, None
-    if given is None:
-        reason = missing
-    else:
-        try:
-            value = function(given)
-        except MetricError as error:
-            reason = error.reason
-    return Metric(name, symbol, title, definition, value, reason)
-
-
-def _shown(value: float | None) -> str:
+def _shown(value: float | None, of: str = "%") -> str:
     if value is None or np.isnan(value):
         return NOT_APPLICABLE
-    return f"{round(100 * value, 2) + 0.0:.2f}"
+    return f"{value:.1f}" if of == "steps" else f"{round(100 * value, 2) + 0.0:.2f}"
 
 
 def _whose(variant: Variant) -> str:

@@ -8,24 +8,31 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from plora.errors import RunError
-from plora.results.figure import FONT_POINTS, GRID, INK, MARKERS, MUTED, SERIES, new_figure, point_labels, title
+from plora.results.figure import (
+    FONT_POINTS,
+    GRID,
+    INK,
+    MARKERS,
+    MUTED,
+    SERIES,
+    new_figure,
+    point_labels,
+    subtitle,
+    title,
+)
 from plora.results.record import RunRecord
+from plora.results.run_cost import run_cost
 from plora.results.runs import require_comparable, series
 
 WIDTH = 6.4
-Cost = Literal["seconds", "trainable_parameters", "stored_bytes"]
+Cost = Literal["seconds", "trainable_parameters", "stored_bytes", "flops"]
 AXES: dict[Cost, str] = {
     "seconds": "seconds of training, all tasks",
     "trainable_parameters": "trainable parameters, most of any task",
     "stored_bytes": "bytes kept to predict, all tasks",
+    "flops": "floating-point operations of training, all tasks",
 }
 """The label of each axis of cost."""
-
-
-def cost_of(record: RunRecord, cost: Cost) -> float:
-    """Return the seconds or stored bytes of all tasks of a run, or the most parameters that any task trained."""
-    values = [float(getattr(task, cost)) for task in record.cost]
-    return max(values, default=0.0) if cost == "trainable_parameters" else sum(values)
 
 
 def cost_against_accuracy(records: Sequence[RunRecord], cost: Cost = "seconds") -> Figure:
@@ -40,10 +47,15 @@ def cost_against_accuracy(records: Sequence[RunRecord], cost: Cost = "seconds") 
     require_comparable(records)
     found: dict[str, tuple[float, list[float]]] = {}
     for label, runs in series(records).items():
-        measured = [run for run in runs if run.metrics["accuracy"].value is not None and run.cost]
+        measured = [
+            (float(spent), 100 * score)
+            for run in runs
+            if run.cost
+            and (spent := getattr(run_cost(run), cost)) is not None
+            and (score := run.metrics["accuracy"].value) is not None
+        ]
         if measured:
-            scores = [100 * value for run in measured if (value := run.metrics["accuracy"].value) is not None]
-            found[label] = (float(np.mean([cost_of(run, cost) for run in measured])), scores)
+            found[label] = (float(np.mean([spent for spent, _ in measured])), [score for _, score in measured])
     if not found:
         raise RunError("no run has both its last row of accuracies and its cost; there is nothing to compare yet")
     positive = [value for value, _ in found.values() if value > 0]
@@ -76,7 +88,11 @@ def cost_against_accuracy(records: Sequence[RunRecord], cost: Cost = "seconds") 
         ax.axvline(free * 1.8, color=GRID, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
     ax.tick_params(axis="x", which="minor", length=0)
     ax.set_xlabel(AXES[cost], fontsize=FONT_POINTS, color=MUTED)
-    title(ax, f"Mean test accuracy after the last task (%) against its cost in {AXES[cost].split(',')[0]}")
+    several = any(len(scores) > 1 for _, scores in found.values())
+    accuracy = f"Mean test accuracy after the last task (%) against its cost in {AXES[cost].split(',')[0]}"
+    title(ax, accuracy, pad=22 if several else 10)
+    if several:
+        subtitle(ax, "point: mean over seeds · line: ± 1 standard deviation of the accuracy over seeds")
     names = [f"{n}, {len(s)} seeds" if len(s) > 1 else n for n, (_, s) in found.items()]
     point_labels(ax, points, names, [_deviation(scores) for _, scores in found.values()])
     return figure

@@ -19,9 +19,8 @@ from plora.results.interference_plots import interference_of_tasks, layer_drift,
 from plora.results.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
 from plora.results.predictions import read_predictions
 from plora.results.record import RunRecord
-from plora.results.runs import FoundRuns, find_runs, group_runs
-
-CURVES_FILE = "curves.jsonl"
+from plora.results.run_cost import run_cost
+from plora.results.runs import CURVES_FILE, FoundRuns, find_runs, group_runs, predictions_file
 
 
 def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], list[str]]:
@@ -39,7 +38,7 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
         pictures["tasks"] = tasks_over_time(record)
     if has_forgetting(record):
         pictures["forgetting"] = forgetting_of_tasks(record)
-    if (file := _predictions_file(folder, record)).exists():
+    if (file := predictions_file(folder, record)) is not None:
         try:
             pictures["confusion"] = confusion(read_predictions(file))
         except RunError as error:
@@ -74,6 +73,8 @@ def group_pictures(records: Sequence[RunRecord]) -> dict[str, Figure]:
     if any(record.cost for record in records):
         pictures["cost-seconds"] = cost_against_accuracy(records, "seconds")
         pictures["cost-parameters"] = cost_against_accuracy(records, "trainable_parameters")
+    if any(run_cost(record).flops is not None for record in records):
+        pictures["cost-operations"] = cost_against_accuracy(records, "flops")
     return pictures
 
 
@@ -96,21 +97,17 @@ def write_figures(runs: Iterable[Path], out: Path) -> list[Path]:
     names: set[str] = set()
     for folder, record in found.runs.items():
         pictures, _ = run_pictures(folder, record)
-        if "confusion" in pictures and len(record.tasks) > 1:
-            pictures |= _confusion_of_each_task(folder, record)
+        file = predictions_file(folder, record)
+        if "confusion" in pictures and file is not None and len(record.tasks) > 1:
+            pictures |= _confusion_of_each_task(file, record)
         written += _write(pictures, out, _unused(f"{record.method}-seed-{record.seed}", names))
     for records in group_runs(record for record in found.runs.values() if record.complete):
         written += _write(group_pictures(records), out, _unused("comparison", names))
     return written
 
 
-def _predictions_file(folder: Path, record: RunRecord) -> Path:
-    """The predictions after the last task that was learned."""
-    return folder / "predictions" / f"task-{sum(status != 'pending' for status in record.status):02}.parquet"
-
-
-def _confusion_of_each_task(folder: Path, record: RunRecord) -> dict[str, Figure]:
-    predictions = read_predictions(_predictions_file(folder, record))
+def _confusion_of_each_task(file: Path, record: RunRecord) -> dict[str, Figure]:
+    predictions = read_predictions(file)
     seen = set(predictions.task.tolist())
     return {
         f"confusion-{number:02}": confusion(predictions, task)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -21,13 +21,27 @@ from markupsafe import Markup
 
 from plora.atomic import JsonValue, write_text
 from plora.errors import RunError
+from plora.results.curves import read_curves
 from plora.results.doubts import group_doubts, run_doubts
 from plora.results.figure import to_svg
+from plora.results.further import FURTHER, unit
 from plora.results.gallery import group_pictures, run_pictures
+from plora.results.learning_speed import learning_speeds
 from plora.results.metrics import METRICS, Metric
 from plora.results.record import RunRecord
-from plora.results.runs import CONFIG_FILE, FoundRuns, find_runs, group_runs, series
-from plora.results.tables import gaps, percent
+from plora.results.run_cost import run_cost
+from plora.results.run_metrics import RunMetrics
+from plora.results.runs import CONFIG_FILE, CURVES_FILE, FoundRuns, find_runs, group_runs, series
+from plora.results.statistics import Estimate, compare, estimates, seen_intervals
+from plora.results.tables import (
+    Table,
+    comparison_notes,
+    interval_notes,
+    mean_and_std,
+    number,
+    percent,
+    table_of_differences,
+)
 
 LONGEST_FILE = 20_000  # characters of a config or environment that are shown
 ALL_FILES = 1_500_000  # characters of all of them together
@@ -35,6 +49,8 @@ PICTURED_RUNS = 12  # of more runs, each has its table, and its pictures in a re
 ALL_PICTURES = 2_500_000  # characters of the pictures of single runs
 ALL_NUMBERS = 1_500_000  # characters of the numbers for the charts
 INTERACTIVE = ("matrix", "tasks", "methods")  # pictures that the charts supersede where scripts run
+ALL_PAIRS_UP_TO = 10  # methods: of more, each is compared with the best alone
+OPEN_PAIRS = 6  # comparisons: more are folded
 TABLE_UP_TO = 20  # tasks: the accuracy matrix stands as a table too
 
 
@@ -43,10 +59,12 @@ class RunSection:
     """What the page shows of one run.
 
     Args:
-        title, anchor, folder, record, metrics: of the run.
+        title, anchor, folder, record: of the run.
+        metrics, further: of its matrix, and those that need more.
         doubts: one line each.
         replaced: pictures that the charts of `report.js` take the place of.
         pictures: all others.
+        steps_to_90: of each task whose learning speed was measured.
         config, environment: the text of its files.
         commands: what to do again, and the command.
     """
@@ -56,27 +74,14 @@ class RunSection:
     folder: str
     record: RunRecord
     metrics: Sequence[Metric]
+    further: Sequence[Metric]
     doubts: Sequence[str]
     replaced: Sequence[Markup]
     pictures: Sequence[Markup]
+    steps_to_90: Mapping[str, int]
     config: str
     environment: str
     commands: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class MethodRow:
-    """What the page shows of the runs of one method that differ in their seed only.
-
-    Args:
-        label: of the series.
-        seeds: number of different seeds.
-        cells: mean and standard deviation of each metric; "n/a" where a run has no value.
-    """
-
-    label: str
-    seeds: int
-    cells: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,14 @@ class GroupSection:
         anchor: of the group in the page.
         stream, scenario, fingerprint: what they have in common.
         sections: the runs, one each.
-        compared: those that are complete.
-        methods: those by method.
+        compared: those that are complete, each seed of a method once.
+        methods: the estimates of those by label and metric.
+        differences: paired tests between the methods; None where there is one method alone.
+        best: the method that all others are compared with, where all pairs would be too many.
+        notes: below the table of methods, one line each.
         doubts: of the comparison.
         replaced, pictures: of the comparison, those that the charts supersede and all others; none where there is
             nothing to compare.
-        reasons: why cells of the table are "n/a", one line each.
     """
 
     anchor: str
@@ -101,11 +108,18 @@ class GroupSection:
     fingerprint: str
     sections: Sequence[RunSection]
     compared: Sequence[RunSection]
-    methods: Sequence[MethodRow]
+    methods: Mapping[str, Mapping[str, Estimate]]
+    differences: Table | None
+    best: str | None
+    notes: Sequence[str]
     doubts: Sequence[str]
     replaced: Sequence[Markup]
     pictures: Sequence[Markup]
-    reasons: Sequence[str]
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any estimate has an interval."""
+        return any(estimate.interval for of_metric in self.methods.values() for estimate in of_metric.values())
 
 
 def write_report(runs: Iterable[Path], out: Path) -> FoundRuns:
@@ -134,11 +148,12 @@ def write_report(runs: Iterable[Path], out: Path) -> FoundRuns:
     pictured = len(found.runs) <= PICTURED_RUNS
     longest = min(LONGEST_FILE, ALL_FILES // (2 * len(found.runs)))
     room = ALL_PICTURES
+    metric_of = RunMetrics(found.runs)
     for records in group_runs(found.runs.values()):
         sections = []
         for record in records:
             number += 1
-            section = _run_section(folders[id(record)], record, f"run-{number}", pictured, longest)
+            section = _run_section(folders[id(record)], record, metric_of, f"run-{number}", pictured, longest)
             room -= sum(map(len, [*section.replaced, *section.pictures]))
             if room < 0:
                 section = replace(section, replaced=(), pictures=())
@@ -160,7 +175,9 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=percent, seconds=_seconds, size=_size, count=_count, unit=_unit)
+    environment.filters.update(percent=percent, number=number, mean_and_std=mean_and_std, unit=unit)
+    environment.filters.update(seconds=_seconds, size=_size, count=_count, rate=_rate, flop=_flop, joule=_joule)
+    environment.filters["run_cost"] = run_cost
     room = files("plora.results")
     style, script = (room.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     page: str = environment.from_string(room.joinpath("report.html.j2").read_text(encoding="utf-8")).render(
@@ -169,6 +186,7 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
         left_out=left_out,
         single=sum(len(group.sections) for group in groups) == 1,
         table_up_to=TABLE_UP_TO,
+        open_pairs=OPEN_PAIRS,
         style=Markup(style),
         script=Markup(script),
         style_hash=Markup(_hash(style)),
@@ -178,7 +196,9 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
     return page
 
 
-def _run_section(folder: Path, record: RunRecord, anchor: str, pictured: bool, longest: int) -> RunSection:
+def _run_section(
+    folder: Path, record: RunRecord, metric_of: RunMetrics, anchor: str, pictured: bool, longest: int
+) -> RunSection:
     doubts = run_doubts(record)
     figures, left_out = run_pictures(folder, record) if pictured else ({}, [])
     doubts += left_out
@@ -191,14 +211,22 @@ def _run_section(folder: Path, record: RunRecord, anchor: str, pictured: bool, l
         anchor=anchor,
         folder=name,
         record=record,
-        metrics=list(record.metrics.values()),
+        metrics=[metric_of(record, definition.name) for definition in METRICS],
+        further=[metric_of(record, definition.name) for definition in FURTHER],
         doubts=doubts,
         replaced=replaced,
         pictures=pictures,
+        steps_to_90=_steps_to_90(folder, metric_of(record, "learning_speed")),
         config=_text(folder, CONFIG_FILE, longest),
         environment=_text(folder, record.environment, longest),
         commands=_commands(name, record.complete),
     )
+
+
+def _steps_to_90(folder: Path, speed: Metric) -> Mapping[str, int]:
+    if speed.value is None:
+        return {}
+    return {found.task: found.steps for found in learning_speeds(read_curves(folder / CURVES_FILE))}
 
 
 def _commands(folder: str, complete: bool) -> list[tuple[str, str]]:
@@ -210,15 +238,19 @@ def _commands(folder: str, complete: bool) -> list[tuple[str, str]]:
         ("check its files, and predict again", f"plora verify {run}"),
         ("score its last state again", f"plora evaluate {run}"),
         ("write a report of it alone", f"plora report {run}"),
+        ("print every metric, F1 of each class too", f"plora metrics {run}"),
     ]
     return commands if complete else [("go on where it stopped", f"plora resume {run}"), *commands]
 
 
 def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
-    compared = [section for section in sections if section.record.complete]
+    compared, twice = _each_once([section for section in sections if section.record.complete])
     records = [section.record for section in compared]
     drawn = {name: Markup(to_svg(figure, f"{salt}-{name}")) for name, figure in group_pictures(records).items()}
     first = sections[0].record
+    methods = estimates(records) if records else {}
+    best = _best(methods) if len(methods) > ALL_PAIRS_UP_TO else None
+    differences = table_of_differences(compare(records, against=best)) if len(methods) > 1 else None
     return GroupSection(
         anchor=salt,
         stream=first.stream.name,
@@ -226,26 +258,36 @@ def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
         fingerprint=first.stream.fingerprint,
         sections=sections,
         compared=compared,
-        methods=[_method_row(label, runs) for label, runs in series(records).items()],
-        doubts=group_doubts(records),
+        methods=methods,
+        differences=differences,
+        best=best,
+        notes=[*comparison_notes(records, methods), *interval_notes(methods)] if records else [],
+        doubts=[*group_doubts(records), *twice],
         replaced=[picture for name, picture in drawn.items() if name in INTERACTIVE],
         pictures=[picture for name, picture in drawn.items() if name not in INTERACTIVE],
-        reasons=gaps(records),
     )
 
 
-def _method_row(label: str, runs: Sequence[RunRecord]) -> MethodRow:
-    cells = []
-    for definition in METRICS:
-        values = [run.metrics[definition.name].value for run in runs]
-        known = [value for value in values if value is not None]
-        if len(known) < len(values):
-            cells.append(percent(None))
-        elif len(known) == 1:
-            cells.append(percent(known[0]))
-        else:
-            cells.append(f"{percent(float(np.mean(known)))} ± {percent(float(np.std(known, ddof=1)))}")
-    return MethodRow(label, len({run.seed for run in runs}), cells)
+def _each_once(sections: Sequence[RunSection]) -> tuple[list[RunSection], list[str]]:
+    """Return the sections without copies of a run, and a line for each copy."""
+    labels = series(section.record for section in sections)
+    label_of = {id(record): label for label, records in labels.items() for record in records}
+    kept: dict[tuple[str, int], RunSection] = {}
+    lines = []
+    for section in sections:
+        label, seed = label_of[id(section.record)], section.record.seed
+        first = kept.setdefault((label, seed), section)
+        if first is not section:
+            lines.append(
+                f"{section.folder} is a second run of '{label}' with seed {seed}, like {first.folder}, and is left out "
+                "of the comparison; give runs with other settings another name."
+            )
+    return list(kept.values()), lines
+
+
+def _best(methods: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """Return the method with the highest mean ACC; every complete run has one."""
+    return max(methods, key=lambda label: methods[label]["accuracy"].mean or 0.0)
 
 
 def _numbers(groups: Sequence[GroupSection]) -> Markup:
@@ -255,7 +297,7 @@ def _numbers(groups: Sequence[GroupSection]) -> Markup:
     """
     content: JsonValue = {
         "metrics": [
-            {"symbol": metric.symbol, "title": metric.title, "text": metric.text, "unit": _unit(metric.name)}
+            {"symbol": metric.symbol, "title": metric.title, "text": metric.text, "unit": unit(metric.name)}
             for metric in METRICS
         ],
         "groups": [_group_numbers(group) for group in groups],
@@ -270,12 +312,14 @@ def _numbers(groups: Sequence[GroupSection]) -> Markup:
 
 def _group_numbers(group: GroupSection) -> JsonValue:
     compared = {id(section.record) for section in group.compared}
-    labels = series([section.record for section in group.sections])
+    labels = series(section.record for section in group.sections)
     label_of = {id(run): number for number, runs in enumerate(labels.values()) for run in runs}
     return {
         "id": group.anchor,
         "tasks": list(group.sections[0].record.tasks),
         "series": list(labels),
+        "bands": [_band([run for run in runs if id(run) in compared]) for runs in labels.values()],
+        "intervals": [[_interval(estimate) for estimate in group.methods.get(label, {}).values()] for label in labels],
         "runs": [
             {
                 "id": section.anchor,
@@ -291,6 +335,17 @@ def _group_numbers(group: GroupSection) -> JsonValue:
             for section in group.sections
         ],
     }
+
+
+def _band(runs: Sequence[RunRecord]) -> JsonValue:
+    """Return the interval of A_t after each task in percent, null where there is none; null below three seeds."""
+    band = seen_intervals(runs)
+    return None if band is None else [_cells(bounds) or None for bounds in band.tolist()]
+
+
+def _interval(estimate: Estimate) -> JsonValue:
+    """Return the interval of one metric in percent, or the reason why there is none."""
+    return estimate.reason if estimate.interval is None else _cells(estimate.interval)
 
 
 def _cells(row: Sequence[float]) -> list[float | None]:
@@ -326,9 +381,9 @@ def _seconds(value: float) -> str:
 def _size(value: int | None) -> str:
     if value is None:
         return "–"
-    for unit, divisor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+    for prefix, divisor in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
         if value >= divisor:
-            return f"{value / divisor:.1f} {unit}"
+            return f"{value / divisor:.1f} {prefix}B"
     return f"{value} B"
 
 
@@ -336,5 +391,22 @@ def _count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
-def _unit(metric: str) -> str:
-    return "%" if "accuracy" in metric else "points"
+def _rate(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}/s"
+
+
+def _flop(value: float | None) -> str:
+    return _prefixed(value, "FLOP")
+
+
+def _joule(value: float | None) -> str:
+    return _prefixed(value, "J")
+
+
+def _prefixed(value: float | None, what: str) -> str:
+    if value is None:
+        return "–"
+    for prefix, divisor in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= divisor:
+            return f"{value / divisor:.3g} {prefix}{what}"
+    return f"{value:.3g} {what}"

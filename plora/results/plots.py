@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from plora.errors import RunError
 from plora.results.curves import Point
+from plora.results.doubts import SEEDS_FOR_A_CLAIM
 from plora.results.figure import (
     FONT_POINTS,
     GRID,
@@ -32,12 +33,12 @@ from plora.results.figure import (
 from plora.results.metrics import Matrix, seen_accuracy
 from plora.results.record import RunRecord
 from plora.results.runs import require_comparable, series
+from plora.results.statistics import seen_intervals
 
 WIDTH = 6.4  # inches: the text width of a page
 NUMBERS_UP_TO = 12  # tasks: beyond this a cell is too small for its number
 NAMES_UP_TO = 10
 POINTS_PER_CURVE = 300
-SEEDS_FOR_A_BAND = 3
 _DARK_TEXT, _LIGHT_TEXT = "#0b0e13", "#f7f9fc"
 
 
@@ -131,9 +132,9 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
 
         A_t = 1/t Σ_{j≤t} R[t, j]
 
-    A line is the mean over the seeds of a method. Behind it lie its runs, faint, or from three seeds on a band of ± one
-    standard deviation over seeds. A method measured only after the last task (joint) is a dashed horizontal line
-    at A_T.
+    A line is the mean over the seeds of a method. From three seeds on a band shows the 95 % bootstrap interval of that
+    mean, see `plora.results.statistics`; with two, its runs lie behind it, faint. A method measured only after the last
+    task (joint) is a dashed horizontal line at A_T.
 
     Raises:
         RunError: the runs differ in stream, scenario or data, or none was evaluated after its last task.
@@ -141,23 +142,29 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
     require_comparable(records)
     tasks = records[0].tasks
     T = len(tasks)
-    curves = {
-        label: 100 * np.array([seen_accuracy(run.matrix) for run in runs]) for label, runs in series(records).items()
+    runs_of = {
+        label: runs
+        for label, runs in series(records).items()
+        if not any(np.isnan(run.matrix[-1]).any() for run in runs)
     }
-    curves = {label: runs for label, runs in curves.items() if not np.isnan(runs.mean(axis=0)[-1])}
+    curves = {label: 100 * np.array([seen_accuracy(run.matrix) for run in runs]) for label, runs in runs_of.items()}
+    bands = {label: 100 * band for label, runs in runs_of.items() if (band := seen_intervals(runs)) is not None}
     if not curves:
         raise RunError("no run was evaluated after its last task; there is nothing to compare yet")
     figure, (ax,) = new_figure(WIDTH, 3.4 + 0.08 * max(0, len(curves) - 8))
     _percent_axes(ax, np.concatenate([runs.ravel() for runs in curves.values()]), T)
-    for number, runs in enumerate(curves.values()):
+    for number, (label, runs) in enumerate(curves.items()):
         colour, mean = SERIES[number % len(SERIES)], runs.mean(axis=0)
+        band = bands.get(label)
+        if band is not None:
+            band = np.where(np.isnan(band), mean[:, None], band)  # of runs that are all alike: the mean
         if np.isnan(mean[:-1]).all() and T > 1:
             ax.axhline(mean[-1], color=colour, linestyle=(0, (5, 3)), linewidth=1.3)
+            if band is not None:
+                ax.axhspan(*band[-1], color=colour, alpha=0.16, linewidth=0)
             continue
-        if len(runs) >= SEEDS_FOR_A_BAND:
-            deviation = runs.std(axis=0, ddof=1)
-            steps = np.arange(1, T + 1)
-            ax.fill_between(steps, mean - deviation, mean + deviation, color=colour, alpha=0.16, linewidth=0)
+        if band is not None:
+            ax.fill_between(np.arange(1, T + 1), *band.T, color=colour, alpha=0.16, linewidth=0)
         elif len(runs) > 1:
             for run in runs:
                 ax.plot(np.arange(1, T + 1), run, color=colour, linewidth=0.7, alpha=0.35)
@@ -177,11 +184,23 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
         [SERIES[number % len(SERIES)] for number in range(len(curves))],
     )
     _task_axis(ax, tasks)
-    banded = any(len(runs) >= SEEDS_FOR_A_BAND for runs in curves.values())
-    title(ax, "Mean test accuracy (%) on the tasks seen so far", pad=22 if banded else 10)
-    if banded:
-        subtitle(ax, "line: mean over seeds · band: ± 1 standard deviation over seeds")
+    title(ax, "Mean test accuracy (%) on the tasks seen so far", pad=22)
+    subtitle(ax, _how_to_read([len({run.seed for run in runs}) for runs in runs_of.values()]))
     return figure
+
+
+def _how_to_read(seeds: Sequence[int]) -> str:
+    """Return what lines and bands are, given the number of seeds of each method."""
+    if max(seeds) == 1:
+        return "one seed each: no interval"
+    parts = ["line: mean"]
+    if enough := [count for count in seeds if count >= SEEDS_FOR_A_CLAIM]:
+        counts = f"{enough[0]}" if len(set(enough)) == 1 else f"{min(enough)} to {max(enough)}"
+        parts.append(f"band: 95 % bootstrap interval over {counts} seeds")
+    if few := [count for count in seeds if count < SEEDS_FOR_A_CLAIM]:
+        thin = "thin lines: runs, " if max(few) > 1 else ""
+        parts.append(f"{thin}no band below {SEEDS_FOR_A_CLAIM} seeds")
+    return " · ".join(parts)
 
 
 def learning_curves(curves: Sequence[Point]) -> Figure:

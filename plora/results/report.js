@@ -34,6 +34,7 @@
     const text = value.toFixed(1).replace("-", "−");
     return text === "−0.0" ? "0.0" : text;
   };
+  const range = ([low, high]) => `${fixed(low)} to ${fixed(high)}`;
   const shorten = (text, length) => (text.length <= length ? text : text.slice(0, Math.max(1, length - 1)).trimEnd() + "…");
   const colour = (number) => `s${(number % COLOURS) + 1}`;
   const again = (number) => (number >= COLOURS ? " dotted" : ""); // the colours come round a second time
@@ -162,7 +163,7 @@
     }
   }
 
-  // Lines over tasks. `state()` gives {steps, lines: [{label, series, values, faint, flat}], chosen}.
+  // Lines over tasks. `state()` gives {steps, lines: [{label, series, values, faint, flat, band}], chosen}.
   class Lines extends Chart {
     constructor(host, heading, state) {
       super(host, heading, "Left and right arrows move along the tasks, up and down between the lines.");
@@ -175,7 +176,7 @@
       this.steps = steps;
       this.chosen.textContent = chosen;
       if (!this.lines.length) return this.empty("Nothing is chosen that was measured.");
-      const all = this.lines.flatMap((line) => [...line.values, ...line.faint.flat()]).filter(known);
+      const all = this.lines.flatMap((line) => [...line.values, ...line.faint.flat(), ...(line.band ?? []).flat()]).filter(known);
       const low = Math.max(0, 10 * Math.floor((Math.min(...all) - 3) / 10));
       const high = Math.min(100, 10 * Math.ceil((Math.max(...all) + 3) / 10));
       const wide = this.box.clientWidth >= 560;
@@ -203,6 +204,7 @@
       for (const line of this.lines) {
         for (const values of line.faint) this.path(values, `${faint} ${colour(line.series)}`);
       }
+      for (const line of this.lines) if (line.band) this.area(line);
       for (const line of this.lines) this.path(line.values, `line ${colour(line.series)}${line.flat ? " dashed" : again(line.series)}`);
       for (const line of this.lines) {
         line.values.forEach((value, i) => {
@@ -237,6 +239,12 @@
       if (d) this.put("path", { class: kind, d });
     }
 
+    // Where runs are all alike there is no interval, and the band is as thin as the line.
+    area({ values, band, series }) {
+      const edge = (end) => values.flatMap((value, i) => (known(value) ? [`${this.x(i).toFixed(1)} ${this.y(band[i]?.[end] ?? value).toFixed(1)}`] : []));
+      this.put("path", { class: `area ${colour(series)}`, d: `M${[...edge(0), ...edge(1).reverse()].join("L")}z` });
+    }
+
     first() { return this.lines.length ? { i: this.steps.length - 1, k: 0 } : null; }
 
     nearest(x, y) {
@@ -268,7 +276,8 @@
       const from = within(order.indexOf(k) - 5, 0, Math.max(0, order.length - 12));
       const rows = order.slice(from, from + 12).map((number) => {
         const line = this.lines[number];
-        return { series: line.series, label: line.flat ? `${line.label} (after the last task)` : line.label, value: `${fixed(line.values[i])} %`, active: number === k };
+        const bounds = line.band?.[i] ? ` (${range(line.band[i])})` : "";
+        return { series: line.series, label: line.flat ? `${line.label} (after the last task)` : line.label, value: `${fixed(line.values[i])} %${bounds}`, active: number === k };
       });
       if (order.length > 12) rows.push({ label: `… ${order.length} lines in all`, value: "" });
       if (!rows.length) rows.push({ label: "not measured", value: "–" });
@@ -347,6 +356,11 @@
       const rows = row.runs.map((run) => ({
         label: `seed ${run.seed}`, value: known(run.value) ? `${fixed(run.value)} ${this.unit}` : "n/a",
       }));
+      const values = row.runs.map((run) => run.value).filter(known);
+      if (values.length > 1 && values.length === row.runs.length) {
+        rows.push({ label: "mean ± standard deviation", value: `${fixed(mean(values))} ± ${fixed(deviation(values))}`, active: true });
+      }
+      if (row.interval) rows.push({ label: "95 % bootstrap interval", value: Array.isArray(row.interval) ? range(row.interval) : `n/a: ${row.interval}`, active: Array.isArray(row.interval) });
       const cursor = node("rect", { class: "band", x: 0, y: this.y(k) - 13, width: this.width, height: 26 });
       return { title: row.label, rows, x: this.x(row.runs[0].value ?? 0), y: this.y(k) + 40, cursor };
     }
@@ -546,6 +560,16 @@
 
     const runsText = () => (on.size === runs.length ? `all ${runs.length} runs` : `${on.size} of ${runs.length} runs`);
     const kept = () => numbers.map((s) => [s, of(s).filter((run) => on.has(run))]).filter(([, some]) => some.length);
+    // What Python computed holds for all runs of a method, and the lines for all tasks; a choice has no interval.
+    const whole = (s, some) => some.length === of(s).length;
+    const bandOf = (s, some) => (whole(s, some) && chosen.size === group.tasks.length ? group.bands[s] : null);
+    const bandText = () => {
+      const seeds = kept().filter(([s, some]) => bandOf(s, some)).map(([, some]) => new Set(some.map((run) => run.seed)).size);
+      if (!group.bands.some((band) => band)) return "no interval below 3 seeds";
+      if (!seeds.length) return "intervals are of all runs and tasks alone";
+      const [low, high] = [Math.min(...seeds), Math.max(...seeds)];
+      return `band: 95 % bootstrap interval over ${low === high ? low : `${low} to ${high}`} seeds`;
+    };
     const label = (s, some) => (some.length > 1 ? `${group.series[s]}, ${some.length} runs` : group.series[s]);
 
     charts.push(new Lines(host, "Mean test accuracy (%) on the chosen tasks seen so far", () => ({
@@ -556,9 +580,14 @@
         // Measured after the last task only, as joint training is: a level to compare with.
         const flat = values.length > 1 && values.slice(0, -1).every((value) => !known(value)) && known(values.at(-1)) && chosen.size > 0
           && !some.some((run) => run.matrix.slice(1, -1).some((row) => row.some(known)));
-        return { label: label(s, some), series: s, flat, values: flat ? values.map(() => values.at(-1)) : values, faint: some.length > 1 && !flat ? faint : [] };
+        const band = bandOf(s, some);
+        return {
+          label: label(s, some), series: s, flat, values: flat ? values.map(() => values.at(-1)) : values,
+          band: band && flat ? band.map(() => band.at(-1)) : band,
+          faint: some.length > 1 && !flat && !band ? faint : [],
+        };
       }),
-      chosen: `${runsText()}, ${tasksText(group.tasks, chosen)}`,
+      chosen: `${runsText()}, ${tasksText(group.tasks, chosen)}; ${bandText()}`,
     })));
 
     const metricPick = picker("Metric", DATA.metrics.map(({ symbol, title }) => `${symbol}: ${title}`), (number) => {
@@ -573,9 +602,9 @@
         heading: `${title} (${symbol}), ${unit}`,
         unit,
         rows: kept().map(([s, some]) => ({
-          label: group.series[s], series: s, runs: some.map((run) => ({ seed: run.seed, value: run.metrics[metric] })),
+          label: group.series[s], series: s, interval: whole(s, some) && some.length > 1 ? group.intervals[s][metric] : null, runs: some.map((run) => ({ seed: run.seed, value: run.metrics[metric] })),
         })),
-        chosen: `${text} Over all tasks; ${runsText()}.`,
+        chosen: `${text} Over all tasks; ${runsText()}${several ? "; bar: ± 1 standard deviation" : ""}.`,
       };
     }));
 

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from plora.errors import RunError
 from plora.results.record import RESULTS_FILE, RunRecord, read_record
 
-CONFIG_FILE = "config.yaml"
+CONFIG_FILE, CURVES_FILE = "config.yaml", "curves.jsonl"
 
 
 @dataclass(frozen=True)
@@ -151,20 +151,23 @@ def require_poolable(records: Sequence[RunRecord]) -> None:
                 raise _not_pooled(first, record, data_difference)
 
 
-def series(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Return the records by label: runs of one method that differ in nothing but their seed.
+def series(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Return the records by label: runs of one method that differ in their seed, and in the order of their tasks.
 
-    The label is the method; where one method stands under several experiment names, `method (name)`; where runs of
-    one label were made with several settings, these follow (see `apart`).
+    The label is the method. Runs of one method in different orders usually have different experiment names, since
+    a run folder is named by experiment, method and seed; they are one method here as long as each order has one name.
+    Where one order has several names, the labels are `method (name)`; where runs of one label were made with several
+    settings, these follow, as in `o_lora, training.learning_rate 0.001`.
     """
-    names: dict[str, set[str]] = {}
+    records = list(records)
+    names: dict[str, dict[tuple[str, ...], set[str]]] = {}
     for record in records:
-        names.setdefault(record.method, set()).add(record.name)
+        names.setdefault(record.method, {}).setdefault(record.tasks, set()).add(record.name)
     labelled: dict[str, list[RunRecord]] = {}
     for record in records:
-        label = record.method if len(names[record.method]) == 1 else f"{record.method} ({record.name})"
-        labelled.setdefault(label, []).append(record)
-    return apart(labelled)
+        one_name = all(len(of_order) == 1 for of_order in names[record.method].values())
+        labelled.setdefault(record.method if one_name else f"{record.method} ({record.name})", []).append(record)
+    return _apart(labelled)
 
 
 _NO_EFFECT = (
@@ -174,7 +177,7 @@ _NO_EFFECT = (
 """Settings, by their beginnings, that change no result."""
 
 
-def apart(labelled: Mapping[str, list[RunRecord]]) -> dict[str, list[RunRecord]]:
+def _apart(labelled: Mapping[str, list[RunRecord]]) -> dict[str, list[RunRecord]]:
     """Return the records with those of one label kept apart where their settings differ, for they are no repetitions.
 
     Such a label gets its settings: `o_lora, training.learning_rate 0.001`. Records of schema 1 hold no settings, and
@@ -202,6 +205,13 @@ def _flat(values: Mapping[str, JsonValue], path: str = "") -> Iterator[tuple[str
             yield from _flat(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", json.dumps(value)
+
+
+def predictions_file(folder: Path, record: RunRecord) -> Path | None:
+    """Return the predictions behind the last row that was measured; None where there is no such row or file."""
+    measured = [number for number, status in enumerate(record.status, start=1) if status == "evaluated"]
+    file = folder / "predictions" / f"task-{max(measured, default=0):02}.parquet"
+    return file if measured and file.is_file() else None
 
 
 def _not_pooled(first: RunRecord, second: RunRecord, difference: str) -> RunError:

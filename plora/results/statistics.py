@@ -17,9 +17,11 @@ import numpy as np
 
 from plora.errors import RunError, did_you_mean
 from plora.results.doubts import SEEDS_FOR_A_CLAIM
-from plora.results.metrics import METRICS
+from plora.results.further import SYMBOLS
+from plora.results.metrics import METRICS, Matrix, Metric, seen_accuracy
 from plora.results.record import RunRecord
-from plora.results.runs import apart, require_poolable, unfinished_line
+from plora.results.run_metrics import RunMetrics
+from plora.results.runs import require_poolable, series, unfinished_line
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
@@ -110,12 +112,7 @@ class Comparison:
 
 
 def pooled(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Return the runs of each method over seeds and orders, by label.
-
-    The label is the method. Runs of one method in different orders usually have different experiment names, since
-    a run folder is named by experiment, method and seed; they are one method here as long as each order has one name.
-    Where one order has several names, the labels are `method (name)`, as in `series`; runs of other settings are kept
-    apart as there.
+    """Return the runs of each method over seeds and orders, by label (see `series`), if they may be pooled.
 
     Args:
         records: complete runs on the same data, in one or several orders.
@@ -124,18 +121,12 @@ def pooled(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
         RunError: runs that must not be pooled, an unfinished run, or two runs with the same label, seed and order.
     """
     require_poolable(records)
-    names: dict[str, dict[tuple[str, ...], set[str]]] = {}
     for record in records:
         if not record.complete:
             raise RunError(
                 f"'{record.name}/{record.method}' seed {record.seed} is {unfinished_line(record)}; leave it out"
             )
-        names.setdefault(record.method, {}).setdefault(record.tasks, set()).add(record.name)
-    groups: dict[str, list[RunRecord]] = {}
-    for record in records:
-        one_name = all(len(of_order) == 1 for of_order in names[record.method].values())
-        groups.setdefault(record.method if one_name else f"{record.method} ({record.name})", []).append(record)
-    groups = apart(groups)
+    groups = series(records)
     for label, members in groups.items():
         seen = set()
         for record in members:
@@ -148,7 +139,9 @@ def pooled(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     return groups
 
 
-def estimates(records: Sequence[RunRecord], metrics: Sequence[str] | None = None) -> dict[str, dict[str, Estimate]]:
+def estimates(
+    records: Sequence[RunRecord], metrics: Sequence[str] | None = None, metric_of: RunMetrics | None = None
+) -> dict[str, dict[str, Estimate]]:
     """Return mean, standard deviation and bootstrap interval of each metric of each method.
 
     The interval is scipy's bias-corrected and accelerated bootstrap with 9999 resamples and a fixed seed, so the same
@@ -157,22 +150,25 @@ def estimates(records: Sequence[RunRecord], metrics: Sequence[str] | None = None
 
     Args:
         records: complete runs on the same data, in one or several orders.
-        metrics: names or symbols; by default all.
+        metrics: names or symbols; by default all of the matrix.
+        metric_of: where metrics come from; what needs the predictions needs one that knows the folders.
 
     Returns:
-        By label (see `pooled`), then by name of the metric.
+        By label (see `series`), then by name of the metric.
 
     Raises:
         RunError: runs that must not be pooled (names the difference), or an unknown metric.
     """
     names = metric_names(metrics)
-    return {
-        label: {name: _estimate(label, name, members) for name in names} for label, members in pooled(records).items()
-    }
+    metric_of = metric_of or RunMetrics()
+    return {label: _estimates(label, names, members, metric_of) for label, members in pooled(records).items()}
 
 
 def compare(
-    records: Sequence[RunRecord], metrics: Sequence[str] = ("accuracy",), against: str | None = None
+    records: Sequence[RunRecord],
+    metrics: Sequence[str] = ("accuracy",),
+    against: str | None = None,
+    metric_of: RunMetrics | None = None,
 ) -> list[Comparison]:
     """Compare methods pair by pair on the seeds and orders that both have.
 
@@ -186,6 +182,7 @@ def compare(
         records: complete runs on the same data, in one or several orders.
         metrics: names or symbols.
         against: a label to compare all others with; by default every method with every other.
+        metric_of: as in `estimates`.
 
     Returns:
         Metric by metric, in the order of the runs. A comparison from fewer than three common seeds carries the
@@ -202,25 +199,65 @@ def compare(
         pairs = list(combinations(groups, 2))
     else:
         pairs = [(label, against) for label in groups if label != against]
-    found = [_compare(name, first, second, groups) for name in names for first, second in pairs]
+    metric_of = metric_of or RunMetrics()
+    found = [_compare(name, first, second, groups, metric_of) for name in names for first, second in pairs]
     return _corrected(found)
 
 
+def intervals(values: Matrix) -> Matrix:
+    """Return `[columns, 2]`: the bootstrap interval (BCa) at 95 % of the mean of each column.
+
+    The same resamples of the rows serve all columns, and are the same every time.
+
+    Args:
+        values: `[runs, columns]`.
+
+    Returns:
+        NaN for a column that has a NaN or does not vary.
+    """
+    found = np.full((values.shape[1], 2), np.nan)
+    varying = np.flatnonzero(~np.isnan(values).any(axis=0) & (np.round(np.ptp(values, axis=0), DIGITS) > 0))
+    if len(varying):
+        from scipy.stats import bootstrap  # seconds to import
+
+        bounds = bootstrap(
+            (values[:, varying],),
+            np.mean,
+            axis=0,
+            n_resamples=RESAMPLES,
+            confidence_level=CONFIDENCE,
+            method="BCa",
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+        found[varying] = np.stack([bounds.low, bounds.high], axis=1)
+    return found
+
+
+def seen_intervals(records: Sequence[RunRecord]) -> Matrix | None:
+    """Return `[T, 2]`: the interval of A_t, the mean accuracy on the tasks seen so far; None below three seeds.
+
+    Args:
+        records: the runs of one method in one order.
+    """
+    if len({record.seed for record in records}) < SEEDS_FOR_A_CLAIM:
+        return None
+    return intervals(np.array([seen_accuracy(record.matrix) for record in records]))
+
+
 def metric_names(metrics: Sequence[str] | None) -> list[str]:
-    """Return the names of metrics that are given by name or symbol, each once; all of them for None.
+    """Return the names of metrics that are given by name or symbol, each once; those of the matrix for None.
 
     Raises:
         RunError: there is no such metric.
     """
-    known = {definition.name: definition.name for definition in METRICS}
     if metrics is None:
-        return list(known)
-    known |= {definition.symbol: definition.name for definition in METRICS}
+        return [definition.name for definition in METRICS]
+    known = {name: name for name in SYMBOLS} | {symbol: name for name, symbol in SYMBOLS.items()}
     for metric in metrics:
         if metric not in known:
-            symbols = ", ".join(definition.symbol for definition in METRICS)
             raise RunError(
-                f"unknown metric '{metric}'{did_you_mean(metric, known)} (metrics: {symbols}, or their names)"
+                f"unknown metric '{metric}'{did_you_mean(metric, known)} "
+                f"(metrics: {', '.join(SYMBOLS.values())}, or their names)"
             )
     return list(dict.fromkeys(known[metric] for metric in metrics))
 
@@ -229,9 +266,24 @@ def _key(record: RunRecord) -> RunKey:
     return record.seed, record.tasks
 
 
-def _estimate(label: str, name: str, records: Sequence[RunRecord]) -> Estimate:
-    metrics = [record.metrics[name] for record in records]
-    estimate = Estimate(label, name, tuple(map(_key, records)), tuple(metric.value for metric in metrics))
+def _estimates(
+    label: str, names: Sequence[str], records: Sequence[RunRecord], metric_of: RunMetrics
+) -> dict[str, Estimate]:
+    found = {name: _estimate(label, records, [metric_of(record, name) for record in records]) for name in names}
+    enough = [name for name, estimate in found.items() if estimate.reason is None]
+    if enough:
+        bounds = intervals(np.array([found[name].values for name in enough], dtype=np.float64).T)
+        for name, (low, high) in zip(enough, bounds.tolist(), strict=True):
+            if np.isnan(low):
+                found[name] = replace(found[name], reason="every run has the same value")
+            else:
+                found[name] = replace(found[name], interval=(low, high))
+    return found
+
+
+def _estimate(label: str, records: Sequence[RunRecord], metrics: Sequence[Metric]) -> Estimate:
+    """Return mean and standard deviation; without a reason when an interval can be given too."""
+    estimate = Estimate(label, metrics[0].name, tuple(map(_key, records)), tuple(metric.value for metric in metrics))
     values = [metric.value for metric in metrics if metric.value is not None]
     if len(values) < len(metrics):
         reason = next(metric.reason for metric in metrics if metric.reason is not None)
@@ -243,13 +295,14 @@ def _estimate(label: str, name: str, records: Sequence[RunRecord]) -> Estimate:
     estimate = replace(estimate, std=float(np.std(values, ddof=1)))
     if estimate.seeds < SEEDS_FOR_A_CLAIM:
         return replace(estimate, reason=_too_few(estimate.seeds, "seed"))
-    interval = _interval(values)
-    return replace(estimate, interval=interval, reason=None if interval else "every run has the same value")
+    return estimate
 
 
-def _compare(name: str, first: str, second: str, groups: Mapping[str, Sequence[RunRecord]]) -> Comparison:
+def _compare(
+    name: str, first: str, second: str, groups: Mapping[str, Sequence[RunRecord]], metric_of: RunMetrics
+) -> Comparison:
     of_first, of_second = (
-        {_key(record): record.metrics[name] for record in groups[label]} for label in (first, second)
+        {_key(record): metric_of(record, name) for record in groups[label]} for label in (first, second)
     )
     keys = tuple(key for key in of_first if key in of_second)
     comparison = Comparison(first, second, name, keys)
@@ -289,9 +342,10 @@ def _tested(comparison: Comparison) -> Comparison:
             f"{len(differences)} pairs of {comparison.seeds} seeds and {len(orders)} orders are tested as if they "
             "were independent; p-values may be too small"
         )
+    low, high = intervals(differences[:, None])[0].tolist()
     return replace(
         comparison,
-        interval=_interval(comparison.differences),
+        interval=(low, high),
         effect_size=float(differences.mean() / differences.std(ddof=1)),
         p_t=float(ttest_1samp(differences, 0.0).pvalue),  # of differences: the paired t-test
         p_wilcoxon=float(wilcoxon(differences).pvalue),
@@ -311,23 +365,6 @@ def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
     for k, p_t, p_wilcoxon in zip(tested, by_t, by_rank, strict=True):
         done[k] = replace(done[k], p_t_holm=float(p_t), p_wilcoxon_holm=float(p_wilcoxon))
     return done
-
-
-def _interval(values: Sequence[float]) -> Interval | None:
-    """Return the bootstrap interval of the mean, or None when the values do not vary."""
-    if len({round(value, DIGITS) for value in values}) == 1:
-        return None
-    from scipy.stats import bootstrap  # seconds to import
-
-    found = bootstrap(
-        (np.array(values),),
-        np.mean,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="BCa",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
 
 
 def _too_few(seeds: int, what: str) -> str:

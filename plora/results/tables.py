@@ -9,7 +9,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -20,8 +20,11 @@ from rich.cells import cell_len
 from plora.errors import RunError
 from plora.results.doubts import SEEDS_FOR_A_CLAIM
 from plora.results.figure import shorten
-from plora.results.metrics import METRICS, seen_accuracy
+from plora.results.further import SYMBOLS, unit
+from plora.results.metrics import seen_accuracy
 from plora.results.record import RunRecord
+from plora.results.run_cost import run_cost
+from plora.results.run_metrics import RunMetrics
 from plora.results.runs import FoundRuns, find_runs, require_comparable
 from plora.results.statistics import Comparison, Estimate, compare, estimates, metric_names
 
@@ -40,14 +43,19 @@ BEST: Mapping[str, Best] = {
     "forgetting": "lowest",
     "learning_accuracy": "highest",
     "forward_transfer": "highest",
+    "pooled_accuracy": "highest",
+    "pooled_average_incremental_accuracy": "highest",
+    "intransigence": "lowest",
+    "forward_transfer_of_learning": "highest",
+    "macro_f1": "highest",
+    "expected_calibration_error": "lowest",
+    "learning_speed": "lowest",
 }
 """Which end of each metric is best; one that is not listed has no best."""
 
-_SYMBOLS = {definition.name: definition.symbol for definition in METRICS}
-
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """One table before it has a format.
 
     Args:
@@ -57,6 +65,7 @@ class _Table:
         data_heads, data: the same for programs, under names that do not change.
         notes: lines below the table.
         best: by column, which end is best; the cells of such a column are compared as they are printed.
+        legend: what numbered columns are; lines too, but one paragraph in LaTeX, where a page ends.
     """
 
     caption: str
@@ -66,6 +75,7 @@ class _Table:
     data: Sequence[Sequence[object]]
     notes: Sequence[str] = ()
     best: Mapping[int, Best] | None = None
+    legend: Sequence[str] = ()
 
 
 def percent(value: float | None) -> str:
@@ -75,6 +85,11 @@ def percent(value: float | None) -> str:
     if np.isnan(value):
         return NOT_MEASURED
     return f"{round(100 * value, 1) + 0.0:.1f}"
+
+
+def number(name: str, value: float | None) -> str:
+    """Return the value of a metric as `percent` does, steps as "120"."""
+    return percent(value) if value is None or unit(name) != "steps" else f"{value:.0f}"
 
 
 def matrix_table(record: RunRecord, format: Format = "markdown", standalone: bool = False) -> str:
@@ -90,18 +105,26 @@ def matrix_table(record: RunRecord, format: Format = "markdown", standalone: boo
     return _rendered(_matrix(record), format, standalone)
 
 
-def summary_table(records: Sequence[RunRecord], format: Format = "markdown", standalone: bool = False) -> str:
-    """Return a row per run with every metric, and below the table the reason of each "n/a".
+def summary_table(
+    records: Sequence[RunRecord],
+    format: Format = "markdown",
+    standalone: bool = False,
+    metrics: Sequence[str] | None = None,
+    metric_of: RunMetrics | None = None,
+) -> str:
+    """Return a row per run with its metrics, and below the table the reason of each "n/a".
 
     Args:
         records: runs on one stream in one order.
         format: `markdown`, `csv` or `latex` (which marks best and second, see `comparison_table`).
         standalone: LaTeX as a whole document.
+        metrics: names or symbols; by default all of the matrix.
+        metric_of: as in `estimates`.
 
     Raises:
-        RunError: the runs must not be compared; names the difference.
+        RunError: the runs must not be compared (names the difference), or a metric is unknown.
     """
-    return _rendered(_summary(records), format, standalone)
+    return _rendered(_summary(records, metrics, metric_of or RunMetrics()), format, standalone)
 
 
 def comparison_table(
@@ -109,6 +132,7 @@ def comparison_table(
     metrics: Sequence[str] | None = None,
     format: Format = "markdown",
     standalone: bool = False,
+    metric_of: RunMetrics | None = None,
 ) -> str:
     """Return a row per method: mean ± standard deviation of each metric over its seeds and orders.
 
@@ -117,14 +141,15 @@ def comparison_table(
 
     Args:
         records: complete runs on the same data, in one or several orders.
-        metrics: names or symbols; by default all.
+        metrics: names or symbols; by default all of the matrix.
         format: `markdown`, `csv` or `latex`; CSV has the bootstrap interval too.
         standalone: LaTeX as a whole document that pdflatex compiles.
+        metric_of: as in `estimates`.
 
     Raises:
         RunError: the runs must not be pooled (names the difference), one is unfinished, or a metric is unknown.
     """
-    return _rendered(_comparison(records, metrics), format, standalone)
+    return _rendered(_comparison(records, metrics, metric_of), format, standalone)
 
 
 def differences_table(
@@ -133,6 +158,7 @@ def differences_table(
     format: Format = "markdown",
     standalone: bool = False,
     against: str | None = None,
+    metric_of: RunMetrics | None = None,
 ) -> str:
     """Return a row per pair of methods: difference, effect size and corrected p-values, see `compare`.
 
@@ -142,11 +168,13 @@ def differences_table(
         format: `markdown`, `csv` or `latex`; CSV has the uncorrected p-values and the interval too.
         standalone: LaTeX as a whole document that pdflatex compiles.
         against: a method to compare all others with; by default every method with every other.
+        metric_of: as in `estimates`.
 
     Raises:
         RunError: the runs must not be pooled (names the difference), one is unfinished, or a name is unknown.
     """
-    return _rendered(_differences(compare(records, metrics or ("accuracy",), against)), format, standalone)
+    found = compare(records, metrics or ("accuracy",), against, metric_of)
+    return _rendered(table_of_differences(found), format, standalone)
 
 
 def write_table(
@@ -177,26 +205,27 @@ def write_table(
         raise RunError(
             f"against='{against}' is for the table of differences, got kind '{kind}'; set the kind to differences"
         )
-    if metrics and kind in ("runs", "matrix"):
-        raise RunError(f"a table of kind '{kind}' has no choice of metrics; leave them out, or set another kind")
+    if metrics and kind == "matrix":
+        raise RunError("a table of kind 'matrix' has no choice of metrics; leave them out, or set another kind")
     found = find_runs(paths)
     records = [record for record in found.runs.values() if record.complete or kind == "matrix"]
     if not records:
         raise RunError("no run can stand in a table: " + "; ".join([*found.left_out, *found.unfinished]))
     if kind == "matrix" and len(records) > 1:
         raise RunError(f"a matrix is that of one run, got {len(records)} runs; name one")
+    metric_of = RunMetrics(found.runs)
     if kind == "matrix":
         table = _matrix(records[0])
     elif kind == "runs":
-        table = _summary(records)
+        table = _summary(records, metrics, metric_of)
     elif kind == "differences":
-        table = _differences(compare(records, metrics or ("accuracy",), against))
+        table = table_of_differences(compare(records, metrics or ("accuracy",), against, metric_of))
     else:
-        table = _comparison(records, metrics)
+        table = _comparison(records, metrics, metric_of)
     return _rendered(table, cast(Format, format), standalone), found
 
 
-def _matrix(record: RunRecord) -> _Table:
+def _matrix(record: RunRecord) -> Table:
     T = len(record.tasks)
     named = T <= NAMES_UP_TO
     heads = [shorten(task, 16) if named else str(j) for j, task in enumerate(record.tasks, start=1)]
@@ -209,64 +238,78 @@ def _matrix(record: RunRecord) -> _Table:
     states = ["before training", *(f"after {task}" for task in record.tasks)]
     data = [[state, *row, mean] for state, row, mean in zip(states, record.matrix, [np.nan, *seen], strict=True)]
     legend = [] if named else [f"{j}: {' '.join(task.split())}" for j, task in enumerate(record.tasks, start=1)]
-    return _Table(
+    return Table(
         f"Accuracy (%) on each task after each task: {record.method}, seed {record.seed}.",
         ["accuracy %", *heads, "mean seen"],
         rows,
         ["accuracy", *record.tasks, "mean seen"],
         data,
-        legend,
+        legend=legend,
     )
 
 
-def _summary(records: Sequence[RunRecord]) -> _Table:
+_SPENT = ("samples/s", "tokens/s", "TFLOP", "kJ", "steps to 90 %")
+"""Of a run; what no run of a table has is left out, but not in CSV, whose columns do not change."""
+
+
+def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric_of: RunMetrics) -> Table:
     require_comparable(records)
+    names = metric_names(metrics)
     named = len({record.name for record in records}) > 1
-    rows, data = [], []
+    rows, data, spent = [], [], []
     for record in records:
-        metrics = record.metrics.values()
-        parameters = max((cost.trainable_parameters for cost in record.cost), default=0)
-        seconds = sum(cost.seconds for cost in record.cost)
+        found = [metric_of(record, name) for name in names]
+        cost = run_cost(record)
+        speed = metric_of(record, "learning_speed").value
         label = f"{record.method} ({record.name})" if named else record.method
-        cells = [percent(metric.value) for metric in metrics]
-        rows.append([label, str(record.seed), *cells, f"{parameters:,}", f"{seconds:.0f}"])
-        numbers = [metric.value for metric in metrics]
-        reasons = _joined(f"{metric.symbol}: {metric.reason}" for metric in metrics if metric.reason is not None)
-        data.append([record.method, record.name, record.seed, *numbers, parameters, seconds, reasons])
-    symbols = [metric.symbol for metric in METRICS]
-    names = [metric.name for metric in METRICS]
-    return _Table(
+        cells = [number(metric.name, metric.value) for metric in found]
+        rows.append([label, str(record.seed), *cells, f"{cost.trainable_parameters:,}", f"{cost.seconds:.0f}"])
+        rates = [_short(cost.samples_per_second), _short(cost.tokens_per_second)]
+        spent.append([*rates, _short(cost.flops, 1e12), _short(cost.energy_joules, 1e3), _short(speed)])
+        numbers = [metric.value for metric in found]
+        reasons = _joined(f"{metric.symbol}: {metric.reason}" for metric in found if metric.reason is not None)
+        data.append(
+            [
+                *(record.method, record.name, record.seed, *numbers, cost.trainable_parameters, cost.seconds),
+                *(cost.samples_per_second, cost.tokens_per_second, cost.flops, cost.energy_joules, speed, reasons),
+            ]
+        )
+    measured = [column for column in range(len(_SPENT)) if any(row[column] != NOT_MEASURED for row in spent)]
+    return Table(
         "Metrics (%) of each run. Best in bold, second underlined.",
-        ["method", "seed", *symbols, "trainable", "seconds"],
-        rows,
-        ["method", "name", "seed", *names, "trainable_parameters", "seconds", "reasons"],
+        ["method", "seed", *map(_head, names), "trainable", "seconds", *(_SPENT[column] for column in measured)],
+        [[*row, *(more[column] for column in measured)] for row, more in zip(rows, spent, strict=True)],
+        [
+            *("method", "name", "seed", *names, "trainable_parameters", "seconds", "samples_per_second"),
+            *("tokens_per_second", "flops", "energy_joules", "steps_to_90_percent", "reasons"),
+        ],
         data,
-        gaps(records),
+        _gaps(records, names, metric_of),
         {column: BEST[name] for column, name in enumerate(names, start=2) if name in BEST},
     )
 
 
-def _comparison(records: Sequence[RunRecord], metrics: Sequence[str] | None) -> _Table:
+def _comparison(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric_of: RunMetrics | None) -> Table:
     names = metric_names(metrics)
-    found = estimates(records, names)
+    found = estimates(records, names, metric_of)
     first_of = {label: next(iter(of_metric.values())) for label, of_metric in found.items()}
     several_orders = len({record.tasks for record in records}) > 1
     rows, data = [], []
     for label, of_metric in found.items():
         first = first_of[label]
         runs = [str(first.seeds), *([str(first.orders), str(len(first.keys))] if several_orders else [])]
-        rows.append([label, *runs, *(_mean_and_std(of_metric[name]) for name in names)])
+        rows.append([label, *runs, *(mean_and_std(of_metric[name]) for name in names)])
         row: list[object] = [label, len(first.keys), first.seeds, first.orders]
         for name in names:
             estimate = of_metric[name]
             row += [estimate.mean, estimate.std, *(estimate.interval or (None, None))]
-        reasons = _joined(f"{_SYMBOLS[name]}: {reason}" for name in names if (reason := of_metric[name].reason))
+        reasons = _joined(f"{SYMBOLS[name]}: {reason}" for name in names if (reason := of_metric[name].reason))
         data.append([*row, reasons])
     counts = ["seeds", "orders", "runs"] if several_orders else ["seeds"]
     over = "seeds and orders of the tasks" if several_orders else "seeds"
-    return _Table(
+    return Table(
         f"Mean and standard deviation (%) over {over}. Best mean in bold, second underlined.",
-        ["method", *counts, *(_SYMBOLS[name] for name in names)],
+        ["method", *counts, *map(_head, names)],
         rows,
         [
             *("method", "runs", "seeds", "orders"),
@@ -274,21 +317,15 @@ def _comparison(records: Sequence[RunRecord], metrics: Sequence[str] | None) -> 
             "reasons",
         ],
         data,
-        _notes(records, found, first_of),
+        comparison_notes(records, found),
         {column: BEST[name] for column, name in enumerate(names, start=1 + len(counts)) if name in BEST},
     )
 
 
-def _notes(
-    records: Sequence[RunRecord], found: Mapping[str, Mapping[str, Estimate]], first_of: Mapping[str, Estimate]
-) -> list[str]:
+def comparison_notes(records: Sequence[RunRecord], found: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
     """Return below a comparison: why cells are empty, few seeds, unequal seeds, and which order is which."""
-    places: dict[str, dict[str, list[str]]] = {}
-    for label, of_metric in found.items():
-        for name, estimate in of_metric.items():
-            if estimate.mean is None and estimate.reason is not None:
-                places.setdefault(estimate.reason, {}).setdefault(_SYMBOLS[name], []).append(label)
-    notes = _gap_lines(places, len(found))
+    first_of = {label: next(iter(of_metric.values())) for label, of_metric in found.items()}
+    notes = _places(found, "n/a", lambda estimate: estimate.mean is None)
     few = [label for label, estimate in first_of.items() if estimate.seeds < SEEDS_FOR_A_CLAIM]
     if few:
         whose = "" if len(few) == len(found) else f" ({', '.join(few)})"
@@ -305,15 +342,34 @@ def _notes(
     return notes
 
 
-def _differences(comparisons: Sequence[Comparison]) -> _Table:
+def interval_notes(found: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """Return why means have no interval, one line per reason."""
+    return _places(found, "no interval", lambda estimate: estimate.mean is not None and estimate.interval is None)
+
+
+def _places(found: Mapping[str, Mapping[str, Estimate]], what: str, lacking: Callable[[Estimate], bool]) -> list[str]:
+    places: dict[str, dict[str, list[str]]] = {}
+    for label, of_metric in found.items():
+        for name, estimate in of_metric.items():
+            if lacking(estimate) and estimate.reason is not None:
+                places.setdefault(estimate.reason, {}).setdefault(SYMBOLS[name], []).append(label)
+    return _gap_lines(places, len(found), what)
+
+
+def table_of_differences(comparisons: Sequence[Comparison]) -> Table:
+    """Return a row per comparison.
+
+    Raises:
+        RunError: there are none.
+    """
     if not comparisons:
         raise RunError("one method alone is compared with nothing; name runs of at least two")
     rows, data = [], []
     reasons: dict[str, list[str]] = {}
     for found in comparisons:
-        symbol = _SYMBOLS[found.metric]
+        symbol = _head(found.metric)
         pair = f"{found.first} − {found.second}"
-        difference = NOT_APPLICABLE if found.mean is None else _plus_minus(found.mean, found.std)
+        difference = NOT_APPLICABLE if found.mean is None else _plus_minus(found.metric, found.mean, found.std)
         d_z = NOT_APPLICABLE if found.effect_size is None else f"{round(found.effect_size, 2) + 0.0:.2f}"
         p_values = [_p(found.p_t_holm), _p(found.p_wilcoxon_holm)]
         rows.append([pair, symbol, str(len(found.keys)), difference, d_z, *p_values])
@@ -338,7 +394,7 @@ def _differences(comparisons: Sequence[Comparison]) -> _Table:
     for line, places in reasons.items():
         whose = "" if len(places) == len(comparisons) else f" ({'; '.join(places)})"
         notes.append(line + whose)
-    return _Table(
+    return Table(
         "Differences between methods in points, mean and standard deviation over common seeds.",
         ["difference", "metric", "pairs", "points", "d_z", "p (t)", "p (Wilcoxon)"],
         rows,
@@ -351,12 +407,26 @@ def _differences(comparisons: Sequence[Comparison]) -> _Table:
     )
 
 
-def _mean_and_std(estimate: Estimate) -> str:
-    return NOT_APPLICABLE if estimate.mean is None else _plus_minus(estimate.mean, estimate.std)
+def mean_and_std(estimate: Estimate) -> str:
+    """Return "73.3 ± 1.2", "73.3" of a single run, "n/a" without a mean."""
+    return NOT_APPLICABLE if estimate.mean is None else _plus_minus(estimate.metric, estimate.mean, estimate.std)
 
 
-def _plus_minus(mean: float, std: float | None) -> str:
-    return percent(mean) if std is None else f"{percent(mean)} ± {percent(std)}"
+def _plus_minus(name: str, mean: float, std: float | None) -> str:
+    return number(name, mean) if std is None else f"{number(name, mean)} ± {number(name, std)}"
+
+
+def _head(name: str) -> str:
+    """Return the symbol, with its unit where that is not a share of all examples."""
+    return f"{SYMBOLS[name]} (steps)" if unit(name) == "steps" else SYMBOLS[name]
+
+
+def _short(value: float | None, divisor: float = 1) -> str:
+    """Return three significant digits or whole numbers; "–" for what was not measured."""
+    if value is None:
+        return NOT_MEASURED
+    value = value / divisor
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _p(value: float | None) -> str:
@@ -369,19 +439,20 @@ def _joined(lines: Iterable[str]) -> str:
     return "; ".join(lines)
 
 
-def gaps(records: Sequence[RunRecord]) -> list[str]:
+def _gaps(records: Sequence[RunRecord], names: Sequence[str], metric_of: RunMetrics) -> list[str]:
     """Return why metrics of these runs are "n/a": one line per reason, naming the metrics and the methods."""
     reasons: dict[str, dict[str, list[str]]] = {}
     for record in records:
-        for metric in record.metrics.values():
+        for name in names:
+            metric = metric_of(record, name)
             if metric.reason is not None:
                 methods = reasons.setdefault(metric.reason, {}).setdefault(metric.symbol, [])
                 if record.method not in methods:
                     methods.append(record.method)
-    return _gap_lines(reasons, len({record.method for record in records}))
+    return _gap_lines(reasons, len({record.method for record in records}), "n/a")
 
 
-def _gap_lines(reasons: Mapping[str, Mapping[str, Sequence[str]]], methods: int) -> list[str]:
+def _gap_lines(reasons: Mapping[str, Mapping[str, Sequence[str]]], methods: int, what: str) -> list[str]:
     """Return a line per reason from its metrics and their methods; methods are named unless all have it."""
     lines = []
     for reason, methods_of in reasons.items():
@@ -390,7 +461,7 @@ def _gap_lines(reasons: Mapping[str, Mapping[str, Sequence[str]]], methods: int)
             whose = "" if len(having) == methods else f" of {', '.join(having)}"
             symbols_of.setdefault(whose, []).append(symbol)
         places = "; ".join(", ".join(symbols) + whose for whose, symbols in symbols_of.items())
-        lines.append(f"n/a ({places}): {reason}")
+        lines.append(f"{what} ({places}): {reason}")
     return lines
 
 
@@ -414,16 +485,16 @@ def _padded(cell: str, width: int, *, left: bool) -> str:
     return cell + space if left else space + cell
 
 
-def _rendered(table: _Table, format: Format, standalone: bool) -> str:
+def _rendered(table: Table, format: Format, standalone: bool) -> str:
     if format == "csv":
         return _csv(table)
     if format == "latex":
         return _latex(table, standalone)
-    notes = "".join(line + "\n" for line in table.notes)
+    notes = "".join(line + "\n" for line in [*table.notes, *table.legend])
     return markdown_table(table.heads, table.rows) + ("\n" + notes if notes else "")
 
 
-def _csv(table: _Table) -> str:
+def _csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.data_heads)
@@ -452,7 +523,7 @@ _PREAMBLE = r"""\documentclass{article}
 """
 
 
-def _latex(table: _Table, standalone: bool) -> str:
+def _latex(table: Table, standalone: bool) -> str:
     """Return a table environment; it needs `\\usepackage{booktabs}`, and nothing else of the document around it."""
     marks = _marks(table)
     lines = [" & ".join(map(latex_text, table.heads)) + r" \\", r"\midrule"]
@@ -464,14 +535,15 @@ def _latex(table: _Table, standalone: bool) -> str:
     if standalone:  # as wide as it is, or as the page
         fit = r"\resizebox{\ifdim\width>\linewidth \linewidth\else \width\fi}{!}{%"
         tabular = [fit, *tabular[:-1], tabular[-1] + "}"]
-    notes = [rf"\par\smallskip {{\footnotesize {latex_text(note)}\par}}" for note in table.notes]
+    below = [*table.notes, *([_joined(table.legend)] if table.legend else [])]
+    notes = [rf"\par\smallskip {{\footnotesize {latex_text(note)}\par}}" for note in below]
     caption = rf"\caption{{{latex_text(table.caption)}}}"
-    body = [r"\begin{table}[htbp]", r"\centering", caption, *tabular, *notes, r"\end{table}"]
+    body = [r"\begin{table}[htbp]", r"\centering", caption, r"\smallskip", *tabular, *notes, r"\end{table}"]
     text = "\n".join(body) + "\n"
     return _PREAMBLE + text + "\\end{document}\n" if standalone else "% needs \\usepackage{booktabs}\n" + text
 
 
-def _marks(table: _Table) -> dict[tuple[int, int], str]:
+def _marks(table: Table) -> dict[tuple[int, int], str]:
     """Return the LaTeX around the best and the second cells of each column in which two rows differ."""
     marks = {}
     for column, best in (table.best or {}).items():
@@ -529,7 +601,7 @@ def latex_text(text: str) -> str:
     """
     text = unicodedata.normalize("NFC", " ".join(text.split()))
     text = "".join(_latex_character(character) for character in text)
-    return re.sub("-(?=-)", "-{}", text)  # two hyphens are not a dash
+    return re.sub(r"([-,])(?=\1)", r"\1{}", text)  # two hyphens are not a dash, two commas no quotation mark
 
 
 def _latex_character(character: str) -> str:

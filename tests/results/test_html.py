@@ -8,10 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_runs import curves, record
+from made_up_runs import curves, matrix, record
 
 from plora.errors import RunError
-from plora.results import RunRecord, write_record, write_report
+from plora.results import (
+    FURTHER,
+    Point,
+    Predictions,
+    RunRecord,
+    compare,
+    estimates,
+    macro_f1,
+    write_predictions,
+    write_record,
+    write_report,
+)
 
 EVIL = "<script>alert('x')</script>\"&"
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -171,11 +182,104 @@ def test_the_numbers_are_those_of_the_record(tmp_path: Path) -> None:
             assert value is None or abs(value - 100 * (metric.value or 0)) < 6e-4
 
 
-def test_methods_stand_with_mean_and_deviation(tmp_path: Path) -> None:
-    runs = [record(seed=seed) for seed in range(3)]
+def test_methods_stand_with_the_estimates_of_the_statistics(tmp_path: Path) -> None:
+    runs = [record(seed=seed) for seed in range(3)] + [record("ewc", "steady", seed=seed) for seed in range(2)]
     page, _ = report([put(tmp_path, run) for run in runs], tmp_path / "report.html")
-    values = np.array([run.metrics["accuracy"].value for run in runs], dtype=float) * 100
-    assert f"{values.mean():.1f} ± {values.std(ddof=1):.1f}" in page.words
+    values = np.array([run.metrics["accuracy"].value for run in runs[:3]], dtype=float) * 100
+    low, high = estimates(runs, ["ACC"])["sequential"]["accuracy"].interval or (0, 0)
+    assert f"{values.mean():.1f} ± {values.std(ddof=1):.1f}{100 * low:.1f} to {100 * high:.1f}" in page.words
+    assert "no interval (ACC, AIA, BWT, F, LA of ewc): 2 seeds, and at least 3 are needed" in page.words
+    group = json.loads(page.scripts[0])["groups"][0]
+    assert group["series"] == ["ewc", "sequential"]
+    assert group["intervals"][1][0] == pytest.approx([100 * low, 100 * high], abs=6e-4)
+    assert group["intervals"][0][0] == "2 seeds, and at least 3 are needed"
+    assert group["bands"][0] is None
+    assert group["bands"][1][-1] == group["intervals"][1][0]
+
+
+def test_methods_are_compared_in_pairs(tmp_path: Path) -> None:
+    runs = [
+        record(method, seed=seed, R=matrix(5, seed=seed + 10 * k))
+        for k, method in enumerate("abc")
+        for seed in range(3)
+    ]
+    page, text = report([put(tmp_path, run) for run in runs], tmp_path / "report.html")
+    assert "Paired differences of ACC 3 pairs" in page.words
+    assert "<details open><summary>Paired" in text
+    for found in compare(runs):
+        assert f"{found.first} − {found.second}" in page.words
+        assert f"{found.effect_size:.2f}" in page.words
+        assert f"{found.p_t_holm:.3f}" in page.words
+    assert "Holm's correction for 3 comparisons" in page.words
+    assert "no interval" not in page.words
+
+
+def test_pairs_below_three_seeds_are_no_claim(tmp_path: Path) -> None:
+    page, _ = report([put(tmp_path, record(method)) for method in "ab"], tmp_path / "report.html")
+    assert "no claim can be made: 1 common seed, and at least 3 are needed" in page.words
+    alone, _ = report([put(tmp_path / "alone", record(seed=seed)) for seed in range(3)], tmp_path / "report.html")
+    assert "Paired differences" not in alone.words
+
+
+def test_many_methods_are_compared_with_the_best_alone(tmp_path: Path) -> None:
+    for k in range(12):
+        put(tmp_path, record(f"m{k:02}", R=np.clip(matrix(3) - 0.01 * abs(k - 7), 0, 1), tasks=["a", "b", "c"]))
+    page, text = report([tmp_path], tmp_path / "report.html")
+    assert "11 pairs, each method against m07 alone" in page.words
+    assert text.count("− m07</td>") == 11
+    assert "It was chosen after looking" in page.words
+
+
+def test_a_copied_run_counts_once(tmp_path: Path) -> None:
+    for place in ("one", "two"):
+        put(tmp_path / place, record())
+    put(tmp_path, record(seed=1))
+    put(tmp_path / "faster", replace(record(), settings={"rate": 2}))
+    put(tmp_path / "slower", replace(record(), settings={"rate": 1}))
+    page, _ = report([tmp_path], tmp_path / "report.html")
+    copy, first = (tmp_path / place / "skills/sequential/seed-0" for place in ("two", "one"))
+    assert f"{copy} is a second run of 'sequential' with seed 0, like {first}" in page.words
+    assert page.words.count("is a second run") == 1  # other settings are no copy
+    assert [run["complete"] for run in json.loads(page.scripts[0])["groups"][0]["runs"]].count(False) == 1
+
+
+def test_every_metric_of_a_run_stands_with_its_definition_or_reason(tmp_path: Path) -> None:
+    folder = put(tmp_path, record())
+    label = np.arange(20, dtype=np.int32) % 2
+    given = Predictions(
+        np.full(20, "library"),
+        np.arange(20, dtype=np.int32),
+        label,
+        np.where(np.arange(20) < 4, 0, label).astype(np.int32)[:, None],
+        np.full((20, 1), 0.625, dtype=np.float32),
+        ("x", "y"),
+    )
+    write_predictions(folder / "predictions" / "task-05.parquet", given)
+    page, text = report([folder], tmp_path / "report.html")
+    for further in FURTHER:
+        assert further.text in page.words
+    assert text.count(f"{100 * macro_f1(given):.1f}<small> %</small>") == 1  # in the summary
+    assert "27.5 %" in page.words  # ECE: 0.9 are right, 0.625 was said
+    assert "needs a reference, the accuracies of joint training" in page.words
+
+
+def test_what_each_task_cost_stands_in_its_row(tmp_path: Path) -> None:
+    run = record(tasks=["a", "b"])
+    first = replace(run.cost[0], seconds=20.0, flops=43_200_000_000_000, energy_joules=1234.0)
+    folder = put(tmp_path, replace(run, cost=(first, run.cost[1])))
+    _, text = report([folder], tmp_path / "report.html")
+    assert "3,840<small>192/s</small>" in text
+    assert "210,000<small>10,500/s</small>" in text
+    assert "<td>43.2 TFLOP</td><td>1.23 kJ</td>" in text
+    assert "<td>–</td><td>–</td>" in text  # of the other task, which has neither
+    assert "steps to 90 %" not in text
+    measured = [Point("a", step, 0.0, 1.0, validation=accuracy) for step, accuracy in ((10, 0.4), (20, 0.5))]
+    (folder / "curves.jsonl").write_text("".join(point.to_line() for point in measured))
+    _, text = report([folder], tmp_path / "report.html")
+    assert "<th>steps to 90 %</th>" in text
+    assert "<td>1.23 kJ</td><td>20</td>" in text
+    assert "20<small> steps</small>" not in text  # among all metrics, not in the summary
+    assert "<td>20 steps</td>" in text
 
 
 def test_commands_are_quoted(tmp_path: Path) -> None:

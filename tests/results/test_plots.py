@@ -9,6 +9,7 @@ from plora.errors import RunError
 from plora.results import (
     accuracy_matrix,
     compare_methods,
+    estimates,
     learning_curves,
     seen_accuracy,
     tasks_over_time,
@@ -59,9 +60,37 @@ def test_compare_draws_means_over_seeds_and_reference_lines() -> None:
     assert written == [
         "sequential, 3 seeds",
         "joint",
-        "line: mean over seeds · band: ± 1 standard deviation over seeds",
+        "line: mean · band: 95 % bootstrap interval over 3 seeds · no band below 3 seeds",
     ]
-    assert len(ax.collections) == 1  # the band; a single run has none
+    (band,) = ax.collections  # a single run has none
+    bounds = estimates(runs[:3], ["ACC"])["sequential"]["accuracy"].interval
+    assert bounds is not None
+    ends = [y for x, y in band.get_paths()[0].vertices if x == 5]
+    assert (min(ends), max(ends)) == pytest.approx((100 * bounds[0], 100 * bounds[1]))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [
+        ({"ewc": 1, "lwf": 1}, "one seed each: no interval"),
+        ({"ewc": 2, "lwf": 1}, "line: mean · thin lines: runs, no band below 3 seeds"),
+        ({"ewc": 3, "lwf": 5}, "line: mean · band: 95 % bootstrap interval over 3 to 5 seeds"),
+    ],
+)
+def test_compare_says_what_its_bands_are(seeds: dict[str, int], text: str) -> None:
+    ax = compare_methods([record(method, seed=seed) for method, n in seeds.items() for seed in range(n)]).axes[0]
+    assert ax.texts[-1].get_text() == text
+    assert len(ax.collections) == sum(n >= 3 for n in seeds.values())
+
+
+def test_runs_that_are_all_alike_have_a_band_without_height_and_joint_has_its_level() -> None:
+    alike = [record("ridge", seed=seed, R=matrix(5)) for seed in range(3)]
+    (band,) = compare_methods(alike).axes[0].collections
+    middle = 100 * seen_accuracy(matrix(5))
+    for x, y in band.get_paths()[0].vertices:
+        assert y == pytest.approx(middle[int(x) - 1])
+    joint = compare_methods([record("joint", "joint", seed=seed) for seed in range(3)]).axes[0]
+    assert len(joint.patches) == 1
 
 
 def test_compare_refuses_what_must_not_be_mixed_and_what_is_empty() -> None:

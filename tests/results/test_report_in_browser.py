@@ -9,7 +9,7 @@ import pytest
 from made_up_runs import record
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from plora.results import RunRecord, write_record, write_report
+from plora.results import RunRecord, estimates, write_record, write_report
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -139,6 +139,7 @@ def test_hover_and_keys_show_the_numbers_of_the_record(browser: Browser, several
     last = f"{100 * float(run.matrix[-1].mean()):.1f}"
     with Opened(browser, several) as page:
         first = page.locator(".chart svg[role=group]").first
+        first.scroll_into_view_if_needed()
         box = first.bounding_box()
         assert box is not None
         page.mouse.move(box["x"] + box["width"] - 175, box["y"] + 60)
@@ -162,6 +163,36 @@ def test_hover_and_keys_show_the_numbers_of_the_record(browser: Browser, several
         assert page.locator(".tip:not([hidden]) .active").inner_text() != active
         page.keyboard.press("Escape")
         assert page.locator(".tip:not([hidden])").count() == 0
+
+
+def test_bands_and_tips_are_the_intervals_of_the_statistics(browser: Browser, tmp_path: Path) -> None:
+    runs = [record(method, seed=seed) for method in ("ewc", "sequential") for seed in range(3)]
+    runs += [record("joint", "joint", seed=seed) for seed in range(3)] + [record("lwf", seed=0)]
+    found = estimates(runs)
+    with Opened(browser, _report(tmp_path, runs)) as page:
+        chart, dots = (page.locator(".interactive[data-group] .chart").nth(number) for number in (0, 1))
+        assert chart.locator("path.area").count() == 3
+        assert "band: 95 % bootstrap interval over 3 seeds" in chart.inner_text()
+        chart.locator("svg[role=group]").focus()
+        page.keyboard.press("End")
+        for label in ("ewc", "sequential", "joint"):
+            estimate = found[label]["accuracy"]
+            low, high = estimate.interval or (0, 0)
+            assert f"{100 * (estimate.mean or 0):.1f} % ({100 * low:.1f} to {100 * high:.1f})" in tip(page)
+        page.keyboard.press("Escape")
+        dots.locator("svg[role=group]").focus()
+        page.keyboard.press("Home")
+        low, high = found["ewc"]["accuracy"].interval or (0, 0)
+        assert f"{100 * low:.1f} to {100 * high:.1f}" in tip(page)
+        page.keyboard.press("Escape")
+
+        page.get_by_text("10 single runs").click()
+        page.get_by_label("ewc, skills, seed 1", exact=True).uncheck()
+        assert chart.locator("path.area").count() == 2
+        assert chart.locator("path.faint").count() == 2  # the runs of ewc that are left
+        page.get_by_label("2 kind").uncheck()
+        assert chart.locator("path.area").count() == 0
+        assert "intervals are of all runs and tasks alone" in chart.inner_text()
 
 
 def test_keys_move_through_the_matrix_of_one_run(browser: Browser, one: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from made_up_runs import record
 
 from plora.errors import RunError
-from plora.results import RunRecord, StreamInfo, compare, estimates, pooled
+from plora.results import RunRecord, StreamInfo, compare, estimates, intervals, pooled, seen_intervals
 
 ORDER, OTHER = ("a", "b"), ("b", "a")
 
@@ -49,6 +49,26 @@ def test_the_interval_is_the_same_every_time_and_covers_a_normal_mean() -> None:
     assert found[0] == estimates(draws[0], ["ACC"])["ewc"]["accuracy"].interval
     covered = sum(interval is not None and interval[0] <= 0.5 <= interval[1] for interval in found)
     assert covered >= 51  # of 60; 95 % are 57, and six fewer would come by chance once in 400
+
+
+def test_columns_together_have_the_intervals_of_each_alone() -> None:
+    values = np.random.default_rng(2).normal(0.5, 0.1, (5, 4))
+    values[:, 1] = 0.3
+    values[2, 3] = np.nan
+    together = intervals(values)
+    for column in (0, 2):
+        assert (together[column] == intervals(values[:, column : column + 1])[0]).all()
+        assert values[:, column].min() <= together[column, 0] < together[column, 1] <= values[:, column].max()
+    assert np.isnan(together[[1, 3]]).all()
+
+
+def test_the_interval_of_the_tasks_seen_ends_at_that_of_acc() -> None:
+    records = [record("ewc", seed=seed) for seed in range(3)]
+    band = seen_intervals(records)
+    assert band is not None
+    assert tuple(band[-1]) == pytest.approx(estimates(records, ["ACC"])["ewc"]["accuracy"].interval)
+    assert seen_intervals(records[:2]) is None
+    assert seen_intervals([*records[:2], records[1]]) is None  # three runs of two seeds
 
 
 def test_few_seeds_have_no_interval_and_say_so() -> None:

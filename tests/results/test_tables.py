@@ -13,7 +13,10 @@ from rich.cells import cell_len
 
 from plora.errors import RunError
 from plora.results import (
+    FURTHER,
     METRICS,
+    Point,
+    Predictions,
     RunRecord,
     StreamInfo,
     comparison_table,
@@ -21,6 +24,7 @@ from plora.results import (
     latex_text,
     matrix_table,
     summary_table,
+    write_predictions,
     write_record,
     write_table,
 )
@@ -156,7 +160,9 @@ def test_latex_marks_the_best_and_the_second_in_the_direction_of_each_metric() -
 
 
 def test_every_metric_has_a_direction() -> None:
-    assert {definition.name for definition in METRICS} == set(BEST)
+    assert {definition.name for definition in (*METRICS, *FURTHER)} == set(BEST)
+    lowest = {name for name, best in BEST.items() if best == "lowest"}
+    assert lowest == {"forgetting", "intransigence", "expected_calibration_error", "learning_speed"}
 
 
 def test_csv_has_twelve_digits_and_visible_gaps() -> None:
@@ -193,6 +199,7 @@ def test_latex_text_prints_what_it_is_given() -> None:
     assert latex_text("a_b & 50% #1 ${x} ~^\\") == (
         r"a\_b \& 50\% \#1 \$\{x\} \textasciitilde{}\textasciicircum{}\textbackslash{}"
     )
+    assert latex_text(",,a, b") == ",{},a, b"
     assert latex_text("--x--- [y]* é ± 中\n\tz") == r"-{}-x-{}-{}- {[}y{]}{*} é $\pm$ \texttt{U+4E2D} z"
     for code in range(0x3000):
         printed = latex_text(f"a{chr(code)}b")
@@ -221,6 +228,12 @@ def test_a_standalone_document_compiles(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout[-2000:]
 
 
+def test_a_legend_is_one_paragraph_in_latex() -> None:
+    text = matrix_table(record(tasks=[f"name {k}" for k in range(60)]), "latex")
+    (line,) = [line for line in text.splitlines() if "name 59" in line]
+    assert "1: name 0; 2: name 1; 3: name 2;" in line
+
+
 def test_every_row_has_every_column() -> None:
     text = matrix_table(record(tasks=[HOSTILE, "b"]), "latex")
     columns = {len(re.findall(r"(?<!\\)&", line)) for line in text.splitlines() if line.endswith(r"\\")}
@@ -241,6 +254,83 @@ def test_write_table_leaves_out_what_is_unfinished_or_damaged(tmp_path: Path) ->
     assert "ewc & replay − joint" in write_table([tmp_path], "differences", against="joint")[0]
 
 
+def put_predictions(folder: Path, run: RunRecord, right: float) -> None:
+    """Write a run of two tasks of two classes each, and predictions of 0.75 probability of which a share is right."""
+    label = np.repeat([0, 1, 2, 3], 100).astype(np.int32)
+    prediction = np.where(np.arange(400) % 100 < 100 * right, label, (label + 1) % 4).astype(np.int32)
+    write_record(folder, run)
+    write_predictions(
+        folder / "predictions" / "task-02.parquet",
+        Predictions(
+            np.repeat(["a", "b"], 200),
+            np.tile(np.arange(200, dtype=np.int32), 2),
+            label,
+            prediction[:, None],
+            np.full((400, 1), 0.75, dtype=np.float32),
+            tuple("wxyz"),
+        ),
+    )
+
+
+def test_a_table_has_every_metric_that_a_folder_can_give(tmp_path: Path) -> None:
+    for run, right in zip(methods()[:6], (0.75, 0.85, 0.95, 0.4, 0.5, 0.6), strict=True):
+        put_predictions(tmp_path / run.method / f"seed-{run.seed}", run, right)
+    text, _ = write_table([tmp_path], metrics=["ECE", "macro-F1", "pooled_accuracy", "I"])
+    lines = text.splitlines()
+    assert [cell.strip() for cell in lines[0].split("|")[3:-1]] == ["ECE", "macro-F1", "ACC pooled", "I"]
+    # ECE is abs(right − 0.75); each class has as many wrong as missed, so its F1 is `right`.
+    assert " ".join(lines[2].split()) == "| ewc & replay | 3 | 25.0 ± 10.0 | 50.0 ± 10.0 | 72.0 ± 2.0 | n/a |"
+    assert " ".join(lines[3].split()) == "| o_lora_50% | 3 | 10.0 ± 10.0 | 85.0 ± 10.0 | 80.0 ± 5.0 | n/a |"
+    assert lines[5] == "n/a (I): needs a reference, the accuracies of joint training (plora metrics --joint)"
+    latex, _ = write_table([tmp_path], metrics=["ECE"], format="latex")
+    assert r"o\_lora\_50\% & 3 & \textbf{10.0" in latex  # the lowest is best
+    rows = list(csv.DictReader(io.StringIO(write_table([tmp_path], "runs", ["macro-F1"], "csv")[0])))
+    assert [float(row["macro_f1"]) for row in rows] == pytest.approx([0.4, 0.5, 0.6, 0.75, 0.85, 0.95])
+    (row,) = csv.DictReader(io.StringIO(write_table([tmp_path], "differences", ["ECE"], "csv")[0]))
+    assert float(row["mean"]) == pytest.approx(0.25 - 0.1)
+
+
+def test_steps_are_no_percentages(tmp_path: Path) -> None:
+    for run, steps in zip(methods()[:6], (30, 50, 70, 100, 100, 160), strict=True):
+        folder = tmp_path / run.method / f"seed-{run.seed}"
+        write_record(folder, run)
+        measured = [Point(task, at, 0.0, 1.0, validation=v) for task in "ab" for at, v in ((steps, 0.8), (200, 0.8))]
+        (folder / "curves.jsonl").write_text("".join(point.to_line() for point in measured))
+    lines = write_table([tmp_path], metrics=["S90"])[0].splitlines()
+    assert [" ".join(line.split()) for line in (lines[0], *lines[2:4])] == [
+        "| method | seeds | S90 (steps) |",
+        "| ewc & replay | 3 | 120 ± 35 |",
+        "| o_lora_50% | 3 | 50 ± 20 |",
+    ]
+    lines = write_table([tmp_path], "differences", ["S90"])[0].splitlines()
+    assert "| ewc & replay − o_lora_50% | S90 (steps) | 3 | 70 ± 20 |" in " ".join(lines[2].split())
+    assert " 160 |" in write_table([tmp_path], "runs")[0]
+
+
+def test_what_a_run_cost_stands_in_its_row() -> None:
+    run = methods()[0]
+    run = replace(run, cost=tuple(replace(cost, flops=2 * 10**12, energy_joules=600.0) for cost in run.cost))
+    lines = summary_table([run, methods()[1]]).splitlines()
+    # 2 × 3840 samples and 2 × 210,000 tokens in 14.2 + 15.2 seconds
+    assert " ".join(lines[2].split()).endswith("| 150,532 | 29 | 261 | 14,286 | 4 | 1.2 |")
+    assert " ".join(lines[3].split()).endswith("| 150,532 | 29 | 261 | 14,286 | – | – |")
+    assert "steps to 90 %" not in lines[0]  # nobody has it
+    (row, _) = csv.DictReader(io.StringIO(summary_table([run, methods()[1]], "csv")))
+    assert (row["flops"], row["energy_joules"], row["steps_to_90_percent"]) == ("4000000000000", "1200", "n/a")
+    assert float(row["samples_per_second"]) == pytest.approx(7680 / 29.4)
+
+
+def test_damaged_predictions_are_a_reason_and_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    put_predictions(tmp_path, methods()[0], 0.75)
+    file = tmp_path / "predictions" / "task-02.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    assert "| o_lora_50% |     1 | 75.0 |" in write_table([tmp_path], metrics=["ACC"])[0]
+    assert "damaged" not in write_table([tmp_path])[0]
+    text, _ = write_table([tmp_path], metrics=["ACC", "ECE"])
+    assert "| 75.0 |  n/a |" in text or "| 75.0 | n/a |" in text
+    assert f"n/a (ECE): {file} is damaged" in text
+
+
 def test_write_table_refuses_what_makes_no_table(tmp_path: Path) -> None:
     write_record(tmp_path / "a", record())
     write_record(tmp_path / "b", record(scenario="domain"))
@@ -250,7 +340,8 @@ def test_write_table_refuses_what_makes_no_table(tmp_path: Path) -> None:
         ({"format": "html"}, "unknown format of table 'html'"),
         ({"standalone": True}, "standalone is a whole LaTeX document"),
         ({"against": "x"}, "set the kind to differences"),
-        ({"kind": "runs", "metrics": ["ACC"]}, "no choice of metrics"),
+        ({"kind": "matrix", "metrics": ["ACC"]}, "no choice of metrics"),
+        ({"metrics": ["macro-f1"]}, "unknown metric 'macro-f1'; did you mean 'macro_f1'"),
         ({"kind": "matrix"}, "a matrix is that of one run, got 3"),
         ({}, "differ: scenario task against domain"),
         ({"kind": "runs"}, "cannot stand in one table"),
