@@ -64,7 +64,7 @@ def _time_left(items: Sequence[Progress], total: int) -> str:
 def _studies(studies: Sequence[Study], title: str) -> Table:
     """What is searched: a row for each study, below it the trials that are running."""
     symbol = _SYMBOLS[studies[0].search.metric]
-    shown = _table(title, "search", "state", "trials", "tasks", f"best {symbol} % on validation", "seconds")
+    shown = _table(title, "search", "state", "trials", "tasks", f"best validation {symbol} %", "seconds")
     for study in studies:
         over = [trial for trial in study.trials if trial.over]
         failed = sum(bool(trial.failure) for trial in over)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from pydantic import JsonValue
 
 from plora.results.figure import FONT_POINTS, GRID, INK, MUTED, PAPER, SERIES, shorten
@@ -99,6 +100,8 @@ def _scale(panel: Axes, setting: Range | OneOf) -> None:
     low, high = float(setting.low), float(setting.high)
     if setting.log:
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.xaxis.set_minor_formatter(NullFormatter())
         margin = (high / low) ** 0.04
         panel.set_xlim(low / margin, high * margin)
         return

@@ -38,7 +38,8 @@ def ask(search: SearchConfig, finished: Sequence[tuple[Settings, float | None]])
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    distributions = {key: _distribution(setting) for key, setting in search.space.items()}
+    # In order of their names, so that the order in a file changes nothing.
+    distributions = {key: _distribution(search.space[key]) for key in sorted(search.space)}
     seed = np.random.SeedSequence([search.seed, len(finished) // search.at_once]).generate_state(1)[0]
     study = optuna.create_study(
         direction="maximize" if BEST[search.metric] == "highest" else "minimize",
@@ -56,8 +57,8 @@ def ask(search: SearchConfig, finished: Sequence[tuple[Settings, float | None]])
     found = []
     for _ in range(min(search.at_once, search.total - len(finished))):
         asked = (
-            {key: _tried(search.space[key], value) for key, value in study.ask(distributions).params.items()}
-            for _ in range(_TRIES)
+            {key: _tried(setting, params[key]) for key, setting in search.space.items()}
+            for params in (study.ask(distributions).params for _ in range(_TRIES))
         )
         fresh = next(new for new in itertools.chain(asked, _all(search)) if _word(new) not in known)
         known.add(_word(fresh))

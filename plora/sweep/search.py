@@ -1,19 +1,11 @@
 """What a sweep searches: the keys under `search:`, and what is wrong with them."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    RootModel,
-    StrictFloat,
-    StrictInt,
-    WrapValidator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainValidator, RootModel, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from plora.errors import did_you_mean
@@ -35,14 +27,27 @@ _NOT_SEARCHED = {
 """First part of a key → why it is not searched."""
 
 
+def _number(value: object) -> int | float:
+    """Take a number as it is, so that a whole one stays whole, and what YAML takes for a text: 1e-3."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise PydanticCustomError("number", "got {value}; expected a number", {"value": repr(value)})
+    return value
+
+
+Number = Annotated[int | float, PlainValidator(_number)]
+
+
 class Range(BaseModel):
     """Numbers between two bounds, both included; whole ones where both bounds are whole."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    low: StrictInt | StrictFloat
+    low: Number
     """Smallest value."""
-    high: StrictInt | StrictFloat
+    high: Number
     """Largest value."""
     log: bool = False
     """Small values are tried as often as large ones: a factor counts, not a difference."""
@@ -100,10 +105,23 @@ def _range_or_list(value: object, _: Callable[[object], object]) -> Range | OneO
         return Range.model_validate(value)
     if isinstance(value, list):
         return OneOf.model_validate(value)
-    raise PydanticCustomError("range", "give {{low: …, high: …}}, or a list of values")
+    raise PydanticCustomError("range", "give {low: …, high: …}, or a list of values")
 
 
 Setting = Annotated[Range | OneOf, WrapValidator(_range_or_list)]
+
+
+def _flat(space: object) -> object:
+    """Write nested keys, as `search.space.lora.rank=[4]` makes them on a command line, as one with dots."""
+    if not isinstance(space, Mapping):
+        return space
+    found: dict[str, object] = {}
+    for key, value in space.items():
+        if isinstance(value, Mapping) and value and not {"low", "high"} & value.keys():
+            found |= {f"{key}.{inner}": setting for inner, setting in cast(dict[str, object], _flat(value)).items()}
+        else:
+            found[str(key)] = value
+    return found
 
 
 class SearchConfig(BaseModel):
@@ -120,7 +138,7 @@ class SearchConfig(BaseModel):
     """Of the sampler, and of every trial's run."""
     metric: str = "accuracy"
     """What is best: a metric of the matrix that is measured on the validation split."""
-    space: dict[str, Setting]
+    space: Annotated[dict[str, Setting], BeforeValidator(_flat)]
     """Key of a config → `{low, high}`, with `log: true` if wished, or a list of values."""
 
     @property
@@ -163,10 +181,15 @@ class SearchConfig(BaseModel):
 
     def examples(self) -> Iterator[dict[str, JsonValue]]:
         """Yield settings that together show whether a config can have the values of each key."""
-        first = {key: setting.examples()[0] for key, setting in self.space.items()}
+        values = {
+            key: some
+            for key, setting in self.space.items()
+            if key.split(".")[0] not in _NOT_SEARCHED and (some := setting.examples())
+        }
+        first = {key: some[0] for key, some in values.items()}
         yield first
-        for key, setting in self.space.items():
-            yield from ({**first, key: value} for value in setting.examples()[1:])
+        for key, some in values.items():
+            yield from ({**first, key: value} for value in some[1:])
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -122,7 +122,10 @@ class Study:
                 return waiting
             for settings in ask(self.search, [(trial.settings, trial.value) for trial in self.trials]):
                 self.trials.append(self._trial(len(self.trials), settings))
-                self.trials[-1].read()
+                try:
+                    self.trials[-1].read()
+                except RunError as error:
+                    raise RunError(f"{error} (to search anew: all of {self.trials_folder})") from None
 
     @property
     def ranked(self) -> list[Trial]:
