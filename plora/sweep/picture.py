@@ -55,7 +55,7 @@ def _panel(panel: Axes, study: Study, key: str, setting: Range | OneOf) -> None:
     for side, spine in panel.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(MUTED)
-    panel.tick_params(colors=MUTED, labelsize=FONT_POINTS, length=3)
+    panel.tick_params(which="both", colors=MUTED, labelsize=FONT_POINTS)
     panel.grid(axis="y", color=GRID, linewidth=0.6)
     panel.set_axisbelow(True)
     panel.set_xlabel(key, fontsize=FONT_POINTS, color=INK)

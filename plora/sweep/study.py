@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from plora.sweep.plan import SweepConfig, SweepRun, file_name, plan_runs
 from plora.sweep.progress import Progress, reached
 from plora.sweep.sampler import Settings, ask
 from plora.sweep.search import SearchConfig
+from plora.training.folder import RunFolder
 
 _FAILED_FILE = "failed.json"
 
@@ -75,9 +77,14 @@ class Trial:
         """Take over how it ended in this process.
 
         A failure is kept: later trials are chosen knowing of it, and would be others if it were tried again.
+
+        Raises:
+            RunError: another process is doing this trial, so it is for that one to say how it ends.
         """
         if self.failure:
-            write_sealed(self._failed_file, {"failure": self.failure, "config": self._config()})
+            folder = RunFolder(self.progress.run.folder)
+            with folder.lock() if folder.path.is_dir() else nullcontext():
+                write_sealed(self._failed_file, {"failure": self.failure, "config": self._config()})
         else:
             self.value, _ = reached(self.progress.run, self.progress.metric)
 

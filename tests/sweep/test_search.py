@@ -1,7 +1,9 @@
 """A search chooses on validation, goes on from the run folders alone, and leaves test to the chosen settings."""
 
 import math
+import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[Score], list[SweepRun]]
             return ""
 
         monkeypatch.setattr(work, "learn", learn)
+        monkeypatch.setattr(work, "write_report", lambda *_: None)  # seconds, and tested elsewhere
         return learned
 
     return replace
@@ -253,6 +256,27 @@ def test_where_every_trial_fails_no_run_is_made_and_the_others_are(
     assert "BWT has no value: it compares tasks" in sweep(other).failures["search method=sequential trial=0"]
 
 
+def test_a_trial_that_another_process_does_has_not_failed(
+    tuned: SweepConfig, scored: Callable[[Score], list[SweepRun]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(near)
+    uncut = sweep(tuned.model_copy(update={"name": "uncut"})).studies
+
+    def learn(one: SweepRun, workspace: Workspace) -> str:
+        folder = RunFolder.create(one.folder)
+        folder.write_config(one.config)
+        stack.enter_context(folder.lock())
+        return "is being written by another process"
+
+    with ExitStack() as stack, monkeypatch.context() as patch:
+        patch.setattr(work, "learn", learn)
+        with pytest.raises(RunError, match=r"trial-00.* is being written by another process; wait for it, or stop it"):
+            sweep(tuned)
+    for folder in tuned.output.glob("tuned/search/.trials/*/trial-0*"):
+        shutil.rmtree(folder)  # the toy cannot go on with a run that was cut
+    assert asked(list(sweep(tuned).studies)) == asked(list(uncut))
+
+
 def test_trials_of_another_search_are_refused(tuned: SweepConfig, scored: Callable[[Score], list[SweepRun]]) -> None:
     scored(lambda config: None if config.training.learning_rate > 0.02 else near(config))
     sweep(tuned)
@@ -288,7 +312,9 @@ def test_one_order_chooses_for_all(toy_values: dict[str, object], scored: Callab
 def test_trials_read_no_test_data(tuned: SweepConfig) -> None:
     """Real runs: what trials predicted is the validation split, and what runs predicted is the test split."""
     config = changed(tuned, trials=2, space={"training.learning_rate": [1e-3, 2e-2]})
-    config = config.model_copy(update={"grid": {"method": ["sequential"], "seed": [0]}, "runs": []})
+    config = config.model_copy(
+        update={"settings": {"training.epochs": 1}, "grid": {"method": ["sequential"], "seed": [0]}, "runs": []}
+    )
     result = sweep(config)
     assert (result.done, result.failures) == (3, {})
     (study,) = result.studies
