@@ -18,21 +18,24 @@ def command(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and their state; do nothing.")] = False,
 ) -> None:
-    """Do every run of a sweep that is not complete yet, then write one report over all of them.
+    """Choose what is searched, do every run that is not complete yet, then write one report over all of them.
 
     What was cut goes on, what fails is listed at the end. Example: `plora sweep ablation.yaml --workers 2`
     """
     from plora.configs import find_sweep
-    from plora.sweep import load_sweep, plan_runs, sweep
+    from plora.sweep import choice_lines, load_sweep, planned_lines, sweep
 
     chosen = load_sweep(find_sweep(config), keys or [])
     if dry_run:
-        for one in plan_runs(chosen):
-            typer.echo(f"{one.state():9} {one.label}  {one.folder}")
-        for text in chosen.planned:
-            typer.echo(f"{'planned':9} {text}")
+        for line in planned_lines(chosen):
+            typer.echo(line)
         return
     result = sweep(chosen, workers, cpus_per_run, gpus_per_run, address)
+    if result.studies:
+        typer.echo("chosen on validation, before the runs scored test:")
+    for study in result.studies:
+        for line in choice_lines(study):
+            typer.echo(line)
     for label, failure in result.failures.items():
         typer.echo(f"plora: {label}: {failure}", err=True)
     total = result.done + result.skipped + len(result.failures)

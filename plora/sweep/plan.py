@@ -8,6 +8,8 @@ grid:                                   # every combination
   seed: [0, 1, 2]
 runs:                                   # more, listed one by one; what the grid also names is taken from here
   - {method: frozen, head: ridge, seed: 0}
+search:                                 # choose other settings on validation data first; see plora.sweep.search
+  space: {training.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}}
 """
 
 import hashlib
@@ -22,11 +24,17 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from plora.config import RunConfig, load_config, override, put, read_values
 from plora.configs import find_config
 from plora.errors import ConfigError, RunError
+from plora.heads import HEADS, ClosedFormHead
 from plora.results import read_record
+from plora.sweep.search import SearchConfig
 from plora.training.folder import RunFolder
 
 _IN_THE_PATH = ("method", "head", "seed")
 """Settings that every run folder's path says anyway."""
+_REPETITIONS = ("seed", "order")
+"""Settings in which the runs of one study differ: what is chosen for one holds for all."""
+_WHILE_TRAINING = ("training", "lora", "phases", "loss_rows", "strategies")
+"""First parts of keys that do nothing where a head is solved instead of trained."""
 _LONGEST = 48
 
 
@@ -47,6 +55,8 @@ class SweepConfig(BaseModel):
     """More runs, beside those of the grid: key of a config → value, each."""
     planned: list[str] = []
     """What belongs here and does not exist yet; listed in the table as such."""
+    search: SearchConfig | None = None
+    """Settings to choose on validation data, before the runs are made; None makes them as they are."""
     output: Path = Path("runs")
     """Folder that holds all runs."""
 
@@ -65,10 +75,12 @@ class SweepRun:
     Args:
         label: what it differs in, such as `method=o_lora seed=1`.
         config: of the run.
+        study: what it has in common with the runs whose settings are searched together; None where none are searched.
     """
 
     label: str
     config: RunConfig
+    study: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -118,26 +130,27 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
 
 
 def plan_runs(sweep: SweepConfig) -> list[SweepRun]:
-    """Return every run of a sweep, checked.
+    """Return every run of a sweep, checked; what is searched is checked too, and not chosen yet.
 
     Raises:
-        ConfigError: every mistake of every run, each with the run's label; two runs are the same.
+        ConfigError: every mistake of every run, each with the run's label, and of the search; two runs are the same.
     """
     base: dict[str, object] = (
         dict(sweep.config) if isinstance(sweep.config, dict) else read_values(find_config(sweep.config))
     )
     for key, value in sweep.settings.items():
         put(base, key, value)
-    problems: list[str] = []
+    problems: list[str] = list(_search_problems(sweep, base))
     planned: list[SweepRun] = []
     for settings in _settings(sweep):
-        label = " ".join(f"{key}={_shown(value)}" for key, value in settings.items()) or "config"
+        label = _label(settings)
         values = dict(base)
         for key, value in settings.items():
             put(values, key, value)
         values |= {"output": str(sweep.output / sweep.name), "name": _variant(settings)}
         try:
-            planned.append(SweepRun(label, load_config(values)))
+            config = load_config(values)
+            planned.append(SweepRun(label, config, _study(sweep, settings, config)))
         except ConfigError as error:
             problems += [f"{label}: {problem}" for problem in error.problems]
     owner: dict[Path, str] = {}
@@ -145,6 +158,7 @@ def plan_runs(sweep: SweepConfig) -> list[SweepRun]:
         if run.folder in owner:
             problems.append(f"'{owner[run.folder]}' and '{run.label}' are the same run; list it once")
         owner.setdefault(run.folder, run.label)
+    problems += _impossible_settings(sweep, planned)
     if not planned and not problems:
         problems.append("the sweep has no runs; give it a grid, or runs")
     if problems:
@@ -160,14 +174,69 @@ def _settings(sweep: SweepConfig) -> Iterator[Mapping[str, JsonValue]]:
     yield from sweep.runs
 
 
+def _search_problems(sweep: SweepConfig, base: Mapping[str, object]) -> Iterator[str]:
+    """What is wrong with the search, whatever the runs are."""
+    if sweep.search is None:
+        return
+    said = dict.fromkeys(sweep.grid, "the grid") | {key: "runs" for run in sweep.runs for key in run}
+    yield from sweep.search.problems(said)
+    scored = base.get("evaluation")
+    in_base = isinstance(scored, dict) and scored.get("split", "test") != "test"
+    if in_base or "evaluation.split" in (*sweep.settings, *said):
+        yield "evaluation.split: the search scores validation, and the final runs test; leave the key out"
+
+
+def _impossible_settings(sweep: SweepConfig, planned: Sequence[SweepRun]) -> Iterator[str]:
+    """What is searched and no config has, with the study where not all have it."""
+    studies = {run.study: run for run in planned if run.study}
+    if sweep.search is None or not sweep.search.space:
+        return
+    found: dict[str, list[str]] = {}
+    for study, run in studies.items():
+        of_this: list[str] = []
+        for settings in sweep.search.examples():
+            values: dict[str, object] = run.config.model_dump(mode="json")
+            try:
+                for key, value in settings.items():
+                    put(values, key, value)
+                load_config(values)
+            except ConfigError as error:
+                of_this += error.problems
+        for problem in dict.fromkeys(of_this):
+            found.setdefault(problem, []).append(study)
+    for problem, where in found.items():
+        if len(where) == len(studies):
+            yield f"search.space: {problem}"
+        else:
+            yield from (f"search.space, {study}: {problem}" for study in where)
+
+
+def _study(sweep: SweepConfig, settings: Mapping[str, JsonValue], config: RunConfig) -> str | None:
+    """What a run has in common with those that its settings are chosen for too; None where nothing is searched."""
+    if sweep.search is None:
+        return None
+    head = HEADS[config.resolved_head()]
+    solved = isinstance(head, type) and issubclass(head, ClosedFormHead)
+    if solved and all(key.split(".")[0] in _WHILE_TRAINING for key in sweep.search.space):
+        return None  # every trial would be the same
+    return _label({key: value for key, value in settings.items() if key not in _REPETITIONS})
+
+
+def _label(settings: Mapping[str, JsonValue]) -> str:
+    return " ".join(f"{key}={_shown(value)}" for key, value in settings.items()) or "config"
+
+
 def _variant(settings: Mapping[str, JsonValue]) -> str:
     """The name of an experiment: what its runs differ in from the others but for method, head and seed."""
-    parts = [f"{key}-{_shown(value)}" for key, value in settings.items() if key not in _IN_THE_PATH]
-    name = re.sub(r"[^\w.-]+", "-", "_".join(parts)).strip("-.") or "base"
+    own = {key: value for key, value in settings.items() if key not in _IN_THE_PATH}
+    return file_name("_".join(f"{key}-{_shown(value)}" for key, value in own.items()), repr(own))
+
+
+def file_name(text: str, whole: str) -> str:
+    """Return `text` as the name of a file or folder; where that is too long, with a hash of `whole`."""
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-.") or "base"
     if len(name) > _LONGEST:
-        own = {key: value for key, value in settings.items() if key not in _IN_THE_PATH}
-        digest = hashlib.sha256(repr(own).encode()).hexdigest()
-        name = f"{name[: _LONGEST - 9]}-{digest[:8]}"
+        name = f"{name[: _LONGEST - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
     return name
 
 

@@ -38,70 +38,86 @@ class _Worker:
         return learn(SweepRun(label, load_config(json.loads(config))), self.workspace)
 
 
-def learn_on_ray(
-    items: Sequence[Progress],
-    workers: int,
-    cpus_per_run: float,
-    gpus_per_run: float,
-    address: str | None,
-    say: Say,
-) -> None:
-    """Do runs on the workers of a Ray cluster, as many at once as there are workers.
-
-    Runs with the same backbone and precision follow each other, so that a worker seldom loads another one. A worker
-    that dies is one failed run, and is replaced.
+class RayWorkers:
+    """The workers of a Ray cluster, started when there is something to do and kept until the sweep is over.
 
     Args:
-        items: what to do.
         workers: at most so many processes.
         cpus_per_run, gpus_per_run: what each is given; it computes with as many threads as it has CPUs.
         address: of the cluster; None starts one on this machine, and stops it at the end.
-        say: takes a line when a run begins or ends.
-
-    Raises:
-        RunError: Ray is not installed, or the cluster cannot be reached.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report this use to its makers
-    try:
-        import ray
-    except ImportError:
-        raise RunError('several workers need Ray, which is not installed: pip install "plora[sweep]"') from None
-    given = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
-    local: dict[str, Any] = {"num_cpus": math.ceil(workers * cpus_per_run), "include_dashboard": False}
-    try:
-        ray.init(
-            address=address,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            runtime_env={"env_vars": given},
-            **({} if address else local),
-        )
-    except (ConnectionError, ValueError) as error:
-        raise RunError(f"no Ray cluster at {address}: {' '.join(str(error).split())[:200]}") from None
-    remote: Any = ray.remote(num_cpus=cpus_per_run, num_gpus=gpus_per_run)(_Worker)
-    threads = max(1, int(cpus_per_run))
-    waiting = sorted(items, key=lambda item: _shared(item.run.config))
-    busy: dict[Any, tuple[Any, Progress]] = {}
-    try:
-        idle = [remote.remote(os.getcwd(), threads) for _ in range(min(workers, len(waiting)))]
+
+    def __init__(self, workers: int, cpus_per_run: float, gpus_per_run: float, address: str | None) -> None:
+        self._workers = workers
+        self._cpus, self._gpus = cpus_per_run, gpus_per_run
+        self._address = address
+        self._ray: Any = None
+        self._idle: list[Any] = []
+
+    def __enter__(self) -> "RayWorkers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ray is not None:
+            self._ray.shutdown()
+
+    def learn(self, items: Sequence[Progress], say: Say) -> None:
+        """Do runs, as many at once as there are workers.
+
+        Runs with the same backbone and precision follow each other, so that a worker seldom loads another one. A
+        worker that dies is one failed run, and is replaced.
+
+        Args:
+            items: what to do.
+            say: takes a line when a run begins or ends.
+
+        Raises:
+            RunError: Ray is not installed, or the cluster cannot be reached.
+        """
+        waiting = sorted(items, key=lambda item: _shared(item.run.config))
+        if waiting and self._ray is None:
+            self._start()
+        busy: dict[Any, tuple[Any, Progress]] = {}
         while waiting or busy:
-            while waiting and idle:
-                item, worker = waiting.pop(0), idle.pop()
+            while waiting and (self._idle or len(busy) < self._workers):
+                item, worker = waiting.pop(0), self._idle.pop() if self._idle else self._worker()
                 item.begin(say)
                 config = item.run.config.model_dump_json()
                 busy[worker.learn.remote(item.run.label, config)] = worker, item
-            (done, *_), _ = ray.wait(list(busy), num_returns=1)
+            (done, *_), _ = self._ray.wait(list(busy), num_returns=1)
             worker, item = busy.pop(done)
             try:
-                failure = ray.get(done)
-            except ray.exceptions.RayError as error:  # killed for memory, or a lost machine
-                reason = " ".join(str(error).split())[:120]
-                failure = f"its worker died ({reason}); start the sweep again to go on with it"
-                worker = remote.remote(os.getcwd(), threads)
+                failure = self._ray.get(done)
+            except self._ray.exceptions.RayError as error:  # killed for memory, or a lost machine
+                failure = f"its worker died ({' '.join(str(error).split())[:120]})"
+                worker = self._worker()
             item.end(failure, say)
-            idle.append(worker)
-    finally:
-        ray.shutdown()
+            self._idle.append(worker)
+
+    def _start(self) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report this use to its makers
+        try:
+            import ray
+        except ImportError:
+            raise RunError('several workers need Ray, which is not installed: pip install "plora[sweep]"') from None
+        given = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
+        local: dict[str, Any] = {"num_cpus": math.ceil(self._workers * self._cpus), "include_dashboard": False}
+        try:
+            ray.init(
+                address=self._address,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                runtime_env={"env_vars": given},
+                **({} if self._address else local),
+            )
+        except (ConnectionError, ValueError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise RunError(f"no Ray cluster at {self._address}: {line}") from None
+        self._ray = ray
+
+    def _worker(self) -> Any:  # noqa: ANN401 - Ray's handle of a process has no type of its own
+        remote: Any = self._ray.remote(num_cpus=self._cpus, num_gpus=self._gpus)(_Worker)
+        return remote.remote(os.getcwd(), max(1, int(self._cpus)))
 
 
 def _shared(config: RunConfig) -> str:

@@ -1,0 +1,124 @@
+"""What a study found, on disk: every trial as sealed JSON, a table for people, and a picture."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from plora import atomic
+from plora.errors import RunError
+from plora.results.figure import to_pdf, to_png
+from plora.results.metrics import METRICS
+from plora.results.tables import BEST
+from plora.sealed import read_sealed, write_sealed
+from plora.sweep.picture import search_picture
+from plora.sweep.sampler import Settings
+from plora.sweep.study import Study
+
+SCHEMA = 1
+_SYMBOLS = {definition.name: definition.symbol for definition in METRICS}
+
+
+def write_findings(study: Study) -> None:
+    """Write `<study>.json`, `.md`, `.png` and `.pdf` into the folder of the search; what is there already is kept.
+
+    Args:
+        study: one that is over.
+    """
+    content = findings(study)
+    file = study.folder / f"{study.name}.json"
+    if _read(file) == content:
+        return
+    atomic.write_text(file.with_suffix(".md"), trials_table(study))
+    if study.ranked:
+        figure = search_picture(study)
+        atomic.write_bytes(file.with_suffix(".png"), to_png(figure))
+        atomic.write_bytes(file.with_suffix(".pdf"), to_pdf(figure))
+    write_sealed(file, content)  # last: what it stands for is whole
+
+
+def findings(study: Study) -> Mapping[str, JsonValue]:
+    """Return everything that a study tried and reached, as JSON."""
+    search = study.search
+    return {
+        "schema": SCHEMA,
+        "study": study.label,
+        "split": "validation",
+        "metric": search.metric,
+        "best": BEST[search.metric],
+        "seed": search.seed,
+        "at_once": search.at_once,
+        "space": {key: setting.model_dump(mode="json") for key, setting in search.space.items()},
+        "trials": [
+            {
+                "number": trial.number,
+                "settings": dict(trial.settings),
+                "value": trial.value,
+                "failure": trial.failure or None,
+            }
+            for trial in study.trials
+        ],
+        "chosen": None if study.chosen is None else study.chosen.number,
+    }
+
+
+def trials_table(study: Study) -> str:
+    """Return the trials of a study as Markdown, best first, then those that failed."""
+    keys = list(study.search.space)
+    symbol = _SYMBOLS[study.search.metric]
+    heads = ["", "trial", *(f"`{key}`" for key in keys), f"{symbol} % on validation"]
+    rows = []
+    for trial in study.ranked:
+        mark = "**chosen**" if trial is study.chosen else ""
+        value = f"{100 * (trial.value or 0):.1f}"
+        rows.append([mark, str(trial.number), *(shown(trial.settings[key]) for key in keys), value])
+    failed = [trial for trial in study.trials if trial.failure]
+    for trial in failed:
+        rows.append(["", str(trial.number), *(shown(trial.settings[key]) for key in keys), "failed"])
+    lines = [
+        f"# Search: {study.label}",
+        "",
+        f"Chosen by {symbol} on the validation split ({BEST[study.search.metric]} is best; of equal ones the earliest "
+        f"trial), with seed {study.search.seed}. No trial read the test split.",
+        "",
+        "| " + " | ".join(heads) + " |",
+        "| --- |" + " ---: |" * (len(heads) - 1),
+        *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows),
+    ]
+    if failed:
+        lines += ["", *(f"- Trial {trial.number} failed: {trial.failure}" for trial in failed)]
+    return "\n".join(lines) + "\n"
+
+
+def choice_lines(study: Study) -> list[str]:
+    """Return what a study chose, against its other trials, and where all of them stand."""
+    symbol, file = _SYMBOLS[study.search.metric], study.folder / f"{study.name}.md"
+    if study.chosen is None:
+        return [f"{study.label}: nothing chosen, every trial failed  {file}"]
+    best, median, worst = (
+        f"{100 * (value or 0.0):.1f}" for value in (study.chosen.value, study.median, study.ranked[-1].value)
+    )
+    return [
+        f"{study.label}: {settings_text(study.chosen.settings)}",
+        f"  {symbol} % on validation: {best} by trial {study.chosen.number}, the best of {len(study.ranked)} "
+        f"(median {median}, worst {worst})  {file}",
+    ]
+
+
+def settings_text(settings: Settings) -> str:
+    """Return settings as they are given on a command line."""
+    return " ".join(f"{key}={shown(value)}" for key, value in settings.items())
+
+
+def shown(value: JsonValue) -> str:
+    """Return one value as a reader would write it."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(shown, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _read(file: Path) -> object:
+    try:
+        return read_sealed(file)
+    except RunError:  # not there, or edited: it is written again from the runs
+        return None
