@@ -86,7 +86,7 @@ class RunConfig(BaseModel):
     method: Annotated[str, AfterValidator(_known_method)] = "sequential"
     """A row of the method table; see `plora ls`."""
     head: str | None = None
-    """`linear`, or for `frozen` also `ncm` or `ridge`; None takes the method's default."""
+    """`linear`, or for `frozen` also `ncm`, `ridge` or `ranpac`; None takes the method's default."""
     backbone: BackboneConfig = BackboneConfig()
     """The pretrained network."""
     lora: LoRA = LoRA()

@@ -111,7 +111,7 @@ METHODS: dict[str, Method] = {
             slots="none",
             gate=None,
             phases=(Phase(train=("head",)),),
-            heads=("linear", "ncm", "ridge"),
+            heads=("linear", "ncm", "ridge", "ranpac"),
         ),
         Method(
             "full",

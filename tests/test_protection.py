@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import FILLER, TOPICS
 
 from plora.config import RunConfig, load_config
 from plora.results import read_record
@@ -19,6 +18,10 @@ from plora.runs import run
 from plora.strategies import STRATEGIES
 from plora.testing.strategies import weight_settings
 
+FOOD = (["apple", "pear", "plum", "grape"], ["loaf", "crust", "rye", "bun"])
+TRAVEL = (["train", "track", "platform", "ticket"], ["plane", "runway", "pilot", "wing"])
+FILLER = ["the", "a", "of", "and", "in"]
+"""Words that the tiny network's tokenizer knows."""
 SEEDS = (0, 1, 2)
 SETTINGS: dict[str, dict[str, object]] = {
     "ewc": {"kind": "ewc", "weight": 100_000},
@@ -33,12 +36,11 @@ Make = Callable[..., RunConfig]
 
 
 def _texts(first: bool, number: int, rng: random.Random) -> list[dict[str, str]]:
-    food, travel = (list(TOPICS[name].values()) for name in ("food", "travel"))
     rows = []
     for i in range(number):
         label = i % 2
-        words = rng.choices(food[label], k=2) if first else rng.choices(travel[label], k=2)
-        words += [] if first else rng.choices(food[rng.randrange(2)], k=1)
+        words = rng.choices(FOOD[label] if first else TRAVEL[label], k=2)
+        words += [] if first else rng.choices(FOOD[rng.randrange(2)], k=1)
         words += rng.choices(FILLER, k=rng.randint(1, 4))
         rng.shuffle(words)
         rows.append({"text": " ".join(words), "label": "ab"[label]})

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 
 from plora.heads.base import Head
-from plora.heads.closed_form import ClosedFormHead, NCMHead, RidgeHead
+from plora.heads.closed_form import ClosedFormHead, NCMHead, RanPACHead, RidgeHead
 from plora.heads.linear import LinearHead
 
 HEADS: dict[str, Callable[[int, bool], Head]] = {
     "linear": lambda features, pooled: LinearHead(features),
     "ncm": NCMHead,
     "ridge": RidgeHead,
+    "ranpac": RanPACHead,
 }
 """Name → head for d features; `pooled`: whether its blocks compete for a prediction."""
 
-__all__ = ["HEADS", "ClosedFormHead", "Head", "LinearHead", "NCMHead", "RidgeHead"]
+__all__ = ["HEADS", "ClosedFormHead", "Head", "LinearHead", "NCMHead", "RanPACHead", "RidgeHead"]

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from reference.closed_form import best_ridge, cosine_to_means
+from reference.closed_form import best_ridge, cosine_to_means, ranpac_weights
 from torch import Tensor
 
 from plora.errors import RunError
-from plora.heads import HEADS, ClosedFormHead, NCMHead, RidgeHead, closed_form
+from plora.heads import HEADS, ClosedFormHead, NCMHead, RanPACHead, RidgeHead, closed_form
 
 D = 5
 Task = tuple[str, int, Tensor, Tensor, Tensor, Tensor]  # name, classes, train x, train y, val x, val y
@@ -109,7 +109,7 @@ def test_the_order_of_tasks_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> 
         torch.testing.assert_close(scores[0], scores[1], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [NCMHead, RidgeHead])
+@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead])
 @pytest.mark.parametrize("pooled", [True, False])
 def test_one_block_in_several_parts(kind: type[ClosedFormHead], pooled: bool) -> None:
     """Domain-incremental: the same block is fitted again with more examples."""
@@ -123,7 +123,7 @@ def test_one_block_in_several_parts(kind: type[ClosedFormHead], pooled: bool) ->
     torch.testing.assert_close(parts(val_x), at_once(val_x))
 
 
-@pytest.mark.parametrize("kind", [NCMHead, RidgeHead])
+@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead])
 def test_blocks_that_are_not_fitted_score_zero(kind: type[ClosedFormHead]) -> None:
     tasks = make_tasks((2, 3))
     for pooled in (True, False):
@@ -134,7 +134,7 @@ def test_blocks_that_are_not_fitted_score_zero(kind: type[ClosedFormHead]) -> No
         assert torch.equal(head(tasks[0][4]), torch.nn.functional.pad(before, (0, 3)))
 
 
-@pytest.mark.parametrize("kind", [NCMHead, RidgeHead])
+@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead])
 def test_temperature_is_the_best_of_its_grid(kind: type[ClosedFormHead]) -> None:
     [task] = make_tasks((4,))
     head = fit(kind(D, True), [task])
@@ -144,7 +144,7 @@ def test_temperature_is_the_best_of_its_grid(kind: type[ClosedFormHead]) -> None
     assert chosen == pytest.approx(min(loss, key=lambda t: loss[t]), rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", [NCMHead, RidgeHead])
+@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead])
 @pytest.mark.parametrize("pooled", [True, False])
 def test_restoring_is_exact_and_can_go_on(kind: type[ClosedFormHead], pooled: bool) -> None:
     tasks = make_tasks((2, 3, 2))
@@ -164,12 +164,12 @@ def test_restoring_is_exact_and_can_go_on(kind: type[ClosedFormHead], pooled: bo
     assert not other(x).any()
 
 
-@pytest.mark.parametrize("kind", [NCMHead, RidgeHead])
+@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead])
 @pytest.mark.parametrize("pooled", [True, False])
 def test_damaged_tensors_are_refused(kind: type[ClosedFormHead], pooled: bool) -> None:
     head = fit(kind(D, pooled), make_tasks((2, 3)))
     whole = head.tensors()
-    assert len(whole) == (1 if pooled else 2) * (4 if kind is RidgeHead else 3)
+    assert len(whole) == (1 if pooled else 2) * (3 if kind is NCMHead else 4) + (kind is RanPACHead)
     for key, tensor in whole.items():
         for value in (None, tensor[..., None], tensor[..., :-1] if tensor.dim() else tensor.expand(2)):
             state = {name: stored for name, stored in whole.items() if name != key}
@@ -182,7 +182,7 @@ def test_damaged_tensors_are_refused(kind: type[ClosedFormHead], pooled: bool) -
             kind(D, pooled).restore(head.blocks, whole | {unknown: torch.ones(1)})
 
 
-@pytest.mark.parametrize("kind", [NCMHead, RidgeHead])
+@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead])
 def test_hashes_change_with_content_alone(kind: type[ClosedFormHead]) -> None:
     tasks = make_tasks((2, 3))
     for pooled in (True, False):
@@ -203,3 +203,41 @@ def test_the_table() -> None:
             assert isinstance(head, ClosedFormHead)
             assert (head.features, head.pooled) == (D, pooled)
     assert HEADS["linear"](D, True).features == D
+
+
+@pytest.fixture(autouse=True)
+def _few_random_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2,000 columns are for networks; here 40 show the same."""
+    monkeypatch.setattr(closed_form, "RANDOM_FEATURES", 40)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ranpac_has_the_weights_of_all_examples_at_once_in_any_order(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closed_form, "RIDGE_GRID", (0.1,))
+    tasks = make_tasks((2, 3, 2), seed)
+    head = fit(RanPACHead(D, pooled=True), tasks)
+    x, y, classes = joined(tasks)
+    assert isinstance(head, RanPACHead)
+    expected = ranpac_weights(x, y, classes, head.projection.double().numpy(), 0.1)
+    np.testing.assert_allclose(head.tensors()["0:weight"].numpy(), expected, rtol=1e-6, atol=1e-6)
+    order = [2, 0, 1]
+    other = fit(RanPACHead(D, pooled=True), [tasks[k] for k in order])
+    rows = np.concatenate([np.arange(tasks[k][1]) + offsets(tasks)[k] for k in order])
+    np.testing.assert_allclose(other.tensors()["0:weight"].numpy(), expected[rows], rtol=1e-6, atol=1e-6)
+
+
+def test_random_features_tell_apart_what_a_line_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closed_form, "RANDOM_FEATURES", 400)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1000, D, generator=generator)
+    y = (x[:, 0] * x[:, 1] > 0).long()  # four quadrants of two classes
+    share = {}
+    for kind in (RidgeHead, RanPACHead):
+        head = kind(D, pooled=True)
+        head.open("a", 2, torch.Generator())
+        head.fit("a", x[:700], y[:700], x[700:800], y[700:800])
+        share[kind] = float((head(x[800:]).argmax(1) == y[800:]).float().mean())
+    assert share[RidgeHead] < 0.65
+    assert share[RanPACHead] > 0.8

@@ -26,6 +26,14 @@ def best_ridge(
     return best[1], best[2]
 
 
+def ranpac_weights(
+    features: Array, labels: NDArray[np.int64], classes: int, projection: Array, strength: float
+) -> Array:
+    """The same on Φ = relu(features Pᵀ), without a constant; returns W `[classes, k]`."""
+    design = np.maximum(features @ projection.T, 0)
+    return np.linalg.solve(design.T @ design + strength * np.eye(design.shape[1]), design.T @ np.eye(classes)[labels]).T
+
+
 def cosine_to_means(features: Array, train: Array, labels: NDArray[np.int64], classes: int) -> Array:
     """cos(f, μ_c) with μ_c the mean of the training features of class c; `[N, classes]`."""
     scores = np.empty((len(features), classes))
