@@ -181,6 +181,20 @@ def analysis(data: dict[str, object]) -> str:
     return f"{table(heads, rows)}\n\n{source(data)}"
 
 
+def fisher(data: dict[str, object]) -> str:
+    rows = [
+        ["a loop over examples and classes", f"{data['loop_seconds']}", ""],
+        ["plora", f"{data['plora_seconds']}", f"{data['speedup']}×"],
+    ]
+    heads = [
+        f"{data['texts']} texts, {data['classes']} classes, {data['parameters']:,} parameters",
+        "seconds",
+        "faster by",
+    ]
+    difference = f"Largest difference, relative to the largest value of a tensor: {data['largest_difference']:.1e}."
+    return f"{table(heads, rows)}\n\n{difference} {source(data)}"
+
+
 def sweep(data: dict[str, object]) -> str:
     rows = [
         ["one after the other, one thread", f"{data['one_after_the_other_seconds']}", ""],
@@ -232,6 +246,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "memory": ("memory", memory),
     "distilbert": ("distilbert", distilbert),
     "keeping": ("keeping", keeping),
+    "fisher": ("fisher", fisher),
     "sweep": ("sweep", sweep),
     "report": ("report", report),
     "analysis": ("analysis", analysis),
