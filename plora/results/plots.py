@@ -93,7 +93,7 @@ def accuracy_matrix(record: RunRecord) -> Figure:
         ax.tick_params(axis="x", labelrotation=30)
         for label in ax.get_xticklabels():
             label.set_horizontalalignment("right")
-    title(ax, "Test accuracy (%) on each task, after each task")
+    title(ax, f"{record.split.capitalize()} accuracy (%) on each task, after each task")
     return figure
 
 
@@ -123,7 +123,7 @@ def tasks_over_time(record: RunRecord) -> Figure:
         ends = [float(R[-1, j]) for j in ended]
         end_labels(ax, T, ends, [record.tasks[j] for j in ended], [colours[j] for j in ended])
     _task_axis(ax, record.tasks)
-    title(ax, "Test accuracy (%) of each task, from when it was learned")
+    title(ax, f"{record.split.capitalize()} accuracy (%) of each task, from when it was learned")
     return figure
 
 
@@ -184,7 +184,7 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
         [SERIES[number % len(SERIES)] for number in range(len(curves))],
     )
     _task_axis(ax, tasks)
-    title(ax, "Mean test accuracy (%) on the tasks seen so far", pad=22)
+    title(ax, f"Mean {records[0].split} accuracy (%) on the tasks seen so far", pad=22)
     subtitle(ax, _how_to_read([len({run.seed for run in runs}) for runs in runs_of.values()]))
     return figure
 

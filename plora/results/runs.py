@@ -170,6 +170,12 @@ def series(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
     return _apart(labelled)
 
 
+def labels_of(records: Sequence[RunRecord]) -> list[str]:
+    """Return the label of each record, see `series`."""
+    label_of = {id(record): label for label, members in series(records).items() for record in members}
+    return [label_of[id(record)] for record in records]
+
+
 _NO_EFFECT = (
     *("training.micro_batch_size", "training.tokens_per_batch", "training.checkpoint_seconds", "training.log_every"),
     *("training.activation_checkpointing", "evaluation.", "trackers"),

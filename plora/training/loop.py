@@ -251,13 +251,15 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
 
 
 def _saved_inside(session: Session, position: int) -> tuple[Position, dict[str, Tensor]] | None:
-    """The checkpoint inside this stage; a damaged one is named and left aside, for the stage gives the same bits."""
+    """The checkpoint inside this stage, with which the meter goes on; one that is damaged, or that an older version
+    wrote, is named and left aside, for the stage gives the same bits without it."""
     try:
         saved = session.inside.load()
+        if saved is None or saved[0].stage != position:
+            return None
+        session.meter.restore(saved[0].meter)
     except RunError as error:
         session.console.event("checkpoint_left_aside", reason=str(error))
-        return None
-    if saved is None or saved[0].stage != position:
         return None
     return saved
 
@@ -329,7 +331,6 @@ def _train(
         restore_training(tensors, opened, parameters, optimizer, best.kept)
         best.value, best.epochs_without = float("-inf") if at.best is None else at.best, at.epochs_without
         first, micro = at.step, at.micro_batch_size
-        meter.restore(at.meter)
         console.event("resumed", task=stage.name, phase=number, step=first, of=total)
     logged = time.perf_counter(), meter.tokens, meter.samples
     validation: float | None = None

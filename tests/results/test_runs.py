@@ -8,6 +8,7 @@ from plora.errors import RunError
 from plora.results import (
     RunRecord,
     find_runs,
+    group_doubts,
     group_runs,
     pooled,
     require_comparable,
@@ -107,3 +108,4 @@ def test_validation_scores_never_stand_beside_test_scores() -> None:
         require_poolable(runs)
     assert len(group_runs(runs)) == 2
     assert any("validation split was scored, not test" in line for line in run_doubts(runs[1]))
+    assert any("validation split was scored, not test" in line for line in group_doubts(runs[1:]))

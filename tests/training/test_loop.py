@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from plora.errors import NonFiniteLossError, TrainingError
 from plora.results import read_curves, read_predictions, read_record
 from plora.runs import run, verify
 from plora.strategies import Orthogonality, Progress
-from plora.training import loop
+from plora.training import evaluate, loop
+from plora.training.data import EncodedSplit
 from plora.training.features import Extractor
 
 Config = Callable[..., RunConfig]
@@ -217,6 +220,18 @@ def test_the_next_likeliest_classes_are_kept(toy_config: Config) -> None:
     assert (early.ranking[:, :competing] >= 0).all()
     assert (early.ranking[:, competing:] == -1).all()
     np.testing.assert_allclose(early.probabilities.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("logit", [0.0, 200.0])
+def test_only_visible_classes_are_among_the_likeliest(monkeypatch: pytest.MonkeyPatch, logit: float) -> None:
+    """With a logit of 200 the others have probability 0 in float32, as classes that do not compete have."""
+    visible = np.array([False, True, False, True, True])
+    p = torch.tensor([[0.0, 0.0, 0.0, logit, 0.0]]).masked_fill(~torch.from_numpy(visible), float("-inf")).softmax(1)
+    monkeypatch.setattr(evaluate, "probabilities", lambda *_: p)
+    split = SimpleNamespace(rows=np.array([3]))
+    found = evaluate.score(cast(Extractor, None), cast(EncodedSplit, split), None, visible)
+    assert found.ranking.tolist() == [[3, 1, 4, -1, -1] if logit else [1, 3, 4, -1, -1]]  # of equals the lowest first
+    assert found.probabilities[0, 3:].tolist() == [0, 0]
 
 
 def test_the_first_task_may_differ(toy_config: Config) -> None:
