@@ -288,7 +288,7 @@ def _each_once(sections: Sequence[RunSection]) -> tuple[list[RunSection], list[s
         if first is not section:
             lines.append(
                 f"{section.folder} is a second run of '{label}' with seed {seed}, like {first.folder}, and is left out "
-                "of the comparison; give runs with other settings another name."
+                "of the comparison."
             )
     return list(kept.values()), lines
 
