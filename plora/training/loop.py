@@ -93,6 +93,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     session = Session(parts, folder, console, meter, inside, tracking)
     scorer = parts.scorer()
     costs: list[TaskCost] = []
+    gates: list[dict[str, float]] = []
     seen: list[str] = []
     held = 0  # the checkpoint whose state the model is in; 0: nothing learned
 
@@ -146,6 +147,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
             meter.all_steps += manifest.cost.steps
             meter.training_seconds += manifest.cost.seconds
         costs.append(manifest.cost)
+        gates.append(manifest.gate)
         seen += [task.name for task in stage.tasks]
 
         # ------------------------------------------------------------------ score it
@@ -154,7 +156,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
         matrix[number] = _accuracies(rows, names)
         reached("predicted")
         if number >= max(complete, default=0):
-            write_record(folder.path, make_record(parts, matrix, costs, seen, gone))
+            write_record(folder.path, make_record(parts, matrix, costs, gates, seen, gone))
             reached("recorded")
         if number not in complete:
             done = matrix[number, : len(seen)]
@@ -169,7 +171,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
                 seconds=manifest.cost.seconds,
             )
     session.inside.clear()  # a kill between the last manifest and its own clearing left it
-    record = make_record(parts, matrix, costs, seen, forgotten)
+    record = make_record(parts, matrix, costs, gates, seen, forgotten)
     final = {f"final/{name}": metric.value for name, metric in record.metrics.items() if metric.value is not None}
     tracking.log(final, meter.all_steps)
     tracking.finish([folder.config, folder.path / RESULTS_FILE])

@@ -1,7 +1,7 @@
 """The one loop: accumulation, limits, phases, early stop, and the stops that protect a run."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -11,12 +11,15 @@ import pytest
 import torch
 
 import plora
+from plora.adapters import Route
 from plora.build import Parts, build
 from plora.config import RunConfig
 from plora.errors import NonFiniteLossError, TrainingError
+from plora.gates import AllOnes
 from plora.results import read_curves, read_predictions, read_record
 from plora.runs import run, verify
 from plora.strategies import Orthogonality, Progress
+from plora.testing.tiny import tiny_model
 from plora.training import evaluate, loop
 from plora.training.data import EncodedSplit
 from plora.training.features import Extractor
@@ -306,3 +309,34 @@ def test_gradients_and_steps_happen_in_the_loop_alone() -> None:
         if re.search(r"(\.|\b)backward\(|\.step\(", path.read_text(encoding="utf-8"))
     ]
     assert elsewhere == ["training/loop.py"]
+
+
+def test_a_record_says_how_much_each_slot_contributed(toy_config: Config) -> None:
+    expected = {
+        "per_task": ({"food": 1.0}, {"travel": 1.0}, {"nature": 1.0}),
+        "o_lora": ({"food": 1.0}, {"food": 1.0, "travel": 1.0}, {"food": 1.0, "travel": 1.0, "nature": 1.0}),
+        "sequential": ({"shared": 1.0},) * 3,
+        "joint": ({"shared": 1.0},),
+        "frozen": ({}, {}, {}),
+    }
+    for method, gates in expected.items():
+        assert read_record(run(toy_config(f"method={method}", "training.epochs=1"))).gates == gates
+
+
+def test_coefficients_are_means_over_layers_and_none_where_samples_decide() -> None:
+    class Weighted(AllOnes):
+        def __init__(self, route: Route) -> None:
+            self.given = route
+
+        def route(self, slots: Sequence[str], task: str | None) -> Route:
+            return self.given
+
+    names = ("first", "second")
+    layers = torch.stack([torch.tensor([0.5, 1.0]), torch.tensor([0.0, 0.5])])
+    for route, found in (
+        (Route(names, torch.tensor([0.25, 0.75])), {"first": 0.25, "second": 0.75}),
+        (Route(names, layers, "layer"), {"first": 0.25, "second": 0.75}),
+        (Route(names, torch.ones(8, 2), "sample"), {}),
+        (Route(names), {"first": 1.0, "second": 1.0}),
+    ):
+        assert tiny_model(Weighted(route)).coefficients(None) == found
