@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from plora.errors import TrainingError
+from plora.errors import ConfigError, TrainingError
 from plora.fingerprint import hash_frozen
 from plora.model import ContinualModel
 from plora.strategies import Progress, Strategy
@@ -28,10 +28,22 @@ class ContinualCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
     Args:
         model: what the Trainer trains.
         task: position of the task in the stream, from 0.
-        strategies: what protects old knowledge.
+        strategies: what protects old knowledge by a penalty on parameters, such as orthogonality.
+
+    Raises:
+        ConfigError: a strategy needs more than a penalty, which a Trainer does not give it.
     """
 
     def __init__(self, model: ContinualModel, task: int, strategies: Sequence[Strategy] = ()) -> None:
+        more = ("before_task", "rehearse", "on_batch", "after_task")
+        for strategy in strategies:
+            if asked := [name for name in more if getattr(type(strategy), name) is not getattr(Strategy, name)]:
+                raise ConfigError(
+                    [
+                        f"strategies: '{strategy.kind}' must be asked for more than a penalty ({', '.join(asked)}), "
+                        "and this callback cannot; use `plora run`, or ask it in a loop of your own"
+                    ]
+                )
         self.model, self.task, self.strategies = model, task, tuple(strategies)
         self._state = TrainerState()
         self._frozen = ""

@@ -82,7 +82,7 @@ class Method:
             return "it learns all tasks at once, so nothing is old"
         if head != "linear":
             return f"the head '{head}' is solved, not trained step by step"
-        return strategy.refusal(self.slots, self.trains_backbone)
+        return strategy.refusal(self.slots, self.gate is not None and GATES[self.gate].needs_task)
 
     def entangled(self, scenario: Scenario) -> str | None:
         """Return why one task cannot be taken out without changing the others, or None where it can."""

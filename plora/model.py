@@ -82,6 +82,22 @@ class ContinualModel(nn.Module):
             route = Route(route.slots, route.coefficients, route.per, route.mixing, folded=True)
         return route
 
+    def coefficients(self, task: str | None) -> dict[str, float]:
+        """Return how much each slot on the route of a task contributes, mean over the layers.
+
+        Empty without adapters, and where the gate decides for each sample or token.
+        """
+        if self.adapters is None:
+            return {}
+        route = self.route(task)
+        if route.coefficients is None:
+            return dict.fromkeys(route.slots, 1.0)
+        if route.per not in ("slot", "layer"):
+            return {}
+        found = route.coefficients.detach().double()
+        means = found.mean(0) if route.per == "layer" else found
+        return dict(zip(route.slots, means.tolist(), strict=True))
+
     def is_bare(self, task: str | None) -> bool:
         """Say whether features for a task are those of the pretrained backbone alone, which nothing changes."""
         return not self.trains_backbone and (self.adapters is None or not self.route(task).slots)

@@ -18,6 +18,7 @@ from plora.results import (
     RunRecord,
     accuracy_row,
     matrix_table,
+    read_curves,
     read_predictions,
     read_record,
     summary_table,
@@ -411,7 +412,7 @@ class Verified:
     Args:
         files: files of checkpoints whose sha256 is as in their manifest.
         checkpoints: complete checkpoints.
-        examples: test examples predicted again.
+        examples: those that were scored, predicted again.
         problems: one line each; empty when the run is sound.
     """
 
@@ -423,6 +424,8 @@ class Verified:
 
 def verify(path: Path) -> Verified:
     """Check a run: every file against its hash, the matrix against the predictions, the predictions against the model.
+
+    `curves.jsonl` has no hash; that each of its lines can be read is checked.
 
     Raises:
         RunError: the run cannot be read at all.
@@ -457,6 +460,11 @@ def verify(path: Path) -> Verified:
         if not np.array_equal(row, record.matrix[number], equal_nan=True):
             problems.append(f"{folder.predictions(number)} does not give row {number} of the matrix in results.json")
     examples = 0
+    if folder.curves.exists():
+        try:
+            read_curves(folder.curves)
+        except RunError as error:
+            problems.append(str(error))
     if not problems:
         parts, _, seen = load_run(path)
         scorer, number = parts.scorer(), folder.last_checkpoint()

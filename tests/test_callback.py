@@ -10,10 +10,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from plora.adapters import LoRA
 from plora.callback import ContinualCallback
-from plora.errors import TrainingError
+from plora.errors import ConfigError, TrainingError
 from plora.gates import AllOnes
 from plora.model import ContinualModel
-from plora.strategies import Orthogonality, Strategy
+from plora.strategies import EWC, Distillation, Orthogonality, Replay, Strategy
 from plora.testing.tiny import WIDTH, tiny_model, tiny_texts, tiny_tokenizer
 
 
@@ -146,3 +146,9 @@ def test_without_strategies_the_penalty_is_0() -> None:
     model = tiny_model(AllOnes())
     assert ContinualCallback(model, 0).penalty().item() == 0
     assert model.head.features == WIDTH
+
+
+@pytest.mark.parametrize("strategy", [EWC(), Replay(), Distillation()])
+def test_a_strategy_that_needs_more_than_a_penalty_is_refused(strategy: Strategy) -> None:
+    with pytest.raises(ConfigError, match=f"'{strategy.kind}' must be asked for more than a penalty"):
+        ContinualCallback(tiny_model(AllOnes()), 0, [strategy])

@@ -231,6 +231,14 @@ def test_the_card_says_what_it_is(toy_config: Config, tiny_backbone: Path, tmp_p
     assert "- food: " not in only
 
 
+def test_the_card_says_which_split_was_scored(toy_config: Config, tmp_path: Path) -> None:
+    for split in ("test", "validation"):
+        source = run(toy_config("training.epochs=1", "method=per_task", f"name={split}", f"evaluation.split={split}"))
+        card = (export(source, tmp_path / split) / "README.md").read_text()
+        assert f"Accuracy on the {split} split, after the last task." in card
+        assert ("these numbers choose settings, they are not results" in card) == (split == "validation")
+
+
 # ---------------------------------------------------------------------- refusals, and the hub
 
 

@@ -272,3 +272,29 @@ def test_the_public_names_exist() -> None:
     assert set(plora.__all__) <= set(dir(plora))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = plora.nothing
+
+
+def test_strategies_combine_and_each_logs_its_term(toy_config: Config) -> None:
+    replay = "{kind: replay, capacity: 20, scores_weight: 0.5}"
+    folder = run(toy_config("method=sequential", f"strategies=[{{kind: ewc}}, {replay}, {{kind: distillation}}]"))
+    terms = {point.task: set(point.terms) for point in read_curves(folder / "curves.jsonl")}
+    assert terms["food"] == {"cross_entropy"}
+    assert terms["travel"] == {"cross_entropy", "distillation", "ewc", "replay", "replayed_scores"}
+    record = read_record(folder)
+    assert record.cost[0].strategy_bytes > 0
+    kept = json.loads((folder / "checkpoints/task-03/manifest.json").read_text())["strategies"]
+    assert set(kept) == {"ewc", "replay"}
+
+
+def test_slots_that_are_summed_can_rehearse(toy_config: Config) -> None:
+    folder = run(toy_config("method=o_lora", "scenario=class", "loss_rows=seen", "strategies=[{kind: replay}]"))
+    terms = {point.task: set(point.terms) for point in read_curves(folder / "curves.jsonl")}
+    assert terms["travel"] == {"cross_entropy", "orthogonality", "replay"}
+    assert read_record(folder).metrics["accuracy"].value > 0.8
+
+
+def test_a_network_that_trains_as_a_whole_can_rehearse(toy_config: Config) -> None:
+    settings = ("method=full", "scenario=class", "loss_rows=seen", "training.learning_rate=0.003")
+    plain = read_record(run(toy_config(*settings)))
+    rehearsed = read_record(run(toy_config(*settings, "name=rehearsed", "strategies=[{kind: replay, capacity: 60}]")))
+    assert rehearsed.metrics["forgetting"].value < plain.metrics["forgetting"].value - 0.2

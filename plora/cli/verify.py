@@ -13,7 +13,7 @@ def command(run: RunArgument) -> None:
     for problem in result.problems:
         typer.echo(problem)
     typer.echo(
-        f"{result.checkpoints} checkpoints, {result.files} files as they were written, {result.examples} test examples "
+        f"{result.checkpoints} checkpoints, {result.files} files as they were written, {result.examples} examples "
         f"predicted again: {f'{len(result.problems)} problems' if result.problems else 'everything is as recorded'}"
     )
     if result.problems:

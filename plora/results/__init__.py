@@ -10,6 +10,7 @@ from plora.results.figure import to_pdf, to_png, to_svg
 from plora.results.forgetting_plots import forgetting_of_methods, forgetting_of_tasks
 from plora.results.further import FURTHER, Further
 from plora.results.gallery import group_pictures, run_pictures, write_figures
+from plora.results.gate_plots import gate_coefficients
 from plora.results.html import write_report
 from plora.results.interference import Interference, NoUpdatesError, read_interference
 from plora.results.interference_plots import interference_of_tasks, layer_drift, overlap_of_tasks
@@ -74,6 +75,7 @@ __all__ = [
     "cost_against_accuracy",
     "forgetting_of_methods",
     "forgetting_of_tasks",
+    "gate_coefficients",
     "group_pictures",
     "run_pictures",
     "write_figures",

@@ -9,6 +9,7 @@ import numpy as np
 from plora.atomic import JsonValue
 from plora.results.classification import ClassScore, class_scores
 from plora.results.curves import Point, read_curves
+from plora.results.doubts import split_doubts
 from plora.results.further import FURTHER, Needs, unit
 from plora.results.matrix_file import MatrixFile, read_matrix, read_row
 from plora.results.metrics import Matrix, Metric, MetricError, summary
@@ -196,7 +197,7 @@ def metrics_of_path(
         for option, given in (("--percent", percent), ("--scenario", scenario), ("--sizes", sizes)):
             if given:
                 raise MetricError(f"{path} is a run, which says this itself; leave out {option}")
-        matrix = MatrixFile(record.tasks, record.matrix, _unfinished(record))
+        matrix = MatrixFile(record.tasks, record.matrix, _notes(record))
         scenario = record.scenario
         folder = path.parent if path.name == RESULTS_FILE else path
         file = predictions_file(folder, record)
@@ -223,9 +224,10 @@ def _run(path: Path) -> RunRecord | None:
     return None
 
 
-def _unfinished(record: RunRecord) -> tuple[str, ...]:
+def _notes(record: RunRecord) -> tuple[str, ...]:
     learned = sum(status != "pending" for status in record.status)
-    return () if record.complete else (f"This run is unfinished: {learned} of {len(record.tasks)} tasks learned.",)
+    unfinished = f"This run is unfinished: {learned} of {len(record.tasks)} tasks learned."
+    return (*([] if record.complete else [unfinished]), *split_doubts([record]))
 
 
 def _reference(path: Path, run: RunRecord | None, percent: bool, last_row: bool) -> Matrix:

@@ -30,7 +30,7 @@ AXES: dict[Cost, str] = {
     "seconds": "seconds of training, all tasks",
     "trainable_parameters": "trainable parameters, most of any task",
     "stored_bytes": "bytes kept to predict, all tasks",
-    "flops": "floating-point operations of training, all tasks",
+    "flops": "floating-point operations, training of all tasks",
 }
 """The label of each axis of cost."""
 
@@ -89,7 +89,9 @@ def cost_against_accuracy(records: Sequence[RunRecord], cost: Cost = "seconds") 
     ax.tick_params(axis="x", which="minor", length=0)
     ax.set_xlabel(AXES[cost], fontsize=FONT_POINTS, color=MUTED)
     several = any(len(scores) > 1 for _, scores in found.values())
-    accuracy = f"Mean test accuracy after the last task (%) against its cost in {AXES[cost].split(',')[0]}"
+    accuracy = (
+        f"Mean {records[0].split} accuracy after the last task (%) against its cost in {AXES[cost].split(',')[0]}"
+    )
     title(ax, accuracy, pad=22 if several else 10)
     if several:
         subtitle(ax, "point: mean over seeds · line: ± 1 standard deviation of the accuracy over seeds")

@@ -16,10 +16,7 @@ def run_doubts(record: RunRecord) -> list[str]:
     if not record.complete:
         doubts.append(f"This run is {unfinished_line(record)}.")
     doubts += record.warnings
-    if record.split != "test":
-        doubts.append(
-            f"The {record.split} split was scored, not test: these numbers choose settings, they are not results."
-        )
+    doubts += split_doubts([record])
     if record.score != "accuracy":
         doubts.append(
             f"A cell of the matrix is '{record.score}' here, not accuracy, and so is every number made of them."
@@ -45,8 +42,17 @@ def run_doubts(record: RunRecord) -> list[str]:
     return doubts
 
 
+def split_doubts(records: Sequence[RunRecord]) -> list[str]:
+    """Return that another split than test was scored, for runs that were all scored on one; nothing for test."""
+    return [
+        f"The {split} split was scored, not test: these numbers choose settings, they are not results."
+        for split in dict.fromkeys(record.split for record in records)
+        if split != "test"
+    ]
+
+
 def group_doubts(records: Sequence[RunRecord]) -> list[str]:
-    """Return the doubts that a comparison raises: too few seeds, a stream that does not tell methods apart.
+    """Return the doubts that a comparison raises: another split, few seeds, a stream that does not tell methods apart.
 
     A stream discriminates where `joint` is at least 5 points above `frozen` and `sequential` at least 5 below
     `joint`, each by the mean ACC over its seeds; of several runs of such a method, the best counts.
@@ -54,7 +60,7 @@ def group_doubts(records: Sequence[RunRecord]) -> list[str]:
     Args:
         records: complete runs that are comparable.
     """
-    doubts = []
+    doubts = split_doubts(records)
     runs_of = series(records)
     few = [label for label, runs in runs_of.items() if len({run.seed for run in runs}) < SEEDS_FOR_A_CLAIM]
     if few and len(records) == 1:

@@ -86,7 +86,7 @@ def point_labels(
         long = reach / (high - low) * height
         taken.append((x - 2, y - long, x + 2, y + long))
     for (x, y), point, text in zip(places, points, texts, strict=True):
-        text = shorten(text, 28)
+        text = elide(text, 28)
         long, tall = 0.55 * FONT_POINTS * len(text), FONT_POINTS + 2
         choices = []
         for order, (across, along, dx, dy) in enumerate(_SIDES):
@@ -150,7 +150,7 @@ def end_labels(ax: Axes, x: float, ends: Sequence[float], texts: Sequence[str], 
     gap = (high - low) * (FONT_POINTS + 2) / 72 / (0.75 * figure.get_figheight())
     for y, place, text, colour in zip(ends, spread(ends, gap, low, high), texts, colours, strict=True):
         ax.annotate(
-            shorten(text, 24),
+            elide(text, 24),
             xy=(x, place),
             xytext=(16, 0),
             textcoords="offset points",
@@ -199,6 +199,18 @@ def shorten(text: str, length: int) -> str:
     """Return `text` on one line, cut to `length` characters with "…" when it is longer."""
     text = " ".join(text.split())
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def elide(text: str, length: int) -> str:
+    """Return `text` on one line, "…" in its middle when it is longer than `length`.
+
+    For labels that differ at their end: `o_lora, training.learning_rate 0.001`.
+    """
+    text = " ".join(text.split())
+    if len(text) <= length:
+        return text
+    head = (length - 1) // 2
+    return text[:head].rstrip() + "…" + text[len(text) - (length - 1 - head) :].lstrip()
 
 
 def to_svg(figure: Figure, salt: str = "plora") -> str:

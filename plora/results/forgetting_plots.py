@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from plora.errors import RunError
-from plora.results.figure import FONT_POINTS, GRID, INK, MUTED, PAPER, SERIES, new_figure, subtitle, title
+from plora.results.figure import FONT_POINTS, GRID, INK, MUTED, PAPER, SERIES, elide, new_figure, subtitle, title
 from plora.results.heatmap import slant, task_names
 from plora.results.metrics import Matrix, MetricError, forgetting_per_task
 from plora.results.record import RunRecord
@@ -100,7 +100,7 @@ def forgetting_of_methods(records: Sequence[RunRecord]) -> Figure:
     ax.set_axisbelow(True)
     edge = 0.04 * (high - low)
     ax.set(xlim=(low - edge, high + edge), ylim=(len(names) - 0.4, -0.6))
-    ax.set_yticks(range(len(names)), [f"{n}, {len(found[n])} seeds" if len(found[n]) > 1 else n for n in names])
+    ax.set_yticks(range(len(names)), [_named(name, len(found[name])) for name in names])
     ax.tick_params(axis="y", length=0, labelcolor=INK)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel("points of accuracy, best minus last", fontsize=FONT_POINTS, color=MUTED)
@@ -109,6 +109,10 @@ def forgetting_of_methods(records: Sequence[RunRecord]) -> Figure:
     whisker = " · thin line: ± 1 standard deviation of seeds" if several else ""
     subtitle(ax, f"bar: mean of tasks · rings: tasks{whisker}")
     return figure
+
+
+def _named(label: str, seeds: int) -> str:
+    return elide(label, 32) + (f", {seeds} seeds" if seeds > 1 else "")
 
 
 def has_forgetting(record: RunRecord) -> bool:

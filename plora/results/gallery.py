@@ -14,6 +14,7 @@ from plora.results.cost_plots import cost_against_accuracy
 from plora.results.curves import read_curves
 from plora.results.figure import to_pdf, to_png
 from plora.results.forgetting_plots import forgetting_of_methods, forgetting_of_tasks, has_forgetting
+from plora.results.gate_plots import gate_coefficients
 from plora.results.interference import NoUpdatesError, read_interference
 from plora.results.interference_plots import interference_of_tasks, layer_drift, overlap_of_tasks
 from plora.results.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
@@ -38,6 +39,8 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
         pictures["tasks"] = tasks_over_time(record)
     if has_forgetting(record):
         pictures["forgetting"] = forgetting_of_tasks(record)
+    if len({slot for learned in record.gates for slot in learned}) > 1:
+        pictures["gate"] = gate_coefficients(record)
     if (file := predictions_file(folder, record)) is not None:
         try:
             pictures["confusion"] = confusion(read_predictions(file))

@@ -31,7 +31,7 @@ from plora.results.metrics import METRICS, Metric
 from plora.results.record import RunRecord
 from plora.results.run_cost import run_cost
 from plora.results.run_metrics import RunMetrics
-from plora.results.runs import CONFIG_FILE, CURVES_FILE, FoundRuns, find_runs, group_runs, series
+from plora.results.runs import CONFIG_FILE, CURVES_FILE, FoundRuns, find_runs, group_runs, labels_of, series
 from plora.results.statistics import Estimate, compare, estimates, seen_intervals
 from plora.results.tables import (
     Table,
@@ -59,7 +59,7 @@ class RunSection:
     """What the page shows of one run.
 
     Args:
-        title, anchor, folder, record: of the run.
+        title, label, anchor, folder, record: of the run; the label is that of its series.
         metrics, further: of its matrix, and those that need more.
         doubts: one line each.
         replaced: pictures that the charts of `report.js` take the place of.
@@ -70,6 +70,7 @@ class RunSection:
     """
 
     title: str
+    label: str
     anchor: str
     folder: str
     record: RunRecord
@@ -207,7 +208,8 @@ def _run_section(
     pictures = [picture for name, picture in drawn.items() if name not in INTERACTIVE]
     name = os.fsencode(folder).decode("utf-8", "replace")  # a folder's name need not be text
     return RunSection(
-        title=f"{record.name} / {record.method} / seed {record.seed}",
+        title="",  # until it is known which runs stand beside it
+        label="",
         anchor=anchor,
         folder=name,
         record=record,
@@ -244,6 +246,10 @@ def _commands(folder: str, complete: bool) -> list[tuple[str, str]]:
 
 
 def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
+    sections = [
+        replace(section, label=label, title=_title(section.record, label))
+        for section, label in zip(sections, labels_of([section.record for section in sections]), strict=True)
+    ]
     compared, twice = _each_once([section for section in sections if section.record.complete])
     records = [section.record for section in compared]
     drawn = {name: Markup(to_svg(figure, f"{salt}-{name}")) for name, figure in group_pictures(records).items()}
@@ -268,19 +274,21 @@ def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
     )
 
 
+def _title(record: RunRecord, label: str) -> str:
+    return f"{record.name} / {label.replace(f' ({record.name})', '', 1)} / seed {record.seed}"
+
+
 def _each_once(sections: Sequence[RunSection]) -> tuple[list[RunSection], list[str]]:
     """Return the sections without copies of a run, and a line for each copy."""
-    labels = series(section.record for section in sections)
-    label_of = {id(record): label for label, records in labels.items() for record in records}
     kept: dict[tuple[str, int], RunSection] = {}
     lines = []
     for section in sections:
-        label, seed = label_of[id(section.record)], section.record.seed
+        label, seed = section.label, section.record.seed
         first = kept.setdefault((label, seed), section)
         if first is not section:
             lines.append(
                 f"{section.folder} is a second run of '{label}' with seed {seed}, like {first.folder}, and is left out "
-                "of the comparison; give runs with other settings another name."
+                "of the comparison."
             )
     return list(kept.values()), lines
 
@@ -314,12 +322,20 @@ def _group_numbers(group: GroupSection) -> JsonValue:
     compared = {id(section.record) for section in group.compared}
     labels = series(section.record for section in group.sections)
     label_of = {id(run): number for number, runs in enumerate(labels.values()) for run in runs}
+    # A run that is unfinished, or a copy, can make labels longer than those of the runs that are compared.
+    records = [section.record for section in group.compared]
+    method_of = {id(run): label for run, label in zip(records, labels_of(records), strict=True)}
+    methods = [next((method_of[id(run)] for run in runs if id(run) in method_of), None) for runs in labels.values()]
     return {
         "id": group.anchor,
         "tasks": list(group.sections[0].record.tasks),
+        "split": group.sections[0].record.split,
         "series": list(labels),
         "bands": [_band([run for run in runs if id(run) in compared]) for runs in labels.values()],
-        "intervals": [[_interval(estimate) for estimate in group.methods.get(label, {}).values()] for label in labels],
+        "intervals": [
+            [] if method is None else [_interval(estimate) for estimate in group.methods[method].values()]
+            for method in methods
+        ],
         "runs": [
             {
                 "id": section.anchor,

@@ -73,8 +73,8 @@ def learning_speed(points: Sequence[Point]) -> float:
     Raises:
         MetricError: there is no curve, or a task has fewer than two validations.
 
-    Source: the "steps to 90 %" by which lateral connections and other forward transfer are compared; other work
-    counts from the test split, which plora only scores after a task.
+    Source: our own definition of the "steps to 90 %" by which forward transfer is often told; other work counts from
+    the test split, which plora only scores after a task.
     """
     speeds = learning_speeds(points)
     if not speeds:

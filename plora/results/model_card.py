@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import yaml
 
+from plora.results.doubts import split_doubts
 from plora.results.record import RunRecord
 from plora.results.tables import markdown_table, percent
 from plora.streams.base import Scenario
@@ -61,6 +62,7 @@ def model_card(
         ["task", "split", "sha256"],
         [[entry.task, split, sha256] for entry in data for split, sha256 in entry.fingerprints.items()],
     )
+    choosing = "".join(line + "\n" for line in split_doubts([record]))
     warned = "".join(f"- {line}\n" for line in record.warnings)
     order = ", ".join(record.tasks)
     return f"""---
@@ -74,8 +76,8 @@ Method `{record.method}`: {record.method_summary}. {_QUESTION[record.scenario]}
 ## Tasks
 
 {tasks}
-Accuracy on the test split, after the last task.
-
+Accuracy on the {record.split} split, after the last task.
+{choosing}
 Labels:
 
 {names}
@@ -94,8 +96,8 @@ Stream `{record.stream.name}`, sha256 `{record.stream.fingerprint}`. Each split,
 
 - It gives a text of the kind it was trained on one of the labels above. Any other text gets one of them too.
 - Texts longer than {max_length} tokens are cut.
-- The accuracies above are of one run with one seed, on test splits like its training data; measure it on texts of
-  your own before you rely on it, and do not let it decide about people alone.
+- The accuracies above are of one run with one seed, on {record.split} splits like its training data; measure it on
+  texts of your own before you rely on it, and do not let it decide about people alone.
 - It has the biases of its pretrained network and of the texts and labels that it learned from.
 {warned}
 ## How to use

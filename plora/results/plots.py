@@ -39,6 +39,7 @@ WIDTH = 6.4  # inches: the text width of a page
 NUMBERS_UP_TO = 12  # tasks: beyond this a cell is too small for its number
 NAMES_UP_TO = 10
 POINTS_PER_CURVE = 300
+VALIDATION = "validation %"
 _DARK_TEXT, _LIGHT_TEXT = "#0b0e13", "#f7f9fc"
 
 
@@ -93,7 +94,7 @@ def accuracy_matrix(record: RunRecord) -> Figure:
         ax.tick_params(axis="x", labelrotation=30)
         for label in ax.get_xticklabels():
             label.set_horizontalalignment("right")
-    title(ax, "Test accuracy (%) on each task, after each task")
+    title(ax, f"{record.split.capitalize()} accuracy (%) on each task, after each task")
     return figure
 
 
@@ -123,7 +124,7 @@ def tasks_over_time(record: RunRecord) -> Figure:
         ends = [float(R[-1, j]) for j in ended]
         end_labels(ax, T, ends, [record.tasks[j] for j in ended], [colours[j] for j in ended])
     _task_axis(ax, record.tasks)
-    title(ax, "Test accuracy (%) of each task, from when it was learned")
+    title(ax, f"{record.split.capitalize()} accuracy (%) of each task, from when it was learned")
     return figure
 
 
@@ -184,7 +185,7 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
         [SERIES[number % len(SERIES)] for number in range(len(curves))],
     )
     _task_axis(ax, tasks)
-    title(ax, "Mean test accuracy (%) on the tasks seen so far", pad=22)
+    title(ax, f"Mean {records[0].split} accuracy (%) on the tasks seen so far", pad=22)
     subtitle(ax, _how_to_read([len({run.seed for run in runs}) for runs in runs_of.values()]))
     return figure
 
@@ -204,7 +205,9 @@ def _how_to_read(seeds: Sequence[int]) -> str:
 
 
 def learning_curves(curves: Sequence[Point]) -> Figure:
-    """Draw the loss and each of its terms over the steps of all tasks, one panel each.
+    """Draw the loss and each of its terms over the steps of all tasks, one panel each, and validation accuracies.
+
+    These are in percent, on the split of the task being learned, and have a panel where any was measured.
 
     Raises:
         RunError: there are no points.
@@ -215,15 +218,22 @@ def learning_curves(curves: Sequence[Point]) -> Figure:
     names = list(dict.fromkeys(name for point in curves for name in point.terms))
     if len(names) == 1:
         names = []  # a single term is the loss
-    panels = ["loss", *names]
-    figure, axes = new_figure(WIDTH, 0.9 + (2.0 if not names else 1.35 * len(panels)), rows=len(panels))
+    validated = any(point.validation is not None for point in curves)
+    panels = ["loss", *names, *([VALIDATION] if validated else [])]
+    figure, axes = new_figure(WIDTH, 0.9 + (2.0 if len(panels) == 1 else 1.35 * len(panels)), rows=len(panels))
     start, ticks = 0, [0]
     for number, task in enumerate(tasks):
         points = [point for point in curves if point.task == task]
         steps = np.array([point.step for point in points], dtype=np.float64) + start
         for ax, panel in zip(axes, panels, strict=True):
-            values = [point.loss if panel == "loss" else point.terms.get(panel, np.nan) for point in points]
-            ax.plot(*_thinned(steps, np.array(values)), color=SERIES[0] if panel == "loss" else SERIES[1])
+            if panel == VALIDATION:
+                scored = [(step, point.validation) for step, point in zip(steps, points, strict=True)]
+                found = [(step, 100 * value) for step, value in scored if value is not None]
+                if found:
+                    ax.plot(*zip(*found, strict=True), color=SERIES[2], marker="o", markersize=2.5)
+            else:
+                values = [point.loss if panel == "loss" else point.terms.get(panel, np.nan) for point in points]
+                ax.plot(*_thinned(steps, np.array(values)), color=SERIES[0] if panel == "loss" else SERIES[1])
             if number:
                 ax.axvline(start, color=GRID, linewidth=1)
         end = start + points[-1].step
@@ -249,7 +259,8 @@ def learning_curves(curves: Sequence[Point]) -> Figure:
             line.set_linewidth(1.1)
     axes[-1].set_xlabel("optimizer steps, all tasks", fontsize=FONT_POINTS, color=MUTED)
     figure.align_ylabels(axes)
-    title(axes[0], "Training loss" + (" and each term of it" if names else ""), pad=20)
+    said = ["Training loss", *(["each term of it"] if names else []), *(["validation accuracy"] if validated else [])]
+    title(axes[0], " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said), pad=20)
     return figure
 
 

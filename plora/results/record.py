@@ -6,8 +6,8 @@ values and reasons of `plora.results.summary`, written for people and other prog
 from the matrix and never trusts the copy. NaN is null. Keys that the schema does not have are refused, so that
 a misspelt key cannot pass for a missing one; a newer schema is refused by its number. Both files carry their sha256.
 
-Schema 1 had no `split`, `settings`, `flops`, `strategy_bytes` and `energy_joules`; its files are read, with the
-defaults below.
+Schema 1 had no `split`, `gates`, `settings`, `flops`, `strategy_bytes` and `energy_joules`; its files are read, with
+the defaults below.
 """
 
 import json
@@ -152,6 +152,8 @@ class RunRecord:
         problem: what the labels look like.
         score: what a cell of the matrix is; an accuracy is a fraction from 0 to 1.
         split: which split was scored: `test`, or `validation` while settings are still being chosen.
+        gates: for each stage learned, how much each slot then contributed to it, by name; see
+            `ContinualModel.coefficients`.
         settings: the run's config as JSON, without what has a key of its own here; empty where not recorded.
         schema: version of this layout.
 
@@ -176,6 +178,7 @@ class RunRecord:
     problem: str = "text_classification"
     score: str = "accuracy"
     split: ScoredSplit = "test"
+    gates: tuple[Mapping[str, float], ...] = ()
     settings: Mapping[str, AnyJson] = field(default_factory=dict)
     schema: int = SCHEMA
 

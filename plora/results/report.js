@@ -36,6 +36,12 @@
   };
   const range = ([low, high]) => `${fixed(low)} to ${fixed(high)}`;
   const shorten = (text, length) => (text.length <= length ? text : text.slice(0, Math.max(1, length - 1)).trimEnd() + "…");
+  // Labels of methods differ at their end where settings follow.
+  const elide = (text, length) => {
+    const head = Math.max(1, Math.floor((length - 1) / 2));
+    return text.length <= length ? text : text.slice(0, head).trimEnd() + "…" + text.slice(text.length - Math.max(1, length - 1 - head)).trimStart();
+  };
+  const ofSplit = ({ split }, first) => (first ? split[0].toUpperCase() + split.slice(1) : split);
   const colour = (number) => `s${(number % COLOURS) + 1}`;
   const again = (number) => (number >= COLOURS ? " dotted" : ""); // the colours come round a second time
   const mark = (number) => MARKS[(number + Math.floor(number / COLOURS)) % MARKS.length];
@@ -223,7 +229,7 @@
         const [x, y] = [this.x(ends[k]), this.y(line.values[ends[k]])];
         const path = `M${x + 6} ${y}L${Math.max(x + 7, right - 4)} ${y}L${right + 10} ${places[k]}`;
         this.put("path", { class: `leader ${colour(line.series)}`, d: path });
-        const text = this.put("text", { x: right + 14, y: places[k] + 4, class: "ink" }, shorten(line.label, 23));
+        const text = this.put("text", { x: right + 14, y: places[k] + 4, class: "ink" }, elide(line.label, 23));
         text.append(node("title", {}, line.label));
       });
       return undefined;
@@ -320,7 +326,7 @@
       }
       rows.forEach((row, k) => {
         const [y, values] = [this.y(k), row.runs.map((run) => run.value).filter(known)];
-        const label = this.put("text", { x: names - 10, y: y + 4, "text-anchor": "end", class: "ink" }, shorten(row.label, Math.floor((names - 10) / 6.9)));
+        const label = this.put("text", { x: names - 10, y: y + 4, "text-anchor": "end", class: "ink" }, elide(row.label, Math.floor((names - 10) / 6.9)));
         label.append(node("title", {}, row.label));
         const end = { x: this.width - 84, y: y + 4, class: "ink" };
         if (!values.length || values.length < row.runs.length) {
@@ -501,12 +507,12 @@
     const redraw = () => charts.forEach((chart) => chart.draw());
     if (group.tasks.length > 1) host.append(node("div", { class: "controls" }, taskChoice(group.tasks, chosen, redraw)));
     const columns = () => [...chosen].sort((a, b) => a - b);
-    charts.push(new Matrix(host, "Test accuracy (%) on each task, after each task", () => (
+    charts.push(new Matrix(host, `${ofSplit(group, true)} accuracy (%) on each task, after each task`, () => (
       { tasks: group.tasks, matrix: run.matrix, columns: columns(), chosen: tasksText(group.tasks, chosen) }
     )));
     const several = group.tasks.length > 1 && run.matrix.slice(1, -1).some((row) => row.some(known));
     if (several) {
-      charts.push(new Lines(host, "Test accuracy (%) of each task, from when it was learned", () => ({
+      charts.push(new Lines(host, `${ofSplit(group, true)} accuracy (%) of each task, from when it was learned`, () => ({
         steps: group.tasks,
         lines: columns().map((j) => ({
           label: group.tasks[j], series: j, faint: [], values: group.tasks.map((_, t) => (t < j ? null : run.matrix[t + 1][j] ?? null)),
@@ -572,7 +578,7 @@
     };
     const label = (s, some) => (some.length > 1 ? `${group.series[s]}, ${some.length} runs` : group.series[s]);
 
-    charts.push(new Lines(host, "Mean test accuracy (%) on the chosen tasks seen so far", () => ({
+    charts.push(new Lines(host, `Mean ${ofSplit(group)} accuracy (%) on the chosen tasks seen so far`, () => ({
       steps: group.tasks,
       lines: kept().map(([s, some]) => {
         const faint = some.map((run) => seen(run, group.tasks, chosen));
@@ -615,7 +621,7 @@
     });
     runPick.select.classList.add("run-of-matrix");
     host.append(runPick.label);
-    charts.push(new Matrix(host, "Test accuracy (%) on each task, after each task", () => ({
+    charts.push(new Matrix(host, `${ofSplit(group, true)} accuracy (%) on each task, after each task`, () => ({
       tasks: group.tasks,
       matrix: shown.matrix,
       columns: [...chosen].sort((a, b) => a - b),

@@ -170,6 +170,12 @@ def series(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
     return _apart(labelled)
 
 
+def labels_of(records: Sequence[RunRecord]) -> list[str]:
+    """Return the label of each record, see `series`."""
+    label_of = {id(record): label for label, members in series(records).items() for record in members}
+    return [label_of[id(record)] for record in records]
+
+
 _NO_EFFECT = (
     *("training.micro_batch_size", "training.tokens_per_batch", "training.checkpoint_seconds", "training.log_every"),
     *("training.activation_checkpointing", "evaluation.", "trackers"),
@@ -180,8 +186,8 @@ _NO_EFFECT = (
 def _apart(labelled: Mapping[str, list[RunRecord]]) -> dict[str, list[RunRecord]]:
     """Return the records with those of one label kept apart where their settings differ, for they are no repetitions.
 
-    Such a label gets its settings: `o_lora, training.learning_rate 0.001`. Records of schema 1 hold no settings, and
-    stay together.
+    Such a label gets its settings: `o_lora, training.learning_rate 0.001`. A key that a record does not hold (schema 1,
+    or a version that did not know it) says nothing, and keeps nothing apart.
     """
     found: dict[str, list[RunRecord]] = {}
     for label, records in labelled.items():
@@ -190,10 +196,10 @@ def _apart(labelled: Mapping[str, list[RunRecord]]) -> dict[str, list[RunRecord]
         differ = [
             key
             for key in keys
-            if not key.startswith(_NO_EFFECT) and len({values.get(key, "–") for values in flat.values() if values}) > 1
+            if not key.startswith(_NO_EFFECT) and len({values[key] for values in flat.values() if key in values}) > 1
         ]
         for record in records:
-            own = [f"{key} {flat[id(record)].get(key, '–')}" for key in differ if record.settings]
+            own = [f"{key} {flat[id(record)][key]}" for key in differ if key in flat[id(record)]]
             found.setdefault(", ".join([label, *own]), []).append(record)
     return found
 

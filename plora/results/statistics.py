@@ -132,8 +132,8 @@ def pooled(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
         for record in members:
             if _key(record) in seen:
                 raise RunError(
-                    f"'{label}' has seed {record.seed} twice in the same order of tasks; name each run once, and give "
-                    "runs with other settings another name"
+                    f"'{label}' has seed {record.seed} twice in the same order of tasks and the same settings; "
+                    "name each run once"
                 )
             seen.add(_key(record))
     return groups

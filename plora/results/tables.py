@@ -10,7 +10,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -18,14 +18,14 @@ import numpy as np
 from rich.cells import cell_len
 
 from plora.errors import RunError
-from plora.results.doubts import SEEDS_FOR_A_CLAIM
+from plora.results.doubts import SEEDS_FOR_A_CLAIM, split_doubts
 from plora.results.figure import shorten
 from plora.results.further import SYMBOLS, unit
 from plora.results.metrics import seen_accuracy
 from plora.results.record import RunRecord
 from plora.results.run_cost import run_cost
 from plora.results.run_metrics import RunMetrics
-from plora.results.runs import FoundRuns, find_runs, require_comparable
+from plora.results.runs import FoundRuns, find_runs, labels_of, require_comparable
 from plora.results.statistics import Comparison, Estimate, compare, estimates, metric_names
 
 NOT_MEASURED = "–"
@@ -88,8 +88,8 @@ def percent(value: float | None) -> str:
 
 
 def number(name: str, value: float | None) -> str:
-    """Return the value of a metric as `percent` does, steps as "120"."""
-    return percent(value) if value is None or unit(name) != "steps" else f"{value:.0f}"
+    """Return the value of a metric as `percent` does, steps as "120.0": a mean over tasks, of few steps often."""
+    return percent(value) if value is None or unit(name) != "steps" else f"{value:.1f}"
 
 
 def matrix_table(record: RunRecord, format: Format = "markdown", standalone: bool = False) -> str:
@@ -173,8 +173,7 @@ def differences_table(
     Raises:
         RunError: the runs must not be pooled (names the difference), one is unfinished, or a name is unknown.
     """
-    found = compare(records, metrics or ("accuracy",), against, metric_of)
-    return _rendered(table_of_differences(found), format, standalone)
+    return _rendered(_differences(records, metrics, against, metric_of), format, standalone)
 
 
 def write_table(
@@ -219,7 +218,7 @@ def write_table(
     elif kind == "runs":
         table = _summary(records, metrics, metric_of)
     elif kind == "differences":
-        table = table_of_differences(compare(records, metrics or ("accuracy",), against, metric_of))
+        table = _differences(records, metrics, against, metric_of)
     else:
         table = _comparison(records, metrics, metric_of)
     return _rendered(table, cast(Format, format), standalone), found
@@ -244,6 +243,7 @@ def _matrix(record: RunRecord) -> Table:
         rows,
         ["accuracy", *record.tasks, "mean seen"],
         data,
+        split_doubts([record]),
         legend=legend,
     )
 
@@ -257,11 +257,13 @@ def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric
     names = metric_names(metrics)
     named = len({record.name for record in records}) > 1
     rows, data, spent = [], [], []
-    for record in records:
+    for record, label in zip(records, labels_of(records), strict=True):
         found = [metric_of(record, name) for name in names]
         cost = run_cost(record)
         speed = metric_of(record, "learning_speed").value
-        label = f"{record.method} ({record.name})" if named else record.method
+        if named:  # all of them, where the label has only names that tell methods apart
+            name = f"{record.method} ({record.name})"
+            label = name + label.removeprefix(name if label.startswith(name) else record.method)
         cells = [number(metric.name, metric.value) for metric in found]
         rows.append([label, str(record.seed), *cells, f"{cost.trainable_parameters:,}", f"{cost.seconds:.0f}"])
         rates = [_short(cost.samples_per_second), _short(cost.tokens_per_second)]
@@ -284,7 +286,7 @@ def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric
             *("tokens_per_second", "flops", "energy_joules", "steps_to_90_percent", "reasons"),
         ],
         data,
-        _gaps(records, names, metric_of),
+        [*_gaps(records, names, metric_of), *split_doubts(records)],
         {column: BEST[name] for column, name in enumerate(names, start=2) if name in BEST},
     )
 
@@ -317,7 +319,7 @@ def _comparison(records: Sequence[RunRecord], metrics: Sequence[str] | None, met
             "reasons",
         ],
         data,
-        comparison_notes(records, found),
+        [*comparison_notes(records, found), *split_doubts(records)],
         {column: BEST[name] for column, name in enumerate(names, start=1 + len(counts)) if name in BEST},
     )
 
@@ -354,6 +356,16 @@ def _places(found: Mapping[str, Mapping[str, Estimate]], what: str, lacking: Cal
             if lacking(estimate) and estimate.reason is not None:
                 places.setdefault(estimate.reason, {}).setdefault(SYMBOLS[name], []).append(label)
     return _gap_lines(places, len(found), what)
+
+
+def _differences(
+    records: Sequence[RunRecord],
+    metrics: Sequence[str] | None,
+    against: str | None,
+    metric_of: RunMetrics | None,
+) -> Table:
+    table = table_of_differences(compare(records, metrics or ("accuracy",), against, metric_of))
+    return replace(table, notes=[*table.notes, *split_doubts(records)])
 
 
 def table_of_differences(comparisons: Sequence[Comparison]) -> Table:

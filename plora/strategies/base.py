@@ -96,8 +96,13 @@ class Strategy(BaseModel, ABC):
     kind: str
 
     @classmethod
-    def refusal(cls, slots: str, trains_backbone: bool) -> str | None:
-        """Return why there is nothing to protect where `none`, `one` or `per_task` slots train; None where there is."""
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Return why it has nothing to protect in a method, or None where it has.
+
+        Args:
+            slots: `none`, `one` or `per_task`.
+            isolated: a task uses its own slot alone, so that nothing is shared.
+        """
         return None
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
@@ -142,4 +147,4 @@ class Strategy(BaseModel, ABC):
         return {}
 
 
-SHARES_NOTHING = "each task trains a slot of its own and nothing that older tasks use, so there is nothing to protect"
+SHARES_NOTHING = "each task uses a slot of its own alone, so there is nothing to protect"

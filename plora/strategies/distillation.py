@@ -32,9 +32,9 @@ class Distillation(Strategy):
     _groups: list[tuple[slice, Tensor]] = PrivateAttr(default_factory=list)
 
     @classmethod
-    def refusal(cls, slots: str, trains_backbone: bool) -> str | None:
-        """Refuse a slot per task."""
-        return SHARES_NOTHING if slots == "per_task" else None
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Refuse tasks that share nothing."""
+        return SHARES_NOTHING if isolated else None
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Ask the old model about the new task's inputs."""

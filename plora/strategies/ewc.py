@@ -9,7 +9,7 @@ from torch import Tensor
 
 from plora.errors import RunError
 from plora.model import ContinualModel
-from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Strategy
+from plora.strategies.base import Lesson, Progress, Strategy
 from plora.strategies.fisher import Estimator, fisher
 
 
@@ -41,11 +41,9 @@ class EWC(Strategy):
     _anchors: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = PrivateAttr(default_factory=list)  # F, θ*
 
     @classmethod
-    def refusal(cls, slots: str, trains_backbone: bool) -> str | None:
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
         """Refuse what does not train one slot through all tasks."""
-        if slots == "per_task":
-            return SHARES_NOTHING
-        return None if slots == "one" else "it holds the adapters that all tasks share, and there are none"
+        return None if slots == "one" else "it holds the slot that all tasks train, and there is none"
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Warn where a step of plain gradient descent would overshoot the anchor."""

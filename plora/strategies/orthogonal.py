@@ -31,7 +31,7 @@ class Orthogonality(Strategy):
     """λ₂, shrinks the new slot."""
 
     @classmethod
-    def refusal(cls, slots: str, trains_backbone: bool) -> str | None:
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
         """Refuse what has no older slots."""
         return None if slots == "per_task" else "it compares a task's slot with older ones, and there is one at most"
 

@@ -39,9 +39,9 @@ class Replay(Strategy):
     _buffer: Buffer | None = PrivateAttr(default=None)
 
     @classmethod
-    def refusal(cls, slots: str, trains_backbone: bool) -> str | None:
-        """Refuse a slot per task."""
-        return SHARES_NOTHING if slots == "per_task" else None
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Refuse tasks that share nothing."""
+        return SHARES_NOTHING if isolated else None
 
     def rehearse(self, lesson: Lesson, progress: Progress) -> list[Rehearsal]:
         """Return a draw for each term whose weight is above 0; nothing in the first task."""

@@ -23,7 +23,7 @@ class Sparsity(Strategy):
     """λ; a sum over all entries of all layers, so small."""
 
     @classmethod
-    def refusal(cls, slots: str, trains_backbone: bool) -> str | None:
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
         """Refuse what has no adapters."""
         return "it keeps updates of adapters sparse, and there are none" if slots == "none" else None
 

@@ -52,7 +52,7 @@ def check_strategy(strategy: Strategy) -> None:
 def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> Iterator[tuple[Lesson, Progress]]:
     """Learn three tasks, as far as a strategy can see: in each, a random slot and head rows are open."""
     assert model.adapters is not None
-    shared = strategy.refusal("per_task", False) is not None
+    shared = strategy.refusal("per_task", isolated=False) is not None
     for position, task in enumerate(TASKS):
         first_row = model.head.rows
         if shared and position:

@@ -63,6 +63,8 @@ class Manifest(BaseModel):
     """Lines of curves.jsonl when it was written."""
     cost: TaskCost
     """What the last stage cost."""
+    gate: dict[str, float] = {}
+    """How much each slot contributes to the last stage."""
 
 
 def save_checkpoint(
@@ -140,6 +142,7 @@ def save_checkpoint(
         files={name: hash_file(path) for name, path in files.items()},
         curve_lines=folder.curve_lines(),
         cost=cost(added, sum(path.stat().st_size for path in remembered)),
+        gate=model.coefficients(probe[0]),
     )
     _verify(folder, place, manifest, learner, *probe)
     write_manifest(folder, number, manifest)

@@ -65,10 +65,12 @@ def probabilities(
 def score(extractor: Extractor, split: EncodedSplit, task: str | None, visible: NDArray[np.bool_]) -> Scores:
     """Score one split; see `probabilities` for the arguments. Of equally likely rows the lowest stands first."""
     p = probabilities(extractor, split, task, visible)
-    best, rows = p.sort(dim=1, descending=True, stable=True)
+    shown = torch.from_numpy(visible).nonzero().squeeze(1)  # a visible row may have 0 too, and others are no answer
+    best, places = p[:, shown].sort(dim=1, descending=True, stable=True)
+    rows = shown[places]
     ranking = np.full((len(p), RANKS), -1)
     kept = np.zeros((len(p), RANKS), np.float32)
-    k = min(RANKS, int(visible.sum()))
+    k = min(RANKS, len(shown))
     ranking[:, :k], kept[:, :k] = rows[:, :k].numpy(), best[:, :k].numpy()
     return Scores(split.rows, ranking, kept)
 

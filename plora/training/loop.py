@@ -93,6 +93,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     session = Session(parts, folder, console, meter, inside, tracking)
     scorer = parts.scorer()
     costs: list[TaskCost] = []
+    gates: list[dict[str, float]] = []
     seen: list[str] = []
     held = 0  # the checkpoint whose state the model is in; 0: nothing learned
 
@@ -148,6 +149,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
             meter.all_steps += manifest.cost.steps
             meter.training_seconds += manifest.cost.seconds
         costs.append(manifest.cost)
+        gates.append(manifest.gate)
         seen += [task.name for task in stage.tasks]
 
         # ------------------------------------------------------------------ score it
@@ -156,7 +158,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
         matrix[number] = _accuracies(rows, names)
         reached("predicted")
         if number >= max(complete, default=0):
-            write_record(folder.path, make_record(parts, matrix, costs, seen, gone))
+            write_record(folder.path, make_record(parts, matrix, costs, gates, seen, gone))
             reached("recorded")
         if number not in complete:
             done = matrix[number, : len(seen)]
@@ -171,7 +173,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
                 seconds=manifest.cost.seconds,
             )
     session.inside.clear()  # a kill between the last manifest and its own clearing left it
-    record = make_record(parts, matrix, costs, seen, forgotten)
+    record = make_record(parts, matrix, costs, gates, seen, forgotten)
     final = {f"final/{name}": metric.value for name, metric in record.metrics.items() if metric.value is not None}
     tracking.log(final, meter.all_steps)
     tracking.finish([folder.config, folder.path / RESULTS_FILE])
@@ -259,13 +261,15 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
 
 
 def _saved_inside(session: Session, position: int) -> tuple[Position, dict[str, Tensor]] | None:
-    """The checkpoint inside this stage; a damaged one is named and left aside, for the stage gives the same bits."""
+    """The checkpoint inside this stage, with which the meter goes on; one that is damaged, or that an older version
+    wrote, is named and left aside, for the stage gives the same bits without it."""
     try:
         saved = session.inside.load()
+        if saved is None or saved[0].stage != position:
+            return None
+        session.meter.restore(saved[0].meter)
     except RunError as error:
         session.console.event("checkpoint_left_aside", reason=str(error))
-        return None
-    if saved is None or saved[0].stage != position:
         return None
     return saved
 
@@ -337,7 +341,6 @@ def _train(
         restore_training(tensors, opened, parameters, optimizer, best.kept)
         best.value, best.epochs_without = float("-inf") if at.best is None else at.best, at.epochs_without
         first, micro = at.step, at.micro_batch_size
-        meter.restore(at.meter)
         console.event("resumed", task=stage.name, phase=number, step=first, of=total)
     logged = time.perf_counter(), meter.tokens, meter.samples
     validation: float | None = None

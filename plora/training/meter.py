@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from plora.errors import RunError
 from plora.results import TaskCost
 from plora.training.energy import EnergyMeter
 from plora.training.flops import FlopCounter
@@ -37,13 +38,13 @@ class Meter:
     trainable: int = 0
     flops: int = 0
     flops_per_token: float = 0.0
-    joules_before: float = 0.0  # what the energy meter showed when the stage began
+    joules_before: float | None = 0.0  # what the energy meter showed when the stage began
 
     def new_stage(self) -> None:
         """Start counting a stage."""
         self.steps = self.epochs = self.samples = self.tokens = self.trainable = self.flops = 0
         self.started = time.perf_counter()
-        self.joules_before = self.energy.joules() or 0.0
+        self.joules_before = self.energy.joules()
 
     @contextmanager
     def operations(self, tokens: int, first: bool) -> Iterator[None]:
@@ -65,21 +66,34 @@ class Meter:
         self.flops += round(self.flops_per_token * tokens)
 
     def state(self) -> dict[str, float]:
-        """Return what a checkpoint inside a task keeps."""
+        """Return what a checkpoint inside a task keeps; joules where the hardware tells them."""
+        joules = self._joules()
         return {
             **{name: getattr(self, name) for name in _COUNTS},
             "flops_per_token": self.flops_per_token,
             "elapsed": time.perf_counter() - self.started,
-            "joules": (self.energy.joules() or 0.0) - self.joules_before,
+            **({} if joules is None else {"joules": joules}),
         }
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Go on counting from `state`."""
+        """Go on counting from `state`; without its joules, those of the stage stay unknown.
+
+        Raises:
+            RunError: an older version wrote it, which did not count all of this.
+        """
+        if lacking := {*_COUNTS, "flops_per_token", "elapsed"} - state.keys():
+            raise RunError(f"the checkpoint inside the task has no {', '.join(sorted(lacking))}")
         for name in _COUNTS:
             setattr(self, name, int(state[name]))
         self.flops_per_token = state["flops_per_token"]
         self.started = time.perf_counter() - state["elapsed"]
-        self.joules_before = (self.energy.joules() or 0.0) - state["joules"]
+        now, spent = self.energy.joules(), state.get("joules")
+        self.joules_before = None if now is None or spent is None else now - spent
+
+    def _joules(self) -> float | None:
+        """Return the joules of the stage so far; None where a part of it is unknown."""
+        now = self.energy.joules()
+        return None if now is None or self.joules_before is None else now - self.joules_before
 
     def seconds_left(self) -> float | None:
         """Return the training time left in the whole run, estimated from its mean so far."""
@@ -90,7 +104,6 @@ class Meter:
         self, task: str, seconds: float, device: torch.device, stored_bytes: int, strategy_bytes: int = 0
     ) -> TaskCost:
         """Return the record of the stage."""
-        joules = self.energy.joules()
         return TaskCost(
             task=task,
             seconds=seconds,
@@ -103,7 +116,7 @@ class Meter:
             peak_memory_bytes=peak_memory(device),
             flops=self.flops,
             strategy_bytes=strategy_bytes,
-            energy_joules=None if joules is None else joules - self.joules_before,
+            energy_joules=self._joules(),
         )
 
 

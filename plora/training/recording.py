@@ -45,7 +45,12 @@ def from_predictions(predictions: Predictions) -> dict[str, Scores]:
 
 
 def make_record(
-    parts: Parts, matrix: Matrix, costs: list[TaskCost], seen: list[str], forgotten: list[str]
+    parts: Parts,
+    matrix: Matrix,
+    costs: list[TaskCost],
+    gates: list[dict[str, float]],
+    seen: list[str],
+    forgotten: list[str],
 ) -> RunRecord:
     """Return the record of a run so far.
 
@@ -53,6 +58,7 @@ def make_record(
         parts: of the run.
         matrix: `[T + 1, T]`, NaN where not measured.
         costs: one per stage learned.
+        gates: how much each slot contributed, one per stage learned.
         seen: names of the tasks learned.
         forgotten: those of them that were forgotten.
     """
@@ -89,5 +95,6 @@ def make_record(
         warnings=tuple(f"task '{name}' was learned and forgotten (plora forget)" for name in forgotten),
         complete=len(seen) == len(names),
         split=config.evaluation.split,
+        gates=tuple(gates),
         settings=config.model_dump(mode="json", exclude=_SAID_ELSEWHERE),
     )

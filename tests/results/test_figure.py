@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from made_up_runs import record
 
 from plora.results import accuracy_matrix, tasks_over_time, to_png, to_svg
-from plora.results.figure import CSS_VARIABLES, shorten, spread
+from plora.results.figure import CSS_VARIABLES, elide, shorten, spread
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=15), st.floats(0.1, 20))
@@ -61,3 +61,10 @@ def test_names_are_written_as_they_are() -> None:
     texts = [element.text for element in ET.fromstring(svg).iter() if element.tag.endswith("text")]
     assert name in texts
     assert to_png(tasks_over_time(run), 50).startswith(b"\x89PNG")  # a missing glyph is a box, not an error
+
+
+def test_long_labels_keep_the_end_that_tells_them_apart() -> None:
+    labels = [f"per_task, training.learning_rate {rate}" for rate in ("0.01", "0.002")]
+    shown = [elide(label, 24) for label in labels]
+    assert shown == ["per_task, t…ng_rate 0.01", "per_task, t…g_rate 0.002"]
+    assert elide("o_lora\n(a)", 24) == "o_lora (a)"

@@ -1,11 +1,12 @@
 """Every picture of real and of made-up runs: what is drawn, and that it still looks as it did."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_runs import curves, record
+from made_up_runs import TASKS, curves, record
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -22,6 +23,7 @@ from plora.results import (
     forgetting_of_methods,
     forgetting_of_tasks,
     forgetting_per_task,
+    gate_coefficients,
     interference_of_tasks,
     layer_drift,
     learning_curves,
@@ -77,6 +79,8 @@ def methods() -> list:
     return [record(name, shape, seed=seed) for name, shape in shapes.items() for seed in range(3)]
 
 
+GATES = tuple(dict.fromkeys(TASKS[: t + 1], 1 / (t + 1)) for t in range(5))
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "accuracy_matrix": lambda: accuracy_matrix(record()),
     "tasks_over_time": lambda: tasks_over_time(record()),
@@ -90,6 +94,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "layer_drift": lambda: layer_drift(found()),
     "overlap": lambda: overlap_of_tasks(found()),
     "interference": lambda: interference_of_tasks(found()),
+    "gate_coefficients": lambda: gate_coefficients(replace(record(), gates=GATES)),
 }
 
 

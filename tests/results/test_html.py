@@ -243,6 +243,35 @@ def test_a_copied_run_counts_once(tmp_path: Path) -> None:
     assert [run["complete"] for run in json.loads(page.scripts[0])["groups"][0]["runs"]].count(False) == 1
 
 
+def test_runs_that_differ_in_a_setting_are_told_apart_everywhere(tmp_path: Path) -> None:
+    """An unfinished run with another setting changes labels, and loses no interval."""
+    runs = [replace(record(seed=seed), settings={"rate": 1}) for seed in range(3)]
+    cut = replace(record(complete=False, seed=3), settings={"rate": 2})
+    page, _ = report([put(tmp_path, run) for run in [*runs, cut]], tmp_path / "report.html")
+    group = json.loads(page.scripts[0])["groups"][0]
+    assert group["series"] == ["sequential, rate 1", "sequential, rate 2"]
+    assert len(group["intervals"][0][0]) == 2
+    assert group["intervals"][1] == []
+    put(tmp_path / "faster", replace(record(), settings={"rate": 2}))
+    page, _ = report([tmp_path], tmp_path / "report.html")
+    assert "skills / sequential, rate 1 / seed 0" in page.words
+    assert "skills / sequential, rate 2 / seed 0" in page.words
+
+
+def test_scores_of_the_validation_split_never_look_like_results(tmp_path: Path) -> None:
+    for seed in range(2):
+        put(tmp_path / "test", record(seed=seed))
+        put(tmp_path / "validation", replace(record(seed=seed), split="validation"))
+    line = "The validation split was scored, not test"
+    page, text = report([tmp_path], tmp_path / "report.html")
+    assert "docstring skills, task-incremental, validation split" in page.words
+    assert page.words.count(line) == 3  # of the group, and of each run
+    assert "Mean validation accuracy after the last task (%)" in text
+    assert [group["split"] for group in json.loads(page.scripts[0])["groups"]] == ["test", "validation"]
+    page, _ = report([tmp_path / "validation/skills/sequential/seed-0"], tmp_path / "report.html")
+    assert page.words.count(line) == 1
+
+
 def test_every_metric_of_a_run_stands_with_its_definition_or_reason(tmp_path: Path) -> None:
     folder = put(tmp_path, record())
     label = np.arange(20, dtype=np.int32) % 2
@@ -279,7 +308,7 @@ def test_what_each_task_cost_stands_in_its_row(tmp_path: Path) -> None:
     assert "<th>steps to 90 %</th>" in text
     assert "<td>1.23 kJ</td><td>20</td>" in text
     assert "20<small> steps</small>" not in text  # among all metrics, not in the summary
-    assert "<td>20 steps</td>" in text
+    assert "<td>20.0 steps</td>" in text
 
 
 def test_commands_are_quoted(tmp_path: Path) -> None:

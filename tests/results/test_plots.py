@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import matplotlib
 import numpy as np
 import pytest
@@ -106,6 +108,17 @@ def test_learning_curves_have_a_panel_per_term() -> None:
     assert len(learning_curves(curves(terms=("task",))).axes) == 1  # a single term is the loss
     with pytest.raises(RunError, match="no learning curves"):
         learning_curves([])
+
+
+def test_validation_accuracies_have_a_panel_with_a_point_each() -> None:
+    points = [
+        replace(point, validation=0.5 + point.step / 100 if point.step in (11, 19) else None)
+        for point in curves(steps=20)
+    ]
+    figure = learning_curves(points)
+    assert [ax.get_ylabel() for ax in figure.axes] == ["loss", "task", "orthogonality", "validation %"]
+    lines = figure.axes[-1].lines[:1]
+    assert lines[0].get_xydata().tolist() == [[11, pytest.approx(61)], [19, pytest.approx(69)]]
 
 
 def test_long_curves_are_thinned_without_moving_their_mean() -> None:

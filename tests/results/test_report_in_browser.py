@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_up_runs import record
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from plora.results import RunRecord, estimates, write_record, write_report
 
@@ -94,9 +94,9 @@ def test_charts_are_drawn_at_three_widths(
 ) -> None:
     with Opened(browser, request.getfixturevalue(which), width) as page:
         charts = page.locator(".chart svg[role=group]")
-        assert charts.count() == (2 if which == "one" else 3)
+        expect(charts).to_have_count(2 if which == "one" else 3)
         for chart in charts.all():
-            assert chart.locator("path.line, path.mark, rect[fill-opacity]").count() > 0
+            expect(chart.locator("path.line, path.mark, rect[fill-opacity]")).not_to_have_count(0)
         assert not page.locator("figure.replaced:visible").count()
         for details in page.locator("main details").all():
             details.evaluate("details => { details.open = true; }")

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -299,12 +300,32 @@ def test_steps_are_no_percentages(tmp_path: Path) -> None:
     lines = write_table([tmp_path], metrics=["S90"])[0].splitlines()
     assert [" ".join(line.split()) for line in (lines[0], *lines[2:4])] == [
         "| method | seeds | S90 (steps) |",
-        "| ewc & replay | 3 | 120 ± 35 |",
-        "| o_lora_50% | 3 | 50 ± 20 |",
+        "| ewc & replay | 3 | 120.0 ± 34.6 |",
+        "| o_lora_50% | 3 | 50.0 ± 20.0 |",
     ]
     lines = write_table([tmp_path], "differences", ["S90"])[0].splitlines()
-    assert "| ewc & replay − o_lora_50% | S90 (steps) | 3 | 70 ± 20 |" in " ".join(lines[2].split())
+    assert "| ewc & replay − o_lora_50% | S90 (steps) | 3 | 70.0 ± 20.0 |" in " ".join(lines[2].split())
     assert " 160 |" in write_table([tmp_path], "runs")[0]
+
+
+def test_runs_that_differ_in_a_setting_have_rows_of_their_own() -> None:
+    slow, fast = (replace(methods()[0], settings={"rate": rate}) for rate in (1, 2))
+    rows = summary_table([slow, fast]).splitlines()[2:4]
+    assert [row.split(" | ")[0] for row in rows] == ["| o_lora_50%, rate 1", "| o_lora_50%, rate 2"]
+    rows = summary_table([slow, replace(fast, name="other")]).splitlines()[2:4]
+    assert [row.split(" | ")[0].strip() for row in rows] == [f"| o_lora_50% ({slow.name})", "| o_lora_50% (other)"]
+
+
+@pytest.mark.parametrize("kind", ["methods", "differences", "runs", "matrix"])
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_table_says_that_validation_was_scored(
+    tmp_path: Path, kind: str, split: Literal["test", "validation"]
+) -> None:
+    for run in methods()[: 1 if kind == "matrix" else 6]:
+        write_record(tmp_path / run.method / f"seed-{run.seed}", replace(run, split=split))
+    for format in ("markdown", "latex"):
+        table, _ = write_table([tmp_path], kind, format=format)
+        assert ("The validation split was scored, not test" in table) == (split == "validation")
 
 
 def test_what_a_run_cost_stands_in_its_row() -> None:

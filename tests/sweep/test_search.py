@@ -398,7 +398,9 @@ def test_a_key_that_one_method_cannot_have_is_told_with_its_study(tuned: SweepCo
     with pytest.raises(ConfigError) as caught:
         plan_runs(changed(tuned, space={"strategies": [[], [{"kind": "orthogonality"}]]}))
     (problem,) = caught.value.problems
-    assert problem.startswith("search.space, method=sequential: strategies: orthogonality needs a slot per task")
+    assert problem.startswith(
+        "search.space, method=sequential: strategies: 'orthogonality' does not fit method 'sequential'"
+    )
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,15 @@ def test_verify_notices_a_changed_record(folder: Path, name: str, damage: str) -
     assert Path(name).name in problems
 
 
+def test_verify_notices_a_damaged_curve(folder: Path) -> None:
+    curves = folder / "curves.jsonl"
+    whole = curves.read_text(encoding="utf-8")
+    curves.write_text("{bad\n" + whole, encoding="utf-8")
+    (problem,) = verify(folder).problems
+    curves.write_text(whole, encoding="utf-8")
+    assert "curves.jsonl, line 1 is damaged" in problem
+
+
 def test_swapped_slots_are_refused(folder: Path) -> None:
     first, second = sorted(folder.glob("slots/*"))[:2]
     first.rename(folder / "aside")

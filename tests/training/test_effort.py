@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from plora.config import RunConfig
+from plora.errors import RunError
 from plora.results import read_record
 from plora.runs import run
 from plora.training.energy import EnergyMeter
@@ -112,3 +113,21 @@ def test_where_nothing_tells_there_is_no_number(tmp_path: Path) -> None:
     assert EnergyMeter(torch.device("cpu"), tmp_path).joules() is None
     meter = Meter(1, EnergyMeter(torch.device("cpu"), tmp_path))
     assert meter.cost("a", 1.0, torch.device("cpu"), 0).energy_joules is None
+
+
+def test_joules_of_a_part_are_no_joules_of_the_task(packages: Path) -> None:
+    blind = Meter(1, EnergyMeter(torch.device("cpu"), Path("/nowhere")))
+    blind.new_stage()
+    later = Meter(1, EnergyMeter(torch.device("cpu"), packages))  # the task goes on where the hardware tells
+    later.restore(blind.state())
+    (packages / "intel-rapl:0" / "energy_uj").write_text("2000000\n")
+    assert later.cost("a", 1.0, torch.device("cpu"), 0).energy_joules is None
+    later.new_stage()
+    assert later.cost("b", 1.0, torch.device("cpu"), 0).energy_joules == 0
+
+
+def test_counts_of_an_older_version_are_refused_by_name() -> None:
+    meter = Meter(1, EnergyMeter(torch.device("cpu"), Path("/nowhere")))
+    state = {name: value for name, value in meter.state().items() if not name.startswith("flops")}
+    with pytest.raises(RunError, match="has no flops, flops_per_token"):
+        meter.restore(state)

@@ -1,21 +1,27 @@
 """The one loop: accumulation, limits, phases, early stop, and the stops that protect a run."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
 import plora
+from plora.adapters import Route
 from plora.build import Parts, build
 from plora.config import RunConfig
 from plora.errors import NonFiniteLossError, TrainingError
+from plora.gates import AllOnes
 from plora.results import read_curves, read_predictions, read_record
 from plora.runs import run, verify
 from plora.strategies import Orthogonality, Progress
-from plora.training import loop
+from plora.testing.tiny import tiny_model
+from plora.training import evaluate, loop
+from plora.training.data import EncodedSplit
 from plora.training.features import Extractor
 
 Config = Callable[..., RunConfig]
@@ -24,9 +30,9 @@ Config = Callable[..., RunConfig]
 def _gradients(parts: Parts, micro: int, tokens: int = 8192) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     stage = parts.stages[0]
     loop.open_stage(parts, stage, 0, [])
-    visible = loop._visible_rows(parts, stage, [])
+    lesson = loop.begin_lesson(parts, stage, 0, [])
     parts.model.train()
-    terms = loop._backward(parts, stage, np.arange(24), micro, visible, Progress(0, 0, 1, 0))
+    terms = loop._backward(parts, stage, np.arange(24), micro, lesson, Progress(0, 0, 1, 0))
     return terms, {name: p.grad.clone() for name, p in parts.model.trainable().items() if p.grad is not None}
 
 
@@ -47,8 +53,8 @@ def test_a_penalty_counts_once_however_many_micro_batches(toy_config: Config) ->
         loop.open_stage(parts, parts.stages[0], 0, [])
         parts.model.commit()
         loop.open_stage(parts, parts.stages[1], 1, ["food"])
-        visible = loop._visible_rows(parts, parts.stages[1], ["food"])
-        terms = loop._backward(parts, parts.stages[1], np.arange(24), micro, visible, Progress(1, 0, 1, 0))
+        lesson = loop.begin_lesson(parts, parts.stages[1], 1, ["food"])
+        terms = loop._backward(parts, parts.stages[1], np.arange(24), micro, lesson, Progress(1, 0, 1, 0))
         totals.append(terms["orthogonality"].item())
         bank = next(iter(parts.model.adapters.banks.values()))
         alone = torch.autograd.grad(
@@ -219,6 +225,18 @@ def test_the_next_likeliest_classes_are_kept(toy_config: Config) -> None:
     np.testing.assert_allclose(early.probabilities.sum(1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("logit", [0.0, 200.0])
+def test_only_visible_classes_are_among_the_likeliest(monkeypatch: pytest.MonkeyPatch, logit: float) -> None:
+    """With a logit of 200 the others have probability 0 in float32, as classes that do not compete have."""
+    visible = np.array([False, True, False, True, True])
+    p = torch.tensor([[0.0, 0.0, 0.0, logit, 0.0]]).masked_fill(~torch.from_numpy(visible), float("-inf")).softmax(1)
+    monkeypatch.setattr(evaluate, "probabilities", lambda *_: p)
+    split = SimpleNamespace(rows=np.array([3]))
+    found = evaluate.score(cast(Extractor, None), cast(EncodedSplit, split), None, visible)
+    assert found.ranking.tolist() == [[3, 1, 4, -1, -1] if logit else [1, 3, 4, -1, -1]]  # of equals the lowest first
+    assert found.probabilities[0, 3:].tolist() == [0, 0]
+
+
 def test_the_first_task_may_differ(toy_config: Config) -> None:
     record = read_record(run(toy_config("training.first_task.epochs=5", "training.epochs=2")))
     assert [cost.epochs for cost in record.cost] == [5, 2, 2]
@@ -291,3 +309,34 @@ def test_gradients_and_steps_happen_in_the_loop_alone() -> None:
         if re.search(r"(\.|\b)backward\(|\.step\(", path.read_text(encoding="utf-8"))
     ]
     assert elsewhere == ["training/loop.py"]
+
+
+def test_a_record_says_how_much_each_slot_contributed(toy_config: Config) -> None:
+    expected = {
+        "per_task": ({"food": 1.0}, {"travel": 1.0}, {"nature": 1.0}),
+        "o_lora": ({"food": 1.0}, {"food": 1.0, "travel": 1.0}, {"food": 1.0, "travel": 1.0, "nature": 1.0}),
+        "sequential": ({"shared": 1.0},) * 3,
+        "joint": ({"shared": 1.0},),
+        "frozen": ({}, {}, {}),
+    }
+    for method, gates in expected.items():
+        assert read_record(run(toy_config(f"method={method}", "training.epochs=1"))).gates == gates
+
+
+def test_coefficients_are_means_over_layers_and_none_where_samples_decide() -> None:
+    class Weighted(AllOnes):
+        def __init__(self, route: Route) -> None:
+            self.given = route
+
+        def route(self, slots: Sequence[str], task: str | None) -> Route:
+            return self.given
+
+    names = ("first", "second")
+    layers = torch.stack([torch.tensor([0.5, 1.0]), torch.tensor([0.0, 0.5])])
+    for route, found in (
+        (Route(names, torch.tensor([0.25, 0.75])), {"first": 0.25, "second": 0.75}),
+        (Route(names, layers, "layer"), {"first": 0.25, "second": 0.75}),
+        (Route(names, torch.ones(8, 2), "sample"), {}),
+        (Route(names), {"first": 1.0, "second": 1.0}),
+    ):
+        assert tiny_model(Weighted(route)).coefficients(None) == found

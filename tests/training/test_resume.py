@@ -14,7 +14,7 @@ from plora.failpoints import FAILPOINTS
 from plora.model import ContinualModel
 from plora.results import read_curves
 from plora.runs import RunFolder, resume, run
-from plora.sealed import write_sealed
+from plora.sealed import read_sealed, write_sealed
 from plora.training import loop
 from plora.training.checkpoint import read_manifest
 
@@ -266,6 +266,19 @@ def test_a_lost_fsync_inside_a_task_starts_the_task_again(twins: Twins, lost: in
     assert in_child(lambda: run(config, quiet(), Workspace()), "step_saved:30") == KILLED
     (state,) = RunFolder(config.folder).step.glob("state-*")
     state.write_bytes(state.read_bytes()[:lost])  # the disk kept the name and not the content
+    events = config.folder.parent / "events.txt"
+    assert in_child(lambda: resume(config.folder, quiet(events))) == 0
+    assert "checkpoint_left_aside" in events.read_text(encoding="utf-8").split()
+    assert snapshot(config.folder) == twins.whole("o_lora")
+
+
+def test_a_checkpoint_inside_a_task_of_an_older_version_starts_the_task_again(twins: Twins) -> None:
+    config = twins.make("o_lora", "older")
+    assert in_child(lambda: run(config, quiet(), Workspace()), "step_saved:30") == KILLED
+    manifest = RunFolder(config.folder).step / "manifest.json"
+    content = read_sealed(manifest)
+    content["meter"] = {k: v for k, v in dict(content["meter"]).items() if not k.startswith("flops")}  # type: ignore[call-overload]
+    write_sealed(manifest, content)
     events = config.folder.parent / "events.txt"
     assert in_child(lambda: resume(config.folder, quiet(events))) == 0
     assert "checkpoint_left_aside" in events.read_text(encoding="utf-8").split()

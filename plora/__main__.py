@@ -1,0 +1,5 @@
+"""`python -m plora`: the command line."""
+
+from plora.cli import main
+
+main()
