@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plora.adapters.capture import Passed, captured
+from plora.errors import AdapterError
 from plora.model import ContinualModel
 from plora.strategies.base import Lesson
 
@@ -36,8 +37,8 @@ def fisher(
 ) -> dict[str, Tensor]:
     """Return the diagonal for every open A, B and row of the head, by the parameter's name.
 
-    There is no loop over examples, and none over classes: one backward pass gives the gradient of every class's
-    log-probability with respect to each layer's output, and the rest are products with its input. Tokens of an
+    There is no loop over examples: one backward pass per class gives the gradient of the class's log-probability, of
+    all examples of a pass, with respect to each layer's output; the rest are products with its input. Tokens of an
     example are summed before anything is squared.
 
     Args:
@@ -45,7 +46,12 @@ def fisher(
         lesson: examples, and the rows that compete.
         estimator: see the module.
         samples: at most so many training examples, drawn with the same number per class as far as there are so many.
+
+    Raises:
+        AdapterError: the gate gives slots other coefficients than 1.
     """
+    if any(value != 1 for value in model.coefficients(lesson.task).values()):
+        raise AdapterError("Fisher information is computed for slots that count 1; this gate has other coefficients")
     model.eval()
     chosen = _balanced(lesson.train.rows, samples, lesson.seed)
     sums = {name: torch.zeros_like(parameter) for name, parameter in model.trainable().items()}

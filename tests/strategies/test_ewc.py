@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,9 @@ from lessons import a_model
 from reference import fisher as reference
 
 import plora.strategies.fisher as fast
-from plora.errors import RunError
+from plora.adapters import Route
+from plora.errors import AdapterError, RunError
+from plora.gates import AllOnes
 from plora.strategies import EWC, Progress
 from plora.strategies.fisher import Estimator, fisher
 from plora.testing.tiny import tiny_lesson
@@ -151,3 +154,14 @@ def test_a_weight_that_overshoots_is_said() -> None:
     ewc.before_task(model, replace(lesson, warn=told.append))
     assert len(told) == 1
     assert "try a smaller weight" in told[0]
+
+
+def test_a_gate_that_weighs_slots_is_refused() -> None:
+    class Half(AllOnes):
+        def route(self, slots: Sequence[str], task: str | None) -> Route:
+            return Route(tuple(slots), torch.full((len(slots),), 0.5))
+
+    model = a_model("first")
+    model.gate = Half()
+    with pytest.raises(AdapterError, match="slots that count 1"):
+        fisher(model, tiny_lesson(model))
