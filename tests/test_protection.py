@@ -1,8 +1,9 @@
 """What protects old knowledge protects it: two tasks, of which plain training forgets the first.
 
-Both are two classes of words, for one slot of a tiny network; texts of the second task hold words of the first that
-say nothing about its labels, so that what was learned is overwritten. Each method must give back at least half of
-what `sequential` forgets, and must not do so when its terms are multiplied by zero.
+Both are two classes of words, for one slot and one head of a tiny network; texts of the second task hold words of the
+first that say nothing about its labels, so that what was learned is overwritten. Each method must give back at least
+half of what `sequential` forgets, and must not do so when its terms are multiplied by zero. That is all: what it costs
+to learn the second task is not asked here, and with so stiff a penalty it costs EWC much.
 """
 
 import json
@@ -24,8 +25,8 @@ FILLER = ["the", "a", "of", "and", "in"]
 """Words that the tiny network's tokenizer knows."""
 SEEDS = (0, 1, 2)
 SETTINGS: dict[str, dict[str, object]] = {
-    "ewc": {"kind": "ewc", "weight": 100_000},
-    "online_ewc": {"kind": "ewc", "weight": 100_000, "decay": 0.9},
+    "ewc": {"kind": "ewc", "weight": 1e7},
+    "online_ewc": {"kind": "ewc", "weight": 1e7, "decay": 0.9},
     "replay": {"kind": "replay"},
     "der": {"kind": "replay", "weight": 0.5, "scores_weight": 0.5},
     "lwf": {"kind": "distillation"},
@@ -65,7 +66,8 @@ def two_tasks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
 def make(toy_values: dict[str, object], two_tasks: list[dict[str, str]]) -> Make:
     values = toy_values | {
         "stream": {"kind": "local", "name": "two", "tasks": two_tasks},
-        "training": {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "log_every": 5},
+        "scenario": "domain",
+        "training": {"epochs": 8, "batch_size": 8, "learning_rate": 0.01, "log_every": 5},
     }
     return lambda *overrides: load_config(values, overrides)
 
@@ -99,4 +101,5 @@ def test_it_gives_back_half_of_what_is_forgotten_and_only_by_its_term(make: Make
 
 @pytest.mark.slow
 def test_a_slot_per_task_forgets_exactly_nothing(make: Make) -> None:
-    assert forgotten(make, "per_task") == 0
+    in_tasks = [read_record(run(make("method=per_task", "scenario=task", f"seed={seed}"))).matrix for seed in SEEDS]
+    assert all(R[1, 0] == R[2, 0] for R in in_tasks)

@@ -216,8 +216,8 @@ def test_any_number_of_tasks_layers_and_classes_can_be_drawn(T: int) -> None:
 def test_every_picture_of_a_real_run_is_written(toy_config: Callable[..., RunConfig], tmp_path: Path) -> None:
     folder = run(toy_config("method=o_lora", "training.epochs=1"))
     pictures, left_out = run_pictures(folder, read_record(folder))
-    of_tasks, why = ["matrix", "tasks", "forgetting", "confusion", "curves"], ["drift", "overlap", "interference"]
-    assert list(pictures) == of_tasks + why
+    of_tasks = ["matrix", "tasks", "forgetting", "gate", "confusion", "curves"]
+    assert list(pictures) == [*of_tasks, "drift", "overlap", "interference"]
     assert left_out == []
     files = write_figures([folder], tmp_path / "figures")
     names = {path.name for path in files}
