@@ -23,6 +23,7 @@ def config(toy_values: dict[str, object], tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow  # ten processes, seconds each
 def test_a_run_from_config_to_report(config: Path, tmp_path: Path) -> None:
     done = plora("run", str(config), "method=per_task")
     assert done.returncode == 0, done.stderr
@@ -117,11 +118,16 @@ def test_ls_and_cp(tmp_path: Path) -> None:
     [
         (["lora.rank=99"], "rank 99 is larger than layer 'encoder.layer.0.attention.self.query' allows"),
         (["lora.targets=[qurey]"], "did you mean 'query'?"),
-        (["backbone.id=/nowhere/at/all"], "backbone folder /nowhere/at/all does not exist"),
-        (["backbone.id=someone/some-model"], "hf download someone/some-model --local-dir FOLDER"),
-        (["scenario=domain"], "scenario=domain needs the same labels in every task"),
-        (["scenario=class", "method=per_task"], "method 'per_task' has no meaning in the class-incremental scenario"),
-        (["stream.tasks=[{name: a, train: /nowhere.csv}]"], "/nowhere.csv"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (["backbone.id=/nowhere/at/all"], "backbone folder /nowhere/at/all does not exist"),
+                (["backbone.id=someone/some-model"], "hf download someone/some-model --local-dir FOLDER"),
+                (["scenario=domain"], "scenario=domain needs the same labels in every task"),
+                (["scenario=class", "method=per_task"], "'per_task' has no meaning in the class-incremental scenario"),
+                (["stream.tasks=[{name: a, train: /nowhere.csv}]"], "/nowhere.csv"),
+            )
+        ),
     ],
 )
 def test_mistakes_end_in_one_clear_line(config: Path, tmp_path: Path, overrides: list[str], message: str) -> None:
