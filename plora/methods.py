@@ -46,6 +46,7 @@ class Method:
         strategies: what protects old knowledge, by kind; a config may change their settings.
         loss_rows: in the class-incremental scenario, the rows that compete in the loss: the current task's (`local`,
             old rows stay frozen) or all classes `seen` so far.
+        lateral: a new slot learns to read what older slots read, too.
         at_once: learns all tasks' data together (the upper bound), not one after the other.
         refusals: scenarios in which the method has no meaning, with the reason.
     """
@@ -59,6 +60,7 @@ class Method:
     strategies: Mapping[str, Strategy] = field(default_factory=dict)
     loss_rows: LossRows = "local"
     at_once: bool = False
+    lateral: bool = False
     refusals: Mapping[Scenario, str] = field(default_factory=dict)
 
     @property
@@ -143,6 +145,15 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="one_hot",
             phases=_ADAPTER_AND_HEAD,
+            refusals={"class": _NEEDS_TASK_ID, "domain": _NEEDS_TASK_ID},
+        ),
+        Method(
+            "lateral",
+            "per_task whose new slots learn to read what older ones read (progressive networks)",
+            slots="per_task",
+            gate="one_hot",
+            phases=_ADAPTER_AND_HEAD,
+            lateral=True,
             refusals={"class": _NEEDS_TASK_ID, "domain": _NEEDS_TASK_ID},
         ),
         Method(

@@ -25,6 +25,7 @@ RUNS = [
     ("task", "joint", "linear"),
     ("task", "sequential", "linear"),
     ("task", "per_task", "linear"),
+    ("task", "lateral", "linear"),
     ("task", "o_lora", "linear"),
     *(("task", method, "linear") for method in ("ewc", "online_ewc", "replay", "der", "lwf")),
     *(("class", method, "linear") for method in ("ewc", "replay", "der", "lwf")),

@@ -5,6 +5,9 @@ N = Σ ranks of the committed slots that take part.
 
     y = base(x) + (c ⊙ (x A_oldᵀ)) B_old + s · (dropout(x) A_openᵀ) B_open      A [N, I], B [N, O]
 
+The open slot may have lateral connections to the older ones: what it reads is then (A_open + C A_old) x, where C
+`[r, N]` starts at 0 and trains. Committing folds them into A, so that a committed slot is a plain one.
+
 B is stored as rows `[N, O]`, so that joining slots is a concatenation along the first dimension and a single
 slot is a view. What a user sees as `slot.B` is the transpose `[O, r]`, so that ΔW = s · B A.
 """
@@ -62,6 +65,7 @@ class Bank(nn.Module):
         self.register_buffer("row_scale", torch.empty(0), persistent=False)
         self.A: nn.Parameter | None = None
         self.B: nn.Parameter | None = None
+        self.C: nn.Parameter | None = None  # [r, N], lateral connections of the open slot
         self.committed: dict[str, SlotShape] = {}  # in the order of their rows
         self.open_name: str | None = None
         self.open_shape = SlotShape(0, 0.0)
@@ -77,10 +81,11 @@ class Bank(nn.Module):
 
     # ------------------------------------------------------------------ the life of a slot
 
-    def open(self, name: str, shape: SlotShape, dropout: float, init: Init) -> None:
+    def open(self, name: str, shape: SlotShape, dropout: float, init: Init, lateral: bool = False) -> None:
         """Start a slot that trains: A drawn by `init`, B = 0, so that the function does not change.
 
-        `kaiming`: A ~ U(±1/√I) (loralib, PEFT); `gauss`: A ~ N(0, 0.01²).
+        `kaiming`: A ~ U(±1/√I) (loralib, PEFT); `gauss`: A ~ N(0, 0.01²). With `lateral` it also learns to read what
+        the committed slots read, from C = 0.
         """
         self.require_rank(shape.rank)
         A = torch.empty(shape.rank, self.in_features, device=self.A_old.device, dtype=self.A_old.dtype)
@@ -89,14 +94,16 @@ class Bank(nn.Module):
         else:
             nn.init.normal_(A, std=0.01)
         self._set_open(name, shape, dropout, A, A.new_zeros(shape.rank, self.out_features))
+        if lateral and self.committed:
+            self.C = nn.Parameter(A.new_zeros(shape.rank, len(self.A_old)))
 
     def commit(self) -> None:
         """Turn the open slot into rows of the committed buffers, which no optimizer can reach."""
         if self.open_name is None or self.A is None or self.B is None:
             raise AdapterError(f"layer '{self.path}' has no open slot to commit; call open_task first")
-        self.append(self.open_name, self.open_shape, self.A.detach(), self.B.detach())
-        self.A = self.B = None
-        self.open_name = None
+        A, B = self.rows(self.open_name)
+        self.append(self.open_name, self.open_shape, A.detach(), B.detach())
+        self.delete(self.open_name)
 
     def append(self, name: str, shape: SlotShape, A: Tensor, B: Tensor) -> None:
         """Add a committed slot with the rows A `[r, I]` and B `[r, O]`."""
@@ -115,7 +122,7 @@ class Bank(nn.Module):
     def delete(self, name: str) -> None:
         """Remove a slot, committed or open."""
         if name == self.open_name:
-            self.A = self.B = None
+            self.A = self.B = self.C = None
             self.open_name = None
             return
         rows = self._slice(name)
@@ -125,9 +132,9 @@ class Bank(nn.Module):
         self._refresh_row_scale()
 
     def rows(self, name: str) -> tuple[Tensor, Tensor]:
-        """Return A `[r, I]` and B `[r, O]` of a slot (the parameters themselves when it is open)."""
+        """Return A `[r, I]` and B `[r, O]` of a slot: when it is open the parameters themselves, or A + C A_old."""
         if name == self.open_name and self.A is not None and self.B is not None:
-            return self.A, self.B
+            return self.A if self.C is None else self.A + self.C @ self.A_old[: self.C.shape[1]], self.B
         rows = self._slice(name)
         return self.A_old[rows], self.B_old[rows]
 
@@ -177,14 +184,15 @@ class Bank(nn.Module):
         old = () if route.folded else tuple(name for name in route.slots if name in self.committed)
         if old:
             y = self._add_committed(x, y, route, old)
-        if self.open_name in route.slots and self.A is not None and self.B is not None:
-            z = F.linear(F.dropout(x, self.dropout, self.training), self.A)
+        if self.open_name is not None and self.open_name in route.slots:
+            A, B = self.rows(self.open_name)
+            z = F.linear(F.dropout(x, self.dropout, self.training), A)
             scale = self.open_shape.scale
             coefficient = self._coefficients(route, (self.open_name,), x)
             if coefficient is None:
-                y = _add_product(y, z, scale * self.B)  # scaling r × O values, not B × T × r
+                y = _add_product(y, z, scale * B)  # scaling r × O values, not B × T × r
             else:
-                y = _add_product(y, z * (coefficient * scale), self.B)
+                y = _add_product(y, z * (coefficient * scale), B)
         return y
 
     def _add_committed(self, x: Tensor, y: Tensor, route: Route, names: tuple[str, ...]) -> Tensor:

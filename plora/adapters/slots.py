@@ -132,8 +132,15 @@ class Adapters:
 
     # ------------------------------------------------------------------ the life of a slot
 
-    def open_task(self, name: str, lora: LoRA) -> Slot:
+    def open_task(self, name: str, lora: LoRA, lateral: bool = False) -> Slot:
         """Open a slot that trains from ΔW = 0, and let every slot take part.
+
+        Args:
+            name: of the slot.
+            lora: rank, scaling, dropout and initialisation.
+            lateral: it learns to read what the committed slots read, too: ΔW = s · B (A + C A_old), C from 0. When it
+                is committed, A becomes A + C A_old. Progressive networks (Rusu et al. 2016, arXiv 1606.04671) in the
+                low-rank form that needs one forward pass.
 
         Raises:
             AdapterError: another slot is open, the name is taken, or the rank does not fit a layer.
@@ -146,7 +153,7 @@ class Adapters:
         for bank in self.banks.values():  # all or none: a refusal must not leave half a slot behind
             bank.require_rank(shape.rank)
         for bank in self.banks.values():
-            bank.open(name, shape, lora.dropout, lora.init)
+            bank.open(name, shape, lora.dropout, lora.init, lateral)
         self.use(self.names)
         return self[name]
 
@@ -194,6 +201,8 @@ class Adapters:
     def delete(self, name: str) -> None:
         """Remove a slot from every layer; the route in force loses it too."""
         self._require(name)
+        if name != self.open_name and self._first.C is not None:
+            raise AdapterError(f"the open slot '{self.open_name}' reads slot '{name}'; commit it before deleting '{name}'")
         if name in self.switch.route.slots:
             self.switch.route = self._without(self.switch.route, name)
         if name != self.open_name:
@@ -253,8 +262,8 @@ class Adapters:
         return len(self.names)
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return A and B of the open slot in every layer: all that trains."""
-        return [matrix for bank in self.banks.values() for matrix in (bank.A, bank.B) if matrix is not None]
+        """Return A, B and lateral C of the open slot in every layer: all that trains."""
+        return [matrix for bank in self.banks.values() for matrix in (bank.A, bank.B, bank.C) if matrix is not None]
 
     @torch.no_grad()
     def stored_parameters(self) -> int:

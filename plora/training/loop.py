@@ -287,7 +287,8 @@ def open_stage(parts: Parts, stage: Stage, position: int, seen: list[str]) -> No
         if config.row.slots == "one" and model.adapters.names:
             model.adapters.reopen(model.adapters.names[0], config.lora.dropout)
         else:
-            model.adapters.open_task(stage.name if config.row.slots == "per_task" else "shared", config.lora)
+            name = stage.name if config.row.slots == "per_task" else "shared"
+            model.adapters.open_task(name, config.lora, config.row.lateral)
     retrained = seen if space.scenario == "class" and _loss_rows(parts) == "seen" else []
     for task in [*(task for task in parts.tasks if task.name in retrained), *stage.tasks]:
         block = space.blocks[task.name]

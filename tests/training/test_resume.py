@@ -31,6 +31,7 @@ EVERYTHING = (  # checkpoints after every step, accumulation, early stop, two ph
 METHODS = {
     "o_lora": ("method=o_lora", *EVERYTHING),
     "per_task": ("method=per_task", *EVERYTHING),
+    "lateral": ("method=lateral", *EVERYTHING),
     "sequential-class": ("method=sequential", "scenario=class", *EVERYTHING),
     "o_lora-class-bf16": ("method=o_lora", "scenario=class", "training.precision=bf16", *EVERYTHING),
     "joint": ("method=joint", *EVERYTHING),
