@@ -15,7 +15,7 @@ from plora.streams.base import SCENARIOS, Scenario
 
 Part = Literal["head", "adapter", "backbone"]
 """What a phase can train. The head of a closed form is solved instead."""
-Slots = Literal["none", "one", "per_task"]
+Slots = Literal["none", "first", "one", "per_task"]
 LossRows = Literal["local", "seen"]
 
 
@@ -39,7 +39,7 @@ class Method:
     Args:
         name: as in a config.
         summary: one line for `plora ls` and the documentation.
-        slots: `none`, `one` slot for all tasks, or one `per_task`.
+        slots: `none`, one that the `first` task alone trains, `one` that all tasks train, or one `per_task`.
         gate: a name in `plora.gates.GATES`, or None without slots.
         phases: what trains, in order.
         heads: the heads that make sense, the default first.
@@ -94,6 +94,8 @@ class Method:
             return f"method '{self.name}' trained the whole network on every task"
         if self.slots == "one":
             return f"method '{self.name}' has one slot, which every task changed"
+        if self.slots == "first":
+            return f"method '{self.name}' has one slot, which the first task trained and all tasks stand on"
         if self.gate is not None and not GATES[self.gate].needs_task:
             return f"method '{self.name}' sums its slots, and later ones were learned on top of this one"
         if scenario != "task":
@@ -114,6 +116,14 @@ METHODS: dict[str, Method] = {
             gate=None,
             phases=(Phase(train=("head",)),),
             heads=("linear", "ncm", "ridge", "ranpac"),
+        ),
+        Method(
+            "first_session",
+            "one slot that the first task alone trains; the head is solved from sums (RanPAC with its first phase)",
+            slots="first",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            heads=("ranpac", "ridge", "ncm"),
         ),
         Method(
             "full",

@@ -98,9 +98,19 @@ class ContinualModel(nn.Module):
         means = found.mean(0) if route.per == "layer" else found
         return dict(zip(route.slots, means.tolist(), strict=True))
 
-    def is_bare(self, task: str | None) -> bool:
-        """Say whether features for a task are those of the pretrained backbone alone, which nothing changes."""
-        return not self.trains_backbone and (self.adapters is None or not self.route(task).slots)
+    def features_signature(self, task: str | None) -> str | None:
+        """Return what decides the features for a task beside backbone and inputs; None while some of it trains.
+
+        Empty for the bare pretrained backbone.
+        """
+        if self.trains_backbone:
+            return None
+        if self.adapters is None:
+            return ""
+        route = self.route(task)
+        if self.adapters.open_name in route.slots:
+            return None
+        return self._route_hash(route) if route.slots else ""
 
     # ------------------------------------------------------------------ committing
 
@@ -139,17 +149,20 @@ class ContinualModel(nn.Module):
             task: its name.
             blocks: head blocks that compete in the prediction.
         """
-        content: dict[str, str | list[str | None]] = {"head": [self.head.block_hash(block) for block in blocks]}
+        content: dict[str, str | list[str]] = {"head": [self.head.block_hash(block) for block in blocks]}
         if self.adapters is not None:
-            route = self.route(task)
-            content["slots"] = [
-                self.slot_hashes.get(name) or self.adapters[name].content_hash() for name in route.slots
-            ]
-            decided = dict(route.mixing) if route.coefficients is None else {"": route.coefficients, **route.mixing}
-            if decided:
-                content["coefficients"] = f"{route.per} {hash_tensors(sorted(decided.items()))}"
+            content["route"] = self._route_hash(self.route(task))
         if self.trains_backbone:
             content["backbone"] = hash_tensors(self.backbone.state_dict().items())
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def _route_hash(self, route: Route) -> str:
+        """Return the hash of the slots of a route, in their order, and of their coefficients."""
+        assert self.adapters is not None
+        content = [self.slot_hashes.get(name) or self.adapters[name].content_hash() for name in route.slots]
+        decided = dict(route.mixing) if route.coefficients is None else {"": route.coefficients, **route.mixing}
+        if decided:
+            content.append(f"{route.per} {hash_tensors(sorted(decided.items()))}")
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     # ------------------------------------------------------------------ counting

@@ -100,7 +100,7 @@ class Strategy(BaseModel, ABC):
         """Return why it has nothing to protect in a method, or None where it has.
 
         Args:
-            slots: `none`, `one` or `per_task`.
+            slots: `none`, `first`, `one` or `per_task`.
             isolated: a task uses its own slot alone, so that nothing is shared.
         """
         return None

@@ -216,7 +216,7 @@ def _study(sweep: SweepConfig, settings: Mapping[str, JsonValue], config: RunCon
     if sweep.search is None:
         return None
     head = HEADS[config.resolved_head()]
-    solved = isinstance(head, type) and issubclass(head, ClosedFormHead)
+    solved = isinstance(head, type) and issubclass(head, ClosedFormHead) and config.row.slots == "none"
     if solved and all(key.split(".")[0] in _WHILE_TRAINING for key in sweep.search.space):
         return None  # every trial would be the same
     return _label({key: value for key, value in settings.items() if key not in _REPETITIONS})

@@ -1,4 +1,4 @@
-"""Features of splits; those of the bare frozen backbone are computed once and kept."""
+"""Features of splits; those that no training changes any more are computed once and kept."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -15,23 +15,32 @@ from plora.training.plan import Indices, plan_scoring
 
 @dataclass
 class FeatureCache:
-    """Features that no training can change: of the backbone without any slot.
+    """Features of the backbone alone, or with slots that are committed.
 
-    Row 0 of every method, every row of `frozen`, and closed-form heads read the same ones, so that runs which share
-    a cache compute them once.
+    Row 0 of every method, every row of `frozen` and `first_session`, and closed-form heads read the same ones, so that
+    runs which share a cache compute them once.
 
     Args:
-        limit_bytes: features are kept until they fill this much memory; later ones are computed each time.
+        limit_bytes: of memory; features that were not read for longest make room for others.
     """
 
     limit_bytes: int = 512 * 2**20
     kept: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
 
+    def find(self, key: tuple[str, ...]) -> Tensor | None:
+        """Return the features that are kept under a key, or None."""
+        if key in self.kept:
+            self.kept[key] = self.kept.pop(key)  # the last read stand last
+        return self.kept.get(key)
+
     def keep(self, key: tuple[str, ...], features: Tensor) -> None:
-        """Keep features under the hashes of all that they depend on, while there is room."""
+        """Keep features under the hashes of all that they depend on, unless they alone are more than the limit."""
+        if features.nbytes > self.limit_bytes:
+            return
+        self.kept[key] = features
         used = sum(tensor.nbytes for tensor in self.kept.values())
-        if used + features.nbytes <= self.limit_bytes:
-            self.kept[key] = features
+        while used > self.limit_bytes:
+            used -= self.kept.pop(next(iter(self.kept))).nbytes
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class Extractor:
         backbone: fingerprint of the pretrained backbone.
         precision: `fp32` or `bf16`.
         tokens_per_batch: most tokens in one forward pass.
-        cache: of bare features.
+        cache: of features that nothing changes any more.
     """
 
     model: ContinualModel
@@ -63,10 +72,11 @@ class Extractor:
         model = self.model
         # Sums over batches of another size round differently, and so does another device.
         how = f"{self.precision} {self.tokens_per_batch} {model.device.type}"
-        key = (self.backbone, model.problem.fingerprint(), how, split.fingerprint)
-        bare = model.is_bare(task) and split.fingerprint != ""
-        if bare and key in self.cache.kept:
-            return self.cache.kept[key]
+        learned = model.features_signature(task)
+        settled = learned is not None and split.fingerprint != ""
+        key = (self.backbone, model.problem.fingerprint(), how, split.fingerprint, learned or "")
+        if settled and (kept := self.cache.find(key)) is not None:
+            return kept
         model.eval()
         result = torch.empty(len(split), model.head.features)
         for indices, inputs in self._batches(split):
@@ -80,7 +90,7 @@ class Extractor:
                     f"memory ran out while {len(indices)} examples were scored at once; set a smaller "
                     f"evaluation.tokens_per_batch (now {self.tokens_per_batch:,}) or backbone.max_length"
                 ) from None
-        if bare:
+        if settled:
             self.cache.keep(key, result)
         return result
 

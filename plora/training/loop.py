@@ -6,6 +6,7 @@ the last thing that a process does; the next one goes on from what is on disk.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +18,7 @@ from plora.build import Parts
 from plora.errors import NonFiniteLossError, RunError, TrainingError
 from plora.failpoints import reached
 from plora.fingerprint import hash_frozen
-from plora.heads import ClosedFormHead
+from plora.heads import ClosedFormHead, LinearHead
 from plora.methods import Phase
 from plora.model import ContinualModel
 from plora.problems import EncodedInputs, EncodedSplit, masked_cross_entropy
@@ -242,18 +243,20 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
     reached("opened")
     saved = _saved_inside(session, position)
     session.folder.cut_curves(saved[0].curve_lines if saved else _curve_lines(session.folder))
-    for number, phase in enumerate(parts.config.resolved_phases()):
-        if isinstance(model.head, ClosedFormHead):
-            _solve(parts, model.head, stage, session.meter)
-        elif saved is None or saved[0].phase <= number:
-            here = saved if saved and saved[0].phase == number else None
-            _train(session, stage, position, number, phase, seen, lesson, here)
+    phases = parts.config.resolved_phases() if _trains(parts, position) else ()
+    with _trainable_head(parts, stage):
+        for number, phase in enumerate(phases):
+            if saved is None or saved[0].phase <= number:
+                here = saved if saved and saved[0].phase == number else None
+                _train(session, stage, position, number, phase, seen, lesson, here)
     if hash_frozen(model) != frozen:
         raise TrainingError(f"task '{stage.name}': something that is declared frozen changed while it was learned")
     reached("trained")
     for strategy in parts.strategies:
         strategy.after_task(model, lesson)
     model.commit()
+    if isinstance(model.head, ClosedFormHead):
+        _solve(parts, model.head, stage, session.meter)
     reached("committed")
     seconds = time.perf_counter() - session.meter.started
     session.meter.training_seconds += seconds
@@ -283,7 +286,7 @@ def open_stage(parts: Parts, stage: Stage, position: int, seen: list[str]) -> No
     """Open (or take back) the slot and the head rows that this stage trains."""
     config, model, space = parts.config, parts.model, parts.space
     torch.manual_seed(_seed(config.seed, position, 0, 0))
-    if model.adapters is not None:
+    if model.adapters is not None and (config.row.slots != "first" or position == 0):
         if config.row.slots == "one" and model.adapters.names:
             model.adapters.reopen(model.adapters.names[0], config.lora.dropout)
         else:
@@ -294,6 +297,22 @@ def open_stage(parts: Parts, stage: Stage, position: int, seen: list[str]) -> No
         block = space.blocks[task.name]
         model.head.open(block, task.classes, block_generator(config.seed, block))
     model.fold(_gate_task(parts, stage))
+
+
+@contextmanager
+def _trainable_head(parts: Parts, stage: Stage) -> Iterator[None]:
+    """Inside the `with` block a head that is solved gives its place to a linear one, which is not kept."""
+    model, solved = parts.model, parts.model.head
+    if isinstance(solved, ClosedFormHead):
+        model.head = LinearHead(solved.features)
+        model.head.device = solved.device
+        for task in stage.tasks:
+            block = parts.space.blocks[task.name]
+            model.head.open(block, task.classes, block_generator(parts.config.seed, block))
+    try:
+        yield
+    finally:
+        model.head = solved
 
 
 def _solve(parts: Parts, head: ClosedFormHead, stage: Stage, meter: Meter) -> None:
@@ -309,7 +328,7 @@ def _solve(parts: Parts, head: ClosedFormHead, stage: Stage, meter: Meter) -> No
             meter.samples += len(split)
             meter.tokens += tokens
         head.fit(parts.space.blocks[task.name], *gathered)
-    meter.epochs = 1
+    meter.epochs = max(meter.epochs, 1)
 
 
 def _train(
@@ -545,6 +564,11 @@ def begin_lesson(
 
 def rehearse(parts: Parts, steps: int) -> float:
     """Return the seconds of one optimizer step of the first stage, the median of `steps` after one that warms up."""
+    with _trainable_head(parts, parts.stages[0]):
+        return _rehearsed(parts, steps)
+
+
+def _rehearsed(parts: Parts, steps: int) -> float:
     stage, settings = parts.stages[0], parts.config.training
     phase = parts.config.resolved_phases()[0]
     parameters = _trained_parts(parts.model, phase)
@@ -577,10 +601,17 @@ def _learning_rate(parts: Parts, phase: Phase, position: int) -> float:
 
 def planned_steps(parts: Parts, position: int) -> int:
     """Return the optimizer steps of one stage; 0 where the head is solved."""
-    if isinstance(parts.model.head, ClosedFormHead):
+    if not _trains(parts, position):
         return 0
     per_epoch = -(-len(parts.stages[position].train) // parts.config.training.batch_size)
     return sum(per_epoch * _epochs(parts, phase, position) for phase in parts.config.resolved_phases())
+
+
+def _trains(parts: Parts, position: int) -> bool:
+    """Whether a stage has optimizer steps; where nothing but a closed-form head learns, it is solved."""
+    if not isinstance(parts.model.head, ClosedFormHead):
+        return True
+    return parts.config.row.slots == "first" and position == 0
 
 
 def _gate_task(parts: Parts, stage: Stage) -> str | None:
