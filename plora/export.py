@@ -28,8 +28,8 @@ from plora.backbones import no_progress_bar
 from plora.build import Learner, Workspace, assemble
 from plora.config import RunConfig
 from plora.errors import RunError, UnknownTaskError, did_you_mean
-from plora.gates import GATES
-from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RidgeHead
+from plora.gates import GATES, ChoosingGate
+from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
 from plora.problems.text_classification import Pooling
 from plora.results import RunRecord, read_record
 from plora.results.model_card import model_card
@@ -80,6 +80,7 @@ def predict(texts, task=next(iter(HEADS))):
     features = states[:, 0] if SETTINGS["pooling"] == "first" else (states * mask).sum(1) / mask.sum(1)
     weight, bias = TENSORS[task + ".weight"], TENSORS[task + ".bias"]
     features = normalize(features.to(weight.dtype)) if SETTINGS["normalize"] else features.to(weight.dtype)
+    features = linear(features, TENSORS["projection"]).relu() if "projection" in TENSORS else features
     return [dict(zip(HEADS[task]["labels"], row)) for row in linear(features, weight, bias).softmax(1).tolist()]
 
 
@@ -168,6 +169,11 @@ def _refuse(config: RunConfig, task: str | None, merged: bool, push: str | None)
         raise RunError(
             f"method '{config.method}' has no slots to write as adapters; add --merged for the whole network"
         )
+    if config.row.gate is not None and issubclass(GATES[config.row.gate], ChoosingGate):
+        raise RunError(
+            f"method '{config.method}' chooses one of its slots for each input, which no PEFT adapter and no merged "
+            "network does; label inputs with `plora predict`, or learn with method 'per_task' or 'first_session'"
+        )
     if task is not None and config.scenario != "task":
         raise RunError(f"this run is {config.scenario}-incremental: all tasks share one head; leave --task out")
     if push is not None and not merged and Path(config.backbone.id).expanduser().is_dir():
@@ -218,16 +224,16 @@ def _heads(head: Head, space: LabelSpace, tasks: Sequence[str]) -> dict[str, _Li
 
 
 def _linear_form(head: Head, block: str) -> tuple[Tensor, Tensor]:
-    """W and b of one block, temperature included; φ is the feature, normalised for NCM."""
+    """W and b of one block, temperature included; φ is the feature, normalised for NCM and projected for RanPAC."""
     tensors, part = head.tensors(), list(head.blocks).index(block)
     if type(head) is LinearHead:  # a subclass may be another function
         return tensors[f"{part}:weight"], tensors[f"{part}:bias"]
-    if type(head) not in (NCMHead, RidgeHead):
-        raise RunError(f"a head of type {type(head).__name__} is no linear map of the features and cannot be exported")
+    if type(head) not in (NCMHead, RidgeHead, RanPACHead):
+        raise RunError(f"a head of type {type(head).__name__} is another function of the features than an export knows")
     assert isinstance(head, ClosedFormHead)
     group, rows = (0, head.slice_of(block)) if head.pooled else (part, slice(None))
     weight = (tensors[f"{group}:weight"] / tensors[f"{group}:temperature"])[rows]
-    if isinstance(head, RidgeHead):  # φ = (f, 1)
+    if type(head) is RidgeHead:  # φ = (f, 1)
         return weight[:, :-1], weight[:, -1]
     return weight, weight.new_zeros(len(weight))
 
@@ -250,6 +256,8 @@ def _write_heads(
         for name, head in heads.items()
         for part, tensor in (("weight", head.weight), ("bias", head.bias))
     }
+    if isinstance(learner.model.head, RanPACHead):  # φ = relu(P f)
+        tensors["projection"] = learner.model.head.projection.to(next(iter(tensors.values())).dtype).contiguous()
     save_file(tensors, place / TENSOR_FILE)
     atomic.write_json(
         place / HEADS_FILE,
@@ -295,7 +303,7 @@ def _write_merged(learner: Learner, task: str | None, heads: Mapping[str, _Linea
         model.adapters.use(model.route(task))
         network = merge_lora(network, copy=False)
     settings = _CLASSIFIERS.get((network.config.model_type, learner.backbone.pooling))
-    if settings is not None and len(heads) == 1 and not isinstance(model.head, NCMHead):
+    if settings is not None and len(heads) == 1 and not isinstance(model.head, NCMHead | RanPACHead):
         network = _as_classifier(network, settings, *heads.values())
     with no_progress_bar():
         network.save_pretrained(place)

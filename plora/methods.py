@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from plora.gates import GATES
+from plora.gates import GATES, ChoosingGate
 from plora.strategies import EWC, Distillation, Orthogonality, Replay, Sparsity, Strategy
 from plora.streams.base import SCENARIOS, Scenario
 
@@ -84,7 +84,8 @@ class Method:
             return "it learns all tasks at once, so nothing is old"
         if head != "linear":
             return f"the head '{head}' is solved, not trained step by step"
-        return strategy.refusal(self.slots, self.gate is not None and GATES[self.gate].needs_task)
+        gate = GATES[self.gate] if self.gate is not None else None
+        return strategy.refusal(self.slots, gate is not None and (gate.needs_task or issubclass(gate, ChoosingGate)))
 
     def entangled(self, scenario: Scenario) -> str | None:
         """Return why one task cannot be taken out without changing the others, or None where it can."""
@@ -96,6 +97,8 @@ class Method:
             return f"method '{self.name}' has one slot, which every task changed"
         if self.slots == "first":
             return f"method '{self.name}' has one slot, which the first task trained and all tasks stand on"
+        if self.gate is not None and issubclass(GATES[self.gate], ChoosingGate):
+            return f"method '{self.name}' chooses among all tasks by what it knows of each"
         if self.gate is not None and not GATES[self.gate].needs_task:
             return f"method '{self.name}' sums its slots, and later ones were learned on top of this one"
         if scenario != "task":
@@ -165,6 +168,14 @@ METHODS: dict[str, Method] = {
             phases=_ADAPTER_AND_HEAD,
             lateral=True,
             refusals={"class": _NEEDS_TASK_ID, "domain": _NEEDS_TASK_ID},
+        ),
+        Method(
+            "routed",
+            "a slot per task, used without the task's name: the nearest class of bare features chooses it",
+            slots="per_task",
+            gate="router",
+            phases=_ADAPTER_AND_HEAD,
+            refusals={"task": "the task's name is given, and nothing is left to infer; use method 'per_task' there"},
         ),
         Method(
             "o_lora",

@@ -5,11 +5,12 @@ import json
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plora.adapters import Adapters, Route
 from plora.fingerprint import hash_tensors
-from plora.gates import Gate
+from plora.gates import ChoosingGate, Gate
 from plora.heads import Head
 from plora.problems import Problem
 
@@ -54,24 +55,61 @@ class ContinualModel(nn.Module):
                 bank.train(mode)
         return self
 
-    def features(self, inputs: Mapping[str, Tensor], task: str | None = None) -> Tensor:
+    def features(self, inputs: Mapping[str, Tensor], task: str | None = None, chosen: Tensor | None = None) -> Tensor:
         """Return features `[B, d]` of one batch.
 
         Args:
             inputs: what the backbone takes.
             task: the task's name where the gate needs it.
+            chosen: `[B]` what `choose` returned, where it did.
         """
+        route = Route() if self.adapters is None else self.route(task)
+        if chosen is not None:
+            shares = F.one_hot(chosen.to(self.device), len(route.slots)).float()
+            route = Route(route.slots, shares, "sample")
+        return self._through(route, inputs)
+
+    def forward(self, inputs: Mapping[str, Tensor], task: str | None = None) -> Tensor:
+        """Return scores `[B, rows]` over all rows of the head; −∞ for rows of tasks that the gate did not choose."""
+        chosen = self.choose(self.bare_features(inputs)) if self.chooses(task) else None
+        scores: Tensor = self.head(self.features(inputs, task, chosen))
+        return scores if chosen is None else self.confined(scores, chosen)
+
+    def bare_features(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return features `[B, d]` of the backbone without any slot."""
+        return self._through(Route(), inputs)
+
+    def chooses(self, task: str | None) -> bool:
+        """Say whether the gate chooses a slot for each input by itself: it can, and the task is not named."""
+        return isinstance(self.gate, ChoosingGate) and task is None and bool(self.route(None).slots)
+
+    def choose(self, bare: Tensor) -> Tensor:
+        """Return the position `[B]` of the slot that the gate chooses for bare features `[B, d]`."""
+        assert isinstance(self.gate, ChoosingGate)
+        return self.gate.choose(bare)
+
+    def confined(self, scores: Tensor, chosen: Tensor) -> Tensor:
+        """Return scores `[B, rows]` with −∞ in the rows of tasks that were not chosen, where tasks have their own.
+
+        Args:
+            scores: `[B, rows]`.
+            chosen: `[B]` positions of slots.
+        """
+        slots = self.route(None).slots
+        if not self.head.blocks.keys() >= set(slots):  # domain-incremental: all tasks share the rows
+            return scores
+        owners = scores.new_full((scores.shape[1],), -1, dtype=torch.long)
+        for position, slot in enumerate(slots):
+            owners[self.head.slice_of(slot)] = position
+        return scores.masked_fill(owners != chosen.to(scores.device)[:, None], float("-inf"))
+
+    def _through(self, route: Route, inputs: Mapping[str, Tensor]) -> Tensor:
         if self.adapters is None:
             states = self.backbone(**inputs).last_hidden_state
         else:
-            with self.adapters.switch.using(self.route(task)):
+            with self.adapters.switch.using(route):
                 states = self.backbone(**inputs).last_hidden_state
         return self.problem.features(states.float(), inputs)
-
-    def forward(self, inputs: Mapping[str, Tensor], task: str | None = None) -> Tensor:
-        """Return scores `[B, rows]` over all rows of the head."""
-        scores: Tensor = self.head(self.features(inputs, task))
-        return scores
 
     def route(self, task: str | None) -> Route:
         """Return the gate's route for a task (or for an unknown one)."""
@@ -87,7 +125,7 @@ class ContinualModel(nn.Module):
 
         Empty without adapters, and where the gate decides for each sample or token.
         """
-        if self.adapters is None:
+        if self.adapters is None or self.chooses(task):
             return {}
         route = self.route(task)
         if route.coefficients is None:
@@ -122,6 +160,8 @@ class ContinualModel(nn.Module):
                 self.adapters.delete(name)
         self.slot_hashes, self.folded = {}, False
         self.head.restore({}, {})
+        if self.gate is not None:
+            self.gate.restore({})
 
     def fold(self, task: str | None) -> None:
         """Put the committed slots that are on the route of `task` into effective weights while it trains."""
@@ -142,11 +182,11 @@ class ContinualModel(nn.Module):
             self.slot_hashes[name] = self.adapters.commit()
         self.head.commit()
 
-    def signature(self, task: str, blocks: Sequence[str]) -> str:
+    def signature(self, task: str | None, blocks: Sequence[str]) -> str:
         """Return the hash of all that decides the predictions for a task: equal signatures, equal predictions.
 
         Args:
-            task: its name.
+            task: its name, where it is known at test time.
             blocks: head blocks that compete in the prediction.
         """
         content: dict[str, str | list[str]] = {"head": [self.head.block_hash(block) for block in blocks]}
@@ -161,6 +201,8 @@ class ContinualModel(nn.Module):
         assert self.adapters is not None
         content = [self.slot_hashes.get(name) or self.adapters[name].content_hash() for name in route.slots]
         decided = dict(route.mixing) if route.coefficients is None else {"": route.coefficients, **route.mixing}
+        if self.gate is not None:
+            decided |= {f"gate {name}": tensor for name, tensor in self.gate.state().items()}
         if decided:
             content.append(f"{route.per} {hash_tensors(sorted(decided.items()))}")
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -395,7 +395,10 @@ def predict(path: Path, texts: Sequence[TextInput], task: str | None = None, top
         )
     split = Split(tuple(texts), np.zeros(len(texts), dtype=np.int64))
     visible = space.visible(task, seen)
-    p = probabilities(learner.extractor, EncodedSplit(learner.model.problem.encode(split), split.labels), task, visible)
+    named = task if scenario == "task" else None
+    p = probabilities(
+        learner.extractor, EncodedSplit(learner.model.problem.encode(split), split.labels), named, visible
+    )
     shown = torch.from_numpy(np.flatnonzero(visible))  # a probability of 0 is no reason to name another task's label
     values, best = p[:, shown].topk(min(top, len(shown)), dim=1)
     rows = shown[best]

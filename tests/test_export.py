@@ -59,6 +59,10 @@ CASES = [
     ("task", "frozen", True, ("head=ncm",)),
     ("class", "frozen", True, ("head=ridge",)),
     ("class", "frozen", True, ("head=ncm",)),
+    ("class", "frozen", True, ("head=ranpac",)),
+    ("class", "first_session", False, ()),
+    ("class", "first_session", True, ("head=ridge",)),
+    ("task", "lateral", False, ()),
     ("class", "full", True, ("training.learning_rate=0.003",)),
 ]
 
@@ -249,6 +253,10 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_written(toy_config: C
     shared = run(toy_config("method=sequential", "training.epochs=1", "scenario=class"))
     with pytest.raises(RunError, match="method 'frozen' has no slots to write as adapters; add --merged"):
         export(frozen, out)
+    routed = run(toy_config("method=routed", "training.epochs=1", "scenario=class"))
+    for merged in (False, True):
+        with pytest.raises(RunError, match="method 'routed' chooses one of its slots for each input, which no PEFT"):
+            export(routed, out, merged=merged)
     with pytest.raises(UnknownTaskError, match=r"one merged network holds one .*--task.*food, travel, nature"):
         export(slots, out, merged=True)
     with pytest.raises(UnknownTaskError, match="no task 'foot'; did you mean 'food'"):

@@ -33,7 +33,11 @@ RUNS = [
     ("class", "frozen", "ridge"),
     ("class", "frozen", "ncm"),
     ("class", "full", "linear"),
-    *((scenario, "first_session", head) for scenario, head in (("task", "ridge"), ("class", "ncm"), ("class", "ranpac"))),
+    ("class", "routed", "linear"),
+    *(
+        (scenario, "first_session", head)
+        for scenario, head in (("task", "ridge"), ("class", "ncm"), ("class", "ranpac"))
+    ),
     ("class", "joint", "linear"),
     ("class", "sequential", "linear"),
     ("class", "o_lora", "linear"),

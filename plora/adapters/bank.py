@@ -189,10 +189,9 @@ class Bank(nn.Module):
             z = F.linear(F.dropout(x, self.dropout, self.training), A)
             scale = self.open_shape.scale
             coefficient = self._coefficients(route, (self.open_name,), x)
-            if coefficient is None:
-                y = _add_product(y, z, scale * B)  # scaling r × O values, not B × T × r
-            else:
-                y = _add_product(y, z * (coefficient * scale), B)
+            if coefficient is not None:
+                z = z * coefficient
+            y = _add_product(y, z, scale * B)  # scaling r × O values, not B × T × r
         return y
 
     def _add_committed(self, x: Tensor, y: Tensor, route: Route, names: tuple[str, ...]) -> Tensor:

@@ -202,7 +202,9 @@ class Adapters:
         """Remove a slot from every layer; the route in force loses it too."""
         self._require(name)
         if name != self.open_name and self._first.C is not None:
-            raise AdapterError(f"the open slot '{self.open_name}' reads slot '{name}'; commit it before deleting '{name}'")
+            raise AdapterError(
+                f"the open slot '{self.open_name}' reads slot '{name}'; commit it before deleting '{name}'"
+            )
         if name in self.switch.route.slots:
             self.switch.route = self._without(self.switch.route, name)
         if name != self.open_name:

@@ -1,9 +1,10 @@
 """Gates: how much each slot contributes. A new gate is one file here and one line in the table."""
 
 from plora.gates.all_ones import AllOnes
-from plora.gates.base import Gate
+from plora.gates.base import ChoosingGate, Gate
 from plora.gates.one_hot import OneHot
+from plora.gates.router import Router
 
-GATES: dict[str, type[Gate]] = {"all_ones": AllOnes, "one_hot": OneHot}
+GATES: dict[str, type[Gate]] = {"all_ones": AllOnes, "one_hot": OneHot, "router": Router}
 
-__all__ = ["GATES", "AllOnes", "Gate", "OneHot"]
+__all__ = ["GATES", "AllOnes", "ChoosingGate", "Gate", "OneHot", "Router"]

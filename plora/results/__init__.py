@@ -1,7 +1,13 @@
 """What is concluded from a run: pure functions of its record, without torch."""
 
 from plora.results.all_metrics import AllMetrics, metrics_of_matrix, metrics_of_path
-from plora.results.classification import ClassScore, class_scores, expected_calibration_error, macro_f1
+from plora.results.classification import (
+    ClassScore,
+    class_scores,
+    expected_calibration_error,
+    macro_f1,
+    task_accuracy,
+)
 from plora.results.confusion import confusion, confusion_counts
 from plora.results.cost_plots import cost_against_accuracy
 from plora.results.curves import Point, read_curves
@@ -105,6 +111,7 @@ __all__ = [
     "learning_accuracy",
     "seen_accuracy",
     "summary",
+    "task_accuracy",
     "AllMetrics",
     "metrics_of_matrix",
     "metrics_of_path",

@@ -83,6 +83,29 @@ def macro_f1(predictions: Predictions) -> float:
     return float(np.mean([score.f1 for score in class_scores(predictions)]))
 
 
+def task_accuracy(predictions: Predictions) -> float:
+    """Return the share of examples whose predicted class belongs to their own task, 0 to 1.
+
+        TA = 1/N Σ_n [task(ŷ_n) = task of n]
+
+    For a method that chooses a task first and a class of that task then, this is how often it chooses right; 1 where
+    the task is given.
+
+    Args:
+        predictions: after one row of the matrix, all tasks or some.
+
+    Raises:
+        MetricError: there are no examples, or two tasks have a class in common.
+    """
+    _require_examples("TA", predictions)
+    _, owners = np.unique(predictions.task, return_inverse=True)
+    owner = np.full(len(predictions.class_names), -1)
+    owner[predictions.label] = owners
+    if (owner[predictions.label] != owners).any():
+        raise MetricError("the tasks have classes in common, so that a prediction names no task", "TA")
+    return float((owner[predictions.prediction] == owners).mean())
+
+
 def expected_calibration_error(predictions: Predictions, bins: int = BINS) -> float:
     """Return how far the probability of the predicted class is from the share that is right, 0 to 1.
 

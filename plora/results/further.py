@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from plora.results.classification import expected_calibration_error, macro_f1
+from plora.results.classification import expected_calibration_error, macro_f1, task_accuracy
 from plora.results.learning_speed import learning_speed
 from plora.results.metrics import METRICS, Matrix, Metric, MetricError
 from plora.results.pooled import pooled_accuracy, pooled_average_incremental_accuracy
@@ -98,6 +98,16 @@ FURTHER = (
         "macro-F1 = mean over c of 2 TP_c / (2 TP_c + FP_c + FN_c).",
         "predictions",
         lambda _, predictions: macro_f1(predictions),
+    ),
+    Further(
+        "task_accuracy",
+        "TA",
+        "Task accuracy",
+        "Share of the test examples after the last row whose predicted class is one of their own task (100 % where the "
+        "task is given; of a method that routes, the accuracy of its router): "
+        "TA = mean over n of 1 if task(prediction_n) is task_n.",
+        "predictions",
+        lambda _, predictions: task_accuracy(predictions),
     ),
     Further(
         "expected_calibration_error",

@@ -48,6 +48,7 @@ BEST: Mapping[str, Best] = {
     "intransigence": "lowest",
     "forward_transfer_of_learning": "highest",
     "macro_f1": "highest",
+    "task_accuracy": "highest",
     "expected_calibration_error": "lowest",
     "learning_speed": "lowest",
 }

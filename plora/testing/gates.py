@@ -6,7 +6,7 @@ import torch
 
 from plora.adapters import Route
 from plora.errors import UnknownTaskError
-from plora.gates import Gate
+from plora.gates import ChoosingGate, Gate
 from plora.model import ContinualModel
 from plora.testing.promises import Promises
 from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_model
@@ -22,7 +22,8 @@ def check_gate(gate: type[Gate]) -> None:
     - its routes name slots that exist, with coefficients that a network accepts, however many slots there are;
     - the same question has the same answer, whatever was asked before and whatever the random state is, and it draws
       no random number of its own;
-    - a gate that needs the task refuses an unknown one, a gate that does not gives every task the same route;
+    - a gate that needs the task refuses an unknown one, a gate that does not gives every task the same route, unless it
+      chooses a slot for each input;
     - no slot is forgotten: each is on some task's route, and the open slot trains, in every layer;
     - what is called `constant` may be folded: the outputs are the same.
 
@@ -42,12 +43,16 @@ def check_gate(gate: type[Gate]) -> None:
         _check_routes(promises, gate, TASKS[:number])
     if gate.needs_task:
         _check_refusals(promises, gate())
+    if issubclass(gate, ChoosingGate):
+        _check_choices(promises, gate)
     _check_in_a_network(promises, gate())
 
 
 def _check_routes(promises: Promises, gate: type[Gate], slots: Sequence[str]) -> None:
     with_slots = f"with {len(slots)} slot{'' if len(slots) == 1 else 's'}"
-    asked: list[str | None] = [*(slots or TASKS[:1])] if gate.needs_task else [*slots, _UNKNOWN, None]
+    asked: list[str | None] = [*(slots or TASKS[:1])] if gate.needs_task else [*slots, None]
+    if not gate.needs_task and not issubclass(gate, ChoosingGate):
+        asked.append(_UNKNOWN)
     routes: dict[str | None, Route] = {}
     for task in asked:
         routes[task] = _ask(promises, gate(), slots, task)
@@ -67,7 +72,7 @@ def _check_routes(promises: Promises, gate: type[Gate], slots: Sequence[str]) ->
                 _shown(again),
                 _shown(routes[task]),
             )
-    if not gate.needs_task:
+    if not gate.needs_task and not issubclass(gate, ChoosingGate):
         for task, route in routes.items():
             promises.keep(
                 _same(route, routes[None]),
@@ -90,6 +95,25 @@ def _check_refusals(promises: Promises, gate: Gate) -> None:
             promises.keep(False, f"it refuses the task {task!r}", type(error).__name__, "UnknownTaskError")
         else:
             promises.keep(False, f"it refuses the task {task!r}", _shown(route), "UnknownTaskError")
+
+
+def _check_choices(promises: Promises, gate: type[ChoosingGate]) -> None:
+    """Two tasks far apart, one class each: every input must go to its own, and do so after a restart."""
+    generator = torch.Generator().manual_seed(0)
+    centres = [torch.randn(16, generator=generator) * 3 for _ in range(2)]
+    worn, restored = gate(), gate()
+    inputs = [centre + torch.randn(32, 16, generator=generator) * 0.3 for centre in centres]
+    with promises.no_error("it learns two tasks and keeps what it has learned"):
+        for position, features in enumerate(inputs):
+            worn.learn(position, features, torch.full((32,), position))
+        restored.restore(worn.state())
+        chosen = [worn.choose(features) for features in inputs]
+        again = [restored.choose(features) for features in inputs]
+    for position, found in enumerate(chosen):
+        share = (found == position).float().mean().item()
+        promises.keep(share == 1, "inputs of tasks that are far apart go to their own slots", f"{share:.0%}", "100%")
+    same = all(torch.equal(one, two) for one, two in zip(chosen, again, strict=True))
+    promises.keep(same, "what it keeps is all that it chooses by", "other choices after a restart", "the same")
 
 
 def _check_in_a_network(promises: Promises, gate: Gate) -> None:

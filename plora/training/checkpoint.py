@@ -51,6 +51,8 @@ class Manifest(BaseModel):
     """Rows of each block of the head, in order."""
     parts: dict[str, Hash]
     """Hash of each part of the head: its file below `heads/`."""
+    router: Hash | None = None
+    """Hash of what the gate has learned of the tasks: its file below `gates/`."""
     strategies: dict[str, Hash] = {}
     """Hash of what each strategy remembers, by kind: its file below `strategies/`."""
     backbone: str
@@ -117,6 +119,12 @@ def save_checkpoint(
     if model.trains_backbone:
         save_tensors(_backbone_file(place), model.backbone.state_dict())
         written.append(_backbone_file(place))
+    router = None
+    if model.gate is not None and (known := model.gate.state()):
+        router = hash_tensors(sorted(known.items()))
+        if folder.gate(router).relative_to(folder.path).as_posix() not in former:
+            save_tensors(folder.gate(router), known)
+        written.append(folder.gate(router))
     memories: dict[str, str] = {}
     remembered: list[Path] = []
     for strategy in strategies:
@@ -136,6 +144,7 @@ def save_checkpoint(
         slots=slots,
         blocks=dict(model.head.blocks),
         parts=parts,
+        router=router,
         strategies=memories,
         backbone=learner.backbone.fingerprint,
         preprocessing=model.problem.fingerprint(),
@@ -221,6 +230,7 @@ def check_files(folder: RunFolder, number: int, manifest: Manifest) -> None:
     needed = {folder.slot(content) / TENSOR_FILE for content in manifest.slots.values()}
     needed |= {folder.head(content) for content in manifest.parts.values()}
     needed |= {folder.strategy(content) for content in manifest.strategies.values()}
+    needed |= {folder.gate(manifest.router)} if manifest.router else set()
     listed = {folder.path / name for name in manifest.files}
     if absent := sorted(needed - listed):
         raise RunError(f"{folder.checkpoint(number) / MANIFEST} does not list {absent[0].relative_to(folder.path)}")
@@ -288,6 +298,11 @@ def _restore(folder: RunFolder, place: Path, manifest: Manifest, model: Continua
             raise RunError(f"{folder.head(content)}: the content does not have the hash of its name")
         tensors |= {f"{part}:{name}": tensor for name, tensor in stored.items()}
     model.head.restore(manifest.blocks, tensors)
+    if manifest.router is not None and model.gate is not None:
+        stored = load_tensors(folder.gate(manifest.router))
+        if hash_tensors(sorted(stored.items())) != manifest.router:
+            raise RunError(f"{folder.gate(manifest.router)}: the content does not have the hash of its name")
+        model.gate.restore(stored)
     if model.trains_backbone:
         try:
             model.backbone.load_state_dict(load_tensors(_backbone_file(place)))

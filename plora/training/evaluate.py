@@ -57,6 +57,9 @@ def probabilities(
     features = extractor.features(split, task)
     parts = [model.head(part.to(model.device)) for part in torch.split(features, 4096)]
     scores = torch.cat(parts).float().cpu()
+    chosen = extractor.chosen(split, task)
+    if chosen is not None:
+        scores = model.confined(scores, chosen)
     padded = scores.new_full((len(split), len(visible)), float("-inf"))
     padded[:, : scores.shape[1]] = scores
     return padded.masked_fill(~torch.from_numpy(visible), float("-inf")).softmax(dim=1)
@@ -124,7 +127,9 @@ class Scorer:
 
     def _signature(self, task: EncodedTask, seen: Sequence[str]) -> str:
         competing = [task.name] if self.space.scenario == "task" else seen
-        return self.model.signature(task.name, list(dict.fromkeys(self.space.blocks[name] for name in competing)))
+        return self.model.signature(
+            self._named(task), list(dict.fromkeys(self.space.blocks[name] for name in competing))
+        )
 
     def unseen(self, task: EncodedTask) -> Scores:
         """Score a task that has not been learned, with untrained head rows for every class that has none yet.
@@ -148,7 +153,11 @@ class Scorer:
         return result
 
     def _score(self, task: EncodedTask, visible: NDArray[np.bool_]) -> Scores:
-        return score(self.extractor, task.splits[self.split], task.name, visible)
+        return score(self.extractor, task.splits[self.split], self._named(task), visible)
+
+    def _named(self, task: EncodedTask) -> str | None:
+        """The task's name in the only scenario in which it is known at test time."""
+        return task.name if self.space.scenario == "task" else None
 
 
 def block_generator(seed: int, block: str) -> torch.Generator:

@@ -62,27 +62,32 @@ class Extractor:
     cache: FeatureCache
 
     @torch.inference_mode()
-    def features(self, split: EncodedSplit, task: str | None) -> Tensor:
+    def features(self, split: EncodedSplit, task: str | None, bare: bool = False) -> Tensor:
         """Return `[N, d]` fp32 on the CPU, in the split's own order.
 
         Args:
             split: the inputs.
             task: the task, where the gate needs it.
+            bare: those of the backbone without any slot.
         """
         model = self.model
         # Sums over batches of another size round differently, and so does another device.
         how = f"{self.precision} {self.tokens_per_batch} {model.device.type}"
-        learned = model.features_signature(task)
+        learned = "" if bare else model.features_signature(task)
         settled = learned is not None and split.fingerprint != ""
         key = (self.backbone, model.problem.fingerprint(), how, split.fingerprint, learned or "")
         if settled and (kept := self.cache.find(key)) is not None:
             return kept
+        chosen = None if bare else self.chosen(split, task)
         model.eval()
         result = torch.empty(len(split), model.head.features)
         for indices, inputs in self._batches(split):
             try:
                 with autocast(model.device, self.precision):
-                    result[torch.from_numpy(indices)] = model.features(inputs, task).float().cpu()
+                    where = torch.from_numpy(indices)
+                    own = None if chosen is None else chosen[where]
+                    found = model.bare_features(inputs) if bare else model.features(inputs, task, own)
+                    result[where] = found.float().cpu()
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
@@ -93,6 +98,10 @@ class Extractor:
         if settled:
             self.cache.keep(key, result)
         return result
+
+    def chosen(self, split: EncodedSplit, task: str | None) -> Tensor | None:
+        """Return the positions `[N]` of the slots that the gate chooses for a split, or None where it does not."""
+        return self.model.choose(self.features(split, None, bare=True)) if self.model.chooses(task) else None
 
     def _batches(self, split: EncodedSplit) -> Iterator[tuple[Indices, dict[str, Tensor]]]:
         for indices in plan_scoring(split.inputs.lengths, self.tokens_per_batch):

@@ -31,7 +31,7 @@ _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors",
 @dataclass(frozen=True)
 class RunFolder:
     """Paths of one run: `config.yaml`, `environment.json`, `curves.jsonl`, `log.txt`, `predictions/`, `results.json`,
-    `costs.json`, `slots/<hash>/`, `heads/`, `strategies/`, `checkpoints/task-NN/`, `checkpoints/step/`."""
+    `costs.json`, `slots/<hash>/`, `heads/`, `gates/`, `strategies/`, `checkpoints/task-NN/`, `checkpoints/step/`."""
 
     path: Path
 
@@ -101,6 +101,10 @@ class RunFolder:
     def strategy(self, content_hash: str) -> Path:
         """Where what a strategy remembers is kept."""
         return self.path / "strategies" / f"{content_hash}.safetensors"
+
+    def gate(self, content_hash: str) -> Path:
+        """Where what a gate has learned is kept."""
+        return self.path / "gates" / f"{content_hash}.safetensors"
 
     @property
     def step(self) -> Path:

@@ -18,6 +18,7 @@ from plora.build import Parts
 from plora.errors import NonFiniteLossError, RunError, TrainingError
 from plora.failpoints import reached
 from plora.fingerprint import hash_frozen
+from plora.gates import ChoosingGate
 from plora.heads import ClosedFormHead, LinearHead
 from plora.methods import Phase
 from plora.model import ContinualModel
@@ -236,6 +237,11 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
     """Train and commit one stage, from the checkpoint inside it where there is one; returns the seconds it took."""
     parts, model = session.parts, session.parts.model
     open_stage(parts, stage, position, seen)
+    if isinstance(model.gate, ChoosingGate):
+        for task in stage.tasks:
+            train = task.splits["train"]
+            bare = parts.learner.extractor.features(train, None, bare=True)
+            model.gate.learn(position, bare, torch.from_numpy(train.rows))
     frozen = hash_frozen(model)
     lesson = begin_lesson(parts, stage, position, seen, lambda text: session.console.event("warning", text=text))
     for strategy in parts.strategies:
@@ -616,7 +622,7 @@ def _trains(parts: Parts, position: int) -> bool:
 
 def _gate_task(parts: Parts, stage: Stage) -> str | None:
     gate = parts.model.gate
-    return stage.name if gate is not None and gate.needs_task else None
+    return stage.name if gate is not None and (gate.needs_task or isinstance(gate, ChoosingGate)) else None
 
 
 def _loss_rows(parts: Parts) -> str:
@@ -658,7 +664,10 @@ def _validation(parts: Parts, stage: Stage, seen: list[str]) -> float:
     learned = [*seen, *(task.name for task in stage.tasks)]
     results = [
         score(
-            parts.learner.extractor, task.splits["validation"], task.name, parts.space.visible(task.name, learned)
+            parts.learner.extractor,
+            task.splits["validation"],
+            task.name if parts.space.scenario == "task" else None,
+            parts.space.visible(task.name, learned),
         ).accuracy
         for task in stage.tasks
     ]

@@ -51,7 +51,7 @@ def test_one_hot_needs_a_task_that_exists(task: str | None, says: str) -> None:
 
 
 def test_the_table_holds_final_gates() -> None:
-    assert set(GATES) == {"all_ones", "one_hot"}
+    assert set(GATES) == {"all_ones", "one_hot", "router"}
     for gate in GATES.values():
         assert issubclass(gate, Gate)
         assert isinstance(gate(), Gate)

@@ -39,7 +39,7 @@ def test_a_file_with_everything(tmp_path: Path) -> None:
     assert value(found, "forward_transfer_of_learning") == pytest.approx(0.13 / 3)
     text = found.markdown()
     assert "BWT: definitions disagree by up to 7.50 points; farthest from ours is LibContinual" in text
-    assert "n/a (macro-F1; ECE): needs the predictions of a run folder" in text
+    assert "n/a (macro-F1; TA; ECE): needs the predictions of a run folder" in text
     assert len({len(line) for line in text.split("\n\n")[1].splitlines()}) == 1
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert content["metrics"]["accuracy"]["value"] == pytest.approx(0.73333, abs=1e-5)

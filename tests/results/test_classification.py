@@ -1,7 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from plora.results import MetricError, Predictions, class_scores, expected_calibration_error, macro_f1
+from plora.results import (
+    MetricError,
+    Predictions,
+    class_scores,
+    expected_calibration_error,
+    macro_f1,
+    task_accuracy,
+)
 
 
 def predictions(label: list[int], prediction: list[int], probability: list[float], classes: int = 4) -> Predictions:
@@ -55,7 +64,18 @@ def test_calibration_at_the_ends() -> None:
         expected_calibration_error(predictions([0], [0], [1.0]), bins=0)
 
 
+def test_task_accuracy_by_hand() -> None:
+    # Task a has the classes 0 and 1, task b the class 2; class 3 is nobody's.
+    tasks, label, guess = ["a", "a", "a", "b", "b"], [0, 1, 1, 2, 2], [1, 1, 2, 2, 3]
+    record = predictions(label, guess, [0.5] * 5)
+    record = replace(record, task=np.array(tasks, dtype=np.str_))
+    assert task_accuracy(record) == pytest.approx(3 / 5)
+    shared = replace(record, label=np.array([0, 1, 1, 0, 2], np.int32))
+    with pytest.raises(MetricError, match="have classes in common"):
+        task_accuracy(shared)
+
+
 def test_no_examples() -> None:
-    for function in (class_scores, macro_f1, expected_calibration_error):
+    for function in (class_scores, macro_f1, task_accuracy, expected_calibration_error):
         with pytest.raises(MetricError, match="needs test examples, and there are none"):
             function(predictions([], [], []))

@@ -32,6 +32,7 @@ METHODS = {
     "o_lora": ("method=o_lora", *EVERYTHING),
     "per_task": ("method=per_task", *EVERYTHING),
     "lateral": ("method=lateral", *EVERYTHING),
+    "routed-class": ("method=routed", "scenario=class", *EVERYTHING),
     "first_session": ("method=first_session", "scenario=class", *EVERYTHING),
     "sequential-class": ("method=sequential", "scenario=class", *EVERYTHING),
     "o_lora-class-bf16": ("method=o_lora", "scenario=class", "training.precision=bf16", *EVERYTHING),
