@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin
 from torch import nn
 
-from plora.adapters import AdaptedLinear, Adapters, checkpoint_blocks, find_blocks
+from plora.adapters import AdaptedLinear, Adapters, Switch, checkpoint_blocks, find_blocks
 from plora.backbones import Backbone, load_backbone
 from plora.cache import cache_folder
 from plora.config import RunConfig
@@ -161,8 +161,9 @@ def build_model(config: RunConfig, backbone: Backbone, problem: TextClassificati
         adapters = Adapters.inject(backbone.network, config.lora.targets)
         for bank in adapters.banks.values():
             bank.require_rank(config.lora.rank)  # before anything is written, not when the first slot opens
-        if config.training.activation_checkpointing:
-            checkpoint_blocks([block for _, block in find_blocks(backbone.network)], adapters.switch)
+    if config.training.activation_checkpointing:
+        switch = adapters.switch if adapters is not None else Switch()
+        checkpoint_blocks([block for _, block in find_blocks(backbone.network)], switch)
     if config.training.precision == "bf16" and not trains_backbone:
         hold_in_bf16(backbone.network)
     head = HEADS[config.resolved_head()](backbone.width, config.scenario != "task")

@@ -214,6 +214,11 @@ def _cross_checks(config: RunConfig) -> Iterator[str]:
     possible = {part for phase in row.phases for part in phase.train}
     for part in sorted({part for phase in config.resolved_phases() for part in phase.train} - possible):
         yield f"phases: method '{config.method}' has no {part} to train; it can train: {', '.join(sorted(possible))}"
+    if config.training.activation_checkpointing and row.slots == "none" and not row.trains_backbone:
+        yield (
+            f"training.activation_checkpointing: method '{config.method}' trains nothing inside the backbone, so there are "
+            "no activations to keep or to compute again; leave it out"
+        )
     for strategy in config.resolved_strategies():
         if reason := row.nothing_to_protect(strategy, config.resolved_head()):
             yield f"strategies: '{strategy.kind}' does not fit method '{config.method}': {reason}"

@@ -1,12 +1,13 @@
 """What goes into every bank and comes out of it, with the graph: for Fisher information and the like."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from plora.adapters.bank import Bank
+from plora.adapters.slots import Adapters
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Passed:
 
 
 @contextmanager
-def captured(banks: Mapping[str, Bank]) -> Iterator[list[Passed]]:
-    """Collect every call of the banks inside the `with` block, in the order of the calls.
+def captured(adapters: Adapters) -> Iterator[list[Passed]]:
+    """Collect every call of the adapters' banks inside the `with` block, in the order of the calls.
 
     A layer that is called twice stands there twice: its gradients are added before anything is squared.
     """
@@ -36,9 +37,10 @@ def captured(banks: Mapping[str, Bank]) -> Iterator[list[Passed]]:
         assert isinstance(bank, Bank)
         found.append(Passed(bank.path, inputs[0].detach(), output))
 
-    handles = [bank.register_forward_hook(keep) for bank in banks.values()]
+    handles = [bank.register_forward_hook(keep) for bank in adapters.banks.values()]
     try:
-        yield found
+        with adapters.switch.keeping_activations():
+            yield found
     finally:
         for handle in handles:
             handle.remove()

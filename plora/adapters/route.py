@@ -74,6 +74,16 @@ class Switch:
 
     def __init__(self) -> None:
         self.route = Route()
+        self.keeps_activations = False
+
+    @contextmanager
+    def keeping_activations(self) -> Iterator[None]:
+        """Inside the `with` block, blocks that drop their activations keep them: what is captured is computed once."""
+        former, self.keeps_activations = self.keeps_activations, True
+        try:
+            yield
+        finally:
+            self.keeps_activations = former
 
     @contextmanager
     def using(self, route: Route) -> Iterator[None]:
@@ -108,7 +118,7 @@ def _checkpointed(block: nn.Module, *args: object, **kwargs: object) -> Tensor:
     assert isinstance(switch, Switch)
     route = switch.route
     forward: Callable[..., Tensor] = type(block).forward
-    if not torch.is_grad_enabled():
+    if switch.keeps_activations or not torch.is_grad_enabled():
         return forward(block, *args, **kwargs)
     args = tuple(_without_cache(value) for value in args)
     kwargs = {name: _without_cache(value) for name, value in kwargs.items()}

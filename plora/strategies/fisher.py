@@ -75,7 +75,7 @@ def _squared(
     assert model.adapters is not None
     inputs = {name: t.to(model.device) for name, t in lesson.train.inputs.collate(part).items()}
     rows = torch.from_numpy(lesson.train.rows[part])
-    with torch.enable_grad(), captured(model.adapters.banks) as passed:
+    with torch.enable_grad(), captured(model.adapters) as passed:
         with lesson.autocast():
             features = model.features(inputs, lesson.task)
             scores = model.head(features)

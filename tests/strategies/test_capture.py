@@ -15,7 +15,7 @@ def test_every_call_of_a_layer_is_there_with_its_input_and_a_gradient() -> None:
     for matrix in (*slot.A.values(), *slot.B.values()):
         nn.init.normal_(matrix)
     x = torch.randn(3, 4)
-    with adapters.switch.using(Route(("a",))), captured(adapters.banks) as passed:
+    with adapters.switch.using(Route(("a",))), captured(adapters) as passed:
         y = network(x).square().sum()
     assert len(passed) == 2
     assert torch.equal(passed[0].x, x)
