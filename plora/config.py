@@ -216,8 +216,8 @@ def _cross_checks(config: RunConfig) -> Iterator[str]:
         yield f"phases: method '{config.method}' has no {part} to train; it can train: {', '.join(sorted(possible))}"
     if config.training.activation_checkpointing and row.slots == "none" and not row.trains_backbone:
         yield (
-            f"training.activation_checkpointing: method '{config.method}' trains nothing inside the backbone, so there are "
-            "no activations to keep or to compute again; leave it out"
+            f"training.activation_checkpointing: method '{config.method}' trains nothing inside the backbone, so there "
+            "are no activations to keep or to compute again; leave it out"
         )
     for strategy in config.resolved_strategies():
         if reason := row.nothing_to_protect(strategy, config.resolved_head()):

@@ -194,7 +194,7 @@ def _impossible_settings(sweep: SweepConfig, planned: Sequence[SweepRun]) -> Ite
     found: dict[str, list[str]] = {}
     for study, run in studies.items():
         of_this: list[str] = []
-        for settings in sweep.search.examples():
+        for settings in sweep.search.of(run.config.method).examples():
             values: dict[str, object] = run.config.model_dump(mode="json")
             try:
                 for key, value in settings.items():
@@ -217,7 +217,7 @@ def _study(sweep: SweepConfig, settings: Mapping[str, JsonValue], config: RunCon
         return None
     head = HEADS[config.resolved_head()]
     solved = isinstance(head, type) and issubclass(head, ClosedFormHead) and config.row.slots == "none"
-    if solved and all(key.split(".")[0] in _WHILE_TRAINING for key in sweep.search.space):
+    if solved and all(key.split(".")[0] in _WHILE_TRAINING for key in sweep.search.of(config.method).space):
         return None  # every trial would be the same
     return _label({key: value for key, value in settings.items() if key not in _REPETITIONS})
 

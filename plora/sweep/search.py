@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, P
 from pydantic_core import PydanticCustomError
 
 from plora.errors import did_you_mean
+from plora.methods import METHODS
 from plora.results.metrics import METRICS
 
 _NOT_SEARCHED = {
@@ -140,6 +141,12 @@ class SearchConfig(BaseModel):
     """What is best: a metric of the matrix that is measured on the validation split."""
     space: Annotated[dict[str, Setting], BeforeValidator(_flat)]
     """Key of a config → `{low, high}`, with `log: true` if wished, or a list of values."""
+    methods: dict[str, Annotated[dict[str, Setting], BeforeValidator(_flat)]] = {}
+    """Method → more keys, which are searched for it alone, such as the weight of its own strategy."""
+
+    def of(self, method: str) -> "SearchConfig":
+        """Return the search of one method's studies."""
+        return self.model_copy(update={"space": {**self.space, **self.methods.get(method, {})}, "methods": {}})
 
     @property
     def total(self) -> int:
@@ -161,8 +168,15 @@ class SearchConfig(BaseModel):
             )
         if not self.space:
             yield "search.space: is empty; list at least one key of a config, such as training.learning_rate"
-        for key, setting in self.space.items():
-            place = f"search.space.{key}"
+        for name in self.methods:
+            if name not in METHODS:
+                known = f"{did_you_mean(name, METHODS)} (methods: {', '.join(METHODS)})"
+                yield f"search.methods: unknown method '{name}'{known}"
+        listed = [("search.space", key, setting) for key, setting in self.space.items()]
+        for name, more in self.methods.items():
+            listed += [(f"search.methods.{name}", key, setting) for key, setting in more.items()]
+        for home, key, setting in listed:
+            place = f"{home}.{key}"
             if problem := setting.problem():
                 yield f"{place}: {problem}"
             if reason := _NOT_SEARCHED.get(key.split(".")[0]):

@@ -204,7 +204,7 @@ def plan_studies(sweep: SweepConfig) -> list[Study]:
         if run.study:
             runs.setdefault(run.study, []).append(run)
     folder = sweep.output / sweep.name / "search"
-    studies = [Study(label, folder, sweep.search, same) for label, same in runs.items()]
+    studies = [Study(label, folder, sweep.search.of(same[0].config.method), same) for label, same in runs.items()]
     for study in studies:
         study.waiting()
     return studies

@@ -239,6 +239,21 @@ def test_a_space_that_ends_is_tried_once_each(tuned: SweepConfig, scored: Callab
         assert study.chosen.settings["lora.rank"] == 4
 
 
+def test_keys_of_one_method_are_searched_for_it_alone(
+    tuned: SweepConfig, scored: Callable[[Score], list[SweepRun]]
+) -> None:
+    weights = [[{"kind": "orthogonality", "weight": weight}] for weight in (0.1, 1.0)]
+    scored(lambda config: 0.9 if str(config.resolved_strategies()).count("weight=1.0") else 0.5)
+    own = changed(tuned, trials=9, space={"lora.rank": [2, 4]}, methods={"o_lora": {"strategies": weights}})
+    studies = {study.label: study for study in sweep(own).studies}
+    assert {label: len(study.trials) for label, study in studies.items()} == {
+        "method=sequential": 2,
+        "method=o_lora": 4,
+    }
+    assert studies["method=o_lora"].chosen.settings["strategies"] == weights[1]
+    assert set(studies["method=sequential"].chosen.settings) == {"lora.rank"}
+
+
 def test_where_every_trial_fails_no_run_is_made_and_the_others_are(
     tuned: SweepConfig, scored: Callable[[Score], list[SweepRun]]
 ) -> None:
@@ -358,7 +373,8 @@ def test_every_mistake_is_named_at_once(tuned: SweepConfig, monkeypatch: pytest.
         "stream.train_per_task": [1, 2],
         "evaluation.tasks": ["all"],
     }
-    bad = changed(tuned, metric="acuracy", space=space).model_copy(
+    methods = {"owc": {"lora.alpha": [1]}, "o_lora": {"lora.alpha": [2, 2]}}
+    bad = changed(tuned, metric="acuracy", space=space, methods=methods).model_copy(
         update={
             "settings": {"evaluation.split": "test"},
             "grid": {"method": ["o_lora"], "lora": [{"rank": 4}]},
@@ -377,6 +393,8 @@ def test_every_mistake_is_named_at_once(tuned: SweepConfig, monkeypatch: pytest.
         "search.space: lora.rank: got 0; ",
         "search.space: lora.rank: got 'x'; ",
         "search.space.lora.alpha: got 8 twice; list it once",
+        "search.methods: unknown method 'owc'; did you mean 'ewc'",
+        "search.methods.o_lora.lora.alpha: got 2 twice; list it once",
         "search.space.lora.dropout: got no values",
         "search.space.seed: cannot be searched: seeds are repetitions",
         "search.space.stream.train_per_task: cannot be searched: scores on other data",
