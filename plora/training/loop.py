@@ -239,8 +239,7 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
     open_stage(parts, stage, position, seen)
     frozen = hash_frozen(model)
     lesson = begin_lesson(parts, stage, position, seen, lambda text: session.console.event("warning", text=text))
-    with session.meter.operations(int(stage.train.inputs.lengths.sum()), first=True):
-        parts.learner.extractor.prepare(stage.train.inputs)
+    parts.learner.extractor.prepare(stage.train.inputs)
     for strategy in parts.strategies:
         strategy.before_task(model, lesson)
     reached("opened")
