@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from benchmarks import evidence
 from plora.atomic import JsonValue
-from plora.backbones import MINILM, BackboneConfig, find_backbone
+from plora.backbones import MINILM, BackboneConfig, find_backbone, no_progress_bar
 from plora.build import Parts, Workspace, build
 from plora.config import RunConfig, load_config
 from plora.configs import find_config
@@ -126,7 +126,8 @@ def twelve_blocks(folder: Path) -> Path:
     settings = AutoConfig.from_pretrained(minilm, local_files_only=True)
     settings.num_hidden_layers = 12
     torch.manual_seed(0)
-    AutoModel.from_config(settings).save_pretrained(folder)
+    with no_progress_bar():
+        AutoModel.from_config(settings).save_pretrained(folder)
     AutoTokenizer.from_pretrained(minilm, local_files_only=True).save_pretrained(folder)
     return folder
 
