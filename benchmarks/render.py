@@ -202,9 +202,7 @@ def prefix(data: dict[str, object]) -> str:
         assert isinstance(kept, dict)
         assert isinstance(computed, dict)
         assert isinstance(speedup, dict)
-        rows += [
-            [str(row["blocks"]), name, f"{computed[name]}", f"{kept[name]}", f"{speedup[name]}×"] for name in kept
-        ]
+        rows += [[str(row["blocks"]), name, f"{computed[name]}", f"{kept[name]}", f"{speedup[name]}×"] for name in kept]
         rows.append([str(row["blocks"]), "operations of a step", "", "", f"{row['fewer_operations']}×"])
     heads = ["blocks", "what", "every block, seconds", "kept, seconds", "less by"]
     texts = _rows(data, "rows")[0]["texts"]
