@@ -18,6 +18,7 @@ from plora.cache import PREFIX_CACHE_GIB
 from plora.config import RunConfig
 from plora.dry_run import dry_run
 from plora.errors import ConfigError
+from plora.params import count_parameters
 from plora.results import read_curves, read_predictions
 from plora.runs import predict, resume, run, verify
 from plora.strategies import Progress
@@ -134,6 +135,12 @@ def test_full_and_adapters_in_the_first_block_keep_nothing(toy_config: Config, c
     assert not cache.exists()
 
 
+def test_parameters_are_counted_in_the_last_blocks_alone(toy_config: Config) -> None:
+    everywhere, last = (count_parameters(toy_config(f"lora.layers={layers}")) for layers in ("all", "last 1"))
+    assert 2 * last.trainable == everywhere.trainable > 0
+    assert last.frozen == everywhere.frozen
+
+
 def test_a_dry_run_and_a_prediction_write_no_states(last_block: Config, cache: Path) -> None:
     dry_run(last_block("runs"))
     assert not cache.exists()
@@ -209,7 +216,7 @@ def test_a_full_disk_is_no_reason_to_stop(last_block: Config, cache: Path) -> No
     assert (folder / "results.json").exists()
 
 
-def test_killed_anywhere_and_resumed_it_is_the_same_run(last_block: Config, cache: Path) -> None:
+def test_killed_inside_a_task_and_resumed_it_is_the_same_run(last_block: Config, cache: Path) -> None:
     config = ("method=replay", "scenario=class", "training.epochs=1", "training.checkpoint_seconds=0")
 
     def start(place: str) -> RunConfig:
