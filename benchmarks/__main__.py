@@ -3,6 +3,6 @@
 import subprocess
 import sys
 
-for name in ("step", "memory", "distilbert", "stream", "keeping", "report", "analysis", "fisher", "sweep"):
+for name in ("step", "memory", "distilbert", "stream", "keeping", "report", "analysis", "fisher", "prefix", "sweep"):
     print(f"== {name}", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -195,6 +195,20 @@ def fisher(data: dict[str, object]) -> str:
     return f"{table(heads, rows)}\n\n{difference} {source(data)}"
 
 
+def prefix(data: dict[str, object]) -> str:
+    rows = []
+    for row in _rows(data, "rows"):
+        kept, computed, speedup = (row[key] for key in ("kept_seconds", "computed_seconds", "speedup"))
+        assert isinstance(kept, dict)
+        assert isinstance(computed, dict)
+        assert isinstance(speedup, dict)
+        rows += [[str(row["blocks"]), name, f"{computed[name]}", f"{kept[name]}", f"{speedup[name]}×"] for name in kept]
+        rows.append([str(row["blocks"]), "operations of a step", "", "", f"{row['fewer_operations']}×"])
+    heads = ["blocks", "what", "every block, seconds", "kept, seconds", "less by"]
+    texts = _rows(data, "rows")[0]["texts"]
+    return f"{table(heads, rows, left=2)}\n\n{texts} training texts. {source(data)}"
+
+
 def sweep(data: dict[str, object]) -> str:
     rows = [
         ["one after the other, one thread", f"{data['one_after_the_other_seconds']}", ""],
@@ -247,6 +261,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "distilbert": ("distilbert", distilbert),
     "keeping": ("keeping", keeping),
     "fisher": ("fisher", fisher),
+    "prefix": ("prefix", prefix),
     "sweep": ("sweep", sweep),
     "report": ("report", report),
     "analysis": ("analysis", analysis),

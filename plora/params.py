@@ -64,7 +64,7 @@ def count_parameters(config: RunConfig) -> ParameterCount:
     network = empty_backbone(config.backbone)
     row = config.row
     if row.slots != "none":
-        Adapters.inject(network, config.lora.targets).open_task("task", config.lora)
+        Adapters.inject(network, config.lora.targets, config.lora.layers).open_task("task", config.lora)
     trains = {part for phase in config.resolved_phases() for part in phase.train}
     if "backbone" in trains:
         network.requires_grad_(True)

@@ -53,6 +53,7 @@ CASES = [
     ("task", "o_lora", False, ()),
     ("task", "o_lora", True, ()),
     ("class", "o_lora", False, ("training.epochs=2",)),
+    ("class", "sequential", False, ("lora.layers=last 1", "lora.targets=all_linear")),
     ("class", "joint", True, ("backbone.pooling=first",)),
     ("class", "sequential", False, ("lora.rslora=true", "lora.targets=all_linear")),
     ("task", "frozen", True, ("head=ridge",)),

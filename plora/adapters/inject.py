@@ -64,11 +64,16 @@ def find_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return blocks
 
 
-def find_targets(model: nn.Module, targets: Targets) -> list[Target]:
+def find_targets(model: nn.Module, targets: Targets, layers: str = "all") -> list[Target]:
     """Resolve `targets` to layers, in the network's own order.
 
+    Args:
+        model: the network.
+        targets: which layers.
+        layers: `all`, or `last N`: of these only the ones inside the last N repeated blocks.
+
     Raises:
-        AdapterError: nothing matches (lists the candidates), or a match cannot be adapted.
+        AdapterError: nothing matches (lists the candidates), a match cannot be adapted, or there are no N blocks.
     """
     linears = _linear_layers(model)
     if not linears:
@@ -85,6 +90,7 @@ def find_targets(model: nn.Module, targets: Targets) -> list[Target]:
             found = _matching_regex(targets, linears)
     else:
         found = _named(targets, model, linears)
+    found = _in_last_blocks(model, found, layers)
     for target in found:
         _refuse_bypassed(model, target.path)
     return found
@@ -239,6 +245,25 @@ def _matching_regex(pattern: str, linears: dict[str, nn.Module]) -> list[Target]
             f"Layers that can be adapted: {_candidates(linears)}"
         )
     return found
+
+
+def _in_last_blocks(model: nn.Module, found: list[Target], layers: str) -> list[Target]:
+    """Those targets that are inside the blocks which `layers` says."""
+    if layers == "all":
+        return found
+    number, blocks = int(layers.removeprefix("last ")), find_blocks(model)
+    if number > len(blocks):
+        raise AdapterError(
+            f"layers '{layers}': {type(model).__name__} has {len(blocks) or 'no'} repeated blocks"
+            + (f"; give 'last {len(blocks)}' or less, or 'all'" if blocks else "; give 'all'")
+        )
+    inside = [target for target in found if _inside(target.path, blocks[-number:])]
+    if not inside:
+        raise AdapterError(
+            f"layers '{layers}': none of the {len(found)} layers that the targets match, such as '{found[0].path}', "
+            f"is inside the last {number} of {len(blocks)} blocks"
+        )
+    return inside
 
 
 # ---------------------------------------------------------------------- the network's structure

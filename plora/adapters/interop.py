@@ -61,6 +61,7 @@ def apply_lora(
     init: str = "kaiming",
     rslora: bool = False,
     name: str = "default",
+    layers: str = "all",
 ) -> _Network:
     """Return the network with a trainable low-rank slot beside each target layer, and everything else frozen.
 
@@ -76,22 +77,23 @@ def apply_lora(
         init: `kaiming` or `gauss`.
         rslora: scale by alpha / √rank.
         name: of the first slot.
+        layers: `all`, or `last N` for the last N repeated blocks alone.
 
     Returns:
         The adapted network; `Adapters.of(network)` is the handle to its slots.
 
     Raises:
-        AdapterError: no layer matches, a rank too large, or the network is adapted already.
+        AdapterError: no layer matches, a rank too large, fewer than N blocks, or the network is adapted already.
 
     Source: Hu et al. 2021 (arXiv 2106.09685).
     """
     refuse_adapted(model)
-    settings = {"rank": rank, "alpha": alpha, "dropout": dropout, "init": init, "rslora": rslora}
+    settings = {"rank": rank, "alpha": alpha, "dropout": dropout, "init": init, "rslora": rslora, "layers": layers}
     try:
         lora = LoRA.model_validate(settings)
     except ValueError as error:
         raise AdapterError(f"apply_lora: {str(error).splitlines()[1]}: {str(error).splitlines()[2].strip()}") from None
-    found = find_targets(model, targets)
+    found = find_targets(model, targets, lora.layers)
     require_rank(model, found, rank)  # before the first change: a refusal leaves `model` as it was
     network = copying.deepcopy(model) if copy else model
     network.requires_grad_(False)

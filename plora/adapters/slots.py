@@ -2,11 +2,14 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from plora.adapters.bank import Bank, Init, SlotShape
@@ -14,6 +17,12 @@ from plora.adapters.inject import Targets, find_targets, inject, refuse_adapted
 from plora.adapters.linear import AdaptedLinear
 from plora.adapters.route import Route, Switch
 from plora.errors import AdapterError, UnknownTaskError, did_you_mean
+
+
+def _layers(text: str) -> str:
+    if not re.fullmatch(r"all|last [1-9][0-9]{0,5}", text):
+        raise PydanticCustomError("layers", "expected 'all', or 'last N' with N of 1 or more, such as 'last 3'")
+    return text
 
 
 class LoRA(BaseModel):
@@ -32,6 +41,9 @@ class LoRA(BaseModel):
     """Probability with which inputs of the open slot are dropped in training; committed slots are never touched."""
     targets: str | tuple[str, ...] = "attention"
     """Which layers: `attention`, `attention:qkv`, `mlp`, `all_linear`, a list of names, or a regular expression."""
+    layers: Annotated[str, AfterValidator(_layers)] = "all"
+    """In which blocks: `all`, or `last N`, the last N of the repeated ones; what enters the first of them is then
+    computed once per text and kept on disk."""
     init: Init = "kaiming"
     """A ~ U(±1/√I) (`kaiming`, as loralib and PEFT) or N(0, 0.01²) (`gauss`)."""
     rslora: bool = False
@@ -123,10 +135,16 @@ class Adapters:
         return cls([module for module in model.modules() if isinstance(module, AdaptedLinear)])
 
     @classmethod
-    def inject(cls, model: nn.Module, targets: Targets) -> "Adapters":
-        """Freeze `model`, wrap its target layers in place, and return their (still empty) adapters."""
+    def inject(cls, model: nn.Module, targets: Targets, layers: str = "all") -> "Adapters":
+        """Freeze `model`, wrap its target layers in place, and return their (still empty) adapters.
+
+        Args:
+            model: the network.
+            targets: which layers; see `LoRA`.
+            layers: in which blocks.
+        """
         refuse_adapted(model)
-        found = find_targets(model, targets)
+        found = find_targets(model, targets, layers)
         model.requires_grad_(False)
         return cls(inject(model, found))
 

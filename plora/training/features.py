@@ -1,7 +1,7 @@
 """Features of splits; those that no training changes any more are computed once and kept."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -9,8 +9,9 @@ from torch import Tensor
 
 from plora.errors import TrainingError
 from plora.model import ContinualModel
-from plora.problems import EncodedSplit
+from plora.problems import EncodedInputs, EncodedSplit
 from plora.training.plan import Indices, plan_scoring
+from plora.training.prefix_cache import PrefixCache
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Extractor:
         precision: `fp32` or `bf16`.
         tokens_per_batch: most tokens in one forward pass.
         cache: of features that nothing changes any more.
+        prefix: states of the blocks below the first adapted one, or None where there are none.
     """
 
     model: ContinualModel
@@ -60,6 +62,7 @@ class Extractor:
     precision: str
     tokens_per_batch: int
     cache: FeatureCache
+    prefix: PrefixCache | None = None
 
     @torch.inference_mode()
     def features(self, split: EncodedSplit, task: str | None, bare: bool = False) -> Tensor:
@@ -73,6 +76,8 @@ class Extractor:
         model = self.model
         # Sums over batches of another size round differently, and so does another device.
         how = f"{self.precision} {self.tokens_per_batch} {model.device.type}"
+        if self.prefix is not None:
+            how += f" from block {len(self.prefix.prefix)}"
         learned = "" if bare else model.features_signature(task)
         settled = learned is not None and split.fingerprint != ""
         key = (self.backbone, model.problem.fingerprint(), how, split.fingerprint, learned or "")
@@ -80,21 +85,19 @@ class Extractor:
             return kept
         chosen = None if bare else self.chosen(split, task)
         model.eval()
+        if split.fingerprint != "":
+            self.prepare(split.inputs)
         result = torch.empty(len(split), model.head.features)
         for indices, inputs in self._batches(split):
-            try:
-                with autocast(model.device, self.precision):
-                    where = torch.from_numpy(indices)
-                    own = None if chosen is None else chosen[where]
-                    found = model.bare_features(inputs) if bare else model.features(inputs, task, own)
-                    result[where] = found.float().cpu()
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                raise TrainingError(
-                    f"memory ran out while {len(indices)} examples were scored at once; set a smaller "
-                    f"evaluation.tokens_per_batch (now {self.tokens_per_batch:,}) or backbone.max_length"
-                ) from None
+            with (
+                self._memory_named(len(indices)),
+                autocast(model.device, self.precision),
+                self.given(split.inputs, indices),
+            ):
+                where = torch.from_numpy(indices)
+                own = None if chosen is None else chosen[where]
+                found = model.bare_features(inputs) if bare else model.features(inputs, task, own)
+                result[where] = found.float().cpu()
         if settled:
             self.cache.keep(key, result)
         return result
@@ -102,6 +105,28 @@ class Extractor:
     def chosen(self, split: EncodedSplit, task: str | None) -> Tensor | None:
         """Return the positions `[N]` of the slots that the gate chooses for a split, or None where it does not."""
         return self.model.choose(self.features(split, None, bare=True)) if self.model.chooses(task) else None
+
+    def prepare(self, inputs: EncodedInputs) -> None:
+        """Have what enters the first adapted block at hand for all of some inputs."""
+        if self.prefix is not None:
+            with self._memory_named(len(inputs)):
+                self.prefix.prepare(inputs)
+
+    def given(self, inputs: EncodedInputs, indices: Indices) -> AbstractContextManager[None]:
+        """Return the context in which the network computes a batch of some inputs, from where they are prepared."""
+        return nullcontext() if self.prefix is None else self.prefix.given(inputs, indices)
+
+    @contextmanager
+    def _memory_named(self, examples: int) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"memory ran out while {examples} examples were scored at once; set a smaller "
+                f"evaluation.tokens_per_batch (now {self.tokens_per_batch:,}) or backbone.max_length"
+            ) from None
 
     def _batches(self, split: EncodedSplit) -> Iterator[tuple[Indices, dict[str, Tensor]]]:
         for indices in plan_scoring(split.inputs.lengths, self.tokens_per_batch):

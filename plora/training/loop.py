@@ -93,6 +93,8 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     )
     tracking.configuration(parts.config.model_dump(mode="json"))
     session = Session(parts, folder, console, meter, inside, tracking)
+    if parts.learner.extractor.prefix is not None:
+        parts.learner.extractor.prefix.console = console
     scorer = parts.scorer()
     costs: list[TaskCost] = []
     gates: list[dict[str, float]] = []
@@ -244,6 +246,7 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
             model.gate.learn(position, bare, torch.from_numpy(train.rows))
     frozen = hash_frozen(model)
     lesson = begin_lesson(parts, stage, position, seen, lambda text: session.console.event("warning", text=text))
+    parts.learner.extractor.prepare(stage.train.inputs)
     for strategy in parts.strategies:
         strategy.before_task(model, lesson)
     reached("opened")
@@ -532,7 +535,7 @@ def _forward(
     config, model, task = parts.config, parts.model, _gate_task(parts, stage)
     for part in micro_batches(indices, inputs.lengths, micro, config.training.tokens_per_batch):
         batch = {name: t.to(model.device, non_blocking=True) for name, t in inputs.collate(part).items()}
-        with autocast(model.device, config.training.precision):
+        with autocast(model.device, config.training.precision), parts.learner.extractor.given(inputs, part):
             scores = model(batch, task)
         yield part, scores
 

@@ -42,6 +42,21 @@ def test_peft_reads_ours(kind: str, targets: str, rslora: bool, tmp_path: Path) 
     assert not torch.allclose(outputs(network), outputs(tiny(kind).double()), atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["bert", "modernbert"])
+def test_peft_reads_an_adapter_of_the_last_block(kind: str, tmp_path: Path) -> None:
+    network = apply_lora(tiny(kind), rank=3, alpha=7.0, targets="attention:qv", layers="last 1")
+    fill(Adapters.of(network), "default")
+    save_lora(network, tmp_path)
+    theirs = peft.PeftModel.from_pretrained(tiny(kind), tmp_path)
+    adapted = {name.partition(".lora_A")[0] for name, _ in theirs.named_parameters() if ".lora_A" in name}
+    assert adapted
+    assert all(".1." in name for name in adapted)
+    torch.testing.assert_close(peft_outputs(theirs), outputs(network.double()), rtol=1e-9, atol=1e-9)
+    back = apply_lora(tiny(kind), rank=1, targets="attention:qv", layers="last 1")
+    load_lora(back, tmp_path)
+    torch.testing.assert_close(outputs(back.double()), outputs(network))
+
+
 def saved_by_peft(kind: str, folder: Path, **settings: object) -> Tensor:
     """Make an adapter with PEFT, give it random values, save it; returns PEFT's outputs."""
     model = peft.get_peft_model(tiny(kind), peft.LoraConfig(**settings))
