@@ -10,6 +10,7 @@ from torch import Tensor
 from plora.errors import TrainingError
 from plora.model import ContinualModel
 from plora.problems import EncodedSplit
+from plora.processes import Processes
 from plora.training.plan import Indices, plan_scoring
 
 
@@ -44,6 +45,7 @@ class Extractor:
         precision: `fp32` or `bf16`.
         tokens_per_batch: most tokens in one forward pass.
         cache: of bare features.
+        processes: that share the work; each gets the features of all.
     """
 
     model: ContinualModel
@@ -51,6 +53,7 @@ class Extractor:
     precision: str
     tokens_per_batch: int
     cache: FeatureCache
+    processes: Processes
 
     @torch.inference_mode()
     def features(self, split: EncodedSplit, task: str | None) -> Tensor:
@@ -68,24 +71,28 @@ class Extractor:
         if bare and key in self.cache.kept:
             return self.cache.kept[key]
         model.eval()
-        result = torch.empty(len(split), model.head.features)
-        for indices, inputs in self._batches(split):
-            try:
+        result = torch.zeros(len(split), model.head.features)
+        full = False
+        try:
+            for indices, inputs in self._batches(split):
                 with autocast(model.device, self.precision):
                     result[torch.from_numpy(indices)] = model.features(inputs, task).float().cpu()
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                raise TrainingError(
-                    f"memory ran out while {len(indices)} examples were scored at once; set a smaller "
-                    f"evaluation.tokens_per_batch (now {self.tokens_per_batch:,}) or backbone.max_length"
-                ) from None
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            full = True
+        if self.processes.any(full):
+            raise TrainingError(
+                "memory ran out while examples were scored; set a smaller evaluation.tokens_per_batch (now "
+                f"{self.tokens_per_batch:,}) or backbone.max_length"
+            )
+        self.processes.sum([result])  # of each row one process has the features and the others zeros
         if bare:
             self.cache.keep(key, result)
         return result
 
     def _batches(self, split: EncodedSplit) -> Iterator[tuple[Indices, dict[str, Tensor]]]:
-        for indices in plan_scoring(split.inputs.lengths, self.tokens_per_batch):
+        for indices in self.processes.share(plan_scoring(split.inputs.lengths, self.tokens_per_batch)):
             inputs = split.inputs.collate(indices)
             yield indices, {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
 

@@ -24,10 +24,12 @@ class Meter:
     Args:
         total_steps: optimizer steps of the whole run.
         energy: of the device that learns.
+        processes: that learn together; this one works on an even share of the tokens.
     """
 
     total_steps: int
     energy: EnergyMeter
+    processes: int = 1
     started: float = field(default_factory=time.perf_counter)
     all_steps: int = 0
     training_seconds: float = 0.0
@@ -60,7 +62,7 @@ class Meter:
         if first:
             with FlopCounter() as counter:
                 yield
-            self.flops_per_token = counter.get_total_flops() / max(tokens, 1)
+            self.flops_per_token = counter.get_total_flops() * self.processes / max(tokens, 1)
         else:
             yield
         self.flops += round(self.flops_per_token * tokens)
