@@ -3,12 +3,14 @@
 `torchrun` or `accelerate launch` starts them. Without these there is one, and nothing here changes a bit.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 
 from plora.errors import RunError
@@ -36,7 +38,10 @@ class Processes:
     @classmethod
     def joined(cls) -> "Processes":
         """Join those that the launcher started with this one, if there are any, and return them."""
-        state = PartialState()
+        several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+        # Accelerate joins processes without GPUs only when told that they are to have none.
+        on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (several and not torch.cuda.is_available())
+        state = PartialState(cpu=on_cpu)
         return cls(state.process_index, state.num_processes, state.device)
 
     @property
