@@ -1,0 +1,238 @@
+"""Two processes learn what one learns: the same losses, predictions and record, whatever a strategy remembers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from killing import KILLED, REFUSED, in_child, quiet, snapshot
+from together import together
+from torch import nn
+
+from plora.build import Parts
+from plora.config import RunConfig, load_config
+from plora.fingerprint import hash_tensors
+from plora.processes import Processes
+from plora.results import read_curves, read_predictions, read_record
+from plora.runs import evaluate, resume, run, verify
+from plora.sealed import read_sealed
+from plora.training import loop
+from plora.training.data import Stage
+from plora.training.folder import RunFolder
+
+Make = Callable[..., RunConfig]
+
+METHODS = ("sequential", "ewc", "online_ewc", "replay", "der", "lwf", "o_lora", "n_lora")
+CASES = [
+    *((f"{method}-{scenario}", (f"method={method}", f"scenario={scenario}"))
+      for method in METHODS for scenario in ("task", "class")),
+    ("per_task-task", ("method=per_task",)),
+    ("full-task", ("method=full", "training.learning_rate=0.0003")),
+    ("joint-class", ("method=joint", "scenario=class")),
+    ("frozen-task", ("method=frozen",)),
+    *((f"frozen-{head}-class", ("method=frozen", f"head={head}", "scenario=class")) for head in ("ncm", "ridge", "ranpac")),
+]  # fmt: skip
+_QUICK = {"ewc-task", "der-class", "lwf-class", "o_lora-task"}
+
+
+@pytest.fixture
+def make(toy_values: dict[str, object], toy_files: dict[str, Path], tmp_path: Path) -> Make:
+    """Configs of two tasks, of 57 training texts each: with batches of 8 the last of an epoch is one text."""
+    tasks = []
+    for name in ("food", "travel"):
+        lines = toy_files[f"{name}-train"].read_text(encoding="utf-8").splitlines()
+        task = {"name": name, "test": str(toy_files[f"{name}-test"])}
+        for split, chosen in (("train", lines[2:59]), ("validation", lines[:2] + lines[59:])):
+            path = tmp_path / f"{name}-{split}.jsonl"
+            path.write_text("\n".join(chosen), encoding="utf-8")
+            task[split] = str(path)
+        tasks.append(task)
+    values = toy_values | {
+        "stream": {"kind": "local", "name": "two", "tasks": tasks},
+        "lora": {"rank": 4, "alpha": 8, "targets": "attention", "dropout": 0.0},
+        "training": {"epochs": 2, "batch_size": 8, "learning_rate": 0.002, "log_every": 1, "micro_batch_size": 3},
+        "evaluation": {"tokens_per_batch": 64, "tasks": "all"},
+    }
+    return lambda name, *overrides: load_config(values, [*overrides, f"output={tmp_path / name}"])
+
+
+def alone(config: RunConfig) -> Path:
+    assert in_child(lambda: run(config, quiet())) == 0
+    return config.folder
+
+
+def assert_same_run(one: Path, several: Path) -> None:
+    """Losses of every step and all probabilities agree to 1e-5, predictions and record exactly."""
+    first, second = (read_curves(folder / "curves.jsonl") if (folder / "curves.jsonl").exists() else []
+                     for folder in (one, several))  # fmt: skip
+    assert [(p.task, p.step) for p in first] == [(p.task, p.step) for p in second]
+    for p, q in zip(first, second, strict=True):
+        assert q.terms == pytest.approx(p.terms, abs=1e-5, rel=1e-5)
+        assert q.validation == p.validation
+    for file in sorted(one.glob("predictions/*")):
+        before, now = read_predictions(file), read_predictions(several / "predictions" / file.name)
+        np.testing.assert_array_equal(now.prediction, before.prediction)
+        np.testing.assert_array_equal(now.task, before.task)
+        np.testing.assert_allclose(np.sort(now.probabilities), np.sort(before.probabilities), atol=1e-5)
+    before, now = read_record(one), read_record(several)
+    np.testing.assert_array_equal(now.matrix, before.matrix)
+    for stage, again in zip(before.cost, now.cost, strict=True):
+        assert (again.steps, again.samples, again.tokens) == (stage.steps, stage.samples, stage.tokens)
+
+
+def record_weights(place: Path, rank: int) -> None:
+    """Write down, in this process, the hash of all that is trained, after every task."""
+    original = loop._require_one_model
+
+    def watched(parts: Parts, stage: Stage) -> None:
+        tensors = {**parts.model.trainable(), **parts.model.head.tensors()}
+        with (place / f"weights-{rank}").open("a", encoding="utf-8") as file:
+            file.write(f"{stage.name} {hash_tensors(sorted(tensors.items()))}\n")
+        original(parts, stage)
+
+    loop._require_one_model = watched
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(s, id=name, marks=() if name in _QUICK else (pytest.mark.slow,)) for name, s in CASES],
+)
+def test_two_processes_learn_what_one_learns(make: Make, tmp_path: Path, settings: tuple[str, ...]) -> None:
+    place, config = tmp_path / "place", make("two", *settings)
+
+    def work(rank: int) -> None:
+        record_weights(place, rank)
+        run(config, quiet())
+
+    assert together(2, work, place) == [0, 0]
+    assert_same_run(alone(make("one", *settings)), config.folder)
+    weights = [(place / f"weights-{rank}").read_text() for rank in (0, 1)]
+    assert weights[0] == weights[1]
+    assert len(weights[0].splitlines()) == (1 if "method=joint" in settings else 2)
+    assert verify(config.folder).problems == ()
+
+
+@pytest.mark.slow
+def test_three_processes_and_batches_smaller_than_that(make: Make, tmp_path: Path) -> None:
+    settings = ("method=der", "training.batch_size=2", "training.epochs=1", "training.early_stop=1")
+    config = make("three", *settings)
+    assert together(3, lambda _: run(config, quiet()), tmp_path / "place") == [0, 0, 0]
+    assert_same_run(alone(make("one", *settings)), config.folder)
+
+
+def test_dropout_draws_other_masks_in_each_process(make: Make, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+
+    def work(rank: int) -> None:
+        original, drawn = loop._backward, []
+
+        def watched(*arguments: object) -> object:
+            drawn.append(torch.initial_seed())
+            return original(*arguments)
+
+        loop._backward = watched
+        run(make("two", "lora.dropout=0.5", "training.epochs=1"), quiet())
+        (place / f"seeds-{rank}").write_text(" ".join(map(str, drawn)))
+
+    assert together(2, work, place) == [0, 0]
+    first, second = (set((place / f"seeds-{rank}").read_text().split()) for rank in (0, 1))
+    assert len(first) == len(second) == 16
+    assert not first & second
+
+
+@pytest.mark.parametrize("point", ["step:9", pytest.param("tensors_saved:2", marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on_with_as_many_processes_bit_for_bit_and_with_one_nearly(
+    make: Make, tmp_path: Path, point: str
+) -> None:
+    settings = ("method=ewc", "training.checkpoint_seconds=0", "lora.dropout=0")
+    whole = make("whole", *settings)
+    assert together(2, lambda _: run(whole, quiet()), tmp_path / "a") == [0, 0]
+    for count in (2, 1):
+        config = make(f"cut-{count}", *settings)
+        statuses = together(2, lambda _, c=config: run(c, quiet()), tmp_path / f"b{count}", failpoint=point)
+        assert statuses[0] == KILLED
+        assert statuses[1] != 0
+        again = together(count, lambda _, c=config: resume(c.folder, quiet()), tmp_path / f"c{count}")
+        assert again == [0] * count
+        assert_same_run(whole.folder, config.folder)
+        if count == 2:
+            assert snapshot(config.folder) == snapshot(whole.folder)
+        environment = read_sealed(RunFolder(config.folder).environment)
+        assert environment["processes"] == 2
+        assert environment.get("later", []) == ([] if count == 2 else [{"processes": "2 → 1"}])
+
+
+def test_memory_that_runs_out_in_one_process_halves_the_micro_batch_of_all(make: Make, tmp_path: Path) -> None:
+    place, config = tmp_path / "place", make("two", "training.micro_batch_size=8", "training.epochs=1")
+
+    def work(rank: int) -> None:
+        original = loop.masked_cross_entropy
+
+        def small_memory(scores: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+            if rank == 1 and len(rows) > 2:
+                raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried")
+            return original(scores, rows, visible)
+
+        loop.masked_cross_entropy = small_memory
+        run(config)
+
+    assert together(2, work, place) == [0, 0]
+    assert "event=memory_full task=food step=0 micro_batch_size=2" in (config.folder / "log.txt").read_text()
+    assert_same_run(alone(make("one", "training.epochs=1")), config.folder)
+
+
+def test_processes_whose_weights_differ_are_stopped(make: Make, tmp_path: Path) -> None:
+    place, config = tmp_path / "place", make("two", "training.epochs=1")
+
+    def work(rank: int) -> None:
+        original = loop.make_optimizer
+        loop.make_optimizer = lambda parameters, peak, decay: original(parameters, peak, decay + rank)
+        run(config, quiet())
+
+    assert together(2, work, place) == [REFUSED, REFUSED]
+    for rank in (0, 1):
+        assert "task 'food': the processes no longer have the same weights" in (place / f"refusal-{rank}").read_text()
+    assert not RunFolder(config.folder).complete()
+
+
+def test_what_the_main_process_cannot_write_ends_all(make: Make, tmp_path: Path) -> None:
+    place, config = tmp_path / "place", make("two")
+    config.folder.mkdir(parents=True)
+    (config.folder / "notes.txt").write_text("mine")
+    assert together(2, lambda _: run(config, quiet()), place) == [REFUSED, REFUSED]
+    assert "exists already; nothing was changed" in (place / "refusal-0").read_text()
+    assert "the main process stopped" in (place / "refusal-1").read_text()
+
+
+def test_scores_of_a_finished_run_are_shared_too(make: Make, tmp_path: Path) -> None:
+    folder = alone(make("one", "training.epochs=1"))
+    assert together(2, lambda _: _require(evaluate(folder).changed == 0), tmp_path / "place") == [0, 0]
+
+
+def _require(true: bool) -> None:
+    assert true
+
+
+def test_gradients_are_summed_and_unused_parameters_stay_unused(tmp_path: Path) -> None:
+    def work(rank: int) -> None:
+        both, one, none = (nn.Parameter(torch.ones(2)) for _ in range(3))
+        both.grad = torch.tensor([1.0, 2.0]) * (rank + 1)
+        if rank == 1:
+            one.grad = torch.tensor([5.0, 6.0])
+        terms = torch.tensor([0.25, rank])
+        Processes.joined().sum_gradients([both, one, none], terms)
+        assert both.grad.tolist() == [3.0, 6.0]
+        assert one.grad is not None
+        assert one.grad.tolist() == [5.0, 6.0]
+        assert none.grad is None
+        assert terms.tolist() == [0.5, 1.0]
+
+    assert together(2, work, tmp_path / "place") == [0, 0]
+
+
+def test_shares_are_a_partition() -> None:
+    for count in (1, 2, 3, 5):
+        shares = [Processes(rank, count).share(np.arange(8)) for rank in range(count)]
+        assert sorted(np.concatenate(shares).tolist()) == list(range(8))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
