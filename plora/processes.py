@@ -5,8 +5,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
 
 import torch
 from accelerate import PartialState
@@ -14,8 +13,6 @@ from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 
 from plora.errors import RunError
-
-Items = TypeVar("Items", bound=Sequence[object])
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Processes:
 
     rank: int = 0
     count: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
     def joined(cls) -> "Processes":
@@ -49,9 +46,10 @@ class Processes:
         """Whether this is the one that writes and speaks."""
         return self.rank == 0
 
-    def share(self, items: Items) -> Items:
-        """Return this process's part of a sequence: as even as can be, empty where there are too few items."""
-        return items[self.rank :: self.count]  # type: ignore[return-value]  # a slice is of the sequence's own type
+    @property
+    def share(self) -> slice:
+        """Which items of any sequence are this process's: as many as any other's, or one less."""
+        return slice(self.rank, None, self.count)
 
     @torch.no_grad()
     def sum(self, tensors: Sequence[Tensor]) -> None:
@@ -60,7 +58,8 @@ class Processes:
             return
         flat = torch.cat([tensor.flatten().to(self.device) for tensor in tensors])
         torch.distributed.all_reduce(flat)
-        for tensor, summed in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        sums = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, summed in zip(tensors, sums, strict=True):
             tensor.copy_(summed.view_as(tensor))
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], terms: Tensor) -> None:

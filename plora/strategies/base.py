@@ -65,7 +65,7 @@ class Lesson:
     learning_rate: float
     seed: int
     warn: Callable[[str], None] = field(default=lambda _: None)
-    processes: Processes = Processes()
+    processes: Processes = field(default_factory=Processes)
 
 
 @dataclass(frozen=True)

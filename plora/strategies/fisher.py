@@ -57,7 +57,7 @@ def fisher(
     sums = {name: torch.zeros_like(parameter) for name, parameter in model.trainable().items()}
     uniform = np.random.default_rng(lesson.seed).random(len(lesson.train))
     parts = [*_parts(model, lesson, chosen, estimator)]
-    for part in lesson.processes.share(parts):
+    for part in parts[lesson.processes.share]:
         for name, value in _squared(model, lesson, part, estimator, uniform[part]).items():
             sums[name] += value
     lesson.processes.sum([*sums.values()])

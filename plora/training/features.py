@@ -92,7 +92,7 @@ class Extractor:
         return result
 
     def _batches(self, split: EncodedSplit) -> Iterator[tuple[Indices, dict[str, Tensor]]]:
-        for indices in self.processes.share(plan_scoring(split.inputs.lengths, self.tokens_per_batch)):
+        for indices in plan_scoring(split.inputs.lengths, self.tokens_per_batch)[self.processes.share]:
             inputs = split.inputs.collate(indices)
             yield indices, {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
 

@@ -541,7 +541,7 @@ def _own(processes: Processes, indices: Indices) -> tuple[Indices, float]:
 
     Where there are too few for all, some take one along that counts nothing: every process has the same terms.
     """
-    own = processes.share(indices)
+    own = indices[processes.share]
     return (own, 1.0) if len(own) else (indices[:1], 0.0)
 
 
