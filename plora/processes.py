@@ -35,8 +35,8 @@ class Processes:
     @classmethod
     def joined(cls) -> "Processes":
         """Join those that the launcher started with this one, if there are any, and return them."""
-        several = int(os.environ.get("WORLD_SIZE", 1)) > 1
-        # Accelerate joins processes without GPUs only when told that they are to have none.
+        several = "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
+        # Accelerate joins processes on machines without GPUs only when told to leave GPUs aside.
         on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (several and not torch.cuda.is_available())
         state = PartialState(cpu=on_cpu)
         return cls(state.process_index, state.num_processes, state.device)

@@ -81,11 +81,10 @@ for name, verb in VERBS.items():
 
 @app.callback()
 def _check(context: typer.Context) -> None:
-    count = int(os.environ.get("WORLD_SIZE", 1))
+    count = int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
     if count > 1 and context.invoked_subcommand not in _TOGETHER:
-        raise ConfigError(
-            [f"plora {context.invoked_subcommand} is the work of one process; start it without torchrun (got {count})"]
-        )
+        verb = f"plora {context.invoked_subcommand}"
+        raise ConfigError([f"{verb} is the work of one process, and {count} were started; leave torchrun out"])
 
 
 def main() -> None:

@@ -93,9 +93,9 @@ class Meter:
         self.joules_before = None if now is None or spent is None else now - spent
 
     def _joules(self) -> float | None:
-        """Return the joules of the stage so far; None where a part of it is unknown."""
+        """Return the joules of the stage so far; None where a part of it is unknown, as that of other processes is."""
         now = self.energy.joules()
-        return None if now is None or self.joules_before is None else now - self.joules_before
+        return None if now is None or self.joules_before is None or self.processes > 1 else now - self.joules_before
 
     def seconds_left(self) -> float | None:
         """Return the training time left in the whole run, estimated from its mean so far."""

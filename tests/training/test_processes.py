@@ -1,6 +1,10 @@
 """Two processes learn what one learns: the same losses, predictions and record, whatever a strategy remembers."""
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +16,16 @@ from together import together
 from torch import nn
 from transformers import AutoModel
 
+from plora import cli
 from plora.build import Parts
-from plora.config import RunConfig, load_config
+from plora.config import RunConfig, load_config, load_task
+from plora.errors import RunError
+from plora.failpoints import ENVIRONMENT as FAILPOINT
 from plora.fingerprint import hash_tensors
+from plora.model import ContinualModel
 from plora.processes import Processes
 from plora.results import read_curves, read_predictions, read_record
-from plora.runs import evaluate, resume, run, verify
+from plora.runs import evaluate, extend, resume, run, verify
 from plora.sealed import read_sealed
 from plora.training import loop
 from plora.training.data import Stage
@@ -196,6 +204,22 @@ def test_memory_that_runs_out_in_one_process_halves_the_micro_batch_of_all(make:
     assert_same_run(alone(make("one", "training.epochs=1")), config.folder)
 
 
+def test_memory_that_runs_out_while_one_process_scores_ends_all(make: Make, tmp_path: Path) -> None:
+    place, config = tmp_path / "place", make("two")
+
+    def work(rank: int) -> None:
+        def small_memory(*_: object) -> torch.Tensor:
+            raise RuntimeError("CUDA out of memory")
+
+        if rank == 1:
+            ContinualModel.features = small_memory
+        run(config, quiet())
+
+    assert together(2, work, place) == [REFUSED, REFUSED]
+    for rank in (0, 1):
+        assert "set a smaller evaluation.tokens_per_batch (now 64)" in (place / f"refusal-{rank}").read_text()
+
+
 def test_processes_whose_weights_differ_are_stopped(make: Make, tmp_path: Path) -> None:
     place, config = tmp_path / "place", make("two", "training.epochs=1")
 
@@ -217,6 +241,63 @@ def test_what_the_main_process_cannot_write_ends_all(make: Make, tmp_path: Path)
     assert together(2, lambda _: run(config, quiet()), place) == [REFUSED, REFUSED]
     assert "exists already; nothing was changed" in (place / "refusal-0").read_text()
     assert "the main process stopped" in (place / "refusal-1").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_a_task_more(make: Make, toy_files: dict[str, Path], tmp_path: Path) -> None:
+    task = load_task(toy_files["nature-train"], ["name=nature", f"test={toy_files['nature-test']}"])
+    one, config = alone(make("one", "method=ewc")), make("two", "method=ewc")
+    assert in_child(lambda: extend(one, task, quiet())) == 0
+
+    def work(_: int) -> None:
+        run(config, quiet())
+        extend(config.folder, task, quiet())
+
+    assert together(2, work, tmp_path / "place") == [0, 0]
+    assert_same_run(one, config.folder)
+
+
+def launched(*arguments: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `plora …` in two processes of `torchrun`."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "plora"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", FAILPOINT: failpoint}
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.mark.slow
+def test_the_command_under_torchrun_is_killed_and_resumed_by_one_process(make: Make, tmp_path: Path) -> None:
+    settings = ("method=replay", "training.checkpoint_seconds=0")
+    config, file = make("two", *settings), tmp_path / "two.yaml"
+    file.write_text(config.to_yaml())
+    cut = launched("run", str(file), failpoint="step:12")
+    assert cut.returncode != 0
+    assert cut.stdout.count("event=run_start") == 1
+    assert " processes=2 " in cut.stdout
+    assert (config.folder / "checkpoints/step/manifest.json").is_file()
+    assert in_child(lambda: resume(config.folder, quiet())) == 0
+    assert_same_run(alone(make("one", *settings)), config.folder)
+
+    again = launched("run", str(file))
+    assert again.returncode != 0
+    (said,) = re.findall(r"^plora: .*", again.stderr, flags=re.MULTILINE)
+    assert "exists already; nothing was changed" in said
+
+    swept = launched("sweep", str(file))
+    (said,) = re.findall(r"^plora: .*", swept.stderr, flags=re.MULTILINE)
+    assert said == "plora: plora sweep is the work of one process, and 2 were started; leave torchrun out"
+
+
+def test_a_mistake_is_said_by_the_first_process_and_by_others_only_when_nobody_ends_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(cli.time, "sleep", lambda seconds: waits.append(seconds) or capsys.readouterr())
+    for rank, expected in (("0", []), ("1", [cli._PATIENCE])):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with pytest.raises(SystemExit, match="2"):
+            cli._refuse(RunError("no such run"))
+        assert waits == expected
+        assert capsys.readouterr().err == "plora: no such run\n"
 
 
 def test_scores_of_a_finished_run_are_shared_too(make: Make, tmp_path: Path) -> None:
