@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ CASES = {
     "frozen-ridge-class": ("method=frozen", "head=ridge", "scenario=class"),
     "frozen-ranpac-class": ("method=frozen", "head=ranpac", "scenario=class"),
 }
-_QUICK = {"ewc-task", "der-class"}
+_QUICK = {"ewc-task"}
 
 
 @pytest.fixture
@@ -185,6 +185,7 @@ def test_a_killed_run_goes_on_with_as_many_processes_bit_for_bit_and_with_one_ne
         assert environment.get("later", []) == ([] if count == 2 else [{"processes": "2 → 1"}])
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_in_one_process_halves_the_micro_batch_of_all(make: Make, tmp_path: Path) -> None:
     place, config = tmp_path / "place", make("two", "training.micro_batch_size=8", "training.epochs=1")
 
@@ -257,11 +258,15 @@ def test_two_processes_learn_a_task_more(make: Make, toy_files: dict[str, Path],
     assert_same_run(one, config.folder)
 
 
-def launched(*arguments: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
-    """Run `plora …` in two processes of `torchrun`."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "plora"]
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2")
+ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0")
+
+
+def launched(launcher: Sequence[str], *arguments: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `plora …` in two processes."""
+    command = [sys.executable, "-m", *launcher, "-m", "plora", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", FAILPOINT: failpoint}
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
 @pytest.mark.slow
@@ -269,7 +274,7 @@ def test_the_command_under_torchrun_is_killed_and_resumed_by_one_process(make: M
     settings = ("method=replay", "training.checkpoint_seconds=0")
     config, file = make("two", *settings), tmp_path / "two.yaml"
     file.write_text(config.to_yaml())
-    cut = launched("run", str(file), failpoint="step:12")
+    cut = launched(TORCHRUN, "run", str(file), failpoint="step:12")
     assert cut.returncode != 0
     assert cut.stdout.count("event=run_start") == 1
     assert " processes=2 " in cut.stdout
@@ -277,14 +282,24 @@ def test_the_command_under_torchrun_is_killed_and_resumed_by_one_process(make: M
     assert in_child(lambda: resume(config.folder, quiet())) == 0
     assert_same_run(alone(make("one", *settings)), config.folder)
 
-    again = launched("run", str(file))
+    again = launched(TORCHRUN, "run", str(file))
     assert again.returncode != 0
     (said,) = re.findall(r"^plora: .*", again.stderr, flags=re.MULTILINE)
     assert "exists already; nothing was changed" in said
 
-    swept = launched("sweep", str(file))
+    swept = launched(TORCHRUN, "sweep", str(file))
     (said,) = re.findall(r"^plora: .*", swept.stderr, flags=re.MULTILINE)
     assert said == "plora: plora sweep is the work of one process, and 2 were started; leave torchrun out"
+
+
+@pytest.mark.slow
+def test_the_command_under_accelerate_launch(make: Make, tmp_path: Path) -> None:
+    config, file = make("two", "method=lwf"), tmp_path / "two.yaml"
+    file.write_text(config.to_yaml())
+    done = launched(ACCELERATE, "run", str(file))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("event=run_start") == done.stdout.count(" processes=2 ") == 1
+    assert_same_run(alone(make("one", "method=lwf")), config.folder)
 
 
 def test_a_mistake_is_said_by_the_first_process_and_by_others_only_when_nobody_ends_them(
