@@ -83,7 +83,7 @@ class Extractor:
             full = True
         if self.processes.any(full):
             raise TrainingError(
-                "memory ran out while examples were scored; set a smaller evaluation.tokens_per_batch (now "
+                "memory ran out while texts were scored at once; set a smaller evaluation.tokens_per_batch (now "
                 f"{self.tokens_per_batch:,}) or backbone.max_length"
             )
         self.processes.sum([result])  # of each row one process has the features and the others zeros
