@@ -6,19 +6,9 @@ labels.txt of yelp, amazon, dbpedia, yahoo, agnews, imdb and sst2.
     python -m benchmarks.text docstrings sentiment --data FOLDER --workers 2
 """
 
-import argparse
-import json
-import shutil
-import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
-import torch
 from pydantic import JsonValue
-
-from benchmarks import evidence
-from plora.results import find_runs
-from plora.sweep import SweepConfig, sweep
 
 SEEDS = (0, 1, 2)
 TRAINED = (
@@ -38,8 +28,13 @@ TRAINED = (
     "magmax",
     "joint",
 )
-SOLVED: tuple[dict[str, JsonValue], ...] = tuple({"method": "frozen", "head": head} for head in ("ncm", "ridge", "ranpac"))
-FIRST_SESSION: tuple[dict[str, JsonValue], ...] = ({"method": "first_session"}, {"method": "first_session", "head": "ridge"})
+SOLVED: tuple[dict[str, JsonValue], ...] = tuple(
+    {"method": "frozen", "head": head} for head in ("ncm", "ridge", "ranpac")
+)
+FIRST_SESSION: tuple[dict[str, JsonValue], ...] = (
+    {"method": "first_session"},
+    {"method": "first_session", "head": "ridge"},
+)
 WEIGHTS: Mapping[str, tuple[tuple[str, tuple[float, ...]], ...]] = {
     "ewc": (("ewc", (1e3, 1e5)),),
     "online_ewc": (("ewc", (1e3, 1e5)),),

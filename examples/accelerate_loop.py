@@ -1,7 +1,7 @@
 """Three tasks learned with Accelerate, on one process or several.
 
     python examples/accelerate_loop.py                                                # the embedded encoder
-    accelerate launch --cpu --num_processes 2 examples/accelerate_loop.py --backbone FOLDER
+    ACCELERATE_USE_CPU=true torchrun --nproc-per-node 2 examples/accelerate_loop.py   # on GPUs: torchrun alone
 
 All slots take part in every text (O-LoRA), the new one kept orthogonal to the old. The model itself is not wrapped:
 a slot that is opened after a wrap would silently not be averaged over the processes. Its few gradients are averaged

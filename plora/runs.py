@@ -1,7 +1,7 @@
 """Runs as a user sees them: start one, go on with it, add to it, check it, use it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from plora.config import RunConfig
 from plora.errors import DataError, RunError, TrainingError, UnknownTaskError, did_you_mean
 from plora.failpoints import reached
 from plora.problems import EncodedSplit
+from plora.processes import Processes
 from plora.results import (
     RESULTS_FILE,
     RunRecord,
@@ -55,13 +56,15 @@ def run(config: RunConfig, console: Console | None = None, workspace: Workspace 
         RunError: the run folder exists already, or cannot be written.
         PloraError: of the part that does not fit, in one line, before anything is written.
     """
-    RunFolder.require_new(config.folder)  # refuse before minutes of loading
-    with console or Console() as out:
+    processes = Processes.joined()
+    processes.lead(lambda: RunFolder.require_new(config.folder))  # refuse before minutes of loading
+    with console or Console(silent=not processes.main) as out:
         out.event("load", stream=config.stream.kind, backbone=config.backbone.id)
         parts = build(config, workspace)
-        folder = RunFolder.create(config.folder)
-        with folder.lock(), _writing(folder):
-            folder.write_config(config)
+        processes.lead(lambda: RunFolder.create(config.folder))
+        folder = RunFolder(config.folder)
+        with _alone(folder, processes), _writing(folder):
+            processes.lead(lambda: folder.write_config(config))
             reached("created")
             _learn(parts, folder, out)
     return folder.path
@@ -81,8 +84,8 @@ def resume(path: Path, console: Console | None = None, workspace: Workspace | No
         RunError: the folder is not a run, is being written, was changed or damaged, or data, backbone or tokenizer are
             no longer what they were.
     """
-    folder = RunFolder.existing(path)
-    with console or Console() as out, folder.lock(), _writing(folder):
+    folder, processes = RunFolder.existing(path), Processes.joined()
+    with console or Console(silent=not processes.main) as out, _alone(folder, processes), _writing(folder):
         config = folder.read_config()
         out.event("load", stream=config.stream.kind, backbone=config.backbone.id)
         parts = build(config, workspace)
@@ -105,9 +108,9 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
         RunError: the run is not finished, or its method learns all tasks at once.
         DataError: the task cannot be learned in the run's scenario, or its name is taken.
     """
-    folder = RunFolder.existing(path)
+    folder, processes = RunFolder.existing(path), Processes.joined()
     workspace = workspace or Workspace()
-    with console or Console() as out, folder.lock(), _writing(folder):
+    with console or Console(silent=not processes.main) as out, _alone(folder, processes), _writing(folder):
         former = folder.read_config()
         if former.row.at_once:
             raise RunError(
@@ -121,14 +124,14 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
         if not read_record(path).complete or not complete or complete[-1] < len(parts.stream.tasks) - 1:
             raise RunError(f"{path} is not finished; `plora resume {path}` first")
         _require_same(parts, folder)
-        folder.write_config(config)
+        processes.lead(lambda: folder.write_config(config))
         reached("extended")
         try:
             _learn(parts, folder, out)
         except TrainingError:
             # The task cannot be learned as it is: the run is again what it was before.
-            folder.write_config(former)
-            folder.forget_step()
+            processes.lead(lambda: folder.write_config(former))
+            processes.lead(folder.forget_step)
             _learn(build(former, workspace), folder, out)
             raise
     return folder.path
@@ -200,9 +203,29 @@ def _writing(folder: RunFolder) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _alone(folder: RunFolder, processes: Processes) -> Iterator[None]:
+    """Let the main process lock the folder for all of them."""
+    with ExitStack() as held:
+        processes.lead(lambda: held.enter_context(folder.lock()))
+        yield
+
+
 def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
     """Write what the run depends on, learn, and say how it went."""
-    config = parts.config
+    parts.learner.processes.lead(lambda: _introduce(parts, folder, out))
+    record = learn_stream(parts, folder, out)
+    out.event(
+        "run_done",
+        **{name: metric.value for name, metric in record.metrics.items() if metric.value is not None},
+        folder=str(folder.path),
+    )
+    out.say(f"\n{matrix_table(record)}\n\n{summary_table([record])}\n")
+
+
+def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
+    """Write what the run depends on, and say what it is."""
+    config, processes = parts.config, parts.learner.processes.count
     out.log = folder.log
     changed = folder.write_environment(
         {
@@ -217,7 +240,8 @@ def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
                 "splits": {task.name: task.fingerprints() for task in parts.stream.tasks},
                 "labels": {task.name: task.label_names for task in parts.stream.tasks},
             },
-        }
+        },
+        processes,
     )
     if changed:
         out.event("environment_changed", **changed)
@@ -228,6 +252,7 @@ def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
         scenario=config.scenario,
         tasks=len(parts.tasks),
         seed=config.seed,
+        processes=processes,
         folder=str(folder.path),
     )
     for task, encoded in zip(parts.stream.tasks, parts.tasks, strict=True):
@@ -241,13 +266,6 @@ def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
             truncated=f"{encoded.truncated_share():.1%}",
             test_duplicates=task.test_duplicates(),
         )
-    record = learn_stream(parts, folder, out)
-    out.event(
-        "run_done",
-        **{name: metric.value for name, metric in record.metrics.items() if metric.value is not None},
-        folder=str(folder.path),
-    )
-    out.say(f"\n{matrix_table(record)}\n\n{summary_table([record])}\n")
 
 
 def _require_same(parts: Parts, folder: RunFolder) -> None:

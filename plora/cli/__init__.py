@@ -6,6 +6,7 @@ Heavy imports happen inside the verbs, so that `plora --help` and `plora ls` ans
 import errno
 import os
 import sys
+import time
 from collections.abc import Callable
 from io import TextIOWrapper
 
@@ -29,7 +30,7 @@ from plora.cli import (
     validate,
     verify,
 )
-from plora.errors import PloraError, RunError
+from plora.errors import ConfigError, PloraError, RunError
 
 _REMEDIES = {
     errno.ENOSPC: "make room there, or choose another place",
@@ -70,8 +71,20 @@ VERBS: dict[str, Callable[..., None]] = {
     "cp": cp.command,
     "validate": validate.command,
 }
+_TOGETHER = ("run", "resume", "extend")
+"""Verbs that several processes can do together."""
+_PATIENCE = 10.0
+"""Seconds until a process that is not the first of its machine says its own mistake."""
 for name, verb in VERBS.items():
     app.command(name)(verb)
+
+
+@app.callback()
+def _check(context: typer.Context) -> None:
+    count = int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
+    if count > 1 and context.invoked_subcommand not in _TOGETHER:
+        verb = f"plora {context.invoked_subcommand}"
+        raise ConfigError([f"{verb} is the work of one process, and {count} were started; leave torchrun out"])
 
 
 def main() -> None:
@@ -80,6 +93,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a text that the terminal cannot show is no reason to stop
             stream.reconfigure(errors="backslashreplace")
+    if os.environ.get("RANK", "0") != "0":  # of several processes the main one speaks
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     try:
         app(standalone_mode=True)
     except PloraError as error:
@@ -101,6 +116,9 @@ def _of_the_system(error: OSError) -> RunError:
 
 
 def _refuse(error: PloraError) -> None:
+    """Say a mistake once: one that several processes find is said by the first of a machine, which ends them all."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(_PATIENCE)  # the launcher ends this process in the meantime, unless the mistake is its own
     for line in str(error).splitlines():
         print(f"plora: {line}", file=sys.stderr)
     sys.exit(2)

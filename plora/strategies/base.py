@@ -12,6 +12,7 @@ from torch import Tensor
 
 from plora.model import ContinualModel
 from plora.problems import EncodedInputs, EncodedSplit
+from plora.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Lesson:
         autocast: makes the context in which the network computes in the run's precision.
         seed: decides what is drawn for this task.
         warn: tells the user one line.
+        processes: that learn it together; what a strategy remembers must be the same in all of them.
     """
 
     position: int
@@ -63,6 +65,7 @@ class Lesson:
     learning_rate: float
     seed: int
     warn: Callable[[str], None] = field(default=lambda _: None)
+    processes: Processes = field(default_factory=Processes)
 
 
 @dataclass(frozen=True)

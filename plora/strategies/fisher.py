@@ -55,12 +55,13 @@ def fisher(
     model.eval()
     chosen = _balanced(lesson.train.rows, samples, lesson.seed)
     sums = {name: torch.zeros_like(parameter) for name, parameter in model.trainable().items()}
-    count = 0
     uniform = np.random.default_rng(lesson.seed).random(len(lesson.train))
-    for part in _parts(model, lesson, chosen, estimator):
-        count += 1 if estimator == "batched" else len(part)
+    parts = [*_parts(model, lesson, chosen, estimator)]
+    for part in parts[lesson.processes.share]:
         for name, value in _squared(model, lesson, part, estimator, uniform[part]).items():
             sums[name] += value
+    lesson.processes.sum([*sums.values()])
+    count = len(parts) if estimator == "batched" else len(chosen)
     return {name: total / max(count, 1) for name, total in sums.items()}
 
 

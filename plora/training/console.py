@@ -27,11 +27,12 @@ class Console:
     Args:
         log: file to append every event to, or None.
         live: show a live display; None decides by whether stdout is a terminal.
+        silent: say nothing: of several processes one speaks.
     """
 
-    def __init__(self, log: Path | None = None, live: bool | None = None) -> None:
-        self.log = log
-        self.live = sys.stdout.isatty() if live is None else live
+    def __init__(self, log: Path | None = None, live: bool | None = None, silent: bool = False) -> None:
+        self.log, self.silent = log, silent
+        self.live = (sys.stdout.isatty() if live is None else live) and not silent
         self._rich = RichConsole(highlight=False)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),  # names of tasks are not markup
@@ -57,6 +58,8 @@ class Console:
 
     def event(self, name: str, **fields: Field) -> None:
         """Say that something happened: a line in a pipe and in the log, a readable line on a terminal."""
+        if self.silent:
+            return
         line = f"event={name} " + " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
         self._write_log(line)
         if self.live:
@@ -74,6 +77,8 @@ class Console:
             seconds_left: of the whole run, when it can be told.
             fields: loss, speed and the like.
         """
+        if self.silent:
+            return
         left = None if seconds_left is None else _duration(seconds_left)
         if self.live and self._task is not None:
             note = "  ".join(f"{key} {_readable(value)}" for key, value in fields.items())
@@ -89,6 +94,8 @@ class Console:
 
     def say(self, text: str) -> None:
         """Print text as it is: tables at the end of a run."""
+        if self.silent:
+            return
         if self.live:
             self._rich.print(text, markup=False)
         else:

@@ -1,8 +1,9 @@
 """Features of splits; those that no training changes any more are computed once and kept."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from plora.errors import TrainingError
 from plora.model import ContinualModel
 from plora.problems import EncodedInputs, EncodedSplit
+from plora.processes import Processes
 from plora.training.plan import Indices, plan_scoring
 from plora.training.prefix_cache import PrefixCache
 
@@ -54,6 +56,7 @@ class Extractor:
         precision: `fp32` or `bf16`.
         tokens_per_batch: most tokens in one forward pass.
         cache: of features that nothing changes any more.
+        processes: that share the work; each gets the features of all.
         prefix: states of the blocks below the first adapted one, or None where there are none.
     """
 
@@ -62,6 +65,7 @@ class Extractor:
     precision: str
     tokens_per_batch: int
     cache: FeatureCache
+    processes: Processes
     prefix: PrefixCache | None = None
 
     @torch.inference_mode()
@@ -85,19 +89,27 @@ class Extractor:
             return kept
         chosen = None if bare else self.chosen(split, task)
         model.eval()
-        if split.fingerprint != "":
-            self.prepare(split.inputs)
-        result = torch.empty(len(split), model.head.features)
-        for indices, inputs in self._batches(split):
-            with (
-                self._memory_named(len(indices)),
-                autocast(model.device, self.precision),
-                self.given(split.inputs, indices),
-            ):
-                where = torch.from_numpy(indices)
-                own = None if chosen is None else chosen[where]
-                found = model.bare_features(inputs) if bare else model.features(inputs, task, own)
-                result[where] = found.float().cpu()
+        full = False
+        try:
+            if split.fingerprint != "":
+                self.prepare(split.inputs)
+            result = torch.zeros(len(split), model.head.features)
+            for indices, inputs in self._batches(split):
+                with autocast(model.device, self.precision), self.given(split.inputs, indices):
+                    where = torch.from_numpy(indices)
+                    own = None if chosen is None else chosen[where]
+                    found = model.bare_features(inputs) if bare else model.features(inputs, task, own)
+                    result[where] = found.float().cpu()
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            full = True
+        if self.processes.any(full):
+            raise TrainingError(
+                "memory ran out while texts were scored at once; set a smaller evaluation.tokens_per_batch (now "
+                f"{self.tokens_per_batch:,}) or backbone.max_length"
+            )
+        self.processes.sum([result])  # of each row one process has the features and the others zeros
         if settled:
             self.cache.keep(key, result)
         return result
@@ -108,28 +120,18 @@ class Extractor:
 
     def prepare(self, inputs: EncodedInputs) -> None:
         """Have what enters the first adapted block at hand for all of some inputs."""
-        if self.prefix is not None:
-            with self._memory_named(len(inputs)):
-                self.prefix.prepare(inputs)
+        if self.prefix is None:
+            return
+        if self.processes.count > 1:
+            self.processes.lead(partial(self.prefix.prepare, inputs))  # the others read what one has computed
+        self.prefix.prepare(inputs)
 
     def given(self, inputs: EncodedInputs, indices: Indices) -> AbstractContextManager[None]:
         """Return the context in which the network computes a batch of some inputs, from where they are prepared."""
         return nullcontext() if self.prefix is None else self.prefix.given(inputs, indices)
 
-    @contextmanager
-    def _memory_named(self, examples: int) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            raise TrainingError(
-                f"memory ran out while {examples} examples were scored at once; set a smaller "
-                f"evaluation.tokens_per_batch (now {self.tokens_per_batch:,}) or backbone.max_length"
-            ) from None
-
     def _batches(self, split: EncodedSplit) -> Iterator[tuple[Indices, dict[str, Tensor]]]:
-        for indices in plan_scoring(split.inputs.lengths, self.tokens_per_batch):
+        for indices in plan_scoring(split.inputs.lengths, self.tokens_per_batch)[self.processes.share]:
             inputs = split.inputs.collate(indices)
             yield indices, {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
 

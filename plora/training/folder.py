@@ -209,10 +209,14 @@ class RunFolder:
         """Remove the checkpoint inside a task."""
         shutil.rmtree(self.step, ignore_errors=True)
 
-    def write_environment(self, fingerprints: Mapping[str, JsonValue]) -> dict[str, str]:
+    def write_environment(self, fingerprints: Mapping[str, JsonValue], processes: int = 1) -> dict[str, str]:
         """Write versions, hardware, commit and fingerprints to environment.json.
 
         What the run was started with stays; each later process in which something differs is listed under `later`.
+
+        Args:
+            fingerprints: of backbone, preprocessing and data.
+            processes: that learn together.
 
         Returns:
             What differs from the start of the run, as `was → is` by name; empty for a new run.
@@ -230,6 +234,7 @@ class RunFolder:
             "platform": platform.platform(),
             "processor": processor(),
             "threads": torch.get_num_threads(),
+            "processes": processes,
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "commit": commit(),

@@ -4,6 +4,7 @@ Learning a stream: open → train the phases → commit → save → score → r
 the last thing that a process does; the next one goes on from what is on disk.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 from plora.build import Parts
 from plora.errors import NonFiniteLossError, RunError, TrainingError
 from plora.failpoints import reached
-from plora.fingerprint import hash_frozen
+from plora.fingerprint import hash_frozen, hash_tensors
 from plora.gates import ChoosingGate
 from plora.heads import ClosedFormHead, LinearHead
 from plora.methods import Phase
 from plora.model import ContinualModel
 from plora.problems import EncodedInputs, EncodedSplit, masked_cross_entropy
+from plora.processes import Processes
 from plora.results import (
     RESULTS_FILE,
     Point,
@@ -83,10 +85,11 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     names = [task.name for task in parts.tasks]
     matrix = np.full((len(names) + 1, len(names)), np.nan)
     planned = sum(planned_steps(parts, position) for position in range(len(parts.stages)))
-    meter = Meter(planned, EnergyMeter(parts.model.device))
-    inside = StepCheckpoint(folder.step, parts.config.training.checkpoint_seconds)
+    processes = parts.learner.processes
+    meter = Meter(planned, EnergyMeter(parts.model.device), processes.count)
+    inside = StepCheckpoint(folder.step, parts.config.training.checkpoint_seconds if processes.main else None)
     tracking = Tracking(
-        parts.config.trackers,
+        parts.config.trackers if processes.main else (),
         f"{parts.config.name}-{parts.config.label}-seed-{parts.config.seed}",
         folder.path / "trackers",
         lambda name, error: console.event("tracker_failed", tracker=name, reason=f"{type(error).__name__}: {error}"),
@@ -134,22 +137,11 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
             seconds = _learn(session, stage, position, seen)
 
             # -------------------------------------------------------------- keep it
-            manifest = save_checkpoint(
-                folder,
-                parts.learner,
-                [*seen, *(task.name for task in stage.tasks)],
-                forgotten,
-                {task.name: task.label_names for task in parts.stream.tasks},
-                partial(meter.cost, stage.name, seconds, parts.model.device),
-                (_gate_task(parts, stage), stage.train.inputs.collate(np.arange(min(16, len(stage.train))))),
-                parts.strategies,
-            )
-            reached("manifested")
-            session.inside.clear()
+            processes.lead(partial(_keep, session, stage, [*seen, *(t.name for t in stage.tasks)], forgotten, seconds))
             held = number
             reached("checkpointed")
-        else:
-            manifest = read_manifest(folder, number)
+        manifest = read_manifest(folder, number)
+        if number in complete:
             meter.all_steps += manifest.cost.steps
             meter.training_seconds += manifest.cost.seconds
         costs.append(manifest.cost)
@@ -161,7 +153,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
         rows = _row(session, scorer, number, seen, gone, partial(hold, number))
         matrix[number] = _accuracies(rows, names)
         reached("predicted")
-        if number >= max(complete, default=0):
+        if number >= max(complete, default=0) and processes.main:
             write_record(folder.path, make_record(parts, matrix, costs, gates, seen, gone))
             reached("recorded")
         if number not in complete:
@@ -176,7 +168,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
                 mean_seen=float(np.nanmean(done)),
                 seconds=manifest.cost.seconds,
             )
-    session.inside.clear()  # a kill between the last manifest and its own clearing left it
+    processes.lead(session.inside.clear)  # a kill between the last manifest and its own clearing left it
     record = make_record(parts, matrix, costs, gates, seen, forgotten)
     final = {f"final/{name}": metric.value for name, metric in record.metrics.items() if metric.value is not None}
     tracking.log(final, meter.all_steps)
@@ -224,8 +216,32 @@ def _row(
         kept[task.name] = scorer.seen(task, seen) if task.name in seen else scorer.unseen(task)
     reached("scored")
     rows = {task.name: kept[task.name] for task in wanted if task.name in kept}
-    write_predictions(path, to_predictions(rows, parts.space.names))
+    parts.learner.processes.lead(lambda: write_predictions(path, to_predictions(rows, parts.space.names)))
     return rows
+
+
+def _keep(session: Session, stage: Stage, learned: list[str], forgotten: list[str], seconds: float) -> None:
+    """Write the checkpoint after a stage; the one inside it goes.
+
+    Args:
+        stage: just committed.
+        learned: names of all tasks by now, forgotten ones included.
+        forgotten: those of them that were forgotten.
+        seconds: that the stage took.
+    """
+    parts = session.parts
+    save_checkpoint(
+        session.folder,
+        parts.learner,
+        learned,
+        forgotten,
+        {task.name: task.label_names for task in parts.stream.tasks},
+        partial(session.meter.cost, stage.name, seconds, parts.model.device),
+        (_gate_task(parts, stage), stage.train.inputs.collate(np.arange(min(16, len(stage.train))))),
+        parts.strategies,
+    )
+    reached("manifested")
+    session.inside.clear()
 
 
 def _accuracies(rows: dict[str, Scores], names: list[str]) -> list[float]:
@@ -251,7 +267,8 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
         strategy.before_task(model, lesson)
     reached("opened")
     saved = _saved_inside(session, position)
-    session.folder.cut_curves(saved[0].curve_lines if saved else _curve_lines(session.folder))
+    if parts.learner.processes.main:
+        session.folder.cut_curves(saved[0].curve_lines if saved else _curve_lines(session.folder))
     phases = parts.config.resolved_phases() if _trains(parts, position) else ()
     with _trainable_head(parts, stage):
         for number, phase in enumerate(phases):
@@ -266,10 +283,25 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
     model.commit()
     if isinstance(model.head, ClosedFormHead):
         _solve(parts, model.head, stage, session.meter)
+    _require_one_model(parts, stage)
     reached("committed")
     seconds = time.perf_counter() - session.meter.started
     session.meter.training_seconds += seconds
     return seconds
+
+
+def _require_one_model(parts: Parts, stage: Stage) -> None:
+    """Refuse to go on when what was learned is not the same, bit for bit, in every process."""
+    model = parts.model
+    tensors = {**model.trainable(), **model.head.tensors(), **(model.gate.state() if model.gate else {})}
+    for strategy in parts.strategies:
+        tensors |= {f"{strategy.kind}/{name}": tensor for name, tensor in strategy.state().items()}
+    learned = f"{hash_tensors(sorted(tensors.items()))} {sorted(model.slot_hashes.items())}"
+    if not parts.learner.processes.agree(hashlib.sha256(learned.encode()).hexdigest()):
+        raise TrainingError(
+            f"task '{stage.name}': the processes no longer have the same weights, so nothing of it was kept; use "
+            "machines of one kind with the same versions, or a single process"
+        )
 
 
 def _saved_inside(session: Session, position: int) -> tuple[Position, dict[str, Tensor]] | None:
@@ -353,7 +385,7 @@ def _train(
     """Train one phase of one stage, from its start or from a checkpoint inside it."""
     parts, meter, console = session.parts, session.meter, session.console
     config, model, accelerator = parts.config, parts.model, parts.learner.accelerator
-    settings = config.training
+    settings, processes = config.training, parts.learner.processes
     epochs, peak = _epochs(parts, phase, position), _learning_rate(parts, phase, position)
     lengths = stage.train.inputs.lengths
     plan = [plan_epoch(lengths, settings.batch_size, config.seed, position, number, e) for e in range(epochs)]
@@ -390,27 +422,32 @@ def _train(
                 group["lr"] = peak * factor
             while True:
                 seed = _seed(config.seed, position, number + 1, step)
-                torch.manual_seed(seed)  # dropout: from seed and step
+                torch.manual_seed(seed + processes.rank)  # dropout: from seed and step, of its own in each process
                 progress = Progress(position, step, total, epoch, seed, len(indices))
+                full = False
                 try:
                     with meter.operations(tokens, first=step == 0):
                         terms = _backward(parts, stage, indices, micro, lesson, progress)
-                    break
                 except RuntimeError as error:
                     if not out_of_memory(error):
                         raise
-                    if micro == 1:
-                        raise TrainingError(
-                            f"task '{stage.name}', step {step}: memory ran out with a single example; lower "
-                            "backbone.max_length, or set training.activation_checkpointing=true"
-                        ) from None
+                    full = True
+                if not processes.any(full):
+                    break
+                if micro == 1:
+                    raise TrainingError(
+                        f"task '{stage.name}', step {step}: memory ran out with a single example; lower "
+                        "backbone.max_length, or set training.activation_checkpointing=true"
+                    )
                 optimizer.zero_grad()
                 micro = micro // 2  # same step, same result, less memory
                 console.event("memory_full", task=stage.name, step=step, micro_batch_size=micro)
 
             # ---------------------------------------------------------- look before stepping
+            summed = torch.stack([*terms.values()])
+            processes.sum_gradients(parameters.values(), summed)
             norm = accelerator.clip_grad_norm_(list(parameters.values()), settings.clip_norm or float("inf"))
-            values = dict(zip(terms, torch.stack([*terms.values()]).tolist(), strict=True))
+            values = dict(zip(terms, summed.tolist(), strict=True))
             if not np.isfinite([*values.values(), float(norm)]).all():
                 raise NonFiniteLossError(_non_finite(stage, step, indices, values, float(norm)))
             optimizer.step()
@@ -428,7 +465,7 @@ def _train(
                 model.train()
 
             # ---------------------------------------------------------- say how it goes
-            if step % settings.log_every == 0 or step == total or validation is not None:
+            if processes.main and (step % settings.log_every == 0 or step == total or validation is not None):
                 now = time.perf_counter()
                 elapsed = max(now - logged[0], 1e-9)
                 point = Point(
@@ -493,12 +530,13 @@ def _train(
 def _backward(
     parts: Parts, stage: Stage, indices: Indices, micro: int, lesson: Lesson, progress: Progress
 ) -> dict[str, Tensor]:
-    """Accumulate the gradient of one optimizer step and return its loss terms.
+    """Accumulate this process's part of the gradient of one optimizer step, and return its part of the loss terms.
 
-    Each micro-batch counts by its examples, so that the sum is the mean over the whole batch; so do examples that a
-    strategy rehearses, by themselves. Penalties are added once. So accumulation changes the strength of no term.
+    Each micro-batch counts by its examples, so that the sum over all processes is the mean over the whole batch; so
+    do examples that a strategy rehearses, by themselves. Of a penalty each process has an even part, so that it is
+    added once. So neither accumulation nor the number of processes changes the strength of a term.
     """
-    model, accelerator = parts.model, parts.learner.accelerator
+    model, accelerator, processes = parts.model, parts.learner.accelerator, parts.learner.processes
     terms: dict[str, Tensor] = {}
 
     def add(losses: Mapping[str, Tensor]) -> None:
@@ -507,25 +545,36 @@ def _backward(
         accelerator.backward(torch.stack([*losses.values()]).sum())
         reached("micro_batch")
 
-    for part, scores in _forward(parts, stage, stage.train.inputs, indices, micro):
+    own, weight = _own(processes, indices)
+    for part, scores in _forward(parts, stage, stage.train.inputs, own, micro):
         rows = torch.from_numpy(stage.train.rows[part])
         competing = lesson.competing[rows].to(model.device)
         losses = {"cross_entropy": masked_cross_entropy(scores, rows.to(model.device), competing).sum()}
         for strategy in parts.strategies:
             losses |= strategy.on_batch(scores, part)
-        add({name: loss / len(indices) for name, loss in losses.items()})
+        add({name: weight * loss / len(indices) for name, loss in losses.items()})
     for strategy in parts.strategies:
         for old in strategy.rehearse(lesson, progress):
-            for part, scores in _forward(parts, stage, old.inputs, old.indices, micro):
-                add({old.name: old.loss(scores, part).sum() / len(old.indices)})
+            own, weight = _own(processes, old.indices)
+            for part, scores in _forward(parts, stage, old.inputs, own, micro):
+                add({old.name: weight * old.loss(scores, part).sum() / len(old.indices)})
     for strategy in parts.strategies:
-        penalties = strategy.penalty(model, progress)
+        penalties = {name: value / processes.count for name, value in strategy.penalty(model, progress).items()}
         if penalties:
             penalty = torch.stack([*penalties.values()]).sum()
             if penalty.requires_grad:  # not in a phase that trains none of what the penalty sees
                 accelerator.backward(penalty)
             terms |= {name: value.detach() for name, value in penalties.items()}
     return terms
+
+
+def _own(processes: Processes, indices: Indices) -> tuple[Indices, float]:
+    """Return the examples of this process, and how much each counts.
+
+    Where there are too few for all, some take one along that counts nothing: every process has the same terms.
+    """
+    own = indices[processes.share]
+    return (own, 1.0) if len(own) else (indices[:1], 0.0)
 
 
 def _forward(
@@ -568,6 +617,7 @@ def begin_lesson(
         learning_rate=_learning_rate(parts, config.resolved_phases()[0], position),
         seed=_seed(config.seed, position, 0, 1),
         warn=warn,
+        processes=parts.learner.processes,
     )
 
 
@@ -588,7 +638,8 @@ def _rehearsed(parts: Parts, steps: int) -> float:
     seconds = []
     for step, indices in enumerate(plan[: steps + 1]):
         started = time.perf_counter()
-        _backward(parts, stage, indices, settings.batch_size, lesson, Progress(0, step, steps, 0))
+        terms = _backward(parts, stage, indices, settings.batch_size, lesson, Progress(0, step, steps, 0))
+        parts.learner.processes.sum_gradients(parameters.values(), torch.stack([*terms.values()]))
         optimizer.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - started)

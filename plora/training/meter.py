@@ -24,10 +24,12 @@ class Meter:
     Args:
         total_steps: optimizer steps of the whole run.
         energy: of the device that learns.
+        processes: that learn together; this one works on an even share of the tokens.
     """
 
     total_steps: int
     energy: EnergyMeter
+    processes: int = 1
     started: float = field(default_factory=time.perf_counter)
     all_steps: int = 0
     training_seconds: float = 0.0
@@ -60,7 +62,7 @@ class Meter:
         if first:
             with FlopCounter() as counter:
                 yield
-            self.flops_per_token = counter.get_total_flops() / max(tokens, 1)
+            self.flops_per_token = counter.get_total_flops() * self.processes / max(tokens, 1)
         else:
             yield
         self.flops += round(self.flops_per_token * tokens)
@@ -91,9 +93,9 @@ class Meter:
         self.joules_before = None if now is None or spent is None else now - spent
 
     def _joules(self) -> float | None:
-        """Return the joules of the stage so far; None where a part of it is unknown."""
+        """Return the joules of the stage so far; None where a part of it is unknown, as that of other processes is."""
         now = self.energy.joules()
-        return None if now is None or self.joules_before is None else now - self.joules_before
+        return None if now is None or self.joules_before is None or self.processes > 1 else now - self.joules_before
 
     def seconds_left(self) -> float | None:
         """Return the training time left in the whole run, estimated from its mean so far."""
