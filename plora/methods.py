@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from plora.gates import GATES
-from plora.strategies import EWC, Distillation, Orthogonality, Replay, Sparsity, Strategy
+from plora.strategies import EWC, Distillation, EWCLoRA, Orthogonality, Replay, Sparsity, Strategy
 from plora.streams.base import SCENARIOS, Scenario
 
 Part = Literal["head", "adapter", "backbone"]
@@ -176,6 +176,14 @@ METHODS: dict[str, Method] = {
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
             strategies={"ewc": EWC(decay=0.95)},
+        ),
+        Method(
+            "ewc_lora",
+            "a slot per task, all summed, each kept out of what mattered to older tasks in ΔW itself",
+            slots="per_task",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            strategies={"ewc_lora": EWCLoRA()},
         ),
         Method(
             "replay",
