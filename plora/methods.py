@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from plora.adapters.merging import Way
 from plora.gates import GATES
 from plora.strategies import EWC, Distillation, EWCLoRA, Orthogonality, Replay, Sparsity, Strategy
 from plora.streams.base import SCENARIOS, Scenario
@@ -46,6 +47,8 @@ class Method:
         strategies: what protects old knowledge, by kind; a config may change their settings.
         loss_rows: in the class-incremental scenario, the rows that compete in the loss: the current task's (`local`,
             old rows stay frozen) or all classes `seen` so far.
+        merging: how the slots of all tasks become one when a task is committed, or None; `magmax` starts each slot from
+            the one before.
         at_once: learns all tasks' data together (the upper bound), not one after the other.
         refusals: scenarios in which the method has no meaning, with the reason.
     """
@@ -58,6 +61,7 @@ class Method:
     heads: tuple[str, ...] = ("linear",)
     strategies: Mapping[str, Strategy] = field(default_factory=dict)
     loss_rows: LossRows = "local"
+    merging: Way | None = None
     at_once: bool = False
     refusals: Mapping[Scenario, str] = field(default_factory=dict)
 
@@ -82,7 +86,8 @@ class Method:
             return "it learns all tasks at once, so nothing is old"
         if head != "linear":
             return f"the head '{head}' is solved, not trained step by step"
-        return strategy.refusal(self.slots, self.gate is not None and GATES[self.gate].needs_task)
+        alone = self.merging is not None or (self.gate is not None and GATES[self.gate].needs_task)
+        return strategy.refusal(self.slots, alone)
 
     def entangled(self, scenario: Scenario) -> str | None:
         """Return why one task cannot be taken out without changing the others, or None where it can."""
@@ -92,6 +97,8 @@ class Method:
             return f"method '{self.name}' trained the whole network on every task"
         if self.slots == "one":
             return f"method '{self.name}' has one slot, which every task changed"
+        if self.merging is not None:
+            return f"method '{self.name}' answers for every task with the slot that it made of all of them"
         if self.gate is not None and not GATES[self.gate].needs_task:
             return f"method '{self.name}' sums its slots, and later ones were learned on top of this one"
         if scenario != "task":
@@ -210,6 +217,30 @@ METHODS: dict[str, Method] = {
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
             strategies={"distillation": Distillation()},
+        ),
+        Method(
+            "merged_average",
+            "a slot per task, learned by itself; the mean of all answers, and needs no task id",
+            slots="per_task",
+            gate="newest",
+            phases=_ADAPTER_AND_HEAD,
+            merging="average",
+        ),
+        Method(
+            "merged_ties",
+            "a slot per task, learned by itself; one of their large entries and elected signs answers (TIES)",
+            slots="per_task",
+            gate="newest",
+            phases=_ADAPTER_AND_HEAD,
+            merging="ties",
+        ),
+        Method(
+            "merged_magmax",
+            "slots learned one from the other; one of their largest entries answers (MagMax)",
+            slots="per_task",
+            gate="newest",
+            phases=_ADAPTER_AND_HEAD,
+            merging="magmax",
         ),
     )
 }

@@ -79,7 +79,7 @@ def test_every_mistake_is_reported_at_once_with_its_key() -> None:
             "it compares a task's slot with older ones",
         ),
         (["method=o_lora", "strategies=[{kind: ewc}]"], "'ewc' does not fit method 'o_lora': it holds the slot that"),
-        (["method=per_task", "strategies=[{kind: replay}]"], "each task uses a slot of its own alone"),
+        (["method=per_task", "strategies=[{kind: replay}]"], "each task trains a slot of its own alone"),
         (["method=frozen", "strategies=[{kind: ewc}]"], "it holds the slot that all tasks train, and there is none"),
         (["method=frozen", "head=ranpac", "strategies=[{kind: replay}]"], "the head 'ranpac' is solved, not trained"),
         (["method=joint", "strategies=[{kind: distillation}]"], "it learns all tasks at once, so nothing is old"),

@@ -2,8 +2,9 @@
 
 from plora.gates.all_ones import AllOnes
 from plora.gates.base import Gate
+from plora.gates.newest import Newest
 from plora.gates.one_hot import OneHot
 
-GATES: dict[str, type[Gate]] = {"all_ones": AllOnes, "one_hot": OneHot}
+GATES: dict[str, type[Gate]] = {"all_ones": AllOnes, "one_hot": OneHot, "newest": Newest}
 
-__all__ = ["GATES", "AllOnes", "Gate", "OneHot"]
+__all__ = ["GATES", "AllOnes", "Gate", "Newest", "OneHot"]

@@ -101,7 +101,7 @@ class Strategy(BaseModel, ABC):
 
         Args:
             slots: `none`, `one` or `per_task`.
-            isolated: a task uses its own slot alone, so that nothing is shared.
+            isolated: a task trains with its own slot alone, so that nothing is shared.
         """
         return None
 
@@ -147,4 +147,4 @@ class Strategy(BaseModel, ABC):
         return {}
 
 
-SHARES_NOTHING = "each task uses a slot of its own alone, so there is nothing to protect"
+SHARES_NOTHING = "each task trains a slot of its own alone, so there is nothing to protect"

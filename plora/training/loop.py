@@ -254,6 +254,9 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
     for strategy in parts.strategies:
         strategy.after_task(model, lesson)
     model.commit()
+    if parts.config.row.merging is not None:
+        lost = model.merge(parts.config.row.merging, parts.config.merging)
+        session.console.event("merged", task=stage.name, slots=len(seen) + 1, share_lost=lost)
     reached("committed")
     seconds = time.perf_counter() - session.meter.started
     session.meter.training_seconds += seconds
@@ -287,7 +290,9 @@ def open_stage(parts: Parts, stage: Stage, position: int, seen: list[str]) -> No
         if config.row.slots == "one" and model.adapters.names:
             model.adapters.reopen(model.adapters.names[0], config.lora.dropout)
         else:
-            model.adapters.open_task(stage.name if config.row.slots == "per_task" else "shared", config.lora)
+            slot = model.adapters.open_task(stage.name if config.row.slots == "per_task" else "shared", config.lora)
+            if config.row.merging == "magmax" and seen:
+                slot.start_from(model.adapters[seen[-1]])
     retrained = seen if space.scenario == "class" and _loss_rows(parts) == "seen" else []
     for task in [*(task for task in parts.tasks if task.name in retrained), *stage.tasks]:
         block = space.blocks[task.name]
