@@ -10,11 +10,12 @@ from accelerate.utils import GradientAccumulationPlugin
 from torch import nn
 
 from plora.adapters import AdaptedLinear, Adapters, Switch, checkpoint_blocks, find_blocks
+from plora.adapters.merging import MERGED
 from plora.adapters.prefix import Prefix
 from plora.backbones import Backbone, load_backbone
 from plora.cache import cache_folder, prefix_cache_bytes
 from plora.config import RunConfig
-from plora.errors import ConfigError
+from plora.errors import ConfigError, DataError
 from plora.gates import GATES
 from plora.heads import HEADS
 from plora.model import ContinualModel
@@ -113,6 +114,11 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
         stream = stream.ordered(config.order)
     if config.added:
         stream = stream.followed_by(workspace.stream(config.added_source()))
+    if config.row.merging is not None and MERGED in (task.name for task in stream.tasks):
+        raise DataError(
+            f"stream '{stream.name}' has a task '{MERGED}', and so does method '{config.method}' call the slot that it "
+            "makes of all tasks; rename the task"
+        )
     space = LabelSpace.of(stream, config.scenario)
     learner = assemble(config, workspace)
     tasks = encode_stream(stream, space, learner.model.problem)

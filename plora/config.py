@@ -14,7 +14,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, WrapValidator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from plora.adapters import LoRA
+from plora.adapters import LoRA, Merging
 from plora.backbones import BackboneConfig
 from plora.errors import ConfigError, did_you_mean
 from plora.methods import METHODS, LossRows, Method, Phase
@@ -91,6 +91,8 @@ class RunConfig(BaseModel):
     """The pretrained network."""
     lora: LoRA = LoRA()
     """Adapters: rank, scaling, targets."""
+    merging: Merging = Merging()
+    """How slots are merged, in the methods that do so."""
     training: TrainingConfig = TrainingConfig()
     """Optimizer, schedule, batches."""
     phases: tuple[Phase, ...] | None = Field(default=None, min_length=1)

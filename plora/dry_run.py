@@ -69,8 +69,18 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
         truncated_share=sum(task.truncated_share() for task in parts.tasks) / len(parts.tasks),
         seconds=per_step * sum(total) + per_text * scored,
         peak_memory_bytes=peak_memory(parts.model.device),
-        disk_bytes=4 * trainable * (len(parts.stages) if config.row.slots == "per_task" else 1) + 16 * scored,
+        disk_bytes=int(4 * trainable * _stored_slots(config, len(parts.stages))) + 16 * scored,
     )
+
+
+def _stored_slots(config: RunConfig, stages: int) -> float:
+    """Slots on disk in the end; what is merged after each task counts by its rank."""
+    if config.row.slots != "per_task":
+        return 1
+    if config.row.merging is None:
+        return stages
+    own = config.lora.rank
+    return stages + sum((config.merging.rank or own * number) / own for number in range(1, stages + 1))
 
 
 def _scoring_seconds(parts: Parts) -> float:

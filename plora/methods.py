@@ -9,8 +9,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from plora.adapters.merging import Way
 from plora.gates import GATES, ChoosingGate
-from plora.strategies import EWC, Distillation, Orthogonality, Replay, Sparsity, Strategy
+from plora.strategies import EWC, Distillation, EWCLoRA, Orthogonality, Replay, Sparsity, Strategy
 from plora.streams.base import SCENARIOS, Scenario
 
 Part = Literal["head", "adapter", "backbone"]
@@ -47,6 +48,8 @@ class Method:
         loss_rows: in the class-incremental scenario, the rows that compete in the loss: the current task's (`local`,
             old rows stay frozen) or all classes `seen` so far.
         lateral: a new slot learns to read what older slots read, too.
+        merging: how the slots of all tasks become one when a task is committed, or None; `magmax` starts each slot from
+            the one before.
         at_once: learns all tasks' data together (the upper bound), not one after the other.
         refusals: scenarios in which the method has no meaning, with the reason.
     """
@@ -59,6 +62,7 @@ class Method:
     heads: tuple[str, ...] = ("linear",)
     strategies: Mapping[str, Strategy] = field(default_factory=dict)
     loss_rows: LossRows = "local"
+    merging: Way | None = None
     at_once: bool = False
     lateral: bool = False
     refusals: Mapping[Scenario, str] = field(default_factory=dict)
@@ -85,7 +89,8 @@ class Method:
         if head != "linear":
             return f"the head '{head}' is solved, not trained step by step"
         gate = GATES[self.gate] if self.gate is not None else None
-        return strategy.refusal(self.slots, gate is not None and (gate.needs_task or issubclass(gate, ChoosingGate)))
+        alone = gate is not None and (gate.needs_task or issubclass(gate, ChoosingGate))
+        return strategy.refusal(self.slots, alone or self.merging is not None)
 
     def entangled(self, scenario: Scenario) -> str | None:
         """Return why one task cannot be taken out without changing the others, or None where it can."""
@@ -99,6 +104,8 @@ class Method:
             return f"method '{self.name}' has one slot, which the first task trained and all tasks stand on"
         if self.gate is not None and issubclass(GATES[self.gate], ChoosingGate):
             return f"method '{self.name}' chooses among all tasks by what it knows of each"
+        if self.merging is not None:
+            return f"method '{self.name}' answers for every task with the slot that it made of all of them"
         if self.gate is not None and not GATES[self.gate].needs_task:
             return f"method '{self.name}' sums its slots, and later ones were learned on top of this one"
         if scenario != "task":
@@ -210,6 +217,14 @@ METHODS: dict[str, Method] = {
             strategies={"ewc": EWC(decay=0.95)},
         ),
         Method(
+            "ewc_lora",
+            "a slot per task, all summed, each kept out of what mattered to older tasks in ΔW itself",
+            slots="per_task",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            strategies={"ewc_lora": EWCLoRA()},
+        ),
+        Method(
             "replay",
             "one slot; a few old examples are trained on again (ER)",
             slots="one",
@@ -234,6 +249,30 @@ METHODS: dict[str, Method] = {
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
             strategies={"distillation": Distillation()},
+        ),
+        Method(
+            "merged_average",
+            "a slot per task, learned by itself; the mean of all answers, and needs no task id",
+            slots="per_task",
+            gate="newest",
+            phases=_ADAPTER_AND_HEAD,
+            merging="average",
+        ),
+        Method(
+            "merged_ties",
+            "a slot per task, learned by itself; one of their large entries and elected signs answers (TIES)",
+            slots="per_task",
+            gate="newest",
+            phases=_ADAPTER_AND_HEAD,
+            merging="ties",
+        ),
+        Method(
+            "merged_magmax",
+            "slots learned one from the other; one of their largest entries answers (MagMax)",
+            slots="per_task",
+            gate="newest",
+            phases=_ADAPTER_AND_HEAD,
+            merging="magmax",
         ),
     )
 }

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from plora.adapters import Adapters, Route
+from plora.adapters import Adapters, Merging, Route
+from plora.adapters.merging import MERGED, Way, merge
 from plora.fingerprint import hash_tensors
 from plora.gates import ChoosingGate, Gate
 from plora.heads import Head
@@ -181,6 +182,15 @@ class ContinualModel(nn.Module):
             name = self.adapters.open_name
             self.slot_hashes[name] = self.adapters.commit()
         self.head.commit()
+
+    def merge(self, way: Way, settings: Merging) -> float:
+        """Make one committed slot of all tasks' slots, in place of the one before; returns the share that it lacks."""
+        assert self.adapters is not None
+        if MERGED in self.adapters:
+            self.adapters.delete(MERGED)
+        merged, lost = merge(self.adapters.banks, self.adapters.names, way, settings)
+        self.slot_hashes[MERGED] = self.adapters.append(MERGED, merged).content_hash()
+        return lost
 
     def signature(self, task: str | None, blocks: Sequence[str]) -> str:
         """Return the hash of all that decides the predictions for a task: equal signatures, equal predictions.

@@ -27,8 +27,10 @@ RUNS = [
     ("task", "per_task", "linear"),
     ("task", "lateral", "linear"),
     ("task", "o_lora", "linear"),
-    *(("task", method, "linear") for method in ("ewc", "online_ewc", "replay", "der", "lwf")),
-    *(("class", method, "linear") for method in ("ewc", "replay", "der", "lwf")),
+    *(("task", method, "linear") for method in ("ewc", "online_ewc", "ewc_lora", "replay", "der", "lwf")),
+    *(("class", method, "linear") for method in ("ewc", "ewc_lora", "replay", "der", "lwf")),
+    *(("task", f"merged_{way}", "linear") for way in ("average", "ties", "magmax")),
+    *(("class", f"merged_{way}", "linear") for way in ("average", "ties", "magmax")),
     ("class", "frozen", "linear"),
     ("class", "frozen", "ridge"),
     ("class", "frozen", "ncm"),
@@ -48,6 +50,7 @@ SETTINGS = {
     "frozen": ("training.epochs=20",),
     "full": ("training.learning_rate=0.003",),
     ("class", "ewc"): ("loss_rows=seen", "strategies=[{kind: ewc, weight: 1}]"),
+    ("class", "ewc_lora"): ("loss_rows=seen", "strategies=[{kind: ewc_lora, weight: 1}]"),
     ("class", "o_lora"): ("loss_rows=seen",),  # under `local`, frozen old rows drown new ones on so small a stream
 }
 
@@ -141,7 +144,7 @@ def test_domain_incremental_shares_one_head(toy_values: dict[str, object], toy_f
     first, second = toy_files["food-train"], toy_files["food-test"]
     tasks = [{"name": name, "train": str(first), "test": str(second)} for name in ("one", "two")]
     toy_values |= {"stream": {"kind": "local", "tasks": tasks}, "scenario": "domain"}
-    for method in ("sequential", "o_lora", "joint", "frozen"):
+    for method in ("sequential", "o_lora", "ewc_lora", "merged_ties", "joint", "frozen"):
         folder = run(load_config(toy_values, [f"method={method}", "evaluation.tasks=all"]))
         manifest = json.loads((folder / "checkpoints/task-02/manifest.json").read_text())
         assert manifest["blocks"] == {"one": 2}

@@ -4,6 +4,7 @@ from plora.adapters.bank import Bank, SlotShape
 from plora.adapters.inject import find_blocks, find_targets
 from plora.adapters.interop import apply_lora, load_lora, load_slot, merge_lora, save_lora, save_route, save_slot
 from plora.adapters.linear import AdaptedLinear
+from plora.adapters.merging import Merging
 from plora.adapters.route import Route, Switch, checkpoint_blocks
 from plora.adapters.slots import Adapters, LoRA, Slot
 
@@ -12,6 +13,7 @@ __all__ = [
     "Adapters",
     "Bank",
     "LoRA",
+    "Merging",
     "Route",
     "Slot",
     "SlotShape",

@@ -83,6 +83,13 @@ class Slot:
         """ΔW = s · B A of each layer, `[O, I]`."""
         return {path: bank.delta(self.name) for path, bank in self._banks.items()}
 
+    @torch.no_grad()
+    def start_from(self, other: "Slot") -> None:
+        """Take over the values of another slot of the same rank: training goes on from there."""
+        for mine, its in ((self.A, other.A), (self.B, other.B)):
+            for path, matrix in mine.items():
+                matrix.copy_(its[path])
+
     def content_hash(self) -> str:
         """Return the sha256 (hex) of every A, B, rank and scale: the slot's name on disk."""
         digest = hashlib.sha256()

@@ -2,9 +2,10 @@
 
 from plora.gates.all_ones import AllOnes
 from plora.gates.base import ChoosingGate, Gate
+from plora.gates.newest import Newest
 from plora.gates.one_hot import OneHot
 from plora.gates.router import Router
 
-GATES: dict[str, type[Gate]] = {"all_ones": AllOnes, "one_hot": OneHot, "router": Router}
+GATES: dict[str, type[Gate]] = {"all_ones": AllOnes, "one_hot": OneHot, "newest": Newest, "router": Router}
 
-__all__ = ["GATES", "AllOnes", "ChoosingGate", "Gate", "OneHot", "Router"]
+__all__ = ["GATES", "AllOnes", "ChoosingGate", "Gate", "Newest", "OneHot", "Router"]

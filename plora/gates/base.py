@@ -16,10 +16,12 @@ class Gate(ABC):
         needs_task: the route depends on the task id, so the gate has no meaning where none is given.
         constant: while a task trains, every committed slot on the route counts 1, so those slots can be folded into
             an effective weight and cost nothing.
+        merges: older slots take part through the newest one, which is made of them when a task is committed.
     """
 
     needs_task: bool
     constant: bool
+    merges: bool = False
 
     @abstractmethod
     def route(self, slots: Sequence[str], task: str | None) -> Route:

@@ -206,8 +206,8 @@ def read_slots(folder: Path) -> tuple[tuple[str, ...], list[dict[str, Update]], 
         raise NoUpdatesError(
             f"{folder} has no slots: its method adapts no layer, so there is no update of a task to compare"
         )
-    if set(last.slots) <= set(last.tasks):
-        slots = {task: _read_slot(folder, last, task) for task in last.tasks if task in last.slots}
+    if set(last.tasks) <= set(last.slots):
+        slots = {task: _read_slot(folder, last, task) for task in last.tasks}
         _require_same_layers(folder, list(slots.values()))
         return tuple(slots), list(slots.values()), False
     name = next(iter(last.slots))

@@ -3,6 +3,7 @@
 from plora.strategies.base import Lesson, Progress, Rehearsal, Strategy
 from plora.strategies.distillation import Distillation
 from plora.strategies.ewc import EWC
+from plora.strategies.ewc_lora import EWCLoRA
 from plora.strategies.orthogonal import Orthogonality
 from plora.strategies.replay import Replay
 from plora.strategies.sparsity import Sparsity
@@ -10,6 +11,7 @@ from plora.strategies.sparsity import Sparsity
 STRATEGIES: dict[str, type[Strategy]] = {
     "orthogonality": Orthogonality,
     "ewc": EWC,
+    "ewc_lora": EWCLoRA,
     "replay": Replay,
     "distillation": Distillation,
     "sparsity": Sparsity,
@@ -19,6 +21,7 @@ __all__ = [
     "EWC",
     "STRATEGIES",
     "Distillation",
+    "EWCLoRA",
     "Lesson",
     "Orthogonality",
     "Progress",

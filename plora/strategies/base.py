@@ -104,7 +104,7 @@ class Strategy(BaseModel, ABC):
 
         Args:
             slots: `none`, `first`, `one` or `per_task`.
-            isolated: a task uses its own slot alone, so that nothing is shared.
+            isolated: a task trains with its own slot alone, so that nothing is shared.
         """
         return None
 
@@ -150,4 +150,4 @@ class Strategy(BaseModel, ABC):
         return {}
 
 
-SHARES_NOTHING = "each task uses a slot of its own alone, so there is nothing to protect"
+SHARES_NOTHING = "each task trains a slot of its own alone, so there is nothing to protect"

@@ -1,4 +1,4 @@
-"""The diagonal of the Fisher information of what trains: how much each parameter matters to a task's predictions.
+"""The diagonal of the Fisher information: how much each parameter, or entry of ΔW, matters to a task's predictions.
 
 With g_c(x) = ∇_θ log p_θ(c | x), of one example at a time, in eval mode:
 
@@ -10,7 +10,9 @@ With g_c(x) = ∇_θ log p_θ(c | x), of one example at a time, in eval mode:
 Source: van de Ven 2025 (arXiv 2502.11756) on the estimators and what they do to EWC.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plora.adapters.bank import Bank
 from plora.adapters.capture import Passed, captured
 from plora.errors import AdapterError
 from plora.model import ContinualModel
@@ -30,6 +33,21 @@ MEMORY_BYTES = 64 * 2**20
 """What the gradients of one pass may take; on two CPU cores more is slower, for they no longer fit its caches."""
 
 Squares = Callable[[Tensor], Tensor]
+Calls = list[tuple[Tensor, Tensor]]
+"""Of each call of a layer: its input `[N, T, I]`, and the gradients at its output `[C, N, T, O]`."""
+
+
+@dataclass(frozen=True)
+class _Gradients:
+    """What the gradients at a layer's output are turned into.
+
+    Args:
+        of: a layer and its calls → gradients `[C, N, …]` of each example, tokens summed, by name.
+        size: numbers of an example's gradients in one layer, for each class.
+    """
+
+    of: Callable[[Bank, Calls], dict[str, Tensor]]
+    size: Callable[[Bank], int]
 
 
 def fisher(
@@ -50,19 +68,65 @@ def fisher(
     Raises:
         AdapterError: the gate gives slots other coefficients than 1.
     """
+    names = {id(parameter): name for name, parameter in model.trainable().items()}
+
+    def of_factors(bank: Bank, calls: Calls) -> dict[str, Tensor]:
+        A, B, scale = bank.A, bank.B, bank.open_shape.scale
+        assert A is not None
+        assert B is not None
+        found = {}
+        if id(A) in names:
+            found[names[id(A)]] = _total(torch.einsum("cntr,nti->cnri", scale * (G @ B.T), x) for x, G in calls)
+        if id(B) in names:
+            found[names[id(B)]] = _total(torch.einsum("cnto,ntr->cnro", scale * G, x @ A.T) for x, G in calls)
+        return found
+
+    def size(bank: Bank) -> int:
+        return bank.open_shape.rank * (bank.in_features + bank.out_features)
+
+    return _estimated(model, lesson, estimator, samples, _Gradients(of_factors, size))
+
+
+def fisher_of_updates(
+    model: ContinualModel, lesson: Lesson, estimator: Estimator = "exact", samples: int = 500
+) -> dict[str, Tensor]:
+    """Return the diagonal for every entry of each layer's ΔW, `[O, I]` by the layer's path, and for rows of the head.
+
+    F_W = 1/N Σ_x Σ_c p(c | x) (Σ_tokens g_y ⊗ x)², g_y the gradient of log p(c | x) at the layer's output: the same
+    for every pair of factors with the same product. Arguments and errors as for `fisher`; rows of the head are by
+    their parameter's name.
+
+    Source: EWC-LoRA (arXiv 2602.17559).
+    """
+    return _estimated(
+        model,
+        lesson,
+        estimator,
+        samples,
+        _Gradients(
+            lambda bank, calls: {bank.path: _total(torch.einsum("cnto,nti->cnoi", G, x) for x, G in calls)},
+            lambda bank: bank.in_features * bank.out_features,
+        ),
+    )
+
+
+def _estimated(
+    model: ContinualModel, lesson: Lesson, estimator: Estimator, samples: int, gradients: _Gradients
+) -> dict[str, Tensor]:
     if any(value != 1 for value in model.coefficients(lesson.task).values()):
         raise AdapterError("Fisher information is computed for slots that count 1; this gate has other coefficients")
     model.eval()
     chosen = _balanced(lesson.train.rows, samples, lesson.seed)
-    sums = {name: torch.zeros_like(parameter) for name, parameter in model.trainable().items()}
+    sums: dict[str, Tensor] = {}
     uniform = np.random.default_rng(lesson.seed).random(len(lesson.train))
-    parts = [*_parts(model, lesson, chosen, estimator)]
-    for part in parts[lesson.processes.share]:
-        for name, value in _squared(model, lesson, part, estimator, uniform[part]).items():
-            sums[name] += value
+    parts = [*_parts(model, lesson, chosen, estimator, gradients)]
+    mine = parts[lesson.processes.share]
+    for part in mine or parts[:1]:  # a process without a share has the same names, and zeros
+        for name, value in _squared(model, lesson, part, estimator, gradients, uniform[part]).items():
+            sums[name] = sums.get(name, 0) + (value if mine else torch.zeros_like(value))
     lesson.processes.sum([*sums.values()])
     count = len(parts) if estimator == "batched" else len(chosen)
-    return {name: total / max(count, 1) for name, total in sums.items()}
+    return {name: total / count for name, total in sums.items()}
 
 
 def _squared(
@@ -70,9 +134,10 @@ def _squared(
     lesson: Lesson,
     part: NDArray[np.int64],
     estimator: Estimator,
+    gradients: _Gradients,
     uniform: NDArray[np.float64],
 ) -> dict[str, Tensor]:
-    """Return the sum of weighted squared gradients over some examples, by the parameter's name."""
+    """Return the sum of weighted squared gradients over some examples, by name."""
     assert model.adapters is not None
     inputs = {name: t.to(model.device) for name, t in lesson.train.inputs.collate(part).items()}
     rows = torch.from_numpy(lesson.train.rows[part])
@@ -84,31 +149,27 @@ def _squared(
         hidden = ~lesson.competing[rows][:, : scores.shape[1]].to(scores.device)
         log_p = scores.float().masked_fill(hidden, float("-inf")).log_softmax(1)
         picked, weights = _picked(log_p, rows, classes, estimator, uniform)
-        gradients = _of_outputs(picked, [scores, *(call.y for call in passed)])
+        of_scores, *of_calls = _of_outputs(picked, [scores, *(call.y for call in passed)])
     trained = model.trainable()
-    names = {id(parameter): name for name, parameter in trained.items()}
     squares: Squares = (
         (lambda g: g.mean(1).square().sum(0))
         if estimator == "batched"
         else (lambda g: torch.einsum("cn,cn...->...", weights, g.square()))
     )
     found = {}
-    for path, calls in _by_layer(passed, gradients[1:]).items():
-        bank = model.adapters.banks[path]
-        assert bank.A is not None
-        assert bank.B is not None
-        scale = bank.open_shape.scale
-        A = sum(torch.einsum("cntr,nti->cnri", scale * (G @ bank.B.T), x) for x, G in calls)
-        B = sum(torch.einsum("cnto,ntr->cnro", scale * G, x @ bank.A.T) for x, G in calls)
-        if id(bank.A) in names:
-            found[names[id(bank.A)]] = squares(A).detach()  # type: ignore[arg-type]
-        if id(bank.B) in names:
-            found[names[id(bank.B)]] = squares(B).detach()  # type: ignore[arg-type]
+    for path, calls in _by_layer(passed, of_calls).items():
+        for name, gradient in gradients.of(model.adapters.banks[path], calls).items():
+            found[name] = squares(gradient).detach()
     for name, rows_of in _head_rows(model).items():
-        own = gradients[0][..., rows_of].float()  # bf16 under autocast
+        own = of_scores[..., rows_of].float()  # bf16 under autocast
         weight = torch.einsum("cnk,nd->cnkd", own, features.detach())
         found[name] = squares(weight if trained[name].dim() > 1 else own).detach()
     return found
+
+
+def _total(terms: Iterable[Tensor]) -> Tensor:
+    """The sum over the calls of a layer, before anything is squared."""
+    return reduce(torch.add, terms)
 
 
 def _picked(
@@ -137,9 +198,9 @@ def _of_outputs(picked: Tensor, outputs: Sequence[Tensor]) -> list[Tensor]:
     return [torch.stack(of_output) for of_output in zip(*found, strict=True)]
 
 
-def _by_layer(passed: Sequence[Passed], gradients: Sequence[Tensor]) -> dict[str, list[tuple[Tensor, Tensor]]]:
-    """Return input `[N, T, I]` and gradient `[C, N, T, O]` of every call, by layer."""
-    calls: dict[str, list[tuple[Tensor, Tensor]]] = {}
+def _by_layer(passed: Sequence[Passed], gradients: Sequence[Tensor]) -> dict[str, Calls]:
+    """Return the calls of each layer."""
+    calls: dict[str, Calls] = {}
     for call, gradient in zip(passed, gradients, strict=True):
         x, G = call.x.float(), gradient.float()
         calls.setdefault(call.path, []).append(
@@ -171,7 +232,11 @@ def _balanced(rows: NDArray[np.int64], samples: int, seed: int) -> NDArray[np.in
 
 
 def _parts(
-    model: ContinualModel, lesson: Lesson, chosen: NDArray[np.int64], estimator: Estimator
+    model: ContinualModel,
+    lesson: Lesson,
+    chosen: NDArray[np.int64],
+    estimator: Estimator,
+    gradients: _Gradients,
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the examples of each pass: batches of 32 for `batched`, else as many of one length as memory allows."""
     assert model.adapters is not None
@@ -181,9 +246,7 @@ def _parts(
     lengths = lesson.train.inputs.lengths
     classes = int(lesson.competing.sum(1).max()) if estimator == "exact" else 1
     widths = sum(bank.out_features + bank.in_features for bank in model.adapters.banks.values())
-    matrices = max(
-        bank.open_shape.rank * (bank.in_features + bank.out_features) for bank in model.adapters.banks.values()
-    )
+    matrices = max(map(gradients.size, model.adapters.banks.values()))
     ordered, start = chosen[np.argsort(lengths[chosen], kind="stable")], 0
     for end in range(1, len(ordered) + 1):
         last = end == len(ordered)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from plora.adapters.bank import Bank
 from plora.model import ContinualModel
-from plora.strategies.base import Progress, Strategy
+from plora.strategies.base import SHARES_NOTHING, Progress, Strategy
 
 
 class Orthogonality(Strategy):
@@ -32,8 +32,10 @@ class Orthogonality(Strategy):
 
     @classmethod
     def refusal(cls, slots: str, isolated: bool) -> str | None:
-        """Refuse what has no older slots."""
-        return None if slots == "per_task" else "it compares a task's slot with older ones, and there is one at most"
+        """Refuse what has no older slots, or does not train beside them."""
+        if slots != "per_task":
+            return "it compares a task's slot with older ones, and there is one at most"
+        return SHARES_NOTHING if isolated else None
 
     def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
         """Return `orthogonality` (from the second task on) and `norm` (when λ₂ > 0), weighted."""

@@ -24,7 +24,8 @@ def check_gate(gate: type[Gate]) -> None:
       no random number of its own;
     - a gate that needs the task refuses an unknown one, a gate that does not gives every task the same route, unless it
       chooses a slot for each input;
-    - no slot is forgotten: each is on some task's route, and the open slot trains, in every layer;
+    - no slot is forgotten: each is on some task's route (where slots are merged, the newest is), and the open slot
+      trains, in every layer;
     - what is called `constant` may be folded: the outputs are the same.
 
     Args:
@@ -81,7 +82,7 @@ def _check_routes(promises: Promises, gate: type[Gate], slots: Sequence[str]) ->
                 f"{_shown(routes[None])} as for None",
             )
     reached = {name for route in routes.values() for name in route.slots}
-    forgotten = [name for name in slots if name not in reached]
+    forgotten = [name for name in (slots[-1:] if gate.merges else slots) if name not in reached]
     promises.keep(not forgotten, f"{with_slots}, each is on some task's route", f"none with {forgotten}", list(slots))
 
 

@@ -281,6 +281,9 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
     for strategy in parts.strategies:
         strategy.after_task(model, lesson)
     model.commit()
+    if parts.config.row.merging is not None:
+        lost = model.merge(parts.config.row.merging, parts.config.merging)
+        session.console.event("merged", task=stage.name, slots=len(seen) + 1, share_lost=lost)
     if isinstance(model.head, ClosedFormHead):
         _solve(parts, model.head, stage, session.meter)
     _require_one_model(parts, stage)
@@ -332,7 +335,9 @@ def open_stage(parts: Parts, stage: Stage, position: int, seen: list[str]) -> No
             model.adapters.reopen(model.adapters.names[0], config.lora.dropout)
         else:
             name = stage.name if config.row.slots == "per_task" else "shared"
-            model.adapters.open_task(name, config.lora, config.row.lateral)
+            slot = model.adapters.open_task(name, config.lora, config.row.lateral)
+            if config.row.merging == "magmax" and seen:
+                slot.start_from(model.adapters[seen[-1]])
     retrained = seen if space.scenario == "class" and _loss_rows(parts) == "seen" else []
     for task in [*(task for task in parts.tasks if task.name in retrained), *stage.tasks]:
         block = space.blocks[task.name]

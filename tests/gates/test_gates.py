@@ -7,7 +7,7 @@ import torch
 from plora.adapters import Adapters, LoRA, Route
 from plora.backbones import BackboneConfig, load_backbone
 from plora.errors import PloraError, UnknownTaskError
-from plora.gates import GATES, AllOnes, Gate, OneHot
+from plora.gates import GATES, AllOnes, Gate, Newest, OneHot
 from plora.heads import LinearHead
 from plora.model import ContinualModel
 from plora.problems import TextClassification
@@ -32,6 +32,15 @@ def test_one_hot_lets_the_task_take_part() -> None:
     assert (gate.needs_task, gate.constant) == (True, True)
 
 
+def test_the_newest_slot_takes_part_alone() -> None:
+    gate = Newest()
+    for task in (None, "kind", "unknown"):  # the task does not matter
+        assert gate.route(SLOTS, task) == Route(("order",))
+        assert gate.route(SLOTS[:1], task) == Route(("library",))
+    assert gate.route((), None) == Route()
+    assert (gate.needs_task, gate.constant, gate.merges) == (False, True, True)
+
+
 @pytest.mark.parametrize(
     ("task", "says"),
     [
@@ -51,7 +60,7 @@ def test_one_hot_needs_a_task_that_exists(task: str | None, says: str) -> None:
 
 
 def test_the_table_holds_final_gates() -> None:
-    assert set(GATES) == {"all_ones", "one_hot", "router"}
+    assert set(GATES) == {"all_ones", "one_hot", "newest", "router"}
     for gate in GATES.values():
         assert issubclass(gate, Gate)
         assert isinstance(gate(), Gate)

@@ -43,3 +43,29 @@ def empirical(model: ContinualModel, lesson: Lesson, examples: list[int]) -> dic
         for name, g in gradient(model, lesson, example, int(lesson.train.rows[example])).items():
             total[name] += g.square()
     return {name: value / len(examples) for name, value in total.items()}
+
+
+def exact_of_updates(model: ContinualModel, lesson: Lesson, examples: list[int]) -> dict[str, Tensor]:
+    """`exact` of a dense ΔW beside each layer, which is 0 and has every entry as a parameter; by the layer's path."""
+    assert model.adapters is not None
+    dense = {
+        layer.path: torch.zeros(layer.out_features, layer.in_features, requires_grad=True)
+        for layer in model.adapters.layers
+    }
+    handles = [
+        layer.register_forward_hook(lambda layer, inputs, output: output + inputs[0] @ dense[layer.path].T)
+        for layer in model.adapters.layers
+    ]
+    model.eval()
+    total = {path: torch.zeros_like(delta) for path, delta in dense.items()}
+    for example in examples:
+        visible = lesson.competing[int(lesson.train.rows[example])]
+        scores = model(lesson.train.inputs.collate(np.array([example])), lesson.task)[0]
+        log_p = scores[visible[: len(scores)]].log_softmax(0)
+        for one in log_p:
+            gradients = torch.autograd.grad(one, [*dense.values()], retain_graph=True)
+            for path, g in zip(dense, gradients, strict=True):
+                total[path] += one.exp().detach() * g.square()
+    for handle in handles:
+        handle.remove()
+    return {path: value / len(examples) for path, value in total.items()}

@@ -39,6 +39,7 @@ CASES = [
     ("task", "per_task", "linear"),
     ("task", "o_lora", "linear"),
     ("task", "sequential", "linear"),
+    ("task", "merged_magmax", "linear"),
     ("task", "frozen", "ncm"),
     ("task", "full", "linear"),
     ("class", "o_lora", "linear"),
@@ -250,6 +251,7 @@ def test_a_run_goes_on_after_it_forgot(shorter: Callable[..., RunConfig], third:
     [
         (("method=sequential",), "one slot, which every task changed"),
         (("method=o_lora",), "later ones were learned on top"),
+        (("method=merged_average",), "with the slot that it made of all of them"),
         (("method=joint",), "learned all tasks together"),
         (("method=full",), "trained the whole network"),
         (("method=frozen", "scenario=class"), "learned against each other"),

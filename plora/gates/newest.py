@@ -1,0 +1,18 @@
+"""Only the newest slot contributes: a task's own while it trains, the one that merging made of all afterwards."""
+
+from collections.abc import Sequence
+
+from plora.adapters import Route
+from plora.gates.base import Gate
+
+
+class Newest(Gate):
+    """c_k = [k = last]: what older slots know is in the merged slot, which is made anew when a task is committed."""
+
+    needs_task = False
+    constant = True
+    merges = True
+
+    def route(self, slots: Sequence[str], task: str | None) -> Route:
+        """Return the route through the last slot; the bare network before any slot exists."""
+        return Route(tuple(slots[-1:]))
