@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from plora.gates import GATES
-from plora.strategies import EWC, Distillation, Orthogonality, Replay, Sparsity, Strategy
+from plora.strategies import EWC, Distillation, GenerativeReplay, Orthogonality, Replay, Sparsity, Strategy
 from plora.streams.base import SCENARIOS, Scenario
 
 Part = Literal["head", "adapter", "backbone"]
@@ -193,6 +193,15 @@ METHODS: dict[str, Method] = {
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
             strategies={"replay": Replay(weight=0.5, scores_weight=0.5)},
+            loss_rows="seen",
+        ),
+        Method(
+            "generative_replay",
+            "one slot; texts that the frozen network writes itself stand in for old ones",
+            slots="one",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            strategies={"generative_replay": GenerativeReplay()},
             loss_rows="seen",
         ),
         Method(

@@ -3,6 +3,7 @@
 from plora.strategies.base import Lesson, Progress, Rehearsal, Strategy
 from plora.strategies.distillation import Distillation
 from plora.strategies.ewc import EWC
+from plora.strategies.generative import GenerativeReplay
 from plora.strategies.orthogonal import Orthogonality
 from plora.strategies.replay import Replay
 from plora.strategies.sparsity import Sparsity
@@ -11,6 +12,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "orthogonality": Orthogonality,
     "ewc": EWC,
     "replay": Replay,
+    "generative_replay": GenerativeReplay,
     "distillation": Distillation,
     "sparsity": Sparsity,
 }
@@ -19,6 +21,7 @@ __all__ = [
     "EWC",
     "STRATEGIES",
     "Distillation",
+    "GenerativeReplay",
     "Lesson",
     "Orthogonality",
     "Progress",

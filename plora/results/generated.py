@@ -1,0 +1,64 @@
+"""Texts that a network wrote to stand in for old tasks: `generated/task-03.jsonl`, those rehearsed in the third task.
+
+One JSON object per line: `task` (number of the old task, from 1), `intended` (the class that it was written for),
+`answer` and `confidence` (what the model said before the new task, and its probability), `rejected` (null where the
+text is rehearsed, else why it is not) and `text`.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from plora.errors import RunError
+
+FOLDER = "generated"
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """One of them."""
+
+    task: int
+    intended: str
+    answer: str
+    confidence: float
+    rejected: str | None
+    text: str
+
+
+def to_lines(texts: Iterable[GeneratedText]) -> bytes:
+    """Return the content of a file."""
+    return "".join(json.dumps(asdict(text), ensure_ascii=False) + "\n" for text in texts).encode("utf-8", "replace")
+
+
+def read_generated(path: Path) -> list[GeneratedText]:
+    """Read a file of generated texts.
+
+    Raises:
+        RunError: it is missing or damaged; names the line.
+    """
+    types: dict[str, type | tuple[type, ...]] = {"task": int, "confidence": (int, float)}
+    types |= dict.fromkeys(("intended", "answer", "text"), str)
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            values = None
+        if (
+            not isinstance(values, dict)
+            or values.keys() != {field.name for field in fields(GeneratedText)}
+            or not all(isinstance(values[name], kind) for name, kind in types.items())
+            or not isinstance(values["rejected"], str | None)
+            or not 0 <= values["confidence"] <= 1
+        ):
+            raise RunError(f"{path} is damaged: line {number} is no generated text")
+        found.append(GeneratedText(**values))
+    return found
