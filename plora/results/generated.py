@@ -6,13 +6,11 @@ text is rehearsed, else why it is not) and `text`.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from plora.errors import RunError
-
-FOLDER = "generated"
 
 
 @dataclass(frozen=True)
@@ -61,4 +59,48 @@ def read_generated(path: Path) -> list[GeneratedText]:
         ):
             raise RunError(f"{path} is damaged: line {number} is no generated text")
         found.append(GeneratedText(**values))
+    return found
+
+
+def generated_files(folder: Path) -> list[Path]:
+    """Return the files of generated texts of a run folder, in the order of the tasks."""
+    return sorted((folder / "generated").glob("task-*.jsonl"), key=lambda path: (len(path.name), path.name))
+
+
+@dataclass(frozen=True)
+class ClassOfTexts:
+    """What was written for one old class.
+
+    Args:
+        task: number of the old task, from 1.
+        name: of the class.
+        written: texts written for it.
+        kept: texts rehearsed of which the model said that they are of it.
+        confidence: its mean probability of those; None where there is none.
+        samples: some of them.
+    """
+
+    task: int
+    name: str
+    written: int
+    kept: int
+    confidence: float | None
+    samples: tuple[str, ...]
+
+
+def by_class(texts: Sequence[GeneratedText], samples: int) -> list[ClassOfTexts]:
+    """Return what was written for each old class, with so many of the texts that are rehearsed, the first of them."""
+    found = []
+    for task, name in dict.fromkeys((text.task, text.intended) for text in texts):
+        kept = [text for text in texts if (text.task, text.answer) == (task, name) and text.rejected is None]
+        found.append(
+            ClassOfTexts(
+                task=task,
+                name=name,
+                written=sum((text.task, text.intended) == (task, name) for text in texts),
+                kept=len(kept),
+                confidence=sum(text.confidence for text in kept) / len(kept) if kept else None,
+                samples=tuple(text.text for text in kept[:samples]),
+            )
+        )
     return found

@@ -80,8 +80,8 @@ class GenerativeReplay(Strategy):
     """Most texts kept for each class of each old task."""
     sweeps: int = Field(default=3, ge=0)
     """How often words are masked and filled again; 0 leaves them as drawn."""
-    confidence: float = Field(default=0.5, ge=0, le=1)
-    """A text stays when the old model gives one class at least so much probability."""
+    confidence: float = Field(default=0.0, ge=0, le=1)
+    """A text stays when the old model gives one class at least so much probability; of those, the surest per class."""
 
     _language: MaskedLanguage = PrivateAttr(default_factory=lambda: MaskedLanguage({}))
     _statistics: WordStatistics | None = PrivateAttr(default=None)
@@ -146,7 +146,7 @@ class GenerativeReplay(Strategy):
             names = ", ".join(lesson.names[number % among.shape[1]] for number in missing[:6])
             lesson.warn(
                 f"generative replay: no text of {len(missing)} old classes ({names}) was kept, so nothing rehearses "
-                "them; try a lower confidence"
+                "them; try a larger per_class or a lower confidence"
             )
         if not len(kept):
             return None

@@ -40,6 +40,7 @@ METHODS = {
     "frozen-ncm": ("method=frozen", "head=ncm"),
     "ewc": ("method=ewc", *EVERYTHING),
     "der-class": ("method=der", "scenario=class", *EVERYTHING),
+    "generative_replay-class": ("method=generative_replay", "scenario=class", *EVERYTHING),
     "lwf-class-bf16": ("method=lwf", "scenario=class", "training.precision=bf16", *EVERYTHING),
 }
 
@@ -90,7 +91,7 @@ _INSIDE |= {"step_saved", "epoch", "epoch:7", "trained", "trained:2", "committed
 _INSIDE |= {"tensors_saved", "tensors_saved:1", "tensors_saved:2", "tensors_saved:3"}
 """Points at which the stage being learned has a checkpoint of its own."""
 _QUICK = {"created", "micro_batch:40", "step_saved:26", "trained", "tensors_saved:3", "predicted:2", "write:7"}
-_QUICK_METHODS = {"per_task", "o_lora-class-bf16", "full", "ewc", "der-class"}
+_QUICK_METHODS = {"per_task", "o_lora-class-bf16", "full", "ewc", "der-class", "generative_replay-class"}
 
 
 def _points() -> list[object]:
