@@ -31,7 +31,8 @@ _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors",
 @dataclass(frozen=True)
 class RunFolder:
     """Paths of one run: `config.yaml`, `environment.json`, `curves.jsonl`, `log.txt`, `predictions/`, `generated/`,
-    `results.json`, `costs.json`, `slots/<hash>/`, `heads/`, `strategies/`, `checkpoints/task-NN/`, `checkpoints/step/`."""
+    `results.json`, `costs.json`, `slots/<hash>/`, `heads/`, `strategies/`, `checkpoints/task-NN/`, `checkpoints/step/`.
+    """
 
     path: Path
 
