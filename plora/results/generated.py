@@ -1,14 +1,15 @@
 """Texts that a network wrote to stand in for old tasks: `generated/task-03.jsonl`, those rehearsed in the third task.
 
-One JSON object per line: `task` (number of the old task, from 1), `intended` (the class that it was written for),
-`answer` and `confidence` (what the model said before the new task, and its probability), `rejected` (null where the
-text is rehearsed, else why it is not) and `text`.
+One JSON object per line: `task` (number of the old task, from 1) and `intended` (the class) that it was written for,
+null where it was for none in particular, `answer` and `confidence` (what the model said before the new task, and its
+probability), `rejected` (null where the text is rehearsed, else why it is not) and `text`.
 """
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import NoneType
 
 from plora.errors import RunError
 
@@ -17,8 +18,8 @@ from plora.errors import RunError
 class GeneratedText:
     """One of them."""
 
-    task: int
-    intended: str
+    task: int | None
+    intended: str | None
     answer: str
     confidence: float
     rejected: str | None
@@ -36,8 +37,8 @@ def read_generated(path: Path) -> list[GeneratedText]:
     Raises:
         RunError: it is missing or damaged; names the line.
     """
-    types: dict[str, type | tuple[type, ...]] = {"task": int, "confidence": (int, float)}
-    types |= dict.fromkeys(("intended", "answer", "text"), str)
+    types: dict[str, type | tuple[type, ...]] = {"task": (int, NoneType), "confidence": (int, float)}
+    types |= {"intended": (str, NoneType), "rejected": (str, NoneType), "answer": str, "text": str}
     found = []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -54,7 +55,6 @@ def read_generated(path: Path) -> list[GeneratedText]:
             not isinstance(values, dict)
             or values.keys() != {field.name for field in fields(GeneratedText)}
             or not all(isinstance(values[name], kind) for name, kind in types.items())
-            or not isinstance(values["rejected"], str | None)
             or not 0 <= values["confidence"] <= 1
         ):
             raise RunError(f"{path} is damaged: line {number} is no generated text")
@@ -72,15 +72,15 @@ class ClassOfTexts:
     """What was written for one old class.
 
     Args:
-        task: number of the old task, from 1.
+        task: number of the old task, from 1; None where texts were for no class in particular.
         name: of the class.
-        written: texts written for it.
+        written: texts written for it; of those for none, texts of which the model said that they are of it.
         kept: texts rehearsed of which the model said that they are of it.
         confidence: its mean probability of those; None where there is none.
         samples: some of them.
     """
 
-    task: int
+    task: int | None
     name: str
     written: int
     kept: int
@@ -90,14 +90,15 @@ class ClassOfTexts:
 
 def by_class(texts: Sequence[GeneratedText], samples: int) -> list[ClassOfTexts]:
     """Return what was written for each old class, with so many of the texts that are rehearsed, the first of them."""
+    meant = [(text.task, text.answer if text.intended is None else text.intended) for text in texts]
     found = []
-    for task, name in dict.fromkeys((text.task, text.intended) for text in texts):
+    for task, name in dict.fromkeys(meant):
         kept = [text for text in texts if (text.task, text.answer) == (task, name) and text.rejected is None]
         found.append(
             ClassOfTexts(
                 task=task,
                 name=name,
-                written=sum((text.task, text.intended) == (task, name) for text in texts),
+                written=meant.count((task, name)),
                 kept=len(kept),
                 confidence=sum(text.confidence for text in kept) / len(kept) if kept else None,
                 samples=tuple(text.text for text in kept[:samples]),

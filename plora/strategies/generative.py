@@ -26,6 +26,23 @@ _STATISTICS, _SUMS = "statistics/", "sums/"
 
 
 @dataclass(frozen=True)
+class Seeds:
+    """What texts begin as.
+
+    Args:
+        texts: N of them.
+        sources: `[N]` which class, or which group of rows, each is for.
+        classes: `[S, 2]` task (from 0) and row of those; of a group 0 and its first row.
+        leanings: `[S, K]` what is added to the scores of words for each.
+    """
+
+    texts: TokenizedTexts
+    sources: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    leanings: Tensor
+
+
+@dataclass(frozen=True)
 class Pool:
     """The texts that are rehearsed while one task is learned.
 
@@ -54,27 +71,30 @@ class GenerativeReplay(Strategy):
     """L = μ τ² · mean KL(softmax(z_old / τ) ‖ softmax(z / τ)) over texts that the network wrote; no old text is kept.
 
     Before a task, texts are written for each class of each older one. They begin as words drawn by how often the class
-    used them; then the bare frozen network, all adapters off, rewrites them as a masked language model, sweep by
+    used them (with `seeds: current` as texts of the new task, for no class in particular); then the bare frozen
+    network, all adapters off, rewrites them as a masked language model, sweep by
     sweep. The model as it is before the task says what they are: z_old. Repetitive texts, duplicates, and those of
     which it is unsure are dropped, and of each class the `per_class` stay that it is surest of.
 
     z_old competes among the rows that old tasks are classified among; z among those, and where classes of all tasks
     compete also among the new ones, whose target is 0: an old text is none of them.
 
-    Remembered are word counts and lengths of each old class (they are the training data's, and can name its words),
-    and sums for the head that fills masks, where the network brings none. Method `mlm_replay` of this project; its
-    parts are the masked language model as a Gibbs sampler (Wang & Cho 2019, arXiv 1902.04094), generative replay
-    (Shin et al. 2017, arXiv 1705.08690) and distillation (Li & Hoiem 2016, arXiv 1606.09282).
+    Remembered are word counts and lengths of each old class (they are the training data's, and can name its words; not
+    with `seeds: current`), and sums for the head that fills masks, where the network brings none. Method `mlm_replay`
+    of this project; its parts are the masked language model as a Gibbs sampler (Wang & Cho 2019, arXiv 1902.04094),
+    generative replay (Shin et al. 2017, arXiv 1705.08690) and distillation (Li & Hoiem 2016, arXiv 1606.09282).
     """
 
     kind: Literal["generative_replay"] = "generative_replay"
     generator: Literal["mlm"] = "mlm"
     """What writes: the frozen backbone as a masked language model."""
+    seeds: Literal["statistics", "current"] = "statistics"
+    """What texts begin as: words drawn by the remembered counts of a class, or texts of the new task."""
     weight: float = Field(default=1.0, ge=0)
     """μ."""
     temperature: float = Field(default=2.0, gt=0)
     """τ; above 1 the unlikely answers count more."""
-    ratio: float = Field(default=0.5, gt=0)
+    ratio: float = Field(default=1.0, gt=0)
     """Texts rehearsed in each step, as a share of the batch."""
     per_class: int = Field(default=50, ge=1)
     """Most texts kept for each class of each old task."""
@@ -107,29 +127,41 @@ class GenerativeReplay(Strategy):
                 "generative replay: the network fills masks no better than the commonest word does, so what it writes "
                 "are words in no order; a backbone that was trained with masked words (backbone.id) does better"
             )
-        if lesson.old and self._statistics is not None:
-            self._pool = self._write(model, lesson, self._statistics)
+        if lesson.old:
+            self._pool = self._write(model, lesson)
 
-    def _write(self, model: ContinualModel, lesson: Lesson, statistics: WordStatistics) -> Pool | None:
-        """Write texts, ask the old model what they are, keep the best and show all."""
-        problem, language = of_texts(model), self._language
-        assert language.head is not None
+    def _seeds(self, model: ContinualModel, lesson: Lesson) -> Seeds:
+        """Return what the texts begin as."""
+        assert self._language.head is not None
+        vocabulary, rng = self._language.head.vocabulary, np.random.default_rng(lesson.seed)
         count = math.ceil(CANDIDATES * self.per_class)
-        seeds, sources = statistics.seeds(problem, count, np.random.default_rng(lesson.seed))
-        leanings = statistics.leanings(language.head.vocabulary)
-        texts = language.rewrite(model, lesson, seeds, leanings, sources, self.sweeps)
-        among = _among(lesson, statistics.sources[sources, 1])
+        if self.seeds == "statistics":
+            assert self._statistics is not None, "an older task was remembered"
+            texts, sources = self._statistics.seeds(of_texts(model), count, rng)
+            return Seeds(texts, sources, self._statistics.sources, self._statistics.leanings(vocabulary))
+        current = lesson.train.inputs
+        assert isinstance(current, TokenizedTexts)
+        sources = np.repeat(np.arange(len(lesson.old)), [count * (group.stop - group.start) for group in lesson.old])
+        drawn = rng.choice(len(current), len(sources), replace=len(sources) > len(current))
+        groups = np.array([[0, group.start] for group in lesson.old])
+        return Seeds(current.subset(drawn), sources, groups, torch.zeros(len(groups), len(vocabulary)))
+
+    def _write(self, model: ContinualModel, lesson: Lesson) -> Pool | None:
+        """Write texts, ask the old model what they are, keep the best and show all."""
+        problem, seeds, for_a_class = of_texts(model), self._seeds(model, lesson), self.seeds == "statistics"
+        texts = self._language.rewrite(model, lesson, seeds.texts, seeds.leanings, seeds.sources, self.sweeps)
+        tasks, intended = seeds.classes[seeds.sources].T
+        among = _among(lesson, intended)
         scores = lesson.scores(texts)[:, : among.shape[1]].masked_fill(~among, -torch.inf)
         sure, rows = scores.softmax(dim=1).max(dim=1)
-        tasks = statistics.sources[sources, 0]
         classes = tasks * among.shape[1] + rows.numpy()
         rejected = judge(texts, classes, sure.numpy(), self.confidence, self.per_class)
         lesson.keep(
             f"generated/task-{lesson.position + 1:02}.jsonl",
             to_lines(
                 GeneratedText(
-                    task=int(tasks[i]) + 1,
-                    intended=lesson.names[statistics.sources[sources[i], 1]],
+                    task=int(tasks[i]) + 1 if for_a_class else None,
+                    intended=lesson.names[intended[i]] if for_a_class else None,
                     answer=lesson.names[int(rows[i])],
                     confidence=round(float(sure[i]), 4),
                     rejected=rejected[i],
@@ -142,7 +174,8 @@ class GenerativeReplay(Strategy):
         )
         kept = np.array([i for i, reason in enumerate(rejected) if reason is None], np.int64)
         lesson.tell(f"{len(kept)} of {len(texts)} texts written for older tasks are rehearsed")
-        if missing := sorted({*(tasks * among.shape[1] + statistics.sources[sources, 1])} - {*classes[kept]}):
+        every = tasks * among.shape[1] + intended if for_a_class else among.any(dim=0).nonzero()[:, 0].numpy()
+        if missing := sorted({*every.tolist()} - {*classes[kept].tolist()}):
             names = ", ".join(lesson.names[number % among.shape[1]] for number in missing[:6])
             lesson.warn(
                 f"generative replay: no text of {len(missing)} old classes ({names}) was kept, so nothing rehearses "
@@ -173,7 +206,7 @@ class GenerativeReplay(Strategy):
 
     def after_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Count words and lengths of each class."""
-        if self.weight:
+        if self.weight and self.seeds == "statistics":
             self._statistics = WordStatistics.of(self._statistics, of_texts(model), lesson.train, lesson.position)
 
     def state(self) -> dict[str, Tensor]:

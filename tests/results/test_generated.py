@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,12 @@ def test_texts_are_counted_for_the_class_that_they_are_of() -> None:
         ClassOfTexts(1, "fruit", 3, 1, 0.97, (TEXTS[0].text,)),
         ClassOfTexts(1, "bread", 1, 2, pytest.approx(0.72), ("rye",)),  # type: ignore[arg-type]
         ClassOfTexts(2, "sea", 1, 0, None, ()),
+    ]
+    for_none = [replace(text, task=None, intended=None) for text in TEXTS]
+    assert [(row.task, row.name, row.written, row.kept) for row in by_class(for_none, 1)] == [
+        (None, "fruit", 2, 1),
+        (None, "bread", 2, 2),
+        (None, "wood", 1, 0),
     ]
 
 

@@ -101,6 +101,7 @@ def test_the_loss_is_the_formula_and_0_where_student_is_teacher() -> None:
     lesson, _ = second_task(model, strategy)
     competing = torch.zeros(4, 4, dtype=torch.bool)  # each task by itself
     competing[:2, :2], competing[2:, 2:] = True, True
+    strategy.ratio = 0.5
     rehearsal = drawn(strategy, replace(lesson, competing=competing), examples=9)
     assert (rehearsal.name, len(rehearsal.indices)) == ("generated", 5)  # half a batch, rounded up
     before = lesson.scores(rehearsal.inputs)[torch.from_numpy(rehearsal.indices)]
@@ -121,7 +122,7 @@ def test_where_all_classes_compete_an_old_text_is_none_of_the_new() -> None:
     assert before.grad.isfinite().all()
     silent = before.detach().clone()
     silent[:, 2:] = -1e4
-    torch.testing.assert_close(rehearsal.loss(silent, rehearsal.indices), torch.zeros(4), atol=1e-6, rtol=0)
+    torch.testing.assert_close(rehearsal.loss(silent, rehearsal.indices), torch.zeros(8), atol=1e-6, rtol=0)
 
 
 def test_tasks_that_share_no_rows_are_answered_each_among_its_own() -> None:
@@ -139,6 +140,24 @@ def test_tasks_that_share_no_rows_are_answered_each_among_its_own() -> None:
         assert among.tolist() == own
         assert answers[~among].abs().max() == 0
         assert float(answers.sum()) == pytest.approx(1)
+
+
+def test_seeds_of_the_current_task_need_no_statistics() -> None:
+    model, strategy = a_model("first", "second"), GenerativeReplay(seeds="current", sweeps=0, **UNFILTERED)
+    lesson, shown = second_task(model, strategy)
+    assert not any(name.startswith("statistics/") for name in strategy.state())
+    assert len(shown) == 2 * 12
+    assert all(line["task"] is None and line["intended"] is None for line in shown)
+    current = lesson.train.inputs
+    assert isinstance(current, TokenizedTexts)
+    ids = {current.subset(np.array([i])).ids.tobytes() for i in range(len(current))}
+    inputs = drawn(strategy, lesson).inputs
+    assert isinstance(inputs, TokenizedTexts)
+    assert {inputs.subset(np.array([i])).ids.tobytes() for i in range(len(inputs))} <= ids  # no sweep changed them
+    apart = replace(lesson, old=(slice(0, 1), slice(1, 2)))
+    strategy.before_task(model, apart)
+    assert strategy._pool is not None
+    assert {*strategy._pool.rows.tolist()} == {0, 1}  # each group has its texts
 
 
 def test_no_text_that_is_sure_enough_is_said_and_rehearses_nothing() -> None:
