@@ -20,7 +20,7 @@ def generated_confidence(texts: Sequence[GeneratedText]) -> Figure:
     """
     if not texts:
         raise RunError("no text was generated in this run")
-    edges = np.linspace(0, 100, BINS + 1)
+    edges = np.linspace(0, 100, BINS + 1).tolist()
     figure, (ax,) = new_figure(6.4, 2.4)
     groups = [[100 * text.confidence for text in texts if (text.rejected is None) == kept] for kept in (True, False)]
     names = [f"{name} ({len(group)})" for name, group in zip(("rehearsed", "dropped"), groups, strict=True)]

@@ -133,6 +133,10 @@ def test_a_checkpoint_with_a_head_of_its_own_is_used_and_one_without_is_not(
         states = model.backbone(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
         expected = whole(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, :, 5:]
         torch.testing.assert_close(head.scores(states[0], ids[0][:, None]), expected)
+    language = MaskedLanguage({})
+    language.learn(model, tiny_lesson(model))
+    assert isinstance(language.head, OwnHead)
+    assert language.state() == {}  # nothing is fitted, so nothing is remembered
 
 
 def test_sums_come_back_and_damage_is_named() -> None:
