@@ -292,6 +292,18 @@ def no_progress_bar() -> Iterator[None]:
             hub_logging.enable_progress_bar()
 
 
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """No bar, and no table of the weights that a checkpoint lacks: who loads looks at them himself."""
+    said = hub_logging.get_verbosity()
+    hub_logging.set_verbosity_error()
+    try:
+        with no_progress_bar():
+            yield
+    finally:
+        hub_logging.set_verbosity(said)
+
+
 def _fingerprint(folder: Path, trusted: bool) -> str:
     digest = hashlib.sha256()
     code = sorted(folder.glob("*.py")) if trusted else []

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from plora.adapters.merging import Way
 from plora.gates import GATES, ChoosingGate
-from plora.strategies import EWC, Distillation, EWCLoRA, Orthogonality, Replay, Sparsity, Strategy
+from plora.strategies import EWC, Distillation, EWCLoRA, GenerativeReplay, Orthogonality, Replay, Sparsity, Strategy
 from plora.streams.base import SCENARIOS, Scenario
 
 Part = Literal["head", "adapter", "backbone"]
@@ -240,6 +240,15 @@ METHODS: dict[str, Method] = {
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
             strategies={"replay": Replay(weight=0.5, scores_weight=0.5)},
+            loss_rows="seen",
+        ),
+        Method(
+            "generative_replay",
+            "one slot; texts that the frozen network writes itself stand in for old ones",
+            slots="one",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            strategies={"generative_replay": GenerativeReplay()},
             loss_rows="seen",
         ),
         Method(

@@ -1,6 +1,6 @@
 """Runs as a user sees them: start one, go on with it, add to it, check it, use it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +18,10 @@ from plora.results import (
     RESULTS_FILE,
     RunRecord,
     accuracy_row,
+    generated_files,
     matrix_table,
     read_curves,
+    read_generated,
     read_predictions,
     read_record,
     summary_table,
@@ -446,7 +448,7 @@ class Verified:
 def verify(path: Path) -> Verified:
     """Check a run: every file against its hash, the matrix against the predictions, the predictions against the model.
 
-    `curves.jsonl` has no hash; that each of its lines can be read is checked.
+    `curves.jsonl` and `generated/` have no hash; that each of their lines can be read is checked.
 
     Raises:
         RunError: the run cannot be read at all.
@@ -481,9 +483,11 @@ def verify(path: Path) -> Verified:
         if not np.array_equal(row, record.matrix[number], equal_nan=True):
             problems.append(f"{folder.predictions(number)} does not give row {number} of the matrix in results.json")
     examples = 0
-    if folder.curves.exists():
+    readable: list[tuple[Path, Callable[[Path], object]]] = [(file, read_generated) for file in generated_files(path)]
+    readable += [(folder.curves, read_curves)] if folder.curves.exists() else []
+    for file, read in readable:
         try:
-            read_curves(folder.curves)
+            read(file)
         except RunError as error:
             problems.append(str(error))
     if not problems:

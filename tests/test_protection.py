@@ -37,6 +37,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "ewc_lora": {"kind": "ewc_lora"},
     "replay": {"kind": "replay"},
     "der": {"kind": "replay", "weight": 0.5, "scores_weight": 0.5},
+    "generative_replay": {"kind": "generative_replay"},
     "lwf": {"kind": "distillation"},
 }
 """Of each method, its strategy where the default does not suit so small a network."""

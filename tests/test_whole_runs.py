@@ -10,13 +10,14 @@ import torch
 
 import plora
 from plora.config import RunConfig, load_config
-from plora.errors import DataError, RunError, UnknownTaskError
-from plora.results import accuracy_row, read_curves, read_predictions, read_record
-from plora.runs import evaluate, load_run, predict, run
+from plora.errors import ConfigError, DataError, RunError, UnknownTaskError
+from plora.results import accuracy_row, generated_files, read_curves, read_generated, read_predictions, read_record
+from plora.runs import evaluate, load_run, predict, run, verify
 from plora.training.console import Console
 
 Config = Callable[..., RunConfig]
 
+PROTECTED = ("ewc", "ewc_lora", "replay", "der", "lwf", "generative_replay")
 RUNS = [
     ("task", "frozen", "linear"),
     ("task", "frozen", "ridge"),
@@ -27,8 +28,11 @@ RUNS = [
     ("task", "per_task", "linear"),
     ("task", "lateral", "linear"),
     ("task", "o_lora", "linear"),
-    *(("task", method, "linear") for method in ("ewc", "online_ewc", "ewc_lora", "replay", "der", "lwf")),
-    *(("class", method, "linear") for method in ("ewc", "ewc_lora", "replay", "der", "lwf")),
+    *(
+        ("task", method, "linear")
+        for method in ("ewc", "online_ewc", "ewc_lora", "replay", "der", "lwf", "generative_replay")
+    ),
+    *(("class", method, "linear") for method in ("ewc", "ewc_lora", "replay", "der", "lwf", "generative_replay")),
     *(("task", f"merged_{way}", "linear") for way in ("average", "ties", "magmax")),
     *(("class", f"merged_{way}", "linear") for way in ("average", "ties", "magmax")),
     ("class", "frozen", "linear"),
@@ -309,3 +313,25 @@ def test_a_network_that_trains_as_a_whole_can_rehearse(toy_config: Config) -> No
     plain = read_record(run(toy_config(*settings)))
     rehearsed = read_record(run(toy_config(*settings, "name=rehearsed", "strategies=[{kind: replay, capacity: 60}]")))
     assert rehearsed.metrics["forgetting"].value < plain.metrics["forgetting"].value - 0.2
+
+
+def test_texts_that_stand_in_for_old_ones_are_in_the_run_folder_and_are_checked(toy_config: Config) -> None:
+    folder = run(toy_config("method=generative_replay", "scenario=class", "training.epochs=1"))
+    second, third = generated_files(folder)
+    assert [second.name, third.name] == ["task-02.jsonl", "task-03.jsonl"]
+    assert {(text.task, text.intended) for text in read_generated(third)} == {
+        *((1, "bread"), (1, "fruit"), (2, "air"), (2, "rail"))
+    }
+    points = read_curves(folder / "curves.jsonl")
+    assert all(set(point.terms) == {"cross_entropy"} for point in points if point.task == "food")
+    assert all(set(point.terms) == {"cross_entropy", "generated"} for point in points if point.task != "food")
+    assert {"masked_words_right", "commonest_word_right"} <= set(points[-1].diagnostics)
+    assert verify(folder).problems == ()
+    second.write_text("{}\n", encoding="utf-8")
+    (problem,) = verify(folder).problems
+    assert "task-02.jsonl is damaged: line 1 is no generated text" in problem
+
+
+def test_a_network_that_trains_as_a_whole_writes_no_texts(toy_config: Config) -> None:
+    with pytest.raises(ConfigError, match="it protects the slots that tasks share, and there are none"):
+        toy_config("method=full", "strategies=[{kind: generative_replay}]")

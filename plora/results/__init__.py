@@ -17,6 +17,7 @@ from plora.results.forgetting_plots import forgetting_of_methods, forgetting_of_
 from plora.results.further import FURTHER, Further
 from plora.results.gallery import group_pictures, run_pictures, write_figures
 from plora.results.gate_plots import gate_coefficients
+from plora.results.generated import GeneratedText, generated_files, read_generated, to_lines
 from plora.results.html import write_report
 from plora.results.interference import Interference, NoUpdatesError, read_interference
 from plora.results.interference_plots import interference_of_tasks, layer_drift, overlap_of_tasks
@@ -65,6 +66,10 @@ from plora.results.tables import (
 from plora.results.variants import VARIANTS, Variant, variants
 
 __all__ = [
+    "GeneratedText",
+    "generated_files",
+    "read_generated",
+    "to_lines",
     "group_doubts",
     "run_doubts",
     "write_report",

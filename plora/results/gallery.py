@@ -15,6 +15,8 @@ from plora.results.curves import read_curves
 from plora.results.figure import to_pdf, to_png
 from plora.results.forgetting_plots import forgetting_of_methods, forgetting_of_tasks, has_forgetting
 from plora.results.gate_plots import gate_coefficients
+from plora.results.generated import generated_files, read_generated
+from plora.results.generated_plots import generated_confidence
 from plora.results.interference import NoUpdatesError, read_interference
 from plora.results.interference_plots import interference_of_tasks, layer_drift, overlap_of_tasks
 from plora.results.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
@@ -52,6 +54,11 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
                 pictures["curves"] = learning_curves(curves)
         except RunError as error:
             left_out.append(f"Learning curves left out: {error}")
+    try:
+        if texts := [text for file in generated_files(folder) for text in read_generated(file)]:
+            pictures["generated"] = generated_confidence(texts)
+    except RunError as error:
+        left_out.append(f"Generated texts left out: {error}")
     try:
         found = read_interference(folder)
     except NoUpdatesError:

@@ -23,9 +23,10 @@ from plora.atomic import JsonValue, write_text
 from plora.errors import RunError
 from plora.results.curves import read_curves
 from plora.results.doubts import group_doubts, run_doubts
-from plora.results.figure import to_svg
+from plora.results.figure import elide, to_svg
 from plora.results.further import FURTHER, unit
 from plora.results.gallery import group_pictures, run_pictures
+from plora.results.generated import ClassOfTexts, by_class, generated_files, read_generated
 from plora.results.learning_speed import learning_speeds
 from plora.results.metrics import METRICS, Metric
 from plora.results.record import RunRecord
@@ -51,6 +52,8 @@ ALL_NUMBERS = 1_500_000  # characters of the numbers for the charts
 INTERACTIVE = ("matrix", "tasks", "methods")  # pictures that the charts supersede where scripts run
 ALL_PAIRS_UP_TO = 10  # methods: of more, each is compared with the best alone
 OPEN_PAIRS = 6  # comparisons: more are folded
+GENERATED_SAMPLES = 2  # texts of each class
+LONGEST_SAMPLE = 240  # characters of one
 TABLE_UP_TO = 20  # tasks: the accuracy matrix stands as a table too
 
 
@@ -64,6 +67,7 @@ class RunSection:
         doubts: one line each.
         replaced: pictures that the charts of `report.js` take the place of.
         pictures: all others.
+        generated: texts that stood in for old ones while the last task was learned, by class.
         steps_to_90: of each task whose learning speed was measured.
         config, environment: the text of its files.
         commands: what to do again, and the command.
@@ -79,6 +83,7 @@ class RunSection:
     doubts: Sequence[str]
     replaced: Sequence[Markup]
     pictures: Sequence[Markup]
+    generated: Sequence[ClassOfTexts]
     steps_to_90: Mapping[str, int]
     config: str
     environment: str
@@ -218,11 +223,23 @@ def _run_section(
         doubts=doubts,
         replaced=replaced,
         pictures=pictures,
+        generated=_generated(folder),
         steps_to_90=_steps_to_90(folder, metric_of(record, "learning_speed")),
         config=_text(folder, CONFIG_FILE, longest),
         environment=_text(folder, record.environment, longest),
         commands=_commands(name, record.complete),
     )
+
+
+def _generated(folder: Path) -> list[ClassOfTexts]:
+    """Return what was written before the last task; nothing where the file is damaged, which a doubt names."""
+    if not (files := generated_files(folder)):
+        return []
+    try:
+        found = by_class(read_generated(files[-1]), GENERATED_SAMPLES)
+    except RunError:
+        return []
+    return [replace(row, samples=tuple(elide(text, LONGEST_SAMPLE) for text in row.samples)) for row in found]
 
 
 def _steps_to_90(folder: Path, speed: Metric) -> Mapping[str, int]:

@@ -4,6 +4,7 @@ from plora.strategies.base import Lesson, Progress, Rehearsal, Strategy
 from plora.strategies.distillation import Distillation
 from plora.strategies.ewc import EWC
 from plora.strategies.ewc_lora import EWCLoRA
+from plora.strategies.generative import GenerativeReplay
 from plora.strategies.orthogonal import Orthogonality
 from plora.strategies.replay import Replay
 from plora.strategies.sparsity import Sparsity
@@ -13,6 +14,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "ewc": EWC,
     "ewc_lora": EWCLoRA,
     "replay": Replay,
+    "generative_replay": GenerativeReplay,
     "distillation": Distillation,
     "sparsity": Sparsity,
 }
@@ -22,6 +24,7 @@ __all__ = [
     "STRATEGIES",
     "Distillation",
     "EWCLoRA",
+    "GenerativeReplay",
     "Lesson",
     "Orthogonality",
     "Progress",

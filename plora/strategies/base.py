@@ -44,6 +44,8 @@ class Lesson:
         position: of the task in the stream, from 0.
         task: its name where the gate needs it, else None.
         train: its training split.
+        validation: the inputs of its validation split.
+        names: of the class of each row of the head, those of tasks to come included.
         competing: `[rows, rows]` bool; row r says among which rows an example whose true row is r is classified.
         old: rows of the head that older tasks are classified among, a softmax each: one group per task, or one group
             for all of them. Empty in the first task.
@@ -51,13 +53,17 @@ class Lesson:
         learning_rate: the peak rate.
         autocast: makes the context in which the network computes in the run's precision.
         seed: decides what is drawn for this task.
-        warn: tells the user one line.
+        warn: tells the user one line that should worry.
+        tell: tells the user one line that need not.
+        keep: keeps content as a file of the run folder, by its path there; for readers, not for the strategy itself.
         processes: that learn it together; what a strategy remembers must be the same in all of them.
     """
 
     position: int
     task: str | None
     train: EncodedSplit
+    validation: EncodedInputs
+    names: tuple[str, ...]
     competing: Tensor
     old: tuple[slice, ...]
     scores: Callable[[EncodedInputs], Tensor]
@@ -65,6 +71,8 @@ class Lesson:
     learning_rate: float
     seed: int
     warn: Callable[[str], None] = field(default=lambda _: None)
+    tell: Callable[[str], None] = field(default=lambda _: None)
+    keep: Callable[[str, bytes], None] = field(default=lambda *_: None)
     processes: Processes = field(default_factory=Processes)
 
 

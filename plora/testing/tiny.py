@@ -102,6 +102,8 @@ def tiny_lesson(
         position=position,
         task=None,
         train=split,
+        validation=split.inputs,
+        names=tuple(f"class {row}" for row in range(model.head.rows)),
         competing=torch.ones(model.head.rows, model.head.rows, dtype=torch.bool),
         old=(slice(0, first_row),) if first_row else (),
         scores=scores,

@@ -30,8 +30,10 @@ _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors",
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of one run: `config.yaml`, `environment.json`, `curves.jsonl`, `log.txt`, `predictions/`, `results.json`,
-    `costs.json`, `slots/<hash>/`, `heads/`, `gates/`, `strategies/`, `checkpoints/task-NN/`, `checkpoints/step/`."""
+    """Paths of one run: `config.yaml`, `environment.json`, `curves.jsonl`, `log.txt`, `predictions/`, `generated/`,
+    `results.json`, `costs.json`, `slots/<hash>/`, `heads/`, `gates/`, `strategies/`, `checkpoints/task-NN/`,
+    `checkpoints/step/`.
+    """
 
     path: Path
 

@@ -8,13 +8,14 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plora import atomic
 from plora.build import Parts
 from plora.errors import NonFiniteLossError, RunError, TrainingError
 from plora.failpoints import reached
@@ -261,7 +262,12 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
             bare = parts.learner.extractor.features(train, None, bare=True)
             model.gate.learn(position, bare, torch.from_numpy(train.rows))
     frozen = hash_frozen(model)
-    lesson = begin_lesson(parts, stage, position, seen, lambda text: session.console.event("warning", text=text))
+    lesson = replace(
+        begin_lesson(parts, stage, position, seen),
+        warn=lambda text: session.console.event("warning", text=text),
+        tell=lambda text: session.console.event("strategy", text=text),
+        keep=partial(_keep_for_readers, session),
+    )
     parts.learner.extractor.prepare(stage.train.inputs)
     for strategy in parts.strategies:
         strategy.before_task(model, lesson)
@@ -291,6 +297,11 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
     seconds = time.perf_counter() - session.meter.started
     session.meter.training_seconds += seconds
     return seconds
+
+
+def _keep_for_readers(session: Session, name: str, content: bytes) -> None:
+    if session.parts.learner.processes.main:
+        atomic.write_bytes(session.folder.path / name, content)
 
 
 def _require_one_model(parts: Parts, stage: Stage) -> None:
@@ -594,9 +605,7 @@ def _forward(
         yield part, scores
 
 
-def begin_lesson(
-    parts: Parts, stage: Stage, position: int, seen: list[str], warn: Callable[[str], None] = lambda _: None
-) -> Lesson:
+def begin_lesson(parts: Parts, stage: Stage, position: int, seen: list[str]) -> Lesson:
     """Return what strategies are told of a stage; its slot and its rows of the head are open."""
     config, model, space = parts.config, parts.model, parts.space
     task = _gate_task(parts, stage)
@@ -611,17 +620,19 @@ def begin_lesson(
         old = [space.rows_of(name) for name in seen]
     else:
         old = [slice(0, max(space.rows_of(name).stop for name in seen))] if seen else []
+    validations = [other.splits["validation"].inputs for other in stage.tasks]
     return Lesson(
         position=position,
         task=task,
         train=stage.train,
+        validation=validations[0].followed_by(validations[1:]),
+        names=space.names,
         competing=_competing(parts, stage, seen),
         old=tuple(old),
         scores=scores,
         autocast=partial(autocast, model.device, config.training.precision),
         learning_rate=_learning_rate(parts, config.resolved_phases()[0], position),
         seed=_seed(config.seed, position, 0, 1),
-        warn=warn,
         processes=parts.learner.processes,
     )
 

@@ -94,6 +94,7 @@ def snapshot(path: Path) -> dict[str, object]:
             predictions.probabilities.tobytes(),
             predictions.class_names,
         )
+    content["generated"] = [file.read_bytes() for file in sorted(path.glob("generated/*"))]
     content["files"] = sorted(
         file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file() and file.name != ".lock"
     )

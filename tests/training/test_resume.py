@@ -46,6 +46,7 @@ METHODS = {
     "merged_magmax": ("method=merged_magmax", *EVERYTHING),
     "merged_ties-class-bf16": ("method=merged_ties", "scenario=class", "training.precision=bf16", *EVERYTHING),
     "der-class": ("method=der", "scenario=class", *EVERYTHING),
+    "generative_replay-class": ("method=generative_replay", "scenario=class", *EVERYTHING),
     "lwf-class-bf16": ("method=lwf", "scenario=class", "training.precision=bf16", *EVERYTHING),
 }
 
@@ -96,7 +97,7 @@ _INSIDE |= {"step_saved", "epoch", "epoch:7", "trained", "trained:2", "committed
 _INSIDE |= {"tensors_saved", "tensors_saved:1", "tensors_saved:2", "tensors_saved:3"}
 """Points at which the stage being learned has a checkpoint of its own."""
 _QUICK = {"created", "micro_batch:40", "step_saved:26", "trained", "tensors_saved:3", "predicted:2", "write:7"}
-_QUICK_METHODS = {"per_task", "o_lora-class-bf16", "full", "ewc", "ewc_lora", "merged_magmax", "der-class"}
+_QUICK_METHODS = {"per_task", "o_lora-class-bf16", "ewc", "der-class"}
 
 
 def _points() -> list[object]:

@@ -1,0 +1,107 @@
+"""Texts that a network wrote to stand in for old tasks: `generated/task-03.jsonl`, those rehearsed in the third task.
+
+One JSON object per line: `task` (number of the old task, from 1) and `intended` (the class) that it was written for,
+null where it was for none in particular, `answer` and `confidence` (what the model said before the new task, and its
+probability), `rejected` (null where the text is rehearsed, else why it is not) and `text`.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import NoneType
+
+from plora.errors import RunError
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """One of them."""
+
+    task: int | None
+    intended: str | None
+    answer: str
+    confidence: float
+    rejected: str | None
+    text: str
+
+
+def to_lines(texts: Iterable[GeneratedText]) -> bytes:
+    """Return the content of a file."""
+    return "".join(json.dumps(asdict(text), ensure_ascii=False) + "\n" for text in texts).encode("utf-8", "replace")
+
+
+def read_generated(path: Path) -> list[GeneratedText]:
+    """Read a file of generated texts.
+
+    Raises:
+        RunError: it is missing or damaged; names the line.
+    """
+    types: dict[str, type | tuple[type, ...]] = {"task": (int, NoneType), "confidence": (int, float)}
+    types |= {"intended": (str, NoneType), "rejected": (str, NoneType), "answer": str, "text": str}
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            values = None
+        if (
+            not isinstance(values, dict)
+            or values.keys() != {field.name for field in fields(GeneratedText)}
+            or not all(isinstance(values[name], kind) for name, kind in types.items())
+            or not 0 <= values["confidence"] <= 1
+        ):
+            raise RunError(f"{path} is damaged: line {number} is no generated text")
+        found.append(GeneratedText(**values))
+    return found
+
+
+def generated_files(folder: Path) -> list[Path]:
+    """Return the files of generated texts of a run folder, in the order of the tasks."""
+    return sorted((folder / "generated").glob("task-*.jsonl"), key=lambda path: (len(path.name), path.name))
+
+
+@dataclass(frozen=True)
+class ClassOfTexts:
+    """What was written for one old class.
+
+    Args:
+        task: number of the old task, from 1; None where texts were for no class in particular.
+        name: of the class.
+        written: texts written for it; of those for none, texts of which the model said that they are of it.
+        kept: texts rehearsed of which the model said that they are of it.
+        confidence: its mean probability of those; None where there is none.
+        samples: some of them.
+    """
+
+    task: int | None
+    name: str
+    written: int
+    kept: int
+    confidence: float | None
+    samples: tuple[str, ...]
+
+
+def by_class(texts: Sequence[GeneratedText], samples: int) -> list[ClassOfTexts]:
+    """Return what was written for each old class, with so many of the texts that are rehearsed, the first of them."""
+    meant = [(text.task, text.answer if text.intended is None else text.intended) for text in texts]
+    found = []
+    for task, name in dict.fromkeys(meant):
+        kept = [text for text in texts if (text.task, text.answer) == (task, name) and text.rejected is None]
+        found.append(
+            ClassOfTexts(
+                task=task,
+                name=name,
+                written=meant.count((task, name)),
+                kept=len(kept),
+                confidence=sum(text.confidence for text in kept) / len(kept) if kept else None,
+                samples=tuple(text.text for text in kept[:samples]),
+            )
+        )
+    return found

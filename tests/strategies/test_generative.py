@@ -1,0 +1,186 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from lessons import a_model
+from test_distillation import by_hand
+
+from plora.model import ContinualModel
+from plora.problems.text_classification import TokenizedTexts
+from plora.strategies import GenerativeReplay, Lesson, Progress, Rehearsal
+from plora.strategies.generative import ENOUGH, REPEATED, TWICE, UNSURE, Pool, judge
+from plora.testing.tiny import tiny_lesson
+
+UNFILTERED = {"confidence": 0.0, "per_class": 8}
+
+
+def texts(*rows: list[int]) -> TokenizedTexts:
+    ids = np.array([token for row in rows for token in row], np.int32)
+    lengths = np.array([len(row) for row in rows])
+    return TokenizedTexts(ids, np.zeros(0, np.int8), lengths, np.zeros(len(rows), np.bool_), 0)
+
+
+def second_task(
+    model: ContinualModel, strategy: GenerativeReplay, seed: int = 3
+) -> tuple[Lesson, list[dict[str, object]]]:
+    """Let a strategy prepare for the second of two tasks; returns the lesson and what it wrote."""
+    strategy.before_task(model, tiny_lesson(model, seed=2))
+    strategy.after_task(model, tiny_lesson(model))
+    files: dict[str, bytes] = {}
+    lesson = replace(tiny_lesson(model, position=1, seed=seed, first_row=2, shift=1), keep=files.__setitem__)
+    strategy.before_task(model, lesson)
+    (content,) = files.values()
+    assert [*files] == ["generated/task-02.jsonl"]
+    return lesson, [json.loads(line) for line in content.decode().splitlines()]
+
+
+def drawn(strategy: GenerativeReplay, lesson: Lesson, examples: int = 8, seed: int = 0) -> Rehearsal:
+    (found,) = strategy.rehearse(lesson, Progress(1, 0, 10, 0, seed=seed, examples=examples))
+    return found
+
+
+def test_what_is_dropped_and_why() -> None:
+    rows = [[2, 5, 6, 3], [2, 5, 5, 5, 5, 5, 3], [2, 5, 6, 3], [2, 7, 8, 3], [2, 7, 9, 3], [2, 8, 9, 3], [2, 6, 9, 3]]
+    sure = np.array([0.9, 0.99, 0.9, 0.4, 0.8, 0.7, 0.95], np.float32)
+    classes = np.array([0, 0, 0, 1, 1, 1, 1])
+    assert judge(texts(*rows), classes, sure, 0.5, 2) == [None, REPEATED, TWICE, UNSURE, None, ENOUGH, None]
+    assert judge(texts(*rows), classes, sure, 0.0, 9) == [None, REPEATED, TWICE, None, None, None, None]
+
+
+def test_a_draw_is_balanced_over_classes_of_any_size() -> None:
+    classes = np.array([0] * 50 + [1] * 2 + [7] * 10)
+    nothing = torch.zeros(62, 1)
+    pool = Pool(texts(*[[2, 3]] * 62), classes, nothing, nothing, nothing)
+    found = classes[pool.draw(3000, seed=0)]
+    for one in (0, 1, 7):
+        assert 900 < (found == one).sum() < 1100
+    assert pool.draw(20, 1).tolist() == pool.draw(20, 1).tolist() != pool.draw(20, 2).tolist()
+
+
+def test_every_text_is_shown_with_its_answer_and_those_kept_are_rehearsed() -> None:
+    strategy, model = GenerativeReplay(**UNFILTERED), a_model("first", "second")
+    _, shown = second_task(model, strategy)
+    assert len(shown) == 2 * 12
+    assert {line["intended"] for line in shown} == {"class 0", "class 1"}
+    assert {line["task"] for line in shown} == {1}
+    pool = strategy._pool
+    assert pool is not None
+    kept = [line for line in shown if line["rejected"] is None]
+    assert len(kept) == len(pool.inputs)
+    for line, row, answer in zip(kept, pool.rows.tolist(), pool.answers, strict=True):
+        assert line["answer"] == f"class {row}"
+        assert 0.5 <= line["confidence"] <= 1  # type: ignore[operator]  # the surer of two
+        assert int(answer.argmax()) == row
+    assert max(np.unique(pool.classes, return_counts=True)[1]) <= 8
+
+
+def test_the_same_seed_writes_the_same_and_another_does_not() -> None:
+    model = a_model("first", "second")
+    (_, one), (_, same), (_, other) = (second_task(model, GenerativeReplay(**UNFILTERED), seed) for seed in (3, 3, 4))
+    assert one == same != other
+
+
+def test_a_memory_that_was_given_back_writes_the_same() -> None:
+    model = a_model("first", "second")
+    strategy, again = GenerativeReplay(**UNFILTERED), GenerativeReplay(**UNFILTERED)
+    strategy.before_task(model, tiny_lesson(model, seed=2))
+    strategy.after_task(model, tiny_lesson(model))
+    again.restore(strategy.state(), model)
+    lesson = tiny_lesson(model, position=1, seed=3, first_row=2, shift=1)
+    for one in (strategy, again):
+        one.before_task(model, lesson)
+    first, second = drawn(strategy, lesson), drawn(again, lesson)
+    assert first.indices.tolist() == second.indices.tolist()
+    assert all(torch.equal(first.inputs.tensors()[name], tensor) for name, tensor in second.inputs.tensors().items())
+
+
+def test_the_loss_is_the_formula_and_0_where_student_is_teacher() -> None:
+    model, strategy = a_model("first", "second"), GenerativeReplay(weight=1.5, temperature=2.0, **UNFILTERED)
+    lesson, _ = second_task(model, strategy)
+    competing = torch.zeros(4, 4, dtype=torch.bool)  # each task by itself
+    competing[:2, :2], competing[2:, 2:] = True, True
+    strategy.ratio = 0.5
+    rehearsal = drawn(strategy, replace(lesson, competing=competing), examples=9)
+    assert (rehearsal.name, len(rehearsal.indices)) == ("generated", 5)  # half a batch, rounded up
+    before = lesson.scores(rehearsal.inputs)[torch.from_numpy(rehearsal.indices)]
+    torch.testing.assert_close(rehearsal.loss(before, rehearsal.indices), torch.zeros(5), atol=1e-6, rtol=0)
+    now = before + torch.randn(5, 4)
+    expected = 1.5 * by_hand(before[:, :2], now[:, :2], 2.0)
+    assert rehearsal.loss(now, rehearsal.indices).sum().item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_where_all_classes_compete_an_old_text_is_none_of_the_new() -> None:
+    model, strategy = a_model("first", "second"), GenerativeReplay(**UNFILTERED)
+    lesson, _ = second_task(model, strategy)
+    rehearsal = drawn(strategy, lesson)
+    before = lesson.scores(rehearsal.inputs)[torch.from_numpy(rehearsal.indices)].requires_grad_()
+    rehearsal.loss(before, rehearsal.indices).sum().backward()
+    assert before.grad is not None
+    assert (before.grad[:, 2:] > 0).all()  # scores of new rows go down
+    assert before.grad.isfinite().all()
+    silent = before.detach().clone()
+    silent[:, 2:] = -1e4
+    torch.testing.assert_close(rehearsal.loss(silent, rehearsal.indices), torch.zeros(8), atol=1e-6, rtol=0)
+
+
+def test_tasks_that_share_no_rows_are_answered_each_among_its_own() -> None:
+    model, strategy = a_model("first", "second", "third"), GenerativeReplay(**UNFILTERED)
+    for position in range(2):
+        strategy.before_task(model, tiny_lesson(model, position=position))
+        strategy.after_task(model, tiny_lesson(model, position=position, first_row=2 * position))
+    lesson = replace(tiny_lesson(model, position=2, first_row=4), old=(slice(0, 2), slice(2, 4)))
+    strategy.before_task(model, lesson)
+    pool = strategy._pool
+    assert pool is not None
+    assert {*pool.classes.tolist()} <= {0, 1, 6, 7}  # task · 4 rows + row
+    for number, among, answers in zip(pool.classes.tolist(), pool.among, pool.answers, strict=True):
+        own = [True, True, False, False] if number < 4 else [False, False, True, True]
+        assert among.tolist() == own
+        assert answers[~among].abs().max() == 0
+        assert float(answers.sum()) == pytest.approx(1)
+
+
+def test_seeds_of_the_current_task_need_no_statistics() -> None:
+    model, strategy = a_model("first", "second"), GenerativeReplay(seeds="current", sweeps=0, **UNFILTERED)
+    lesson, shown = second_task(model, strategy)
+    assert not any(name.startswith("statistics/") for name in strategy.state())
+    assert len(shown) == 2 * 12
+    assert all(line["task"] is None and line["intended"] is None for line in shown)
+    current = lesson.train.inputs
+    assert isinstance(current, TokenizedTexts)
+    ids = {current.subset(np.array([i])).ids.tobytes() for i in range(len(current))}
+    inputs = drawn(strategy, lesson).inputs
+    assert isinstance(inputs, TokenizedTexts)
+    assert {inputs.subset(np.array([i])).ids.tobytes() for i in range(len(inputs))} <= ids  # no sweep changed them
+    apart = replace(lesson, old=(slice(0, 1), slice(1, 2)))
+    strategy.before_task(model, apart)
+    assert strategy._pool is not None
+    assert {*strategy._pool.rows.tolist()} == {0, 1}  # each group has its texts
+
+
+def test_no_text_that_is_sure_enough_is_said_and_rehearses_nothing() -> None:
+    model, strategy = a_model("first", "second"), GenerativeReplay(confidence=1.0)
+    strategy.before_task(model, tiny_lesson(model))
+    strategy.after_task(model, tiny_lesson(model))
+    said: list[str] = []
+    lesson = replace(tiny_lesson(model, position=1, first_row=2), warn=said.append)
+    strategy.before_task(model, lesson)
+    assert strategy.rehearse(lesson, Progress(1, 0, 10, 0)) == []
+    assert any("no text of 2 old classes (class 0, class 1) was kept" in line for line in said)
+
+
+def test_weight_0_reads_nothing_writes_nothing_and_remembers_nothing() -> None:
+    model, strategy = a_model("first", "second"), GenerativeReplay(weight=0.0)
+
+    def never(*_: object) -> torch.Tensor:
+        raise AssertionError("asked for something")
+
+    for position, first_row in ((0, 0), (1, 2)):
+        lesson = replace(tiny_lesson(model, position=position, first_row=first_row), scores=never, keep=never)
+        strategy.before_task(model, lesson)
+        assert strategy.rehearse(lesson, Progress(position, 0, 10, 0)) == []
+        strategy.after_task(model, lesson)
+    assert strategy.state() == {}
+    assert strategy.diagnostics(model) == {}
