@@ -15,13 +15,13 @@ from plora.training.folder import commit, processor
 FOLDER = Path(__file__).parent / "results"
 
 
-def write(name: str, numbers: Mapping[str, JsonValue]) -> None:
-    """Write `benchmarks/results/<name>.json`."""
+def write(name: str, numbers: Mapping[str, JsonValue], command: str | None = None) -> None:
+    """Write `benchmarks/results/<name>.json`; `command` is that of the module with this name, as it was called."""
     import torch
 
     arguments = shlex.join(sys.argv[1:])
     content: dict[str, JsonValue] = {
-        "command": f"python -m benchmarks.{name} {arguments}".strip(),
+        "command": command or f"python -m benchmarks.{name} {arguments}".strip(),
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": processor(),

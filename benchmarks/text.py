@@ -1,43 +1,180 @@
 """Every text method on real text: settings chosen on validation data, three seeds, then two more orders of the tasks.
 
-`docstrings` needs nothing; `five-texts` and `sentiment` read FOLDER/<task>/{train,test}.parquet (columns text, label) and
-labels.txt of yelp, amazon, dbpedia, yahoo, agnews, imdb and sst2.
+    python -m benchmarks.text docstrings
+    python -m benchmarks.text sentiment --data FOLDER
+    python -m benchmarks.text five-texts --data FOLDER
 
-    python -m benchmarks.text docstrings sentiment --data FOLDER --workers 2
+Each is one sweep in the profile `bench`: few texts, adapters in the last three blocks. `docstrings` needs nothing more.
+The others read FOLDER/<task>/train.parquet and test.parquet (columns text and label) and labels.txt (a name per line)
+of the data sets that the shipped configs load from the hub. A sweep that was cut goes on where it was.
 """
 
+import argparse
+import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import JsonValue
 
-SEEDS = (0, 1, 2)
+from benchmarks import evidence
+from plora.results import find_runs, read_record
+from plora.results.all_metrics import metrics_of_path
+from plora.sweep import SweepConfig, plan_studies, sweep
+from plora.sweep.plan import plan_runs
+
+SEEDS: tuple[JsonValue, ...] = (0, 1, 2)
 TRAINED = (
-    "sequential",
-    "ewc",
-    "online_ewc",
-    "ewc_lora",
-    "o_lora",
-    "n_lora",
-    "lwf",
-    "replay",
-    "der",
-    "generative_replay",
-    "routed",
-    "merged_average",
-    "merged_ties",
-    "magmax",
-    "joint",
+    *("sequential", "joint", "first_session", "routed", "replay", "der", "generative_replay", "lwf"),
+    *("ewc", "online_ewc", "ewc_lora", "o_lora", "n_lora", "merged_average", "merged_ties", "merged_magmax"),
 )
-SOLVED: tuple[dict[str, JsonValue], ...] = tuple(
-    {"method": "frozen", "head": head} for head in ("ncm", "ridge", "ranpac")
-)
-FIRST_SESSION: tuple[dict[str, JsonValue], ...] = (
-    {"method": "first_session"},
-    {"method": "first_session", "head": "ridge"},
-)
-WEIGHTS: Mapping[str, tuple[tuple[str, tuple[float, ...]], ...]] = {
-    "ewc": (("ewc", (1e3, 1e5)),),
-    "online_ewc": (("ewc", (1e3, 1e5)),),
-    "ewc_lora": (("ewc_lora", (1e3, 1e5)),),
+SOLVED = ("ncm", "ridge", "ranpac")
+_POLARITY: JsonValue = {
+    "very negative": "negative",
+    "negative": "negative",
+    "neutral": None,
+    "positive": "positive",
+    "very positive": "positive",
 }
-"""Method → its strategy and the weights that are tried beside the learning rates: no single one suits all data."""
+_GOOD_OR_BAD: JsonValue = {"Bad": "negative", "Good": "positive"}
+STREAMS: Mapping[str, Mapping[str, JsonValue]] = {
+    "docstrings": {
+        "scenario": "class",
+        "stream": {"kind": "docstring_topics", "train_per_class": 20, "validation_per_class": 10, "test_per_class": 20},
+        "tasks": ["scipy", "sympy", "sklearn", "torch", "stdlib"],
+    },
+    "sentiment": {
+        "scenario": "domain",
+        "stream": {
+            "kind": "local",
+            "name": "sentiment",
+            "train_per_class": 100,
+            "validation_per_class": 25,
+            "test_per_class": 100,
+        },
+        "tasks": ["yelp", "imdb", "amazon", "sst2"],
+        "maps": {"yelp": _POLARITY, "amazon": _POLARITY, "imdb": _GOOD_OR_BAD, "sst2": _GOOD_OR_BAD},
+    },
+    "five-texts": {
+        "scenario": "class",
+        "stream": {
+            "kind": "local",
+            "name": "five-texts",
+            "distinct_labels": True,
+            "train_per_class": 20,
+            "validation_per_class": 8,
+            "test_per_class": 15,
+        },
+        "tasks": ["yelp", "amazon", "dbpedia", "yahoo", "agnews"],
+    },
+}
+"""By name: scenario, where the texts come from, the order of the tasks, and labels that become others."""
+
+
+def orders(tasks: list[JsonValue]) -> list[list[JsonValue]]:
+    """Two more orders: backwards, and from the middle on."""
+    middle = len(tasks) // 2
+    return [tasks[::-1], tasks[middle:] + tasks[:middle]]
+
+
+def stream(name: str, data: Path | None) -> dict[str, JsonValue]:
+    """The `stream:` of a config."""
+    values = dict(STREAMS[name]["stream"])  # type: ignore[arg-type]
+    tasks, maps = STREAMS[name]["tasks"], STREAMS[name].get("maps", {})
+    assert isinstance(tasks, list)
+    assert isinstance(maps, dict)
+    if values["kind"] == "local":
+        assert data is not None
+        values["tasks"] = [
+            {
+                "name": str(task),
+                "train": str(data / str(task) / "train.parquet"),
+                "test": str(data / str(task) / "test.parquet"),
+                "label_names": str(data / str(task) / "labels.txt"),
+                **({"map": maps[str(task)]} if str(task) in maps else {}),
+            }
+            for task in tasks
+        ]
+    return values
+
+
+def plan(name: str, data: Path | None, output: Path) -> SweepConfig:
+    """The sweep of one stream."""
+    tasks = STREAMS[name]["tasks"]
+    assert isinstance(tasks, list)
+    more: list[dict[str, JsonValue]] = [{"method": "frozen", "head": head} for head in SOLVED]
+    more += [{"method": method, "order": order, "seed": 0} for method in TRAINED for order in orders(tasks)]
+    weights: dict[str, list[JsonValue]] = {
+        method: [[{"kind": kind, "weight": weight}] for weight in (1e2, 1e4, 1e6)]
+        for method, kind in (("ewc", "ewc"), ("ewc_lora", "ewc_lora"))
+    }
+    weights["online_ewc"] = [[{"kind": "ewc", "weight": weight, "decay": 0.95}] for weight in (1e2, 1e4, 1e6)]
+    return SweepConfig.model_validate(
+        {
+            "name": f"text-{name}",
+            "config": {
+                "stream": stream(name, data),
+                "scenario": STREAMS[name]["scenario"],
+                "backbone": {"id": "minilm", "max_length": 48},
+                "lora": {"rank": 8, "alpha": 16, "dropout": 0.0, "targets": "attention", "layers": "last 3"},
+                "training": {"epochs": 4, "batch_size": 16, "precision": "bf16"},
+            },
+            "grid": {"method": list(TRAINED), "seed": list(SEEDS)},
+            "runs": more,
+            "search": {
+                "trials": 6,
+                "at_once": 6,
+                "space": {"training.learning_rate": [0.001, 0.004]},
+                "methods": {method: {"strategies": values} for method, values in weights.items()},
+            },
+            "output": str(output),
+        }
+    )
+
+
+def row(folder: Path) -> dict[str, JsonValue]:
+    """What one run of the table is."""
+    record = read_record(folder)
+    metrics = {metric.name: metric.value for metric in metrics_of_path(folder).metrics}
+    return {
+        "method": record.method,
+        "seed": record.seed,
+        "tasks": list(record.tasks),
+        **{name: metrics[name] for name in ("accuracy", "average_incremental_accuracy", "forgetting", "task_accuracy")},
+        "seconds": round(sum(cost.seconds for cost in record.cost), 1),
+        "strategy_bytes": max(cost.strategy_bytes for cost in record.cost),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stream", choices=list(STREAMS))
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path("runs"))
+    given = parser.parse_args()
+    if given.data is None and given.stream != "docstrings":
+        parser.error(f"{given.stream} needs --data FOLDER")
+    config = plan(given.stream, given.data, given.output)
+    started = time.perf_counter()
+    result = sweep(config, given.workers, live=False)
+    seconds = time.perf_counter() - started
+    assert not result.failures, result.failures
+    chosen: dict[str, JsonValue] = {
+        study.label: dict(study.chosen.settings) for study in plan_studies(config) if study.chosen is not None
+    }
+    evidence.write(
+        f"text-{given.stream}",
+        {
+            "scenario": STREAMS[given.stream]["scenario"],
+            "planned_runs": len(plan_runs(config)),
+            "minutes": round(seconds / 60, 1),
+            "learned_now": result.done,
+            "chosen_on_validation": chosen,
+            "runs": [row(folder) for folder in find_runs([result.folder]).runs],
+        },
+        f"python -m benchmarks.text {given.stream}{'' if given.data is None else ' --data FOLDER'}",
+    )
+
+
+if __name__ == "__main__":
+    main()
