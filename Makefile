@@ -46,6 +46,7 @@ check: $(DEVELOP)  ## Lint, format, types, and a strict build of the documentati
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m benchmarks.render --check
+	$(PY) -m benchmarks.features --check
 	$(MKDOCS) --quiet
 
 docs: $(DEVELOP)  ## Build the documentation into site/; open site/index.html
@@ -54,8 +55,9 @@ docs: $(DEVELOP)  ## Build the documentation into site/; open site/index.html
 bench: $(DEVELOP)  ## Time plora against what a user would write today, into committed JSON
 	$(PY) -m benchmarks
 
-results: $(DEVELOP)  ## Render every number in README and docs from the committed JSON
+results: $(DEVELOP)  ## Render every number in README and docs from the committed JSON, and the table of features
 	$(PY) -m benchmarks.render
+	$(PY) -m benchmarks.features
 
 clean:  ## Remove caches and build outputs; runs/ and the virtual environment stay
 	rm -rf site dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -135,7 +135,7 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
     source = RunFolder.existing(run)
     config, record = source.read_config(), read_record(run)
     require_checkpoints(source, record)
-    _refuse(config, task, merged, push)
+    refuse(config, task, merged, push)
     # In bf16 a run holds its frozen weights rounded; a reader of the folder should get them as they were published.
     fp32 = config.training.model_copy(update={"precision": "fp32"})
     learner = assemble(config.model_copy(update={"training": fp32}), Workspace())
@@ -163,7 +163,7 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
 # ---------------------------------------------------------------------- what cannot be
 
 
-def _refuse(config: RunConfig, task: str | None, merged: bool, push: str | None) -> None:
+def refuse(config: RunConfig, task: str | None, merged: bool, push: str | None) -> None:
     """Refuse, before anything is loaded, what the config alone rules out."""
     if config.row.slots == "none" and not merged:
         raise RunError(

@@ -68,6 +68,10 @@ CASES = [
     ("class", "first_session", True, ("head=ridge",)),
     ("task", "lateral", False, ()),
     ("class", "full", True, ("training.learning_rate=0.003",)),
+    *(
+        pytest.param("class", method, False, (), marks=pytest.mark.slow)
+        for method in ("n_lora", "ewc", "online_ewc", "ewc_lora", "replay", "der", "generative_replay", "lwf")
+    ),
 ]
 
 

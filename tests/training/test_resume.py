@@ -49,6 +49,14 @@ METHODS = {
     "generative_replay-class": ("method=generative_replay", "scenario=class", *EVERYTHING),
     "lwf-class-bf16": ("method=lwf", "scenario=class", "training.precision=bf16", *EVERYTHING),
 }
+ALIKE = {
+    "n_lora-class": ("method=n_lora", "scenario=class", *EVERYTHING),
+    "online_ewc": ("method=online_ewc", *EVERYTHING),
+    "replay-class": ("method=replay", "scenario=class", *EVERYTHING),
+    "merged_average": ("method=merged_average", *EVERYTHING),
+}
+"""Methods that remember what one of the others remembers; they are cut at one point."""
+METHODS |= ALIKE
 
 
 class Twins:
@@ -119,6 +127,7 @@ def _methods() -> list[object]:
         for method in METHODS
         if method != "o_lora"
         for point in ("step:17", "tensors_saved:2", "checkpointed:1", "scored:2")
+        if method not in ALIKE or point == "step:17"
     ]
 
 

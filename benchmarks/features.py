@@ -1,0 +1,124 @@
+"""The table of features: what each method can do beside learning, as a test shows or a refusal says.
+
+`python -m benchmarks.features` writes `docs/features.md`; `--check` fails when a cell is empty, or when the page is not
+what the tests and the program say now.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.render import table
+from plora.config import load_config
+from plora.errors import PloraError
+from plora.export import refuse
+from plora.methods import METHODS
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "features.md"
+PROBLEM = "text_classification"
+TESTS = {
+    "kill and resume": "tests/training/test_resume.py::test_every_method_resumes_with_the_same_bits",
+    "bf16": "tests/test_features.py::test_bf16",
+    "two processes": "tests/training/test_processes.py::test_two_processes_learn_what_one_learns",
+    "activation checkpointing": "tests/test_features.py::test_activation_checkpointing",
+    "export": "tests/test_export.py::test_labels_and_probabilities_are_those_of_predict",
+}
+"""Feature → the test whose parameters have the name of the method in them."""
+
+
+_INTRODUCTION = """\
+What each method can do beside learning. *Tested* means that the test below does it with this method and compares:
+after a kill the same bits, with two processes and with activation checkpointing the predictions of a plain run, after
+an export the probabilities of `plora predict`; in bf16 a run that reloads and predicts the same. *Refused* means that
+plora says the message below before it starts. A cell that is neither fails `make check`, which calls
+`python -m benchmarks.features --check`."""
+
+
+def _config(method: str, **settings: object) -> dict[str, object]:
+    scenario = next(s for s in ("class", "task", "domain") if s not in METHODS[method].refusals)
+    return {"stream": {"kind": "docstring_topics"}, "method": method, "scenario": scenario, **settings}
+
+
+def _checkpointed(method: str) -> None:
+    load_config(_config(method, training={"activation_checkpointing": True}))
+
+
+def _exported(method: str) -> None:
+    """Refuse what is refused both as adapters and merged."""
+    config = load_config(_config(method))
+    try:
+        refuse(config, task=None, merged=True, push=None)
+    except PloraError:
+        refuse(config, task=None, merged=False, push=None)
+
+
+REFUSALS: dict[str, Callable[[str], None]] = {"activation checkpointing": _checkpointed, "export": _exported}
+"""Feature → what a user asks for, which is refused before anything is loaded."""
+
+
+def collected() -> list[str]:
+    """Return the ids of all tests."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-q",
+        *{test.partition("::")[0] for test in TESTS.values()},
+    ]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if found.returncode:
+        sys.exit(found.stdout[-2000:] + found.stderr[-2000:])
+    return [line for line in found.stdout.splitlines() if "::" in line]
+
+
+def cell(method: str, feature: str, ids: list[str]) -> tuple[str, str] | None:
+    """Return `tested` and the tests, or `refused` and the message; None where there is neither."""
+    own = [
+        i for i in ids if i.startswith(f"{TESTS[feature]}[") and method in i.partition("[")[2].rstrip("]").split("-")
+    ]
+    if own:
+        return "tested", own[0]
+    try:
+        if feature in REFUSALS:
+            REFUSALS[feature](method)
+    except PloraError as error:
+        return "refused", str(error).removeprefix("1 mistake in the config:").strip()
+    return None
+
+
+def main() -> None:
+    ids = collected()
+    cells = {(method, feature): cell(method, feature, ids) for method in METHODS for feature in TESTS}
+    if empty := [f"{method}: {feature}" for (method, feature), found in cells.items() if found is None]:
+        sys.exit(f"{len(empty)} cells of the table of features are neither tested nor refused: {'; '.join(empty)}")
+    filled = {place: found for place, found in cells.items() if found is not None}
+    rows = [[f"`{PROBLEM}`", f"`{m}`", *(filled[m, feature][0] for feature in TESTS)] for m in METHODS]
+    shown = [
+        [f"`{m}`", feature, what if kind == "refused" else f"`{what}`"] for (m, feature), (kind, what) in filled.items()
+    ]
+    text = "\n".join(
+        [
+            "# Features",
+            "",
+            *_INTRODUCTION.splitlines(),
+            "",
+            table(["problem", "method", *TESTS], rows, left=2 + len(TESTS)),
+            "",
+            "## Tests and refusals",
+            "",
+            table(["method", "feature", "test, or message"], shown, left=3),
+            "",
+        ]
+    )
+    if "--check" in sys.argv:
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
+            sys.exit(f"{PAGE.relative_to(ROOT)} is not what tests and program say; run: make results")
+        return
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
