@@ -14,6 +14,7 @@ under `sequential` neither.
 import json
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ import pytest
 from plora import model
 from plora.adapters.merging import merge
 from plora.config import RunConfig, load_config
+from plora.gates import Router
 from plora.results import read_record
 from plora.runs import run
 from plora.strategies import STRATEGIES
@@ -131,3 +133,45 @@ def test_merging_gives_back_half_of_what_is_forgotten_and_only_by_older_slots(
 def test_a_slot_per_task_forgets_exactly_nothing(make: Make) -> None:
     in_tasks = [read_record(run(make("method=per_task", "scenario=task", f"seed={seed}"))).matrix for seed in SEEDS]
     assert all(R[1, 0] == R[2, 0] for R in in_tasks)
+
+
+@pytest.mark.slow
+def test_the_router_gives_back_half_of_what_is_forgotten_and_only_by_choosing(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = forgotten(make, "sequential")
+    kept = forgotten(make, "routed")
+    assert kept <= plain / 2, f"routed forgets {kept:.1f} points, sequential {plain:.1f}"
+    monkeypatch.setattr(Router, "choose", lambda self, bare: self.state()["owners"].max().expand(len(bare)))
+    without = forgotten(make, "routed", name="newest")
+    assert without > plain / 2, "the newest slot alone keeps as much: the test says nothing of the router"
+
+
+@pytest.mark.slow
+def test_the_first_session_adapts_features_that_stay(make: Make, tmp_path: Path) -> None:
+    """One word in nine says the label, so that class means of bare features are of little use."""
+    rng, words = random.Random(1), FOOD + TRAVEL
+    tasks: list[dict[str, str]] = [{"name": "first"}, {"name": "second"}]
+    for position, task in enumerate(tasks):
+        for split, number in (("train", 160), ("validation", 40), ("test", 100)):
+            rows = []
+            for i in range(number):
+                text = rng.choices(words[2 * position + i % 2], k=1)
+                text += rng.choices([*FILLER, *(w for group in words[2 - 2 * position :][:2] for w in group)], k=8)
+                rng.shuffle(text)
+                rows.append({"text": " ".join(text), "label": "ab"[i % 2]})
+            path = tmp_path / f"{position}-{split}.jsonl"
+            path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+            task[split] = str(path)
+
+    def accuracies(*settings: str) -> np.ndarray:
+        noisy = f"stream={json.dumps({'kind': 'local', 'name': 'noisy', 'tasks': tasks})}"
+        runs = [run(make(noisy, "head=ncm", *settings, f"seed={seed}")) for seed in SEEDS]
+        return np.mean([read_record(folder).matrix for folder in runs], axis=0)
+
+    bare = accuracies("method=frozen", "name=noisy")
+    adapted = accuracies("method=first_session", "name=noisy")
+    still = accuracies("method=first_session", "training.learning_rate=1e-12", "name=still")
+    assert adapted[1, 0] > bare[1, 0] + 0.1
+    assert adapted[1, 0] - adapted[2, 0] < 0.1
+    assert abs(still[2] - bare[2]).max() < 0.02
