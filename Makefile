@@ -15,6 +15,8 @@ QUICKSTART_OVERRIDES = $(if $(QUICK),$(QUICK_OVERRIDES))
 
 PY = $(VENV)/bin/python
 PIP_INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# A worker per core, each with one thread: tests are many small computations, which two threads make hardly faster.
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 USE = $(VENV)/.installed-quickstart
 DEVELOP = $(VENV)/.installed-all
@@ -36,10 +38,10 @@ quickstart: $(USE)  ## Install, learn the embedded streams with every quickstart
 # ---------------------------------------------------------------------- develop
 
 test: $(DEVELOP)  ## Install everything, run the tests that take seconds
-	$(PY) -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow and not gpu" $(PYTEST_ARGS)
 
 test-all: $(DEVELOP)  ## Run every test, the slow ones too; what this machine lacks is skipped with its reason
-	$(PY) -m pytest --hypothesis-profile=thorough $(PYTEST_ARGS)
+	$(PYTEST) --hypothesis-profile=thorough $(PYTEST_ARGS)
 
 check: $(DEVELOP)  ## Lint, format, types, and a strict build of the documentation
 	$(PY) -m ruff check .
