@@ -7,15 +7,16 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 
 from benchmarks import ledger as rules
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 NONE = "–"
-PAGES = ("README.md", "docs/results/index.md", "docs/results/ledger.md")
+PAGES = ("README.md", "docs/results/index.md", "docs/results/text.md", "docs/results/ledger.md")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -218,6 +219,52 @@ def sweep(data: dict[str, object]) -> str:
     return f"{table(heads, rows)}\n\n{source(data)}"
 
 
+def text(data: dict[str, object]) -> str:
+    """The methods of one stream, best first: the first order of the tasks with every seed, then the other orders."""
+    runs = _rows(data, "runs")
+    first = runs[0]["tasks"]
+    for run in runs:
+        if run["seed"] == 1:  # other seeds than 0 have the stream's own order
+            first = run["tasks"]
+    rows = []
+    for method in dict.fromkeys(str(run["method"]) for run in runs):
+        own = [run for run in runs if run["method"] == method]
+        seeds = [run for run in own if run["tasks"] == first]
+        others = [run for run in own if run["tasks"] != first]
+        kept = max(int(str(run["strategy_bytes"])) for run in own)
+        rows.append(
+            (
+                fmean(float(str(run["accuracy"])) for run in seeds),
+                [
+                    f"`{method}`",
+                    _spread(seeds, "accuracy"),
+                    _spread(others, "accuracy"),
+                    *(_spread(seeds, name) for name in ("average_incremental_accuracy", "forgetting", "task_accuracy")),
+                    f"{kept / 1024:,.0f}" if kept else "",
+                    f"{fmean(float(str(run['seconds'])) for run in own):.0f}",
+                ],
+            )
+        )
+    rows.sort(key=lambda row: -row[0])
+    heads = ["method", "ACC", "ACC, other orders", "AIA", "forgetting", "TA", "remembered, KiB", "seconds"]
+    chosen = data["chosen_on_validation"]
+    assert isinstance(chosen, dict)
+    settings = [[f"`{study}`", f"`{json.dumps(values)}`"] for study, values in chosen.items()]
+    how = (
+        f"Percent, {data['scenario']}-incremental; mean ± standard deviation over the seeds in the order "
+        f"{', '.join(map(str, first if isinstance(first, list) else []))}, then over other orders. {source(data)}"
+    )
+    found = table(["study", "chosen on validation data"], settings, left=2)
+    return f"{table(heads, [cells for _, cells in rows])}\n\n{how}\n\n{found}"
+
+
+def _spread(runs: Sequence[Mapping[str, object]], name: str) -> str:
+    values = [100 * value for run in runs if isinstance(value := run[name], int | float)]
+    if not values:
+        return NONE
+    return f"{fmean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+
+
 def ledger(data: dict[str, object]) -> str:
     found = rules.Ledger.model_validate(data)
     found.require_sound()
@@ -265,6 +312,9 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "sweep": ("sweep", sweep),
     "report": ("report", report),
     "analysis": ("analysis", analysis),
+    "docstrings": ("text-docstrings", text),
+    "sentiment": ("text-sentiment", text),
+    "five_texts": ("text-five-texts", text),
     "ledger": ("ledger", ledger),
 }
 
@@ -274,6 +324,8 @@ def rendered(page: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         file, render = RENDERERS[match[1]]
+        if not (RESULTS / f"{file}.json").exists():
+            return f"<!-- results: {match[1]} -->\n\nNot run yet.\n\n<!-- end -->"
         data: dict[str, object] = json.loads((RESULTS / f"{file}.json").read_text(encoding="utf-8"))
         return f"<!-- results: {match[1]} -->\n\n{render(data)}\n\n<!-- end -->"
 
