@@ -86,6 +86,8 @@ HUB_TASKS: dict[str, HubTask] = {
             text=("title", "content"),
             join=". ",
         ),
+        HubTask(name="imdb", id="stanfordnlp/imdb", label_names=("negative", "positive")),  # the hub's: "neg", "pos"
+        HubTask(name="sst2", id="stanfordnlp/sst2", text="sentence", test="validation"),  # its test split has no labels
         HubTask(name="dbpedia", id="fancyzhx/dbpedia_14", text=("title", "content"), join=". "),
         HubTask(
             name="yahoo",
@@ -97,7 +99,8 @@ HUB_TASKS: dict[str, HubTask] = {
     )
 }
 """Known data sets by short name. `yelp` and `amazon` are the forms with one to five stars, `yelp_polarity`
-and `amazon_polarity` those with two classes (no three-star reviews)."""
+and `amazon_polarity` those with two classes (no three-star reviews), which make a domain-incremental stream with `imdb`
+and `sst2`."""
 
 
 class HubStream(TableSource):

@@ -68,6 +68,10 @@ def root(tmp_path: Path) -> Path:
         "label",
         ["negative", "positive"],
     )
+    copy_of(root, "stanfordnlp/imdb", "plain_text", ["text"], "label", ["neg", "pos"])
+    sst2 = copy_of(root, "stanfordnlp/sst2", None, ["sentence"], "label", ["negative", "positive"])
+    readme = (sst2 / "README.md").read_text()
+    (sst2 / "README.md").write_text(readme.replace("split: test", "split: validation"))
     copy_of(root, "fancyzhx/dbpedia_14", "dbpedia_14", ["title", "content"], "label", DBPEDIA)
     copy_of(
         root,
@@ -103,9 +107,10 @@ def test_the_five_data_sets(root: Path) -> None:
 
 
 def test_the_polarity_forms(root: Path) -> None:
-    loaded = stream(root, "yelp_polarity", "amazon_polarity").load()
+    loaded = stream(root, "yelp_polarity", "imdb", "amazon_polarity", "sst2").load()
     loaded.require("domain")
-    assert loaded.tasks[0].label_names == ("negative", "positive")
+    assert all(task.label_names == ("negative", "positive") for task in loaded.tasks)
+    assert len(loaded.tasks[3].test) == 10
 
 
 def test_stars_that_are_shared_can_be_made_distinct(root: Path) -> None:
