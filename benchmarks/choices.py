@@ -36,7 +36,7 @@ WIDTH, RANK, BATCH = 384, 8, 16
 Numbers = dict[str, JsonValue]
 
 
-def in_turns(contestants: Mapping[str, Step], rounds: int, warm: int = 2) -> dict[str, list[float]]:
+def in_turns(contestants: Mapping[str, Callable[[], object]], rounds: int, warm: int = 2) -> dict[str, list[float]]:
     """Return the seconds of each counted call; what disturbs the machine disturbs all contestants."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds + warm):
@@ -104,7 +104,7 @@ def orthogonality(rounds: int = 24, slots: int = 20, length: int = 64) -> Number
             "with": lambda: step(True),
             "without": lambda: step(False),
             "term": term,
-            "diagnostics": lambda: strategy.diagnostics(parts.model) and None,
+            "diagnostics": lambda: strategy.diagnostics(parts.model),
         },
         rounds,
     )
@@ -166,7 +166,8 @@ def compiling(kind: str, rounds: int = 4, slots: int = 5) -> Numbers:
 
 
 def compiled(network: nn.Module, dynamic: bool) -> nn.Module:
-    made: nn.Module = torch.compile(network, dynamic=dynamic)
+    made = torch.compile(network, dynamic=dynamic)
+    assert isinstance(made, nn.Module)
     return made
 
 
@@ -208,7 +209,7 @@ def graphs(tasks: int = 10) -> Numbers:
         adapters.open_task(f"task {number}", LoRA(rank=RANK, dropout=0.0))
 
     counters.clear()
-    found = [new(lambda number=number: next_task(number), inputs) for number in range(tasks)]
+    found = [new(partial(next_task, number), inputs) for number in range(tasks)]
     breaks = sum(counters["graph_break"].values())
     limit = torch._dynamo.config.recompile_limit
     torch._dynamo.reset()
