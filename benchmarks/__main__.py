@@ -1,4 +1,4 @@
-"""Run every benchmark: `python -m benchmarks` (about 55 minutes on 2 cores)."""
+"""Run every benchmark: `python -m benchmarks` (about an hour on 2 cores)."""
 
 import subprocess
 import sys

@@ -1,7 +1,7 @@
 """Three choices and what they rest on: the price of orthogonality, `torch.compile`, several runs in one pass.
 
-MiniLM, r = 8 on q, k, v, fp32; contestants take turns, medians. The parts can be measured one by one (`--only`, at most
-three minutes each on an idle machine): those that are not measured keep their numbers.
+MiniLM, r = 8 on q, k, v, fp32; contestants take turns, medians. The parts can be measured one by one (`--only`):
+those that are not measured keep their numbers.
 """
 
 import argparse

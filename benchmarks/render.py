@@ -230,20 +230,30 @@ def compiled(data: dict[str, object]) -> str:
         found = _part(data, part)
         for name, title in titles.items():
             way = _part(found, name)
-            gain = [f"{way['faster']:.2f}×", f"{way['compile_seconds']:.0f}"] if name != "eager" else ["", ""]
-            rows.append([kind, title, f"{way['ms']:.0f}", *gain])
-    shown = table(["what", "way", "ms", "faster by", "seconds to compile"], rows, left=2)
+            gain = [f"{way['faster']:.2f}×", f"{way['compile_seconds']:.0f}", _until_it_pays(way)]
+            rows.append([kind, title, f"{way['ms']:.0f}", *(["", "", ""] if name == "eager" else gain)])
+    shown = table(["what", "way", "ms", "faster by", "seconds to compile", "pays after"], rows, left=2)
     graphs, score = _part(data, "graphs"), _part(data, "compile_score")
     per_task = graphs["per_task"]
     assert isinstance(per_task, list)
     alone = per_task.index(0) if 0 in per_task else len(per_task)
     return (
         f"{shown}\n\nLargest difference of the compiled states, relative to the largest value: "
-        f"{score['difference']:.1e}. Traced without compiling: {graphs['breaks']} graph breaks; compiled anew for each "
-        f"of the first {alone} of {graphs['tasks']} tasks (PyTorch's limit is {graphs['limit']}; those after it ran "
-        f"uncompiled); another length {_times(graphs['another_length'])}, another route "
-        f"{_times(graphs['another_route'])}, a third route {_times(graphs['third_route'])}. {source(data)}"
+        f"{score['difference']:.1e}. Slots side by side, traced without compiling: {graphs['breaks']} graph breaks; "
+        f"compiled for each of the first {alone} of {graphs['tasks']} tasks (PyTorch's limit is "
+        f"{graphs['limit']}; those after it ran uncompiled); another length {_times(graphs['another_length'])}, "
+        f"another route {_times(graphs['another_route'])}, a third route "
+        f"{_times(graphs['third_route'])}. {source(data)}"
     )
+
+
+def _until_it_pays(way: dict[str, object]) -> str:
+    """How many times a compiled step must be done until it has saved what compiling took."""
+    ms, faster, seconds = (way[key] for key in ("ms", "faster", "compile_seconds"))
+    assert isinstance(ms, float)
+    assert isinstance(faster, float)
+    assert isinstance(seconds, float)
+    return f"about {round(1000 * seconds / (ms * (faster - 1)), -2):,.0f}" if faster > 1 else "never"
 
 
 def _times(count: object) -> str:
