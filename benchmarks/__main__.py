@@ -1,8 +1,20 @@
-"""Run every benchmark: `python -m benchmarks` (about 50 minutes on 2 cores)."""
+"""Run every benchmark: `python -m benchmarks` (about an hour on 2 cores)."""
 
 import subprocess
 import sys
 
-for name in ("step", "memory", "distilbert", "stream", "keeping", "report", "analysis", "fisher", "prefix", "sweep"):
+for name in (
+    "step",
+    "memory",
+    "distilbert",
+    "stream",
+    "keeping",
+    "report",
+    "analysis",
+    "fisher",
+    "prefix",
+    "choices",
+    "sweep",
+):
     print(f"== {name}", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

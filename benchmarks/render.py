@@ -210,6 +210,73 @@ def prefix(data: dict[str, object]) -> str:
     return f"{table(heads, rows, left=2)}\n\n{texts} training texts. {source(data)}"
 
 
+def orthogonality(data: dict[str, object]) -> str:
+    found = _part(data, "orthogonality")
+    rows = [
+        ["a step without the term", f"{found['without_ms']:.0f} ms"],
+        ["a step with it", f"{found['with_ms']:.0f} ms"],
+        ["more, median of neighbouring steps", f"{percent(found['more'])} %"],
+        ["the term alone, forward and back", f"{found['term_ms']:.1f} ms"],
+        [f"its diagnostics, in every {found['log_every']}th step", f"{found['diagnostics_ms']:.1f} ms"],
+        ["both, share of a step", f"{percent(found['alone'])} %"],
+    ]
+    heads = [f"orthogonality over {found['slots']} slots", ""]
+    return f"{table(heads, rows)}\n\n{source(data)}"
+
+
+def compiled(data: dict[str, object]) -> str:
+    titles = {"eager": "as it is", "dynamic": "compiled, `dynamic=True`", "padded": "compiled, padded to two lengths"}
+    rows = []
+    for kind, part in (("a training step", "compile_train"), ("a scoring pass", "compile_score")):
+        found = _part(data, part)
+        for name, title in titles.items():
+            way = _part(found, name)
+            gain = [f"{way['faster']:.2f}×", f"{way['compile_seconds']:.0f}", _until_it_pays(way)]
+            rows.append([kind, title, f"{way['ms']:.0f}", *(["", "", ""] if name == "eager" else gain)])
+    shown = table(["what", "way", "ms", "faster by", "seconds to compile", "pays after"], rows, left=2)
+    graphs, score = _part(data, "graphs"), _part(data, "compile_score")
+    per_task = graphs["per_task"]
+    assert isinstance(per_task, list)
+    alone = per_task.index(0) if 0 in per_task else len(per_task)
+    return (
+        f"{shown}\n\nLargest difference of the compiled states, relative to the largest value: "
+        f"{score['difference']:.1e}. Slots side by side, traced without compiling: {graphs['breaks']} graph breaks; "
+        f"compiled for each of the first {alone} of {graphs['tasks']} tasks (PyTorch's limit is "
+        f"{graphs['limit']}; those after it ran uncompiled); another length {_times(graphs['another_length'])}, "
+        f"another route {_times(graphs['another_route'])}, a third route "
+        f"{_times(graphs['third_route'])}. {source(data)}"
+    )
+
+
+def _until_it_pays(way: dict[str, object]) -> str:
+    """How many times a compiled step must be done until it has saved what compiling took."""
+    ms, faster, seconds = (way[key] for key in ("ms", "faster", "compile_seconds"))
+    assert isinstance(ms, float)
+    assert isinstance(faster, float)
+    assert isinstance(seconds, float)
+    return f"about {round(1000 * seconds / (ms * (faster - 1)), -2):,.0f}" if faster > 1 else "never"
+
+
+def _times(count: object) -> str:
+    return "compiled nothing" if count == 0 else "compiled anew"
+
+
+def one_pass(data: dict[str, object]) -> str:
+    rows = [
+        [
+            str(row["length"]),
+            str(row["runs"]),
+            f"{row['alone_ms']:.0f}",
+            f"{row['together_ms']:.0f}",
+            f"{row['faster']:.2f}×",
+            f"{row['difference']:.0e}",
+        ]
+        for row in _rows(_part(data, "one_pass"), "rows")
+    ]
+    heads = ["tokens", "runs", "one by one, ms", "one pass, ms", "faster by", "gradients differ by"]
+    return f"{table(heads, rows, left=0)}\n\n{source(data)}"
+
+
 def sweep(data: dict[str, object]) -> str:
     rows = [
         ["one after the other, one thread", f"{data['one_after_the_other_seconds']}", ""],
@@ -309,6 +376,9 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "keeping": ("keeping", keeping),
     "fisher": ("fisher", fisher),
     "prefix": ("prefix", prefix),
+    "orthogonality": ("choices", orthogonality),
+    "compile": ("choices", compiled),
+    "one_pass": ("choices", one_pass),
     "sweep": ("sweep", sweep),
     "report": ("report", report),
     "analysis": ("analysis", analysis),
@@ -349,6 +419,12 @@ def main() -> None:
 def _mib(size: object) -> str:
     assert isinstance(size, int)
     return f"{size / 2**20:.2f}"
+
+
+def _part(data: dict[str, object], key: str) -> dict[str, object]:
+    part = data[key]
+    assert isinstance(part, dict)
+    return dict(part)
 
 
 def _rows(data: dict[str, object], key: str) -> list[dict[str, object]]:
