@@ -2,12 +2,18 @@
 
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from plora.build import Parts, build
 from plora.config import RunConfig
-from plora.training.loop import open_stage, planned_steps, rehearse
+from plora.gates import ChoosingGate
+from plora.heads import ClosedFormHead
+from plora.training.loop import open_stage, planned_steps, rehearse, show_gate, trainable_head
 from plora.training.meter import peak_memory
+
+_SHOWN = 64
+"""Texts of the first task that a gate which chooses sees."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,15 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
     parts = replace(parts, learner=replace(parts.learner, extractor=extractor))
     total = [planned_steps(parts, position) for position in range(len(parts.stages))]
     open_stage(parts, parts.stages[0], 0, [])
+    show_gate(parts, parts.stages[0], 0, most=_SHOWN)
     frozen = sum(p.numel() for p in parts.model.parameters() if not p.requires_grad)
-    trainable = sum(p.numel() for p in parts.model.trainable().values())
-    per_step = rehearse(parts, steps) if total[0] else 0.0
+    with trainable_head(parts, parts.stages[0]) if total[0] else nullcontext():
+        trainable = sum(p.numel() for p in parts.model.trainable().values())
+        per_step = rehearse(parts, steps) if total[0] else 0.0
     per_text = _scoring_seconds(parts)
     train_texts = sum(len(stage.train) for stage in parts.stages)
-    scored = _scored_texts(parts) + (0 if total[0] else train_texts)
+    reads_all = isinstance(parts.model.head, ClosedFormHead) or isinstance(parts.model.gate, ChoosingGate)
+    scored = _scored_texts(parts)
     warmup = config.training.warmup
     return Estimate(
         label=config.label,
@@ -67,7 +76,7 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
         trainable=trainable,
         frozen=frozen,
         truncated_share=sum(task.truncated_share() for task in parts.tasks) / len(parts.tasks),
-        seconds=per_step * sum(total) + per_text * scored,
+        seconds=per_step * sum(total) + per_text * (scored + (train_texts if reads_all else 0)),
         peak_memory_bytes=peak_memory(parts.model.device),
         disk_bytes=int(4 * trainable * _stored_slots(config, len(parts.stages))) + 16 * scored,
     )

@@ -93,7 +93,7 @@ class Method:
         return strategy.refusal(self.slots, alone or self.merging is not None)
 
     def entangled(self, scenario: Scenario) -> str | None:
-        """Return why one task cannot be taken out without changing the others, or None where it can."""
+        """Return why one task cannot be taken out, all of it and nothing else, or None where it can."""
         if self.at_once:
             return f"method '{self.name}' learned all tasks together"
         if self.trains_backbone:
@@ -108,6 +108,8 @@ class Method:
             return f"method '{self.name}' answers for every task with the slot that it made of all of them"
         if self.gate is not None and not GATES[self.gate].needs_task:
             return f"method '{self.name}' sums its slots, and later ones were learned on top of this one"
+        if self.lateral:
+            return f"method '{self.name}' lets later slots read what this one reads, and that is a part of them"
         if scenario != "task":
             return f"in the {scenario}-incremental scenario the rows of all classes were learned against each other"
         return None

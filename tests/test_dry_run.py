@@ -12,9 +12,9 @@ from plora.runs import run
 Config = Callable[..., RunConfig]
 
 
-@pytest.mark.parametrize("method", ["sequential", "per_task", "joint", "frozen", "full"])
+@pytest.mark.parametrize("method", ["sequential", "per_task", "joint", "frozen", "full", "first_session", "routed"])
 def test_the_estimate_counts_the_steps_and_parameters_of_the_run(toy_config: Config, method: str) -> None:
-    config = toy_config(f"method={method}")
+    config = toy_config(f"method={method}", f"scenario={'class' if method == 'routed' else 'task'}")
     estimate = dry_run(config)
     assert not config.folder.exists()
     cost = read_record(run(config)).cost

@@ -11,6 +11,7 @@ import torch
 import plora
 from plora.config import RunConfig, load_config
 from plora.errors import ConfigError, DataError, RunError, UnknownTaskError
+from plora.model import ContinualModel
 from plora.results import accuracy_row, generated_files, read_curves, read_generated, read_predictions, read_record
 from plora.runs import evaluate, load_run, predict, run, verify
 from plora.training.console import Console
@@ -83,6 +84,14 @@ def test_every_method_learns_records_and_reloads(toy_config: Config, scenario: s
     again = evaluate(folder)
     assert again.changed == 0
     assert again.accuracy == again.recorded
+
+
+def test_new_texts_cost_a_routed_run_two_passes(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, passes = run(toy_config("scenario=class", "method=routed", "training.epochs=1")), []
+    through = ContinualModel._through
+    monkeypatch.setattr(ContinualModel, "_through", lambda *inputs: passes.append(1) or through(*inputs))
+    predict(folder, ["the apple and the pear", "a train"])
+    assert len(passes) == 2  # the two texts are one batch
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(toy_config: Config, tmp_path: Path) -> None:

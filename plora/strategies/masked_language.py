@@ -182,7 +182,8 @@ class MaskedLanguage:
         assert self.head is not None
         self.accuracy = checked.accuracy(self.head)
         common = read.ids[~np.isin(read.ids, frame(problem))] if words is None else words.words.numpy()
-        self.baseline = float((checked.words == int(np.bincount(common).argmax())).double().mean())
+        commonest = int((checked.words == int(np.bincount(common).argmax())).sum())
+        self.baseline = commonest / max(len(checked.words), 1)
 
     def rewrite(
         self,
@@ -291,7 +292,8 @@ class _Places:
 
     def accuracy(self, head: WordHead) -> float:
         """Return the share of words that are the likeliest by a head; one that it does not know is a miss."""
-        return sum(int((scores.argmax(1) == place).sum()) for scores, place in self._scored(head)) / len(self.words)
+        right = sum(int((scores.argmax(1) == place).sum()) for scores, place in self._scored(head))
+        return right / max(len(self.words), 1)  # of few and short texts no word may have been masked
 
     def _scored(self, head: WordHead) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield scores `[n, K]` at places whose word a head knows, and `[n]` where the word is in its vocabulary."""

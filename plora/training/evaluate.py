@@ -54,10 +54,10 @@ def probabilities(
     """
     model = extractor.model
     model.eval()
-    features = extractor.features(split, task)
+    chosen = extractor.chosen(split, task)
+    features = extractor.features(split, task, chosen=chosen)
     parts = [model.head(part.to(model.device)) for part in torch.split(features, 4096)]
     scores = torch.cat(parts).float().cpu()
-    chosen = extractor.chosen(split, task)
     if chosen is not None:
         scores = model.confined(scores, chosen)
     padded = scores.new_full((len(split), len(visible)), float("-inf"))

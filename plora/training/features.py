@@ -69,13 +69,16 @@ class Extractor:
     prefix: PrefixCache | None = None
 
     @torch.inference_mode()
-    def features(self, split: EncodedSplit, task: str | None, bare: bool = False) -> Tensor:
+    def features(
+        self, split: EncodedSplit, task: str | None, bare: bool = False, chosen: Tensor | None = None
+    ) -> Tensor:
         """Return `[N, d]` fp32 on the CPU, in the split's own order.
 
         Args:
             split: the inputs.
             task: the task, where the gate needs it.
             bare: those of the backbone without any slot.
+            chosen: `[N]` what `chosen` returned for them, where it did.
         """
         model = self.model
         # Sums over batches of another size round differently, and so does another device.
@@ -87,7 +90,8 @@ class Extractor:
         key = (self.backbone, model.problem.fingerprint(), how, split.fingerprint, learned or "")
         if settled and (kept := self.cache.find(key)) is not None:
             return kept
-        chosen = None if bare else self.chosen(split, task)
+        if chosen is None and not bare:
+            chosen = self.chosen(split, task)
         model.eval()
         full = False
         try:

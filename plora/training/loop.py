@@ -256,11 +256,7 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
     """Train and commit one stage, from the checkpoint inside it where there is one; returns the seconds it took."""
     parts, model = session.parts, session.parts.model
     open_stage(parts, stage, position, seen)
-    if isinstance(model.gate, ChoosingGate):
-        for task in stage.tasks:
-            train = task.splits["train"]
-            bare = parts.learner.extractor.features(train, None, bare=True)
-            model.gate.learn(position, bare, torch.from_numpy(train.rows))
+    show_gate(parts, stage, position)
     frozen = hash_frozen(model)
     lesson = replace(
         begin_lesson(parts, stage, position, seen),
@@ -276,7 +272,7 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
     if parts.learner.processes.main:
         session.folder.cut_curves(saved[0].curve_lines if saved else _curve_lines(session.folder))
     phases = parts.config.resolved_phases() if _trains(parts, position) else ()
-    with _trainable_head(parts, stage):
+    with trainable_head(parts, stage):
         for number, phase in enumerate(phases):
             if saved is None or saved[0].phase <= number:
                 here = saved if saved and saved[0].phase == number else None
@@ -356,8 +352,20 @@ def open_stage(parts: Parts, stage: Stage, position: int, seen: list[str]) -> No
     model.fold(_gate_task(parts, stage))
 
 
+def show_gate(parts: Parts, stage: Stage, position: int, most: int | None = None) -> None:
+    """Let a gate that chooses see the training examples of a stage, or the first `most` of each task."""
+    gate = parts.model.gate
+    if not isinstance(gate, ChoosingGate):
+        return
+    for task in stage.tasks:
+        train = task.splits["train"]
+        if most is not None:
+            train = EncodedSplit(train.inputs.subset(np.arange(min(most, len(train)))), train.rows[:most])
+        gate.learn(position, parts.learner.extractor.features(train, None, bare=True), torch.from_numpy(train.rows))
+
+
 @contextmanager
-def _trainable_head(parts: Parts, stage: Stage) -> Iterator[None]:
+def trainable_head(parts: Parts, stage: Stage) -> Iterator[None]:
     """Inside the `with` block a head that is solved gives its place to a linear one, which is not kept."""
     model, solved = parts.model, parts.model.head
     if isinstance(solved, ClosedFormHead):
@@ -639,11 +647,6 @@ def begin_lesson(parts: Parts, stage: Stage, position: int, seen: list[str]) -> 
 
 def rehearse(parts: Parts, steps: int) -> float:
     """Return the seconds of one optimizer step of the first stage, the median of `steps` after one that warms up."""
-    with _trainable_head(parts, parts.stages[0]):
-        return _rehearsed(parts, steps)
-
-
-def _rehearsed(parts: Parts, steps: int) -> float:
     stage, settings = parts.stages[0], parts.config.training
     phase = parts.config.resolved_phases()[0]
     parameters = _trained_parts(parts.model, phase)

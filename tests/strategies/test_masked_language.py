@@ -159,3 +159,11 @@ def test_a_tokenizer_without_a_mask_is_one_line() -> None:
     model.problem.tokenizer.mask_token = None
     with pytest.raises(RunError, match="needs an encoder of texts whose tokenizer has a mask token"):
         MaskedLanguage({}).learn(model, tiny_lesson(model))
+
+
+def test_validation_texts_without_a_masked_word_choose_nothing_and_count_nothing() -> None:
+    model, blank = a_model("first"), np.array([2, 3], np.int32)
+    empty = TokenizedTexts(blank, np.zeros(0, np.int8), np.array([2]), np.zeros(1, np.bool_), 0)
+    language = MaskedLanguage({})
+    language.learn(model, replace(tiny_lesson(model), validation=empty))
+    assert (language.accuracy, language.baseline) == (0.0, 0.0)

@@ -39,11 +39,16 @@ CASES = [
     ("task", "per_task", "linear"),
     ("task", "o_lora", "linear"),
     ("task", "sequential", "linear"),
+    ("task", "lateral", "linear"),
     ("task", "merged_magmax", "linear"),
+    ("task", "generative_replay", "linear"),
     ("task", "frozen", "ncm"),
     ("task", "full", "linear"),
     ("class", "o_lora", "linear"),
     ("class", "sequential", "linear"),
+    ("class", "ewc_lora", "linear"),
+    ("class", "routed", "linear"),
+    ("class", "first_session", "ridge"),
     ("class", "frozen", "ridge"),
 ]
 
@@ -251,6 +256,9 @@ def test_a_run_goes_on_after_it_forgot(shorter: Callable[..., RunConfig], third:
     [
         (("method=sequential",), "one slot, which every task changed"),
         (("method=o_lora",), "later ones were learned on top"),
+        (("method=lateral",), "lets later slots read what this one reads"),
+        (("method=routed", "scenario=class"), "chooses among all tasks"),
+        (("method=first_session", "head=ncm"), "the first task trained and all tasks stand on"),
         (("method=merged_average",), "with the slot that it made of all of them"),
         (("method=joint",), "learned all tasks together"),
         (("method=full",), "trained the whole network"),

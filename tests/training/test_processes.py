@@ -33,13 +33,41 @@ from plora.training.folder import RunFolder
 
 Make = Callable[..., RunConfig]
 
-METHODS = ("sequential", "ewc", "online_ewc", "replay", "der", "lwf", "o_lora", "n_lora")
+METHODS = (
+    "sequential",
+    "ewc",
+    "online_ewc",
+    "ewc_lora",
+    "replay",
+    "der",
+    "generative_replay",
+    "lwf",
+    "o_lora",
+    "n_lora",
+    "merged_average",
+    "merged_ties",
+    "merged_magmax",
+)
 CASES = {
     f"{method}-{scenario}": (f"method={method}", f"scenario={scenario}")
     for method in METHODS
     for scenario in ("task", "class")
 } | {
     "per_task": ("method=per_task",),
+    "lateral": ("method=lateral",),
+    "routed-class": ("method=routed", "scenario=class"),
+    "routed-domain": ("method=routed", "scenario=domain"),
+    "routed-class-prefix": ("method=routed", "scenario=class", "lora.layers=last 1"),
+    "ewc_lora-domain": ("method=ewc_lora", "scenario=domain"),
+    "generative_replay-current-prefix": (
+        "method=generative_replay",
+        "scenario=class",
+        "strategies=[{kind: generative_replay, seeds: current}]",
+        "lora.layers=last 1",
+    ),
+    "first_session-ranpac": ("method=first_session",),
+    "first_session-ridge-class": ("method=first_session", "head=ridge", "scenario=class"),
+    "first_session-ncm-prefix": ("method=first_session", "head=ncm", "lora.layers=last 1"),
     "full": ("method=full", "training.learning_rate=0.0003"),
     "joint-class": ("method=joint", "scenario=class"),
     "frozen": ("method=frozen",),
@@ -56,25 +84,36 @@ def make(toy_values: dict[str, object], toy_files: dict[str, Path], tiny_backbon
 
     Nothing has dropout, for which each process would draw masks of its own: neither the slots nor the network.
     """
-    tasks = []
+    tasks: dict[bool, list[dict[str, str]]] = {False: [], True: []}  # with the same labels in both?
     backbone = AutoModel.from_pretrained(tiny_backbone, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     backbone.save_pretrained(shutil.copytree(tiny_backbone, tmp_path / "backbone"))
     for name in ("food", "travel"):
-        lines = toy_files[f"{name}-train"].read_text(encoding="utf-8").splitlines()
-        task = {"name": name, "test": str(toy_files[f"{name}-test"])}
-        for split, chosen in (("train", lines[2:59]), ("validation", lines[:2] + lines[59:])):
-            path = tmp_path / f"{name}-{split}.jsonl"
-            path.write_text("\n".join(chosen), encoding="utf-8")
-            task[split] = str(path)
-        tasks.append(task)
+        lines, test = (
+            toy_files[f"{name}-{split}"].read_text(encoding="utf-8").splitlines() for split in ("train", "test")
+        )
+        for same, listed in tasks.items():
+            task = {"name": name}
+            for split, chosen in (("train", lines[2:59]), ("validation", lines[:2] + lines[59:]), ("test", test)):
+                path = tmp_path / f"{name}-{split}{'-same' if same else ''}.jsonl"
+                text = "\n".join(chosen)
+                if same:
+                    text = text.replace('"rail"', '"fruit"').replace('"air"', '"bread"')
+                path.write_text(text, encoding="utf-8")
+                task[split] = str(path)
+            listed.append(task)
     values = toy_values | {
-        "stream": {"kind": "local", "name": "two", "tasks": tasks},
         "backbone": {"id": str(tmp_path / "backbone"), "max_length": 16},
         "lora": {"rank": 4, "alpha": 8, "targets": "attention", "dropout": 0.0},
         "training": {"epochs": 2, "batch_size": 8, "learning_rate": 0.002, "log_every": 1, "micro_batch_size": 3},
         "evaluation": {"tokens_per_batch": 64, "tasks": "all"},
     }
-    return lambda name, *overrides: load_config(values, [*overrides, f"output={tmp_path / name}"])
+
+    def made(name: str, *overrides: str) -> RunConfig:
+        listed = tasks["scenario=domain" in overrides]
+        streamed = values | {"stream": {"kind": "local", "name": "two", "tasks": listed}}
+        return load_config(streamed, [*overrides, f"output={tmp_path / name}"])
+
+    return made
 
 
 def alone(config: RunConfig) -> Path:

@@ -33,6 +33,7 @@ METHODS = {
     "per_task": ("method=per_task", *EVERYTHING),
     "lateral": ("method=lateral", *EVERYTHING),
     "routed-class": ("method=routed", "scenario=class", *EVERYTHING),
+    "routed-class-prefix": ("method=routed", "scenario=class", "lora.layers=last 1", *EVERYTHING),
     "first_session": ("method=first_session", "scenario=class", *EVERYTHING),
     "sequential-class": ("method=sequential", "scenario=class", *EVERYTHING),
     "o_lora-class-bf16": ("method=o_lora", "scenario=class", "training.precision=bf16", *EVERYTHING),
