@@ -11,6 +11,7 @@ from hypothesis import settings
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from plora.config import RunConfig, load_config
+from plora.heads import closed_form
 
 # `make test` and `make test-all` try the same examples every time, the second more of them: what passes in one place
 # passes in all.
@@ -94,6 +95,12 @@ def toy_values(tiny_backbone: Path, toy_files: dict[str, Path], tmp_path: Path) 
 def toy_config(toy_values: dict[str, object]) -> Callable[..., RunConfig]:
     """Make a config of the toy stream: `toy_config("method=o_lora", "seed=1")`."""
     return lambda *overrides: load_config(toy_values, overrides)
+
+
+@pytest.fixture(autouse=True)
+def _few_random_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give RanPAC 50 columns: 2,000 take seconds per task, and toy texts have a few dozen words."""
+    monkeypatch.setattr(closed_form, "RANDOM_FEATURES", 50)
 
 
 @pytest.fixture(autouse=True)
