@@ -216,6 +216,10 @@ def _cross_checks(config: RunConfig) -> Iterator[str]:
     possible = {part for phase in row.phases for part in phase.train}
     for part in sorted({part for phase in config.resolved_phases() for part in phase.train} - possible):
         yield f"phases: method '{config.method}' has no {part} to train; it can train: {', '.join(sorted(possible))}"
+    if row.merging is None and config.merging != Merging():
+        yield f"merging: method '{config.method}' merges nothing; use merged_average, merged_ties or merged_magmax"
+    if row.slots == "first" and not any("adapter" in phase.train for phase in config.resolved_phases()):
+        yield f"phases: method '{config.method}' without a phase that trains the adapter is method 'frozen'; use that"
     if config.training.activation_checkpointing and row.slots == "none" and not row.trains_backbone:
         yield (
             f"training.activation_checkpointing: method '{config.method}' trains nothing inside the backbone, so there "

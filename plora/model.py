@@ -223,15 +223,6 @@ class ContinualModel(nn.Module):
         """Return every parameter that the optimizer gets, by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
-    def stored_parameters(self) -> int:
-        """Return how many numbers have to be kept for all tasks so far, beside the frozen backbone."""
-        kept = sum(tensor.numel() for tensor in self.head.tensors().values())
-        if self.adapters is not None:
-            kept += self.adapters.stored_parameters()
-        if self.trains_backbone:
-            kept += sum(parameter.numel() for parameter in self.backbone.parameters())
-        return kept
-
     @property
     def device(self) -> torch.device:
         """Where the backbone lives."""

@@ -203,3 +203,19 @@ def test_an_unknown_config_name_gets_a_hint() -> None:
 
 def test_configs_of_equal_content_are_equal(toy_config: Callable[..., RunConfig]) -> None:
     assert toy_config("seed=2") == toy_config("seed=2") != toy_config("seed=3")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"method": "o_lora", "merging": {"keep": 0.5}}, "merging: method 'o_lora' merges nothing; use merged_average"),
+        (
+            {"method": "first_session", "phases": [{"train": ["head"]}]},
+            "phases: method 'first_session' without a phase that trains the adapter is method 'frozen'; use that",
+        ),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(more: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config({"stream": {"kind": "docstring_topics"}, "scenario": "class", **more})
+    assert says in str(caught.value)

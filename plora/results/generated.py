@@ -1,8 +1,9 @@
 """Texts that a network wrote to stand in for old tasks: `generated/task-03.jsonl`, those rehearsed in the third task.
 
 One JSON object per line: `task` (number of the old task, from 1) and `intended` (the class) that it was written for,
-null where it was for none in particular, `answer` and `confidence` (what the model said before the new task, and its
-probability), `rejected` (null where the text is rehearsed, else why it is not) and `text`.
+null where it was for none in particular, `answer` (what the model took it for before the new task), `confidence` (the
+probability that it gave the intended class, or where there is none its answer), `rejected` (null where the text is
+rehearsed, else why it is not) and `text`.
 """
 
 import json
@@ -75,8 +76,8 @@ class ClassOfTexts:
         task: number of the old task, from 1; None where texts were for no class in particular.
         name: of the class.
         written: texts written for it; of those for none, texts of which the model said that they are of it.
-        kept: texts rehearsed of which the model said that they are of it.
-        confidence: its mean probability of those; None where there is none.
+        kept: those of them that are rehearsed.
+        confidence: the mean probability that the model gave it for those; None where there is none.
         samples: some of them.
     """
 
@@ -93,12 +94,13 @@ def by_class(texts: Sequence[GeneratedText], samples: int) -> list[ClassOfTexts]
     meant = [(text.task, text.answer if text.intended is None else text.intended) for text in texts]
     found = []
     for task, name in dict.fromkeys(meant):
-        kept = [text for text in texts if (text.task, text.answer) == (task, name) and text.rejected is None]
+        own = [text for text, meaning in zip(texts, meant, strict=True) if meaning == (task, name)]
+        kept = [text for text in own if text.rejected is None]
         found.append(
             ClassOfTexts(
                 task=task,
                 name=name,
-                written=meant.count((task, name)),
+                written=len(own),
                 kept=len(kept),
                 confidence=sum(text.confidence for text in kept) / len(kept) if kept else None,
                 samples=tuple(text.text for text in kept[:samples]),

@@ -74,7 +74,8 @@ class GenerativeReplay(Strategy):
     used them (with `seeds: current` as texts of the new task, for no class in particular); then the bare frozen
     network, all adapters off, rewrites them as a masked language model, sweep by
     sweep. The model as it is before the task says what they are: z_old. Repetitive texts, duplicates, and those of
-    which it is unsure are dropped, and of each class the `per_class` stay that it is surest of.
+    which it is unsure are dropped, and of each class the `per_class` stay that it is surest of. A text stands for the
+    class that it was written for; one written for none stands for the class that it is taken for.
 
     z_old competes among the rows that old tasks are classified among; z among those, and where classes of all tasks
     compete also among the new ones, whose target is 0: an old text is none of them.
@@ -101,7 +102,8 @@ class GenerativeReplay(Strategy):
     sweeps: int = Field(default=3, ge=0)
     """How often words are masked and filled again; 0 leaves them as drawn."""
     confidence: float = Field(default=0.0, ge=0, le=1)
-    """A text stays when the old model gives one class at least so much probability; of those, the surest per class."""
+    """A text stays when the old model gives the class that it stands for at least so much probability; of those, the
+    surest per class."""
 
     _language: MaskedLanguage = PrivateAttr(default_factory=lambda: MaskedLanguage({}))
     _statistics: WordStatistics | None = PrivateAttr(default=None)
@@ -153,7 +155,10 @@ class GenerativeReplay(Strategy):
         tasks, intended = seeds.classes[seeds.sources].T
         among = _among(lesson, intended)
         scores = lesson.scores(texts)[:, : among.shape[1]].masked_fill(~among, -torch.inf)
-        sure, rows = scores.softmax(dim=1).max(dim=1)
+        said = scores.softmax(dim=1)
+        # Texts for a class stand for it, whatever they are taken for: one that is half forgotten needs them most.
+        rows = torch.from_numpy(intended) if for_a_class else said.argmax(dim=1)
+        sure = said.gather(1, rows[:, None]).squeeze(1)
         classes = tasks * among.shape[1] + rows.numpy()
         rejected = judge(texts, classes, sure.numpy(), self.confidence, self.per_class)
         lesson.keep(
@@ -162,7 +167,7 @@ class GenerativeReplay(Strategy):
                 GeneratedText(
                     task=int(tasks[i]) + 1 if for_a_class else None,
                     intended=lesson.names[intended[i]] if for_a_class else None,
-                    answer=lesson.names[int(rows[i])],
+                    answer=lesson.names[int(said[i].argmax())],
                     confidence=round(float(sure[i]), 4),
                     rejected=rejected[i],
                     text=problem.tokenizer.decode(
@@ -177,9 +182,10 @@ class GenerativeReplay(Strategy):
         every = tasks * among.shape[1] + intended if for_a_class else among.any(dim=0).nonzero()[:, 0].numpy()
         if missing := sorted({*every.tolist()} - {*classes[kept].tolist()}):
             names = ", ".join(lesson.names[number % among.shape[1]] for number in missing[:6])
+            names += f" and {len(missing) - 6} more" if len(missing) > 6 else ""
             lesson.warn(
                 f"generative replay: no text of {len(missing)} old classes ({names}) was kept, so nothing rehearses "
-                "them; try a larger per_class or a lower confidence"
+                "them; generated/ in the run folder says why each was dropped"
             )
         if not len(kept):
             return None
@@ -243,8 +249,8 @@ def judge(
 
     Args:
         texts: N of them.
-        classes: `[N]` what the teacher says that they are.
-        sure: `[N]` how much probability it gives that.
+        classes: `[N]` what they stand for.
+        sure: `[N]` how much probability the teacher gives that.
         confidence: the least that will do.
         per_class: most that stay of one class, the surest.
     """

@@ -182,8 +182,8 @@ class MaskedLanguage:
         assert self.head is not None
         self.accuracy = checked.accuracy(self.head)
         common = read.ids[~np.isin(read.ids, frame(problem))] if words is None else words.words.numpy()
-        commonest = int((checked.words == int(np.bincount(common).argmax())).sum())
-        self.baseline = commonest / max(len(checked.words), 1)
+        commonest = int(np.bincount(common, minlength=1).argmax())  # texts may be too short for any mask
+        self.baseline = int((checked.words == commonest).sum()) / max(len(checked.words), 1)
 
     def rewrite(
         self,

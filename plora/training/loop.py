@@ -349,7 +349,8 @@ def open_stage(parts: Parts, stage: Stage, position: int, seen: list[str]) -> No
     for task in [*(task for task in parts.tasks if task.name in retrained), *stage.tasks]:
         block = space.blocks[task.name]
         model.head.open(block, task.classes, block_generator(config.seed, block))
-    model.fold(_gate_task(parts, stage))
+    if model.adapters is not None and model.adapters.open_name is not None:
+        model.fold(_gate_task(parts, stage))
 
 
 def show_gate(parts: Parts, stage: Stage, position: int, most: int | None = None) -> None:

@@ -70,9 +70,9 @@ def test_every_text_is_shown_with_its_answer_and_those_kept_are_rehearsed() -> N
     kept = [line for line in shown if line["rejected"] is None]
     assert len(kept) == len(pool.inputs)
     for line, row, answer in zip(kept, pool.rows.tolist(), pool.answers, strict=True):
-        assert line["answer"] == f"class {row}"
-        assert 0.5 <= line["confidence"] <= 1  # type: ignore[operator]  # the surer of two
-        assert int(answer.argmax()) == row
+        assert line["intended"] == f"class {row}"
+        assert line["answer"] == f"class {int(answer.argmax())}"
+        assert (line["confidence"] >= 0.5) == (line["answer"] == line["intended"])  # type: ignore[operator]  # of two
     assert max(np.unique(pool.classes, return_counts=True)[1]) <= 8
 
 
