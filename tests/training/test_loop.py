@@ -196,7 +196,9 @@ def test_validations_are_on_the_curve_and_change_nothing(toy_config: Config) -> 
 def test_a_run_scored_on_validation_never_reads_test(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[object] = []
     real = Extractor.features
-    monkeypatch.setattr(Extractor, "features", lambda self, split, task: read.append(split) or real(self, split, task))
+    monkeypatch.setattr(
+        Extractor, "features", lambda self, split, *rest, **more: read.append(split) or real(self, split, *rest, **more)
+    )
     parts: list[Parts] = []
     opened = loop.open_stage
     monkeypatch.setattr(loop, "open_stage", lambda p, *rest: parts.append(p) or opened(p, *rest))
