@@ -106,9 +106,13 @@ def write_json(path: Path, data: JsonValue) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what killed writers left below a folder. Nobody else may be writing there."""
-    for leftover in folder.rglob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+    """Delete what killed writers left below a folder. Nobody else may be writing there.
+
+    safetensors writes to a temporary file of its own beside the one it is asked for, named `.tmp` and six letters.
+    """
+    for pattern in (".*.tmp", ".tmp" + 6 * "[A-Za-z0-9]"):
+        for leftover in folder.rglob(pattern):
+            leftover.unlink(missing_ok=True)
 
 
 def _make_folder(folder: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from plora.atomic import atomic_folder, atomic_path, write_bytes, write_json, write_text
+from plora.atomic import atomic_folder, atomic_path, remove_leftovers, write_bytes, write_json, write_text
 
 
 def test_writes_whole_files_into_folders_that_it_makes(tmp_path: Path) -> None:
@@ -54,6 +54,16 @@ def test_leftovers_of_a_killed_writer_do_not_look_like_the_file(tmp_path: Path) 
         temporary.write_bytes(b"")
         assert list(tmp_path.glob("*.parquet")) == []
         assert temporary.name.startswith(".")
+
+
+def test_leftovers_of_all_writers_go_and_nothing_else(tmp_path: Path) -> None:
+    inner = tmp_path / "checkpoints" / "step"
+    inner.mkdir(parents=True)
+    kept = [inner / "state-1.safetensors", tmp_path / ".tmp", tmp_path / ".tmp-notes", tmp_path / "a.tmp"]
+    for path in (*kept, inner / ".state-2.safetensors.0badcafe.tmp", inner / ".tmp967TMc"):  # the last: safetensors'
+        path.write_bytes(b"x")
+    remove_leftovers(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
 
 
 def test_data_and_folder_are_flushed_in_this_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
