@@ -73,6 +73,7 @@ def test_a_run_from_config_to_report(config: Path, tmp_path: Path) -> None:
     assert "per_task" in page
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_nothing(config: Path, tmp_path: Path) -> None:
     dry = plora("run", str(config), "--dry-run")
     assert dry.returncode == 0, dry.stderr
@@ -89,6 +90,7 @@ def test_several_configs_run_in_one_process_and_share_what_they_load(config: Pat
     assert (tmp_path / "runs/toy/sequential/seed-0/results.json").is_file()
 
 
+@pytest.mark.slow
 def test_params_counts_without_weights(config: Path) -> None:
     counted = plora("params", str(config), "lora.rank=2")
     assert counted.returncode == 0, counted.stderr
@@ -103,6 +105,7 @@ def test_every_mistake_of_a_config_gets_a_line(config: Path) -> None:
     assert plora("validate", str(config)).returncode == 0
 
 
+@pytest.mark.slow
 def test_ls_and_cp(tmp_path: Path) -> None:
     listed = plora("ls")
     assert "quickstart/topics-o_lora" in listed.stdout
@@ -116,11 +119,11 @@ def test_ls_and_cp(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["lora.rank=99"], "rank 99 is larger than layer 'encoder.layer.0.attention.self.query' allows"),
         (["lora.targets=[qurey]"], "did you mean 'query'?"),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
+                (["lora.rank=99"], "rank 99 is larger than layer 'encoder.layer.0.attention.self.query' allows"),
                 (["backbone.id=/nowhere/at/all"], "backbone folder /nowhere/at/all does not exist"),
                 (["backbone.id=someone/some-model"], "hf download someone/some-model --local-dir FOLDER"),
                 (["scenario=domain"], "scenario=domain needs the same labels in every task"),

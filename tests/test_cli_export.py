@@ -22,6 +22,7 @@ def source(toy_config: Callable[..., RunConfig]) -> Path:
     return run(toy_config("method=per_task", "training.epochs=1"))
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_folder(source: Path, tmp_path: Path) -> None:
     done = plora("export", str(source), "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
@@ -29,6 +30,7 @@ def test_a_run_becomes_a_folder(source: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out/food/adapter_config.json").is_file()
 
 
+@pytest.mark.slow
 def test_one_line_and_exit_code_2(source: Path, tmp_path: Path) -> None:
     refused = plora("export", str(source), "--out", str(tmp_path / "out"), "--merged")
     assert refused.returncode == 2

@@ -26,6 +26,7 @@ def run_example(name: str, *options: str) -> list[tuple[dict[str, int], bool]]:
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_runs_and_changes_no_committed_slot(name: str, tiny_backbone: Path) -> None:
     said = run_example(name, "--backbone", str(tiny_backbone))

@@ -118,6 +118,7 @@ def without_plora(folder: Path, *arguments: str, cwd: Path) -> list[dict[str, ob
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merged", [True, False])
 def test_the_script_runs_where_there_is_no_plora(toy_config: Config, tmp_path: Path, merged: bool) -> None:
     source = run(toy_config("training.epochs=2", "method=per_task"))

@@ -68,7 +68,12 @@ def test_our_problem_conforms(tiny_backbone: Path, pooling: Pooling, texts: Sequ
     check_problem(TextClassification(AutoTokenizer.from_pretrained(tiny_backbone), 12, pooling), texts)
 
 
-@pytest.mark.parametrize("name", METHODS)
+_QUICK_METHODS = {"frozen", "per_task", "routed", "ewc", "replay", "merged_ties"}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in _QUICK_METHODS else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 def test_our_methods_conform(name: str) -> None:
     check_method(name)
 

@@ -54,6 +54,7 @@ def test_runs_are_done_once_and_are_those_of_plora_run(
     assert weights(run(alone)) == weights(one.folder)
 
 
+@pytest.mark.slow
 def test_a_failing_run_stops_nobody_and_a_cut_one_goes_on(config: SweepConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = work.run
 
