@@ -60,8 +60,8 @@ STREAMS: Mapping[str, Mapping[str, JsonValue]] = {
             "kind": "local",
             "name": "five-texts",
             "distinct_labels": True,
-            "train_per_class": 20,
-            "validation_per_class": 8,
+            "train_per_class": 30,
+            "validation_per_class": 10,
             "test_per_class": 15,
         },
         "tasks": ["yelp", "amazon", "dbpedia", "yahoo", "agnews"],
@@ -107,6 +107,7 @@ def plan(name: str, data: Path | None, output: Path) -> SweepConfig:
         method: [[{"kind": kind, "weight": weight}] for weight in (1e2, 1e4, 1e6)]
         for method, kind in (("ewc", "ewc"), ("ewc_lora", "ewc_lora"))
     }
+    weights["generative_replay"] = [[{"kind": "generative_replay", "per_class": 20}]]
     weights["online_ewc"] = [[{"kind": "ewc", "weight": weight, "decay": 0.95}] for weight in (1e2, 1e4, 1e6)]
     return SweepConfig.model_validate(
         {
@@ -123,7 +124,7 @@ def plan(name: str, data: Path | None, output: Path) -> SweepConfig:
             "search": {
                 "trials": 6,
                 "at_once": 6,
-                "space": {"training.learning_rate": [0.001, 0.004]},
+                "space": {"training.learning_rate": [0.001, 0.003]},
                 "methods": {method: {"strategies": values} for method, values in weights.items()},
             },
             "output": str(output),

@@ -14,7 +14,14 @@ from huggingface_hub.errors import HFValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as hub_logging
 
 from plora.errors import BackboneError
@@ -69,8 +76,12 @@ class Backbone:
     source: str
 
 
-def load_backbone(config: BackboneConfig) -> Backbone:
+def load_backbone(config: BackboneConfig, writes: bool = False) -> Backbone:
     """Load the network in fp32 and eval mode, all its parameters frozen.
+
+    Args:
+        config: which.
+        writes: with the head that continues texts, as a causal language model.
 
     Raises:
         BackboneError: the folder or the hub id is not there, has no safetensors weights, a file of it is damaged, it
@@ -93,7 +104,8 @@ def load_backbone(config: BackboneConfig) -> Backbone:
     with _naming(folder / "config.json"):
         AutoConfig.from_pretrained(folder, **own)
     with _naming(folder / "config.json", "with the weights beside it"), no_progress_bar():
-        network, report = AutoModel.from_pretrained(
+        auto = AutoModelForCausalLM if writes else AutoModel
+        network, report = auto.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **own
         )
     # Many checkpoints have no pooler, whose output is not used; transformers fills every other gap with random numbers.

@@ -285,10 +285,11 @@ def put(values: dict[str, object], path: str, value: object) -> None:
 
 def _line(error: ErrorDetails, values: Mapping[str, object], schema: type[BaseModel] | None = None) -> str:
     """One mistake as one line: key, what was got, what was expected."""
-    path = ".".join(str(part) for part in error["loc"]) or "config"
+    location = _as_written(error["loc"], values)
+    path = ".".join(str(part) for part in location) or "config"
     if error["type"] == "extra_forbidden":
-        known = _keys_beside(error["loc"], values, schema or RunConfig)
-        return f"{path}: unknown key{did_you_mean(str(error['loc'][-1]), known)} (keys here: {', '.join(known)})"
+        known = _keys_beside(location, values, schema or RunConfig)
+        return f"{path}: unknown key{did_you_mean(str(location[-1]), known)} (keys here: {', '.join(known)})"
     if error["type"] == "missing":
         return f"{path}: missing, and it has no default"
     if error["type"] == "kind":
@@ -319,6 +320,18 @@ def _shown(value: object) -> str:
     return text if len(text) < 80 else text[:77] + "…"
 
 
+def _as_written(location: Sequence[str | int], values: Mapping[str, object]) -> list[str | int]:
+    """The place of a mistake without the kinds that pydantic puts behind a key whose value may be of several."""
+    found: list[str | int] = []
+    place: object = values
+    for number, part in enumerate(location):
+        if isinstance(place, Mapping) and part not in place and number < len(location) - 1:
+            continue
+        found.append(part)
+        place = place[part] if isinstance(place, Mapping | list) and number < len(location) - 1 else None  # type: ignore[index]
+    return found
+
+
 def _keys_beside(location: Sequence[str | int], values: Mapping[str, object], schema: type[BaseModel]) -> list[str]:
     """Names of the fields of the model that the last part of `location` was looked up in."""
     models: list[type[BaseModel]] = [schema]
@@ -328,7 +341,7 @@ def _keys_beside(location: Sequence[str | int], values: Mapping[str, object], sc
         kind = str(place.get("kind")) if isinstance(place, Mapping) else None
         inner = [model for outer in models for model in _models_in(outer, part)]
         chosen = [
-            model for model in inner if kind in (STREAMS | STRATEGIES) and model.model_fields["kind"].default == kind
+            model for model in inner if "kind" in model.model_fields and model.model_fields["kind"].default == kind
         ]
         models = chosen or inner or models
     return list(dict.fromkeys(name for model in models for name in model.model_fields))

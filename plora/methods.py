@@ -246,7 +246,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "generative_replay",
-            "one slot; texts that the frozen network writes itself stand in for old ones",
+            "one slot; texts that a frozen network writes stand in for old ones",
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,

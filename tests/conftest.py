@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
 
 from plora.config import RunConfig, load_config
 from plora.heads import closed_form
@@ -50,6 +60,33 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = BertModel(config)
     network.embeddings.position_embeddings.weight.data.zero_()  # features are nearly a bag of words
     network.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 of two layers with random weights that knows the same words, as a `transformers` folder."""
+    folder = tmp_path_factory.mktemp("tiny-gpt2")
+    words = [word for task in TOPICS.values() for words in task.values() for word in words]
+    names = [name for task in TOPICS.values() for name in task]
+    vocabulary = ["<end>", "<unk>", ":", *FILLER, *words, *names, "class", *"0123456789"]
+    model = Tokenizer(WordLevel({word: number for number, word in enumerate(vocabulary)}, unk_token="<unk>"))
+    model.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=model, bos_token="<end>", eos_token="<end>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(vocabulary),
+        n_positions=64,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=0.2,
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
 
 

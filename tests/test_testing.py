@@ -371,7 +371,7 @@ class ForgetsSettings(Shrink):
         (WeightedWrongly(), "weight 0 equals plain training: got"),
         (NoSwitch(), "it can be switched off: got no setting 'weight' or '…_weight'"),
         (NeverOff(), "weight 0 is allowed: got ValidationError"),
-        (Steps(), "asking for terms steps no optimizer: got 1 steps, expected 0"),
+        (Steps(), "asking for terms steps no optimizer of the model: got 1 steps, expected 0"),
         (Projects(), "asking for terms changes nothing: got another backbone."),
         (WritesBuffers(), "asking for terms changes nothing: got another backbone."),
         (ClearsGradients(), "asking for terms changes nothing: got another gradient of "),

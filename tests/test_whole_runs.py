@@ -341,6 +341,24 @@ def test_texts_that_stand_in_for_old_ones_are_in_the_run_folder_and_are_checked(
     assert "task-02.jsonl is damaged: line 1 is no generated text" in problem
 
 
+def test_texts_of_a_language_model_of_their_own_are_in_the_run_folder_and_its_slots_are_counted(
+    toy_config: Config, tiny_writer: Path
+) -> None:
+    generator = f"{{kind: causal, id: '{tiny_writer}', epochs: 2}}"
+    strategy = f"strategies=[{{kind: generative_replay, per_class: 8, generator: {generator}}}]"
+    folder = run(toy_config("method=generative_replay", "scenario=class", "training.epochs=1", strategy))
+    _, third = generated_files(folder)
+    assert {(text.task, text.intended) for text in read_generated(third)} == {
+        *((1, "bread"), (1, "fruit"), (2, "air"), (2, "rail"))
+    }
+    points = read_curves(folder / "curves.jsonl")
+    assert all(set(point.terms) == {"cross_entropy", "generated"} for point in points if point.task != "food")
+    slot = 4 * 8 * 2 * 4 * (32 + 32)  # float32, rank 8, two blocks, q, k, v and the output
+    sizes = [cost.strategy_bytes for cost in read_record(folder).cost]
+    assert [round(size / slot) for size in sizes] == [1, 2, 3]
+    assert verify(folder).problems == ()
+
+
 def test_a_network_that_trains_as_a_whole_writes_no_texts(toy_config: Config) -> None:
     with pytest.raises(ConfigError, match="it protects the slots that tasks share, and there are none"):
         toy_config("method=full", "strategies=[{kind: generative_replay}]")

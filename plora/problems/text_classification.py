@@ -115,11 +115,31 @@ class TextClassification(Problem):
             path = self.cache / f"{key}.safetensors" if self.cache else None
             encoded = _read(path, self._pad) if path else None
             if encoded is None:
-                encoded = self._tokenize(split)
+                encoded = self.tokenize(split)
                 if path:
                     _write(path, encoded)
             self._encoded[key] = encoded
         return self._encoded[key]
+
+    def tokenize(self, split: Split) -> TokenizedTexts:
+        """Tokenise a split that nobody will ask for again."""
+        pairs = isinstance(split.inputs[0], tuple)
+        for number, text in enumerate(split.inputs, start=1):
+            if isinstance(text, tuple) != pairs:
+                got, expected = ("one text", "a pair") if pairs else ("a pair", "one text")
+                raise DataError(f"text {number} is {got}, text 1 is {expected}; give what the task was learned on")
+        first = [text[0] if isinstance(text, tuple) else text for text in split.inputs]
+        second = [text[1] for text in split.inputs if isinstance(text, tuple)] if pairs else None
+        encoding = self.tokenizer(first, second, truncation=True, max_length=self.max_length)
+        encodings = encoding.encodings or []
+        typed = "token_type_ids" in self.tokenizer.model_input_names
+        return TokenizedTexts(
+            np.concatenate([np.asarray(e.ids, dtype=np.int32) for e in encodings]),
+            np.concatenate([np.asarray(e.type_ids if typed else [], dtype=np.int8) for e in encodings]),
+            np.asarray([len(e.ids) for e in encodings], dtype=np.int64),
+            np.asarray([bool(e.overflowing) for e in encodings], dtype=np.bool_),
+            self._pad,
+        )
 
     def restored(self, tensors: Mapping[str, Tensor]) -> TokenizedTexts:
         """Return texts that were kept as tensors.
@@ -159,25 +179,6 @@ class TextClassification(Problem):
             text = f"{json.dumps(state, sort_keys=True)}|{names}|{self.max_length}|{side}|{self.pooling}"
             self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         return self._fingerprint
-
-    def _tokenize(self, split: Split) -> TokenizedTexts:
-        pairs = isinstance(split.inputs[0], tuple)
-        for number, text in enumerate(split.inputs, start=1):
-            if isinstance(text, tuple) != pairs:
-                got, expected = ("one text", "a pair") if pairs else ("a pair", "one text")
-                raise DataError(f"text {number} is {got}, text 1 is {expected}; give what the task was learned on")
-        first = [text[0] if isinstance(text, tuple) else text for text in split.inputs]
-        second = [text[1] for text in split.inputs if isinstance(text, tuple)] if pairs else None
-        encoding = self.tokenizer(first, second, truncation=True, max_length=self.max_length)
-        encodings = encoding.encodings or []
-        typed = "token_type_ids" in self.tokenizer.model_input_names
-        return TokenizedTexts(
-            np.concatenate([np.asarray(e.ids, dtype=np.int32) for e in encodings]),
-            np.concatenate([np.asarray(e.type_ids if typed else [], dtype=np.int8) for e in encodings]),
-            np.asarray([len(e.ids) for e in encodings], dtype=np.int64),
-            np.asarray([bool(e.overflowing) for e in encodings], dtype=np.bool_),
-            self._pad,
-        )
 
 
 def _read(path: Path, pad: int) -> TokenizedTexts | None:

@@ -55,6 +55,7 @@ class Lesson:
         seed: decides what is drawn for this task.
         warn: tells the user one line that should worry.
         tell: tells the user one line that need not.
+        progress: shows how far long work is: what, how much is done, of how much.
         keep: keeps content as a file of the run folder, by its path there; for readers, not for the strategy itself.
         processes: that learn it together; what a strategy remembers must be the same in all of them.
     """
@@ -72,6 +73,7 @@ class Lesson:
     seed: int
     warn: Callable[[str], None] = field(default=lambda _: None)
     tell: Callable[[str], None] = field(default=lambda _: None)
+    progress: Callable[[str, int, int], None] = field(default=lambda *_: None)
     keep: Callable[[str, bytes], None] = field(default=lambda *_: None)
     processes: Processes = field(default_factory=Processes)
 

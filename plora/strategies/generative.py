@@ -13,33 +13,23 @@ from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from plora.model import ContinualModel
-from plora.problems.text_classification import TokenizedTexts
+from plora.problems.text_classification import TextClassification, TokenizedTexts
 from plora.results import GeneratedText, to_lines
 from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Rehearsal, Strategy
-from plora.strategies.masked_language import MaskedLanguage, of_texts
-from plora.strategies.word_statistics import WordStatistics
+from plora.strategies.causal_generator import CausalGenerator
+from plora.strategies.masked_generator import MaskedGenerator
+from plora.strategies.text_generator import Drafts
+from plora.strategies.word_statistics import frame
 
 CANDIDATES = 1.5
 """Texts written for each one that may be kept."""
-REPEATED, TWICE, UNSURE, ENOUGH = "half of its words are repeats", "written twice", "teacher unsure", "better ones"
-_STATISTICS, _SUMS = "statistics/", "sums/"
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """What texts begin as.
-
-    Args:
-        texts: N of them.
-        sources: `[N]` which class, or which group of rows, each is for.
-        classes: `[S, 2]` task (from 0) and row of those; of a group 0 and its first row.
-        leanings: `[S, K]` what is added to the scores of words for each.
-    """
-
-    texts: TokenizedTexts
-    sources: NDArray[np.int64]
-    classes: NDArray[np.int64]
-    leanings: Tensor
+EMPTY, REPEATED, TWICE, UNSURE, ENOUGH = (
+    "no words",
+    "half of its words are repeats",
+    "written twice",
+    "teacher unsure",
+    "better ones",
+)
 
 
 @dataclass(frozen=True)
@@ -68,29 +58,24 @@ class Pool:
 
 
 class GenerativeReplay(Strategy):
-    """L = μ τ² · mean KL(softmax(z_old / τ) ‖ softmax(z / τ)) over texts that the network wrote; no old text is kept.
+    """L = μ τ² · mean KL(softmax(z_old / τ) ‖ softmax(z / τ)) over texts that a network wrote; no old text is kept.
 
-    Before a task, texts are written for each class of each older one. They begin as words drawn by how often the class
-    used them (with `seeds: current` as texts of the new task, for no class in particular); then the bare frozen
-    network, all adapters off, rewrites them as a masked language model, sweep by
-    sweep. The model as it is before the task says what they are: z_old. Repetitive texts, duplicates, and those of
-    which it is unsure are dropped, and of each class the `per_class` stay that it is surest of. A text stands for the
-    class that it was written for; one written for none stands for the class that it is taken for.
+    Before a task, texts are written for each class of each older one, by the frozen backbone itself (`mlm`) or by a
+    language model of their own (`causal`). The model as it is before the task says what they are: z_old. Texts without
+    words, repetitive ones, duplicates, and those of which it is unsure are dropped, and of each class the `per_class`
+    stay that it is surest of. A text stands for the class that it was written for; one written for none stands for
+    the class that it is taken for.
 
     z_old competes among the rows that old tasks are classified among; z among those, and where classes of all tasks
     compete also among the new ones, whose target is 0: an old text is none of them.
 
-    Remembered are word counts and lengths of each old class (they are the training data's, and can name its words; not
-    with `seeds: current`), and sums for the head that fills masks, where the network brings none. Method `mlm_replay`
-    of this project; its parts are the masked language model as a Gibbs sampler (Wang & Cho 2019, arXiv 1902.04094),
-    generative replay (Shin et al. 2017, arXiv 1705.08690) and distillation (Li & Hoiem 2016, arXiv 1606.09282).
+    Source: generative replay (Shin et al. 2017, arXiv 1705.08690) with distillation (Li & Hoiem 2016, arXiv
+    1606.09282); of what writes, see `MaskedGenerator` and `CausalGenerator`.
     """
 
     kind: Literal["generative_replay"] = "generative_replay"
-    generator: Literal["mlm"] = "mlm"
-    """What writes: the frozen backbone as a masked language model."""
-    seeds: Literal["statistics", "current"] = "statistics"
-    """What texts begin as: words drawn by the remembered counts of a class, or texts of the new task."""
+    generator: MaskedGenerator | CausalGenerator = Field(default_factory=MaskedGenerator, discriminator="kind")
+    """What writes: `{kind: mlm}` or `{kind: causal, id: …}`."""
     weight: float = Field(default=1.0, ge=0)
     """μ."""
     temperature: float = Field(default=2.0, gt=0)
@@ -99,14 +84,10 @@ class GenerativeReplay(Strategy):
     """Texts rehearsed in each step, as a share of the batch."""
     per_class: int = Field(default=50, ge=1)
     """Most texts kept for each class of each old task."""
-    sweeps: int = Field(default=3, ge=0)
-    """How often words are masked and filled again; 0 leaves them as drawn."""
     confidence: float = Field(default=0.0, ge=0, le=1)
     """A text stays when the old model gives the class that it stands for at least so much probability; of those, the
     surest per class."""
 
-    _language: MaskedLanguage = PrivateAttr(default_factory=lambda: MaskedLanguage({}))
-    _statistics: WordStatistics | None = PrivateAttr(default=None)
     _pool: Pool | None = PrivateAttr(default=None)
 
     @classmethod
@@ -117,56 +98,33 @@ class GenerativeReplay(Strategy):
         return SHARES_NOTHING if isolated else None
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
-        """Fit what fills masks, and write the texts that stand in for older tasks."""
+        """Get the generator ready, and let it write the texts that stand in for older tasks."""
         self._pool = None
         if not self.weight:
             return
-        self._language.learn(model, lesson)
-        found, least = self._language.accuracy, self._language.baseline
-        lesson.tell(f"of masked words of this task {found:.1%} are filled right; {least:.1%} by the commonest word")
-        if found <= least:
-            lesson.warn(
-                "generative replay: the network fills masks no better than the commonest word does, so what it writes "
-                "are words in no order; a backbone that was trained with masked words (backbone.id) does better"
-            )
+        self.generator.prepare(model, lesson)
         if lesson.old:
-            self._pool = self._write(model, lesson)
+            drafts = self.generator.write(model, lesson, math.ceil(CANDIDATES * self.per_class))
+            self._pool = self._chosen(model, lesson, drafts)
 
-    def _seeds(self, model: ContinualModel, lesson: Lesson) -> Seeds:
-        """Return what the texts begin as."""
-        assert self._language.head is not None
-        vocabulary, rng = self._language.head.vocabulary, np.random.default_rng(lesson.seed)
-        count = math.ceil(CANDIDATES * self.per_class)
-        if self.seeds == "statistics":
-            assert self._statistics is not None, "an older task was remembered"
-            texts, sources = self._statistics.seeds(of_texts(model), count, rng)
-            return Seeds(texts, sources, self._statistics.sources, self._statistics.leanings(vocabulary))
-        current = lesson.train.inputs
-        assert isinstance(current, TokenizedTexts)
-        sources = np.repeat(np.arange(len(lesson.old)), [count * (group.stop - group.start) for group in lesson.old])
-        drawn = rng.choice(len(current), len(sources), replace=len(sources) > len(current))
-        groups = np.array([[0, group.start] for group in lesson.old])
-        return Seeds(current.subset(drawn), sources, groups, torch.zeros(len(groups), len(vocabulary)))
-
-    def _write(self, model: ContinualModel, lesson: Lesson) -> Pool | None:
-        """Write texts, ask the old model what they are, keep the best and show all."""
-        problem, seeds, for_a_class = of_texts(model), self._seeds(model, lesson), self.seeds == "statistics"
-        texts = self._language.rewrite(model, lesson, seeds.texts, seeds.leanings, seeds.sources, self.sweeps)
-        tasks, intended = seeds.classes[seeds.sources].T
+    def _chosen(self, model: ContinualModel, lesson: Lesson, drafts: Drafts) -> Pool | None:
+        """Ask the old model what the texts are, keep the best and show all."""
+        problem, texts, tasks, intended = model.problem, drafts.texts, drafts.tasks, drafts.rows
+        assert isinstance(problem, TextClassification)
         among = _among(lesson, intended)
         scores = lesson.scores(texts)[:, : among.shape[1]].masked_fill(~among, -torch.inf)
         said = scores.softmax(dim=1)
         # Texts for a class stand for it, whatever they are taken for: one that is half forgotten needs them most.
-        rows = torch.from_numpy(intended) if for_a_class else said.argmax(dim=1)
+        rows = torch.from_numpy(intended) if drafts.for_a_class else said.argmax(dim=1)
         sure = said.gather(1, rows[:, None]).squeeze(1)
         classes = tasks * among.shape[1] + rows.numpy()
-        rejected = judge(texts, classes, sure.numpy(), self.confidence, self.per_class)
+        rejected = judge(texts, classes, sure.numpy(), self.confidence, self.per_class, frame(problem))
         lesson.keep(
             f"generated/task-{lesson.position + 1:02}.jsonl",
             to_lines(
                 GeneratedText(
-                    task=int(tasks[i]) + 1 if for_a_class else None,
-                    intended=lesson.names[intended[i]] if for_a_class else None,
+                    task=int(tasks[i]) + 1 if drafts.for_a_class else None,
+                    intended=lesson.names[intended[i]] if drafts.for_a_class else None,
                     answer=lesson.names[int(said[i].argmax())],
                     confidence=round(float(sure[i]), 4),
                     rejected=rejected[i],
@@ -179,7 +137,7 @@ class GenerativeReplay(Strategy):
         )
         kept = np.array([i for i, reason in enumerate(rejected) if reason is None], np.int64)
         lesson.tell(f"{len(kept)} of {len(texts)} texts written for older tasks are rehearsed")
-        every = tasks * among.shape[1] + intended if for_a_class else among.any(dim=0).nonzero()[:, 0].numpy()
+        every = tasks * among.shape[1] + intended if drafts.for_a_class else among.any(dim=0).nonzero()[:, 0].numpy()
         if missing := sorted({*every.tolist()} - {*classes[kept].tolist()}):
             names = ", ".join(lesson.names[number % among.shape[1]] for number in missing[:6])
             names += f" and {len(missing) - 6} more" if len(missing) > 6 else ""
@@ -211,31 +169,21 @@ class GenerativeReplay(Strategy):
         return [Rehearsal("generated", pool.inputs, drawn, loss)]
 
     def after_task(self, model: ContinualModel, lesson: Lesson) -> None:
-        """Count words and lengths of each class."""
-        if self.weight and self.seeds == "statistics":
-            self._statistics = WordStatistics.of(self._statistics, of_texts(model), lesson.train, lesson.position)
+        """Let the generator keep what it needs of the task."""
+        if self.weight:
+            self.generator.remember(model, lesson)
 
     def state(self) -> dict[str, Tensor]:
-        """Return statistics and sums."""
-        statistics = {} if self._statistics is None else self._statistics.state()
-        found = {f"{_STATISTICS}{name}": tensor for name, tensor in statistics.items()}
-        return found | {f"{_SUMS}{name}": tensor for name, tensor in self._language.state().items()}
+        """Return what the generator remembers."""
+        return self.generator.state()
 
     def restore(self, state: Mapping[str, Tensor], model: ContinualModel) -> None:
-        """Take statistics and sums back."""
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-        self._language = MaskedLanguage.restored(part(_SUMS), model)
-        statistics = part(_STATISTICS)
-        self._statistics = WordStatistics.restored(statistics, of_texts(model)) if statistics else None
+        """Give the generator back what it remembers."""
+        self.generator.restore(state, model)
 
     def diagnostics(self, model: ContinualModel) -> dict[str, float]:
-        """Return how often the task's masked words are filled right, and how often by the commonest word."""
-        if self._language.head is None:
-            return {}
-        return {"masked_words_right": self._language.accuracy, "commonest_word_right": self._language.baseline}
+        """Return what the generator says of itself."""
+        return self.generator.diagnostics()
 
 
 def judge(
@@ -244,6 +192,7 @@ def judge(
     sure: NDArray[np.float32],
     confidence: float,
     per_class: int,
+    frame: NDArray[np.int64],
 ) -> list[str | None]:
     """Return why each text is dropped, None for those that stay.
 
@@ -253,12 +202,15 @@ def judge(
         sure: `[N]` how much probability the teacher gives that.
         confidence: the least that will do.
         per_class: most that stay of one class, the surest.
+        frame: ids of tokens that are no words.
     """
     rejected: list[str | None] = []
     seen: set[bytes] = set()
     for start, length, p in zip(texts.starts.tolist(), texts.lengths.tolist(), sure.tolist(), strict=True):
         ids = texts.ids[start : start + length]
-        if 2 * len(np.unique(ids)) < length:
+        if np.isin(ids, frame).all():
+            rejected.append(EMPTY)
+        elif 2 * len(np.unique(ids)) < length:
             rejected.append(REPEATED)
         elif ids.tobytes() in seen:
             rejected.append(TWICE)

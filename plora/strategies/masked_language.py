@@ -210,6 +210,7 @@ class MaskedLanguage:
         device, mask = model.device, of_texts(model).tokenizer.mask_token_id
         generator = torch.Generator(device).manual_seed(lesson.seed)
         leanings, ids = leanings.to(device), texts.ids.copy()
+        done = 0
         for indices in _batches(texts):
             batch = {name: tensor.to(device) for name, tensor in texts.collate(indices).items()}
             words, tokens = _words(batch, of_texts(model)), batch["input_ids"]
@@ -230,6 +231,8 @@ class MaskedLanguage:
                     tokens[where] = self.head.vocabulary[places.gather(1, drawn).squeeze(1)]
             for index, row, length in zip(indices, tokens.cpu().numpy(), texts.lengths[indices], strict=True):
                 ids[texts.starts[index] : texts.starts[index] + length] = row[:length]
+            done += len(indices)
+            lesson.progress("write old texts", done, len(texts))
         return replace(texts, ids=ids)
 
     def state(self) -> dict[str, Tensor]:

@@ -262,6 +262,7 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
         begin_lesson(parts, stage, position, seen),
         warn=lambda text: session.console.event("warning", text=text),
         tell=lambda text: session.console.event("strategy", text=text),
+        progress=session.console.progress,
         keep=partial(_keep_for_readers, session),
     )
     parts.learner.extractor.prepare(stage.train.inputs)

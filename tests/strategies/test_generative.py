@@ -10,7 +10,8 @@ from test_distillation import by_hand
 from plora.model import ContinualModel
 from plora.problems.text_classification import TokenizedTexts
 from plora.strategies import GenerativeReplay, Lesson, Progress, Rehearsal
-from plora.strategies.generative import ENOUGH, REPEATED, TWICE, UNSURE, Pool, judge
+from plora.strategies.generative import EMPTY, ENOUGH, REPEATED, TWICE, UNSURE, Pool, judge
+from plora.strategies.masked_generator import MaskedGenerator
 from plora.testing.tiny import tiny_lesson
 
 UNFILTERED = {"confidence": 0.0, "per_class": 8}
@@ -43,10 +44,13 @@ def drawn(strategy: GenerativeReplay, lesson: Lesson, examples: int = 8, seed: i
 
 def test_what_is_dropped_and_why() -> None:
     rows = [[2, 5, 6, 3], [2, 5, 5, 5, 5, 5, 3], [2, 5, 6, 3], [2, 7, 8, 3], [2, 7, 9, 3], [2, 8, 9, 3], [2, 6, 9, 3]]
-    sure = np.array([0.9, 0.99, 0.9, 0.4, 0.8, 0.7, 0.95], np.float32)
-    classes = np.array([0, 0, 0, 1, 1, 1, 1])
-    assert judge(texts(*rows), classes, sure, 0.5, 2) == [None, REPEATED, TWICE, UNSURE, None, ENOUGH, None]
-    assert judge(texts(*rows), classes, sure, 0.0, 9) == [None, REPEATED, TWICE, None, None, None, None]
+    rows.append([2, 3])
+    sure = np.array([0.9, 0.99, 0.9, 0.4, 0.8, 0.7, 0.95, 0.99], np.float32)
+    classes, frame = np.array([0, 0, 0, 1, 1, 1, 1, 1]), np.array([2, 3])
+    expected = [None, REPEATED, TWICE, UNSURE, None, ENOUGH, None, EMPTY]
+    assert judge(texts(*rows), classes, sure, 0.5, 2, frame) == expected
+    expected = [None, REPEATED, TWICE, None, None, None, None, EMPTY]
+    assert judge(texts(*rows), classes, sure, 0.0, 9, frame) == expected
 
 
 def test_a_draw_is_balanced_over_classes_of_any_size() -> None:
@@ -143,7 +147,10 @@ def test_tasks_that_share_no_rows_are_answered_each_among_its_own() -> None:
 
 
 def test_seeds_of_the_current_task_need_no_statistics() -> None:
-    model, strategy = a_model("first", "second"), GenerativeReplay(seeds="current", sweeps=0, **UNFILTERED)
+    model, strategy = (
+        a_model("first", "second"),
+        GenerativeReplay(generator=MaskedGenerator(seeds="current", sweeps=0), **UNFILTERED),
+    )
     lesson, shown = second_task(model, strategy)
     assert not any(name.startswith("statistics/") for name in strategy.state())
     assert len(shown) == 2 * 12

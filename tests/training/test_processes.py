@@ -62,8 +62,12 @@ CASES = {
     "generative_replay-current-prefix": (
         "method=generative_replay",
         "scenario=class",
-        "strategies=[{kind: generative_replay, seeds: current}]",
+        "strategies=[{kind: generative_replay, generator: {kind: mlm, seeds: current}}]",
         "lora.layers=last 1",
+    ),
+    "generative_replay-causal": (
+        "method=generative_replay",
+        "strategies=[{kind: generative_replay, per_class: 8, generator: {kind: causal, id: WRITER, epochs: 2}}]",
     ),
     "first_session-ranpac": ("method=first_session",),
     "first_session-ridge-class": ("method=first_session", "head=ridge", "scenario=class"),
@@ -79,7 +83,13 @@ _QUICK = {"ewc-task"}
 
 
 @pytest.fixture
-def make(toy_values: dict[str, object], toy_files: dict[str, Path], tiny_backbone: Path, tmp_path: Path) -> Make:
+def make(
+    toy_values: dict[str, object],
+    toy_files: dict[str, Path],
+    tiny_backbone: Path,
+    tiny_writer: Path,
+    tmp_path: Path,
+) -> Make:
     """Configs of two tasks, of 57 training texts each: with batches of 8 the last of an epoch is one text.
 
     Nothing has dropout, for which each process would draw masks of its own: neither the slots nor the network.
@@ -111,7 +121,8 @@ def make(toy_values: dict[str, object], toy_files: dict[str, Path], tiny_backbon
     def made(name: str, *overrides: str) -> RunConfig:
         listed = tasks["scenario=domain" in overrides]
         streamed = values | {"stream": {"kind": "local", "name": "two", "tasks": listed}}
-        return load_config(streamed, [*overrides, f"output={tmp_path / name}"])
+        settings = [setting.replace("WRITER", str(tiny_writer)) for setting in overrides]
+        return load_config(streamed, [*settings, f"output={tmp_path / name}"])
 
     return made
 

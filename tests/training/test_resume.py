@@ -48,6 +48,12 @@ METHODS = {
     "merged_ties-class-bf16": ("method=merged_ties", "scenario=class", "training.precision=bf16", *EVERYTHING),
     "der-class": ("method=der", "scenario=class", *EVERYTHING),
     "generative_replay-class": ("method=generative_replay", "scenario=class", *EVERYTHING),
+    "generative_replay-causal": (
+        "method=generative_replay",
+        "scenario=class",
+        "strategies=[{kind: generative_replay, per_class: 8, generator: {kind: causal, id: WRITER, epochs: 2}}]",
+        *EVERYTHING,
+    ),
     "lwf-class-bf16": ("method=lwf", "scenario=class", "training.precision=bf16", *EVERYTHING),
 }
 ALIKE = {
@@ -63,11 +69,12 @@ METHODS |= ALIKE
 class Twins:
     """For each method the run that was never cut, made once, and room for those that are."""
 
-    def __init__(self, config: Config, folder: Path, store: dict[str, dict[str, object]]) -> None:
-        self.config, self.folder, self.store = config, folder, store
+    def __init__(self, config: Config, folder: Path, writer: Path, store: dict[str, dict[str, object]]) -> None:
+        self.config, self.folder, self.writer, self.store = config, folder, writer, store
 
     def make(self, method: str, name: str) -> RunConfig:
-        return self.config(*METHODS[method], f"output={self.folder / name}")
+        settings = [setting.replace("WRITER", str(self.writer)) for setting in METHODS[method]]
+        return self.config(*settings, f"output={self.folder / name}")
 
     def whole(self, method: str) -> dict[str, object]:
         if method not in self.store:
@@ -97,8 +104,8 @@ def _whole_runs() -> dict[str, dict[str, object]]:
 
 
 @pytest.fixture
-def twins(toy_config: Config, tmp_path: Path, _whole_runs: dict[str, dict[str, object]]) -> Twins:
-    return Twins(toy_config, tmp_path, _whole_runs)
+def twins(toy_config: Config, tmp_path: Path, tiny_writer: Path, _whole_runs: dict[str, dict[str, object]]) -> Twins:
+    return Twins(toy_config, tmp_path, tiny_writer, _whole_runs)
 
 
 _INSIDE = {f"{point}:{count}" for point, count in (("micro_batch", 40), ("step", 17), ("step", 25), ("step_saved", 26))}

@@ -1,0 +1,136 @@
+"""Texts written by a causal language model of its own, with a LoRA slot for each task."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field, PrivateAttr
+from torch import Tensor
+
+from plora.adapters import LoRA
+from plora.backbones import BackboneConfig
+from plora.errors import DataError, RunError
+from plora.model import ContinualModel
+from plora.problems import TextClassification
+from plora.problems.text_classification import TokenizedTexts
+from plora.strategies.base import Lesson
+from plora.strategies.causal_language import CausalLanguage, Drill, drawing_from
+from plora.strategies.text_generator import Drafts, TextGenerator
+from plora.strategies.word_statistics import frame
+from plora.streams.base import Split
+
+_LANGUAGE, _SOURCES = "language/", "sources"
+
+
+class CausalGenerator(TextGenerator):
+    """After each task a causal language model learns, in a slot of its own, to write the task's texts given a class.
+
+    LAMOL has one model for answers and for texts, and trains it on texts of its own that it wrote before, so that
+    what it writes of the first tasks is a copy of copies. Here the network that writes is frozen, and each task's
+    slot stays as it was learned; the teacher says what the texts are, not their writer.
+
+    What is remembered are these slots. They can repeat training texts, the more so the longer they learn.
+
+    Source: Sun et al. 2020 (LAMOL, arXiv 1909.03329).
+    """
+
+    kind: Literal["causal"] = "causal"
+    id: str
+    """A folder, or a model id on the Hugging Face hub: the network that writes, such as `distilbert/distilgpt2`."""
+    revision: str | None = None
+    """Commit, branch or tag on the hub; None is the newest."""
+    lora: LoRA = LoRA()
+    """Geometry of its slots."""
+    epochs: int = Field(default=5, ge=1)
+    """Passes over the training texts of a task."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """The first step's; it falls in a line to 0."""
+    batch_size: int = Field(default=16, ge=1)
+    """Texts of one step."""
+    top_k: int = Field(default=20, ge=1)
+    """Each token is drawn from so many."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Scores are divided by it before a token is drawn."""
+
+    _language: CausalLanguage | None = PrivateAttr(default=None)
+    _sources: tuple[tuple[int, int], ...] = PrivateAttr(default=())
+
+    def prepare(self, model: ContinualModel, lesson: Lesson) -> None:
+        """Load the network, and refuse what it could not write."""
+        problem, inputs = _problem(model), lesson.train.inputs
+        assert isinstance(inputs, TokenizedTexts)
+        special = np.isin(inputs.ids, frame(problem))
+        ends = np.zeros(len(inputs.ids), np.bool_)
+        ends[inputs.starts] = ends[inputs.starts + inputs.lengths - 1] = True
+        if (special & ~ends).any():
+            raise DataError(
+                "generator 'causal' writes single texts, and the texts of this task are pairs; use generator 'mlm' or "
+                "method 'replay'"
+            )
+        self._load(model)
+
+    def _load(self, model: ContinualModel) -> CausalLanguage:
+        if self._language is None:
+            config = BackboneConfig(id=self.id, revision=self.revision, max_length=_problem(model).max_length)
+            self._language = CausalLanguage.load(config, self.lora, model.device)
+        return self._language
+
+    def write(self, model: ContinualModel, lesson: Lesson, count: int) -> Drafts:
+        """Let the slot of each old task write for each of its classes."""
+        language, texts, total = self._load(model), list[str](), count * len(self._sources)
+
+        def wrote(number: int) -> None:
+            lesson.progress("write old texts", len(texts) + number, total)
+
+        with drawing_from(lesson.seed):
+            for task, row in self._sources:
+                name = lesson.names[row]
+                texts += language.write(_slot(task), name, count, self.top_k, self.temperature, lesson, wrote)
+        encoded = _problem(model).tokenize(Split(tuple(texts), np.zeros(len(texts), np.int64)))
+        tasks, rows = np.repeat(np.array(self._sources, np.int64), count, axis=0).T
+        return Drafts(encoded, tasks, rows)
+
+    def remember(self, model: ContinualModel, lesson: Lesson) -> None:
+        """Train a slot on the task's texts, as the encoder's tokenizer gives them back."""
+        texts, rows, tokenizer = lesson.train.inputs, lesson.train.rows, _problem(model).tokenizer
+        assert isinstance(texts, TokenizedTexts)
+        ends = texts.starts + texts.lengths
+        examples = [
+            (lesson.names[row], tokenizer.decode(texts.ids[start:end], skip_special_tokens=True))
+            for row, start, end in zip(rows.tolist(), texts.starts.tolist(), ends.tolist(), strict=True)
+        ]
+        drill = Drill(self.epochs, self.learning_rate, self.batch_size)
+        first, last = self._load(model).learn(_slot(lesson.position), examples, drill, lesson)
+        lesson.tell(
+            f"what writes this task's texts again: perplexity {first:.1f} in the first pass, {last:.1f} in the last"
+        )
+        self._sources += tuple((lesson.position, row) for row in np.unique(rows).tolist())
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the slots, and which classes they write."""
+        if self._language is None or not self._sources:
+            return {}
+        slots = {f"{_LANGUAGE}{name}": tensor for name, tensor in self._language.state().items()}
+        return {_SOURCES: torch.tensor(self._sources), **slots}
+
+    def restore(self, state: Mapping[str, Tensor], model: ContinualModel) -> None:
+        """Take the slots back."""
+        if not state:
+            return
+        if _SOURCES not in state or state[_SOURCES].dtype != torch.int64 or state[_SOURCES].shape[1:] != (2,):
+            raise RunError("the stored language model does not say which classes it writes")
+        self._language, self._sources = None, tuple((task, row) for task, row in state[_SOURCES].tolist())
+        own = {name.removeprefix(_LANGUAGE): t for name, t in state.items() if name.startswith(_LANGUAGE)}
+        self._load(model).restore(own)
+
+
+def _slot(task: int) -> str:
+    """The slot of the task at a position; names sort as positions do, and need no escape."""
+    return f"task-{task:04}"
+
+
+def _problem(model: ContinualModel) -> TextClassification:
+    if not isinstance(model.problem, TextClassification):
+        raise RunError("generator 'causal' writes texts, and this problem has none; use method 'replay'")
+    return model.problem

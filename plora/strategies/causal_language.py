@@ -1,0 +1,232 @@
+"""A causal language model with a LoRA slot per task: it learns to write a task's texts when given a class."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from plora.adapters import Adapters, LoRA, SlotShape
+from plora.backbones import BackboneConfig, load_backbone
+from plora.errors import BackboneError, RunError
+from plora.strategies.base import Lesson
+
+TEXTS_AT_ONCE = 64
+"""Texts of one class that are written together."""
+NOT_SCORED = -100
+_SLOTS, _FINGERPRINT = "slots/", "fingerprint"
+
+
+@dataclass(frozen=True)
+class Drill:
+    """How a slot learns a task's texts: AdamW without weight decay, the rate falling in a line to 0."""
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+
+
+class CausalLanguage:
+    """p(text | class) of each task, as one frozen network writes it with that task's slot alone.
+
+    An example is `<start> class: text <end>`; of the loss the tokens after the colon count, the end included.
+
+    Args:
+        network: the causal language model; its parameters are frozen, and its slots are put into it.
+        tokenizer: its tokenizer.
+        lora: geometry of each slot.
+        length: most tokens of a text.
+        fingerprint: of the network's files.
+    """
+
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        lora: LoRA,
+        length: int,
+        fingerprint: str = "",
+    ) -> None:
+        if tokenizer.eos_token_id is None:
+            raise BackboneError(
+                f"the tokenizer of {type(network).__name__} has no token that ends a text (eos_token), so what it "
+                "writes would never end; choose another generator.id"
+            )
+        self.network, self.tokenizer, self.lora, self.length = network, tokenizer, lora, length
+        self.fingerprint = fingerprint
+        self.end = int(tokenizer.eos_token_id)
+        self.start = self.end if tokenizer.bos_token_id is None else int(tokenizer.bos_token_id)
+        self.adapters = Adapters.inject(network, lora.targets, lora.layers)
+        network.generation_config = GenerationConfig()  # how its makers would have it write is not asked for here
+
+    @classmethod
+    def load(cls, config: BackboneConfig, lora: LoRA, device: torch.device) -> "CausalLanguage":
+        """Load a network with its head that continues texts.
+
+        Raises:
+            BackboneError, AdapterError: it is not there, is damaged, is no causal language model, or does not fit.
+        """
+        found = load_backbone(config, writes=True)
+        network = found.network.to(device)
+        return cls(network, found.tokenizer, lora, config.max_length, found.fingerprint)
+
+    def prompt(self, name: str) -> list[int]:
+        """Return the tokens that a text of a class begins after."""
+        return [self.start, *self.tokenizer(f"{name}:", add_special_tokens=False)["input_ids"]]
+
+    def learn(
+        self, task: str, examples: Sequence[tuple[str, str]], drill: Drill, lesson: Lesson
+    ) -> tuple[float, float]:
+        """Train a new slot on the texts of one task, and freeze it.
+
+            L = − 1/n Σ log p(token | class, tokens before), over the n tokens of a batch's texts
+
+        Args:
+            task: name of the slot.
+            examples: name of the class and text of each.
+            drill: how.
+            lesson: decides the seed, the precision, and the processes, which all end with the same slot.
+
+        Returns:
+            Perplexity of the texts in the first pass over them and in the last, dropout on.
+        """
+        prompts = {name: self.prompt(name) for name in {name for name, _ in examples}}
+        tokens = []
+        for name, text in examples:
+            ids = self.tokenizer(f" {text}", add_special_tokens=False)["input_ids"][: self.length]
+            tokens.append((prompts[name], [*ids, self.end]))
+        steps = drill.epochs * math.ceil(len(tokens) / drill.batch_size)
+        nats: list[float] = []
+        with drawing_from(lesson.seed):
+            self.adapters.open_task(task, self.lora)
+            self.adapters.use(task)
+            optimizer = torch.optim.AdamW(self.adapters.parameters(), drill.learning_rate, weight_decay=0.0)
+            rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+            self.network.train()
+            done = 0
+            for _ in range(drill.epochs):
+                summed, count = 0.0, 0
+                for part in torch.split(torch.randperm(len(tokens)), drill.batch_size):
+                    with lesson.autocast():
+                        loss, scored = self._loss([tokens[i] for i in part.tolist()])
+                    (loss / scored).backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    rate.step()
+                    summed, count, done = summed + loss.item(), count + scored, done + 1
+                    lesson.progress(f"learn to write {task}", done, steps)
+                nats.append(summed / count)
+            self.network.eval()
+        with torch.no_grad():  # the main process's slot is everyone's, should their arithmetic differ in a last bit
+            trained = [parameter.data for parameter in self.adapters.parameters()]
+            if not lesson.processes.main:
+                for matrix in trained:
+                    matrix.zero_()
+            lesson.processes.sum(trained)
+        self.adapters.commit()
+        return math.exp(min(nats[0], 99)), math.exp(min(nats[-1], 99))
+
+    def _loss(self, tokens: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, int]:
+        """Return the summed surprise of the texts' tokens, and how many they are."""
+        width = max(len(prompt) + len(text) for prompt, text in tokens)
+        ids = torch.full((len(tokens), width), self.end)
+        wanted = torch.full((len(tokens), width), NOT_SCORED)
+        inside = torch.zeros(len(tokens), width, dtype=torch.long)
+        for row, (prompt, text) in enumerate(tokens):
+            both = len(prompt) + len(text)
+            ids[row, :both] = torch.tensor(prompt + text)
+            wanted[row, len(prompt) : both] = torch.tensor(text)
+            inside[row, :both] = 1
+        device = self.network.device
+        scores = self.network(input_ids=ids.to(device), attention_mask=inside.to(device), use_cache=False).logits
+        wanted = wanted[:, 1:].to(device)
+        loss = F.cross_entropy(scores[:, :-1].float().transpose(1, 2), wanted, ignore_index=NOT_SCORED, reduction="sum")
+        return loss, int((wanted != NOT_SCORED).sum())
+
+    @torch.no_grad()
+    def write(
+        self,
+        task: str,
+        name: str,
+        count: int,
+        top_k: int,
+        temperature: float,
+        lesson: Lesson,
+        wrote: Callable[[int], None] = lambda _: None,
+    ) -> list[str]:
+        """Return `count` texts of a class of a task, drawn token by token.
+
+            token ~ softmax over the `top_k` largest of: score / `temperature`
+
+        Args:
+            task: whose slot writes, alone.
+            name: of the class.
+            count: how many.
+            top_k, temperature: how tokens are drawn.
+            lesson: decides the precision; the caller decides the random numbers.
+            wrote: told after each batch how many texts it had.
+        """
+        settings = GenerationConfig(
+            do_sample=True,
+            top_k=top_k,
+            temperature=temperature,
+            max_new_tokens=self.length,
+            pad_token_id=self.end,
+            eos_token_id=self.end,
+        )
+        begun = torch.tensor(self.prompt(name), device=self.network.device)
+        texts: list[str] = []
+        with self.adapters.using(task), lesson.autocast():
+            while len(texts) < count:
+                ids = begun.expand(min(TEXTS_AT_ONCE, count - len(texts)), -1)
+                written = self.network.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
+                for row in written[:, len(begun) :].tolist():
+                    own = row[: row.index(self.end)] if self.end in row else row
+                    texts.append(self.tokenizer.decode(own, skip_special_tokens=True).strip())
+                wrote(len(ids))
+        return texts
+
+    def state(self) -> dict[str, Tensor]:
+        """Return every slot, and the fingerprint of the network that they belong to."""
+        found = {_FINGERPRINT: torch.tensor([*bytes.fromhex(self.fingerprint)], dtype=torch.uint8)}
+        for slot in self.adapters:
+            for path in slot.A:
+                found[f"{_SLOTS}{slot.name}/{path}/A"] = slot.A[path].cpu().clone()
+                found[f"{_SLOTS}{slot.name}/{path}/B"] = slot.B[path].cpu().contiguous()
+        return found
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take the slots back, in the order of their tasks.
+
+        Raises:
+            RunError: they were learned with another network, or one of them is incomplete.
+        """
+        stored = bytes(state[_FINGERPRINT].tolist()).hex() if _FINGERPRINT in state else "no fingerprint"
+        if stored != self.fingerprint:
+            raise RunError(
+                f"the slots of the language model belong to other weights ({stored[:12]}…) than those of generator.id "
+                f"({self.fingerprint[:12]}…); use the network that the run began with"
+            )
+        shape = self.lora.shape()
+        names = {name.removeprefix(_SLOTS).split("/")[0]: None for name in state if name.startswith(_SLOTS)}
+        for name in sorted(names):
+            own: dict[str, tuple[SlotShape, Tensor, Tensor]] = {}
+            for path in self.adapters.banks:
+                try:
+                    A, B = (state[f"{_SLOTS}{name}/{path}/{matrix}"] for matrix in "AB")
+                except KeyError as error:
+                    raise RunError(f"the stored slots of the language model lack {error}") from None
+                own[path] = (shape, A, B)
+            self.adapters.append(name, own)
+
+
+@contextmanager
+def drawing_from(seed: int) -> Iterator[None]:
+    """Let the network draw from a seed; the run's own random numbers go on as if undisturbed."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
