@@ -9,6 +9,7 @@ from plora.build import Parts, build
 from plora.config import RunConfig
 from plora.gates import ChoosingGate
 from plora.heads import ClosedFormHead
+from plora.strategies import Strategy
 from plora.training.loop import open_stage, planned_steps, rehearse, show_gate, trainable_head
 from plora.training.meter import peak_memory
 
@@ -18,7 +19,12 @@ _SHOWN = 64
 
 @dataclass(frozen=True)
 class Estimate:
-    """What was measured, and what follows for the whole run."""
+    """What was measured, and what follows for the whole run.
+
+    Args:
+        disk_bytes: of slots, head and predictions.
+        remembers: whether a gate or a strategy keeps more than that, which grows with the tasks.
+    """
 
     label: str
     tasks: int
@@ -30,16 +36,18 @@ class Estimate:
     seconds: float
     peak_memory_bytes: int
     disk_bytes: int
+    remembers: bool
 
     def describe(self) -> str:
         """Return the estimate in words."""
+        more = "; what the method remembers of old tasks comes on top of that" if self.remembers else ""
         return "\n".join(
             [
                 f"{self.label}: {self.tasks} tasks, {self.steps:,} optimizer steps ({self.warmup_steps:,} warm-up)",
                 f"trains {self.trainable:,} parameters in the first stage; {self.frozen:,} stay frozen",
                 f"texts cut to the length limit: {self.truncated_share:.1%}",
                 f"expect about {self.seconds / 60:.1f} minutes, {self.peak_memory_bytes / 2**30:.1f} GiB of memory and "
-                f"{self.disk_bytes / 2**20:.1f} MiB on disk (from a few measured steps; nothing was written)",
+                f"{self.disk_bytes / 2**20:.1f} MiB on disk (from a few measured steps; nothing was written){more}",
             ]
         )
 
@@ -78,6 +86,8 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
         truncated_share=sum(task.truncated_share() for task in parts.tasks) / len(parts.tasks),
         seconds=per_step * sum(total) + per_text * (scored + (train_texts if reads_all else 0)),
         peak_memory_bytes=peak_memory(parts.model.device),
+        remembers=isinstance(parts.model.gate, ChoosingGate)
+        or any(type(s).state is not Strategy.state for s in parts.strategies),
         disk_bytes=int(4 * trainable * _stored_slots(config, len(parts.stages))) + 16 * scored,
     )
 

@@ -25,11 +25,13 @@ class ParameterCount:
 
     Args:
         groups: alike modules together, in the network's order.
+        lateral: parameters that a task trains besides for each older one: its connections to that one's slot.
     """
 
     label: str
     backbone: str
     groups: tuple[Group, ...]
+    lateral: int = 0
 
     @property
     def trainable(self) -> int:
@@ -52,6 +54,8 @@ class ParameterCount:
             f"{self.trainable / total:.2%} of {total:,} parameters train in a task; "
             "its head adds (features + 1) × classes"
         )
+        if self.lateral:
+            lines.append(f"connections add {self.lateral:,} for each older task")
         return "\n".join(lines)
 
 
@@ -63,12 +67,15 @@ def count_parameters(config: RunConfig) -> ParameterCount:
     """
     network = empty_backbone(config.backbone)
     row = config.row
+    lateral = 0
     if row.slots != "none":
-        Adapters.inject(network, config.lora.targets, config.lora.layers).open_task("task", config.lora)
+        adapters = Adapters.inject(network, config.lora.targets, config.lora.layers)
+        adapters.open_task("task", config.lora)
+        lateral = config.lora.rank**2 * len(adapters.banks) if row.lateral else 0
     trains = {part for phase in config.resolved_phases() for part in phase.train}
     if "backbone" in trains:
         network.requires_grad_(True)
-    return ParameterCount(config.label, config.backbone.id, tuple(_groups(network)))
+    return ParameterCount(config.label, config.backbone.id, tuple(_groups(network)), lateral)
 
 
 def _groups(network: nn.Module) -> list[Group]:

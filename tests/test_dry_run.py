@@ -4,8 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from plora.adapters import Adapters
+from plora.backbones import load_backbone
 from plora.config import RunConfig
 from plora.dry_run import dry_run
+from plora.params import count_parameters
 from plora.results import read_record
 from plora.runs import run
 
@@ -23,8 +26,23 @@ def test_the_estimate_counts_the_steps_and_parameters_of_the_run(toy_config: Con
     assert estimate.warmup_steps >= 1
     assert estimate.seconds > 0
     assert "nothing was written" in estimate.describe()
+    assert ("comes on top" in estimate.describe()) == (method == "routed")
 
 
 def test_a_closed_form_has_no_steps(toy_config: Config) -> None:
     estimate = dry_run(toy_config("method=frozen", "head=ridge"))
     assert (estimate.steps, estimate.trainable) == (0, 0)
+
+
+def test_connections_to_older_slots_are_counted(toy_config: Config) -> None:
+    config = toy_config("method=lateral")
+    adapters = Adapters.inject(load_backbone(config.backbone).network, config.lora.targets)
+    sizes = []
+    for name in ("one", "two", "three"):
+        adapters.open_task(name, config.lora, lateral=True)
+        sizes.append(sum(parameter.numel() for parameter in adapters.parameters()))
+        adapters.commit()
+    counted = count_parameters(config)
+    assert sizes == [counted.trainable + number * counted.lateral for number in range(3)]
+    assert "connections add" in counted.describe()
+    assert count_parameters(toy_config("method=per_task")).lateral == 0

@@ -12,9 +12,11 @@ def command(run: RunArgument) -> None:
     result = verify(run)
     for problem in result.problems:
         typer.echo(problem)
+    count = len(result.problems)
+    found = "everything is as recorded" if not count else "1 problem" if count == 1 else f"{count} problems"
     typer.echo(
         f"{result.checkpoints} checkpoints, {result.files} files as they were written, {result.examples} examples "
-        f"predicted again: {f'{len(result.problems)} problems' if result.problems else 'everything is as recorded'}"
+        f"predicted again: {found}"
     )
-    if result.problems:
+    if count:
         raise typer.Exit(1)

@@ -319,24 +319,29 @@ def _verify(
     task: str | None,
     inputs: Mapping[str, Tensor],
 ) -> None:
-    """Load what is on disk into a fresh copy of the model and compare logits bit for bit."""
+    """Load what is on disk into a fresh copy of the model and compare logits bit for bit.
+
+    Where the gate chooses by itself, they are compared for inputs whose task is not named, too.
+    """
     model = learner.model
     # The frozen backbone is shared with the copy, not copied; the problem holds nothing that is learned.
     shared = [] if model.trains_backbone else [*_pretrained(model)]
     fresh = copy.deepcopy(model, {id(item): item for item in (*shared, model.problem)})
-    needed = () if model.adapters is None else model.route(task).slots
+    tasks = [task, None] if model.chooses(None) else [task]
+    needed = () if model.adapters is None else model.route(tasks[-1]).slots
     _restore(folder, place, manifest, fresh, needed)
     model.eval()
     fresh.eval()
     inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-    with autocast(model.device, learner.extractor.precision):
-        expected, found = model(inputs, task), fresh(inputs, task)
-    if not torch.equal(expected, found):
-        raise RunError(
-            f"{place} was written and read back, and gives other logits (largest difference "
-            f"{(expected - found).abs().max().item():.3g}); the disk or the memory of this machine is faulty, or "
-            "a part of the model is not saved. The checkpoint does not count"
-        )
+    for name in tasks:
+        with autocast(model.device, learner.extractor.precision):
+            expected, found = model(inputs, name), fresh(inputs, name)
+        if not torch.equal(expected, found):
+            raise RunError(
+                f"{place} was written and read back, and gives other logits (largest difference "
+                f"{(expected - found).abs().max().item():.3g}); the disk or the memory of this machine is faulty, or "
+                "a part of the model is not saved. The checkpoint does not count"
+            )
 
 
 def _pretrained(model: ContinualModel) -> list[Tensor]:

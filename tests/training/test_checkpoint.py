@@ -3,7 +3,7 @@
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import torch
 
 from plora.config import RunConfig
 from plora.errors import PloraError, RunError
+from plora.gates import Router
 from plora.heads import LinearHead
 from plora.runs import RunFolder, load_learner, predict, run, verify
 from plora.sealed import read_sealed, write_sealed
@@ -59,6 +60,21 @@ def test_a_checkpoint_that_reads_back_differently_does_not_count(
     with pytest.raises(RunError, match="gives other logits"):
         run(config)
     assert not list(config.folder.rglob("manifest.json"))
+
+
+def test_a_router_that_reads_back_differently_does_not_count(
+    toy_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore = Router.restore
+
+    def faulty(self: Router, state: Mapping[str, torch.Tensor]) -> None:
+        restore(self, {**state, "owners": state["owners"].max() - state["owners"]} if state else {})
+
+    monkeypatch.setattr(Router, "restore", faulty)
+    config = toy_config("method=routed", "scenario=class", "training.epochs=1")
+    with pytest.raises(RunError, match="gives other logits"):
+        run(config)
+    assert [path.parent.name for path in config.folder.rglob("manifest.json")] == ["task-01"]  # of one slot no choice
 
 
 @pytest.mark.parametrize("method", ["per_task", "sequential"])
