@@ -103,12 +103,15 @@ def plan(name: str, data: Path | None, output: Path) -> SweepConfig:
     assert isinstance(tasks, list)
     more: list[dict[str, JsonValue]] = [{"method": "frozen", "head": head} for head in SOLVED]
     more += [{"method": method, "order": order, "seed": 0} for method in TRAINED for order in orders(tasks)]
-    weights: dict[str, list[JsonValue]] = {
-        method: [[{"kind": kind, "weight": weight}] for weight in (1e2, 1e4, 1e6)]
+    own: dict[str, list[JsonValue]] = {
+        method: [[{"kind": kind, "weight": weight, "samples": 100}] for weight in (1e2, 1e4, 1e6)]
         for method, kind in (("ewc", "ewc"), ("ewc_lora", "ewc_lora"))
     }
-    weights["generative_replay"] = [[{"kind": "generative_replay", "per_class": 20}]]
-    weights["online_ewc"] = [[{"kind": "ewc", "weight": weight, "decay": 0.95}] for weight in (1e2, 1e4, 1e6)]
+    own["generative_replay"] = [[{"kind": "generative_replay", "per_class": 10}]]
+    own["der"] = [[{"kind": "replay", "weight": 0.5, "scores_weight": weight}] for weight in (0.1, 0.5)]
+    own["online_ewc"] = [
+        [{"kind": "ewc", "weight": weight, "decay": 0.95, "samples": 100}] for weight in (1e2, 1e4, 1e6)
+    ]
     return SweepConfig.model_validate(
         {
             "name": f"text-{name}",
@@ -122,10 +125,10 @@ def plan(name: str, data: Path | None, output: Path) -> SweepConfig:
             "grid": {"method": list(TRAINED), "seed": list(SEEDS)},
             "runs": more,
             "search": {
-                "trials": 6,
-                "at_once": 6,
-                "space": {"training.learning_rate": [0.001, 0.003]},
-                "methods": {method: {"strategies": values} for method, values in weights.items()},
+                "trials": 9,
+                "at_once": 9,
+                "space": {"training.learning_rate": [0.0003, 0.001, 0.003]},
+                "methods": {method: {"strategies": values} for method, values in own.items()},
             },
             "output": str(output),
         }

@@ -103,13 +103,18 @@ def load_backbone(config: BackboneConfig, writes: bool = False) -> Backbone:
     own = {"local_files_only": True, "trust_remote_code": config.trust_remote_code}
     with _naming(folder / "config.json"):
         AutoConfig.from_pretrained(folder, **own)
-    with _naming(folder / "config.json", "with the weights beside it"), no_progress_bar():
+    with _naming(folder / "config.json", "with the weights beside it"), quiet_loading():
         auto = AutoModelForCausalLM if writes else AutoModel
         network, report = auto.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **own
         )
     # Many checkpoints have no pooler, whose output is not used; transformers fills every other gap with random numbers.
     if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
+        if writes:
+            raise BackboneError(
+                f"'{config.id}' cannot continue texts: its *.safetensors lack {len(missing)} weights of a "
+                f"{type(network).__name__}, such as '{missing[0]}'; choose a causal language model"
+            )
         raise BackboneError(
             f"the *.safetensors of {folder} lack {len(missing)} weights of a {type(network).__name__}, such as "
             f"'{missing[0]}'; get the complete files, or the config.json that belongs to them"

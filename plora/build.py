@@ -121,13 +121,16 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
         )
     space = LabelSpace.of(stream, config.scenario)
     learner = assemble(config, workspace)
+    strategies = tuple(strategy.model_copy(deep=True) for strategy in config.resolved_strategies())
+    for strategy in strategies:
+        strategy.begin(learner.model)
     tasks = encode_stream(stream, space, learner.model.problem)
     return Parts(
         config=config,
         stream=stream,
         space=space,
         learner=learner,
-        strategies=tuple(strategy.model_copy(deep=True) for strategy in config.resolved_strategies()),
+        strategies=strategies,
         tasks=tasks,
         stages=make_stages(tasks, config.row.at_once),
     )

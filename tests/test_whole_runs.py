@@ -10,7 +10,7 @@ import torch
 
 import plora
 from plora.config import RunConfig, load_config
-from plora.errors import ConfigError, DataError, RunError, UnknownTaskError
+from plora.errors import BackboneError, ConfigError, DataError, RunError, UnknownTaskError
 from plora.model import ContinualModel
 from plora.results import accuracy_row, generated_files, read_curves, read_generated, read_predictions, read_record
 from plora.runs import evaluate, load_run, predict, run, verify
@@ -357,6 +357,14 @@ def test_texts_of_a_language_model_of_their_own_are_in_the_run_folder_and_its_sl
     sizes = [cost.strategy_bytes for cost in read_record(folder).cost]
     assert [round(size / slot) for size in sizes] == [1, 2, 3]
     assert verify(folder).problems == ()
+
+
+def test_a_language_model_that_is_not_there_is_said_before_anything_is_written(toy_config: Config) -> None:
+    strategy = "strategies=[{kind: generative_replay, generator: {kind: causal, id: /nowhere}}]"
+    config = toy_config("method=generative_replay", strategy)
+    with pytest.raises(BackboneError, match=r"what writes texts: .*/nowhere does not exist"):
+        run(config)
+    assert not config.folder.exists()
 
 
 def test_a_network_that_trains_as_a_whole_writes_no_texts(toy_config: Config) -> None:

@@ -118,6 +118,15 @@ class Strategy(BaseModel, ABC):
         """
         return None
 
+    def begin(self, model: ContinualModel) -> None:
+        """Get ready for a run: load what is needed from outside, refuse a model that it cannot work with.
+
+        Nothing of the run has been written yet.
+
+        Raises:
+            PloraError: what is needed is not there, or does not fit.
+        """
+
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Prepare; what trains is open, and nothing has been trained yet. Called anew when a task is gone on with."""
 

@@ -56,8 +56,12 @@ class CausalGenerator(TextGenerator):
     _language: CausalLanguage | None = PrivateAttr(default=None)
     _sources: tuple[tuple[int, int], ...] = PrivateAttr(default=())
 
+    def begin(self, model: ContinualModel) -> None:
+        """Load the network that writes."""
+        self._load(model)
+
     def prepare(self, model: ContinualModel, lesson: Lesson) -> None:
-        """Load the network, and refuse what it could not write."""
+        """Refuse texts that it could not write."""
         problem, inputs = _problem(model), lesson.train.inputs
         assert isinstance(inputs, TokenizedTexts)
         special = np.isin(inputs.ids, frame(problem))
@@ -68,7 +72,6 @@ class CausalGenerator(TextGenerator):
                 "generator 'causal' writes single texts, and the texts of this task are pairs; use generator 'mlm' or "
                 "method 'replay'"
             )
-        self._load(model)
 
     def _load(self, model: ContinualModel) -> CausalLanguage:
         if self._language is None:

@@ -70,7 +70,10 @@ class CausalLanguage:
         Raises:
             BackboneError, AdapterError: it is not there, is damaged, is no causal language model, or does not fit.
         """
-        found = load_backbone(config, writes=True)
+        try:
+            found = load_backbone(config, writes=True)
+        except BackboneError as error:
+            raise BackboneError(f"what writes texts: {str(error).replace('backbone.', 'generator.')}") from None
         network = found.network.to(device)
         return cls(network, found.tokenizer, lora, config.max_length, found.fingerprint)
 

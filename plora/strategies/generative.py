@@ -97,6 +97,11 @@ class GenerativeReplay(Strategy):
             return "it protects the slots that tasks share, and there are none"
         return SHARES_NOTHING if isolated else None
 
+    def begin(self, model: ContinualModel) -> None:
+        """Let the generator load what it needs."""
+        if self.weight:
+            self.generator.begin(model)
+
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Get the generator ready, and let it write the texts that stand in for older tasks."""
         self._pool = None

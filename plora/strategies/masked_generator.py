@@ -38,6 +38,10 @@ class MaskedGenerator(TextGenerator):
     _language: MaskedLanguage = PrivateAttr(default_factory=lambda: MaskedLanguage({}))
     _statistics: WordStatistics | None = PrivateAttr(default=None)
 
+    def begin(self, model: ContinualModel) -> None:
+        """Refuse a backbone that has no mask token."""
+        of_texts(model)
+
     def prepare(self, model: ContinualModel, lesson: Lesson) -> None:
         """Fit what fills masks, and say how well it does."""
         self._language.learn(model, lesson)

@@ -39,8 +39,12 @@ class TextGenerator(BaseModel, ABC):
     kind: str
 
     @abstractmethod
+    def begin(self, model: ContinualModel) -> None:
+        """Load what writes, and refuse a model whose texts it cannot write; nothing of the run has been written yet."""
+
+    @abstractmethod
     def prepare(self, model: ContinualModel, lesson: Lesson) -> None:
-        """Get ready for a task: load or fit what writes."""
+        """Get ready for a task: fit what writes."""
 
     @abstractmethod
     def write(self, model: ContinualModel, lesson: Lesson, count: int) -> Drafts:

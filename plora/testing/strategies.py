@@ -53,6 +53,8 @@ def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> It
     """Learn three tasks, as far as a strategy can see: in each, a random slot and head rows are open."""
     assert model.adapters is not None
     shared = strategy.refusal("per_task", isolated=False) is not None
+    with promises.no_error("it can begin"), _unchanged(promises, model, "beginning"):
+        strategy.begin(model)
     for position, task in enumerate(TASKS):
         first_row = model.head.rows
         if shared and position:
