@@ -108,6 +108,7 @@ def plan(name: str, data: Path | None, output: Path) -> SweepConfig:
         for method, kind in (("ewc", "ewc"), ("ewc_lora", "ewc_lora"))
     }
     own["generative_replay"] = [[{"kind": "generative_replay", "per_class": 10}]]
+    own["replay"] = [[{"kind": "replay", "weight": weight}] for weight in (1, 3)]
     own["der"] = [[{"kind": "replay", "weight": 0.5, "scores_weight": weight}] for weight in (0.1, 0.5)]
     own["online_ewc"] = [
         [{"kind": "ewc", "weight": weight, "decay": 0.95, "samples": 100}] for weight in (1e2, 1e4, 1e6)

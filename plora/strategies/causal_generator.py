@@ -61,7 +61,7 @@ class CausalGenerator(TextGenerator):
         self._load(model)
 
     def prepare(self, model: ContinualModel, lesson: Lesson) -> None:
-        """Refuse texts that it could not write."""
+        """Refuse texts and classes that it could not write."""
         problem, inputs = _problem(model), lesson.train.inputs
         assert isinstance(inputs, TokenizedTexts)
         special = np.isin(inputs.ids, frame(problem))
@@ -72,6 +72,8 @@ class CausalGenerator(TextGenerator):
                 "generator 'causal' writes single texts, and the texts of this task are pairs; use generator 'mlm' or "
                 "method 'replay'"
             )
+        for name in lesson.names:
+            self._load(model).prompt(name)
 
     def _load(self, model: ContinualModel) -> CausalLanguage:
         if self._language is None:

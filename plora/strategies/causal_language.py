@@ -78,8 +78,20 @@ class CausalLanguage:
         return cls(network, found.tokenizer, lora, config.max_length, found.fingerprint)
 
     def prompt(self, name: str) -> list[int]:
-        """Return the tokens that a text of a class begins after."""
-        return [self.start, *self.tokenizer(f"{name}:", add_special_tokens=False)["input_ids"]]
+        """Return the tokens that a text of a class begins after.
+
+        Raises:
+            BackboneError: with a text after them they are more than the network has positions for.
+        """
+        found = [self.start, *self.tokenizer(f"{name}:", add_special_tokens=False)["input_ids"]]
+        places: int | None = getattr(self.network.config, "max_position_embeddings", None)
+        if places is not None and len(found) + self.length + 1 > places:
+            raise BackboneError(
+                f"what writes texts has {places} positions; {len(found)} for '{name}' and {self.length} for its text "
+                f"do not fit; set backbone.max_length={max(places - len(found) - 1, 0)} or less, or choose another "
+                "generator.id"
+            )
+        return found
 
     def learn(
         self, task: str, examples: Sequence[tuple[str, str]], drill: Drill, lesson: Lesson

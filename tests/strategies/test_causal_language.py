@@ -63,6 +63,12 @@ def test_a_prompt_begins_with_the_start_and_ends_with_a_colon(tiny_writer: Path)
     assert language.tokenizer.convert_ids_to_tokens(language.prompt("old bread")) == ["<end>", "old", "bread", ":"]
 
 
+def test_a_text_that_is_longer_than_the_network_can_read_is_refused(tiny_writer: Path) -> None:
+    assert len(a_language(tiny_writer, length=60).prompt("fruit")) == 3  # 63 and the end are 64
+    with pytest.raises(BackboneError, match=r"has 64 positions; 4 for 'old fruit' and 60 .*max_length=59 or less"):
+        a_language(tiny_writer, length=60).prompt("old fruit")
+
+
 def test_it_learns_to_write_words_of_the_class_that_it_is_given(tiny_writer: Path) -> None:
     language = a_language(tiny_writer)
     first, last = language.learn("task", examples(), LONG, a_lesson())
