@@ -124,7 +124,7 @@ class Extractor:
 
     def prepare(self, inputs: EncodedInputs) -> None:
         """Have what enters the first adapted block at hand for all of some inputs."""
-        if self.prefix is None:
+        if self.prefix is None or self.prefix.knows(inputs):
             return
         if self.processes.count > 1:
             self.processes.lead(partial(self.prefix.prepare, inputs))  # the others read what one has computed

@@ -429,6 +429,10 @@ def _train(
         best.value, best.epochs_without = float("-inf") if at.best is None else at.best, at.epochs_without
         first, micro = at.step, at.micro_batch_size
         console.event("resumed", task=stage.name, phase=number, step=first, of=total)
+    begun = Progress(position, 0, total, 0, _seed(config.seed, position, number + 1, 0), len(plan[0][0]))
+    for old in [old for strategy in parts.strategies for old in strategy.rehearse(lesson, begun)]:
+        if total * len(old.indices) >= len(old.inputs):  # else some would be computed and never read
+            parts.learner.extractor.prepare(old.inputs)
     logged = time.perf_counter(), meter.tokens, meter.samples
     validation: float | None = None
 

@@ -99,8 +99,12 @@ class PrefixCache:
 
     def prepare(self, inputs: EncodedInputs) -> None:
         """Read the states of a split, or compute and keep them; leave it unprepared where they cannot be kept."""
-        if id(inputs) not in self._known:
+        if not self.knows(inputs):
             self._known[id(inputs)] = inputs, self._states(inputs)
+
+    def knows(self, inputs: EncodedInputs) -> bool:
+        """Say whether a split was prepared, or left unprepared, before."""
+        return id(inputs) in self._known
 
     # ------------------------------------------------------------------ read, or compute and write
 

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,13 @@ from plora.config import RunConfig
 from plora.dry_run import dry_run
 from plora.errors import ConfigError
 from plora.params import count_parameters
+from plora.problems import EncodedInputs
 from plora.results import read_curves, read_predictions
 from plora.runs import predict, resume, run, verify
 from plora.strategies import Progress
 from plora.training import loop
+from plora.training.plan import Indices
+from plora.training.prefix_cache import PrefixCache
 
 Config = Callable[..., RunConfig]
 
@@ -126,6 +129,37 @@ def test_frozen_blocks_compute_nothing_once_their_states_are_kept(last_block: Co
     assert set(computed) == {"second"}
     extractor.features(stage.tasks[0].splits["test"], None)  # not prepared yet
     assert "first" in computed
+
+
+@pytest.mark.parametrize(("method", "texts"), [("replay", [21, 21]), ("der", [21, 21]), ("generative_replay", [8, 16])])
+def test_frozen_blocks_compute_what_is_rehearsed_once(
+    last_block: Config, cache: Path, monkeypatch: pytest.MonkeyPatch, method: str, texts: list[int]
+) -> None:
+    """Frozen blocks compute texts that were prepared before the first step, and no others while gradients are."""
+    size = "{kind: generative_replay, per_class: 4}" if method.startswith("gen") else "{kind: replay, capacity: 21}"
+    inner, prepared, computed = loop._backward, [], []
+    given, prepare = PrefixCache.given, PrefixCache.prepare
+
+    def watched(self: PrefixCache, inputs: EncodedInputs, indices: Indices) -> AbstractContextManager[None]:
+        computed.append(id(inputs) in self._known and self._known[id(inputs)][1] is not None)
+        return given(self, inputs, indices)
+
+    def watching(*given: object) -> dict[str, Tensor]:
+        with monkeypatch.context() as patch:
+            patch.setattr(PrefixCache, "given", watched)
+            patch.setattr(PrefixCache, "prepare", None)  # nothing is prepared while gradients are computed
+            return inner(*given)  # type: ignore[arg-type]
+
+    def counted(self: PrefixCache, inputs: EncodedInputs) -> None:
+        prepared.append(len(inputs))
+        prepare(self, inputs)
+
+    monkeypatch.setattr(loop, "_backward", watching)
+    monkeypatch.setattr(PrefixCache, "prepare", counted)
+    run(last_block("runs", f"method={method}", "scenario=class", "training.epochs=2", f"strategies=[{size}]"))
+    assert len(computed) > 20
+    assert all(computed)
+    assert [number for number in prepared if number in texts] == texts
 
 
 def test_full_and_adapters_in_the_first_block_keep_nothing(toy_config: Config, cache: Path) -> None:
