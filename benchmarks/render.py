@@ -301,7 +301,7 @@ def text(data: dict[str, object]) -> str:
         kept = max(int(str(run["strategy_bytes"])) for run in own)
         rows.append(
             (
-                fmean(float(str(run["accuracy"])) for run in seeds),
+                100 * fmean(float(str(run["accuracy"])) for run in seeds),
                 [
                     f"`{method}`",
                     _spread(seeds, "accuracy"),
@@ -313,16 +313,25 @@ def text(data: dict[str, object]) -> str:
             )
         )
     rows.sort(key=lambda row: -row[0])
+    means = {str(cells[0]): mean for mean, cells in rows}
+    floor = next(name for name in means if name.startswith("`frozen"))
+    best = next(name for name in means if name != "`joint`" and not name.startswith("`frozen"))
+    above, below = (f"{means[best] - means[name]:+.1f}".replace("-", "−") for name in (floor, "`joint`"))
+    said = (
+        f"Of the methods that learn task after task {best} is the best: {above} points against the best floor, "
+        f"{floor}, and {below} against `joint`."
+    )
     heads = ["method", "ACC", "ACC, other orders", "AIA", "forgetting", "TA", "remembered, KiB", "seconds"]
     chosen = data["chosen_on_validation"]
     assert isinstance(chosen, dict)
     settings = [[f"`{study}`", f"`{json.dumps(values)}`"] for study, values in chosen.items()]
     how = (
         f"Percent, {data['scenario']}-incremental; mean ± standard deviation over the seeds in the order "
-        f"{', '.join(map(str, first if isinstance(first, list) else []))}, then over other orders. {source(data)}"
+        f"{', '.join(map(str, first if isinstance(first, list) else []))}, then over other orders; "
+        f"seconds of a run beside another one. {source(data)}"
     )
     found = table(["study", "chosen on validation data"], settings, left=2)
-    return f"{table(heads, [cells for _, cells in rows])}\n\n{how}\n\n{found}"
+    return f"{said}\n\n{table(heads, [cells for _, cells in rows])}\n\n{how}\n\n{found}"
 
 
 def _spread(runs: Sequence[Mapping[str, object]], name: str) -> str:
