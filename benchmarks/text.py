@@ -128,7 +128,7 @@ def plan(name: str, data: Path | None, output: Path) -> SweepConfig:
             "search": {
                 "trials": 9,
                 "at_once": 9,
-                "space": {"training.learning_rate": [0.0003, 0.001, 0.003]},
+                "space": {"training.learning_rate": [0.01, 0.001, 0.003]},
                 "methods": {method: {"strategies": values} for method, values in own.items()},
             },
             "output": str(output),
