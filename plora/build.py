@@ -91,6 +91,15 @@ class Parts:
         """The model of the learner."""
         return self.learner.model
 
+    def begin(self) -> None:
+        """Let every strategy load what it needs to learn, before anything is written.
+
+        Raises:
+            PloraError: of the strategy that cannot work with these parts.
+        """
+        for strategy in self.strategies:
+            strategy.begin(self.model, self.stream, self.space.names)
+
     def scorer(self) -> Scorer:
         """Return a scorer of the test splits (or those that the config names) with nothing scored yet."""
         split = self.config.evaluation.split
@@ -121,16 +130,13 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
         )
     space = LabelSpace.of(stream, config.scenario)
     learner = assemble(config, workspace)
-    strategies = tuple(strategy.model_copy(deep=True) for strategy in config.resolved_strategies())
-    for strategy in strategies:
-        strategy.begin(learner.model)
     tasks = encode_stream(stream, space, learner.model.problem)
     return Parts(
         config=config,
         stream=stream,
         space=space,
         learner=learner,
-        strategies=strategies,
+        strategies=tuple(strategy.model_copy(deep=True) for strategy in config.resolved_strategies()),
         tasks=tasks,
         stages=make_stages(tasks, config.row.at_once),
     )

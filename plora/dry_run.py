@@ -62,6 +62,7 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
         PloraError: as the run would, before it starts.
     """
     parts = build(config)
+    parts.begin()
     extractor = replace(parts.learner.extractor, prefix=None)
     parts = replace(parts, learner=replace(parts.learner, extractor=extractor))
     total = [planned_steps(parts, position) for position in range(len(parts.stages))]

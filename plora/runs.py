@@ -10,7 +10,7 @@ import torch
 
 from plora.build import Learner, Parts, Workspace, assemble, build
 from plora.config import RunConfig
-from plora.errors import DataError, RunError, TrainingError, UnknownTaskError, did_you_mean
+from plora.errors import DataError, PloraError, RunError, UnknownTaskError, did_you_mean
 from plora.failpoints import reached
 from plora.problems import EncodedSplit
 from plora.processes import Processes
@@ -63,6 +63,7 @@ def run(config: RunConfig, console: Console | None = None, workspace: Workspace 
     with console or Console(silent=not processes.main) as out:
         out.event("load", stream=config.stream.kind, backbone=config.backbone.id)
         parts = build(config, workspace)
+        parts.begin()
         processes.lead(lambda: RunFolder.create(config.folder))
         folder = RunFolder(config.folder)
         with _alone(folder, processes), _writing(folder):
@@ -93,6 +94,8 @@ def resume(path: Path, console: Console | None = None, workspace: Workspace | No
         parts = build(config, workspace)
         if folder.environment.exists():
             _require_same(parts, folder)
+        if len(folder.complete()) < len(parts.stages):
+            parts.begin()
         _learn(parts, folder, out)
     return folder.path
 
@@ -122,6 +125,7 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
             raise DataError(f"task '{task.name}' was added already; if it was cut, go on with `plora resume {path}`")
         config = former.model_copy(update={"added": (*former.added, task)})
         parts = build(config, workspace)  # refuses what does not fit before anything is written
+        parts.begin()
         complete = folder.complete()
         if not read_record(path).complete or not complete or complete[-1] < len(parts.stream.tasks) - 1:
             raise RunError(f"{path} is not finished; `plora resume {path}` first")
@@ -130,7 +134,7 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
         reached("extended")
         try:
             _learn(parts, folder, out)
-        except TrainingError:
+        except PloraError:
             # The task cannot be learned as it is: the run is again what it was before.
             processes.lead(lambda: folder.write_config(former))
             processes.lead(folder.forget_step)

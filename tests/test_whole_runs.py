@@ -1,6 +1,7 @@
 """Whole runs on a tiny backbone: every method through the one loop, record, checkpoint and back."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from plora.config import RunConfig, load_config
 from plora.errors import BackboneError, ConfigError, DataError, RunError, UnknownTaskError
 from plora.model import ContinualModel
 from plora.results import accuracy_row, generated_files, read_curves, read_generated, read_predictions, read_record
-from plora.runs import evaluate, load_run, predict, run, verify
+from plora.runs import evaluate, extend, load_run, predict, resume, run, verify
+from plora.streams import LocalTask
 from plora.training.console import Console
 
 Config = Callable[..., RunConfig]
@@ -356,6 +358,26 @@ def test_texts_of_a_language_model_of_their_own_are_in_the_run_folder_and_its_sl
     slot = 4 * 8 * 2 * 4 * (32 + 32)  # float32, rank 8, two blocks, q, k, v and the output
     sizes = [cost.strategy_bytes for cost in read_record(folder).cost]
     assert [round(size / slot) for size in sizes] == [1, 2, 3]
+    assert verify(folder).problems == ()
+
+
+def test_a_finished_run_needs_no_writer_and_a_refused_task_leaves_it_finished(
+    toy_config: Config, toy_files: dict[str, Path], tiny_writer: Path, tmp_path: Path
+) -> None:
+    writer = shutil.copytree(tiny_writer, tmp_path / "writer")
+    generator = f"{{kind: causal, id: '{writer}', epochs: 1}}"
+    strategy = f"strategies=[{{kind: generative_replay, per_class: 4, generator: {generator}}}]"
+    folder = run(toy_config("method=generative_replay", "training.epochs=1", strategy))
+    task = LocalTask(name="later", train=str(toy_files["food-train"]), test=str(toy_files["food-test"]))
+    named = "very " * 60 + "fruit"
+    (tmp_path / "long.jsonl").write_text(
+        toy_files["food-train"].read_text(encoding="utf-8").replace('"fruit"', f'"{named}"'), encoding="utf-8"
+    )
+    with pytest.raises(BackboneError, match="has 64 positions"):
+        extend(folder, LocalTask(name="long", train=str(tmp_path / "long.jsonl"), test=str(tmp_path / "long.jsonl")))
+    extend(folder, task)
+    shutil.rmtree(writer)
+    resume(folder)
     assert verify(folder).problems == ()
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from plora.model import ContinualModel
 from plora.problems import EncodedInputs, EncodedSplit
 from plora.processes import Processes
+from plora.streams.base import Stream
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,15 @@ class Strategy(BaseModel, ABC):
         """
         return None
 
-    def begin(self, model: ContinualModel) -> None:
-        """Get ready for a run: load what is needed from outside, refuse a model that it cannot work with.
+    def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
+        """Get ready for a run: load what is needed from outside, refuse what it cannot work with.
 
         Nothing of the run has been written yet.
+
+        Args:
+            model: without slots and head rows.
+            stream: all tasks.
+            names: of the class of each row that the head will have.
 
         Raises:
             PloraError: what is needed is not there, or does not fit.

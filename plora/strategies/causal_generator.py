@@ -17,8 +17,7 @@ from plora.problems.text_classification import TokenizedTexts
 from plora.strategies.base import Lesson
 from plora.strategies.causal_language import CausalLanguage, Drill, drawing_from
 from plora.strategies.text_generator import Drafts, TextGenerator
-from plora.strategies.word_statistics import frame
-from plora.streams.base import Split
+from plora.streams.base import Split, Stream
 
 _LANGUAGE, _SOURCES = "language/", "sources"
 
@@ -50,30 +49,26 @@ class CausalGenerator(TextGenerator):
     """Texts of one step."""
     top_k: int = Field(default=20, ge=1)
     """Each token is drawn from so many."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=0.01)
     """Scores are divided by it before a token is drawn."""
 
     _language: CausalLanguage | None = PrivateAttr(default=None)
     _sources: tuple[tuple[int, int], ...] = PrivateAttr(default=())
 
-    def begin(self, model: ContinualModel) -> None:
-        """Load the network that writes."""
-        self._load(model)
+    def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
+        """Load the network that writes, and refuse pairs of texts, and classes whose texts it has no positions for."""
+        for task in stream.tasks:
+            if isinstance(task.train.inputs[0], tuple):
+                raise DataError(
+                    f"generator 'causal' writes single texts, and task '{task.name}' has pairs; use generator 'mlm' or "
+                    "method 'replay'"
+                )
+        language = self._load(model)
+        for name in names:
+            language.prompt(name)
 
     def prepare(self, model: ContinualModel, lesson: Lesson) -> None:
-        """Refuse texts and classes that it could not write."""
-        problem, inputs = _problem(model), lesson.train.inputs
-        assert isinstance(inputs, TokenizedTexts)
-        special = np.isin(inputs.ids, frame(problem))
-        ends = np.zeros(len(inputs.ids), np.bool_)
-        ends[inputs.starts] = ends[inputs.starts + inputs.lengths - 1] = True
-        if (special & ~ends).any():
-            raise DataError(
-                "generator 'causal' writes single texts, and the texts of this task are pairs; use generator 'mlm' or "
-                "method 'replay'"
-            )
-        for name in lesson.names:
-            self._load(model).prompt(name)
+        """There is nothing to fit before a task."""
 
     def _load(self, model: ContinualModel) -> CausalLanguage:
         if self._language is None:
@@ -125,7 +120,7 @@ class CausalGenerator(TextGenerator):
             return
         if _SOURCES not in state or state[_SOURCES].dtype != torch.int64 or state[_SOURCES].shape[1:] != (2,):
             raise RunError("the stored language model does not say which classes it writes")
-        self._language, self._sources = None, tuple((task, row) for task, row in state[_SOURCES].tolist())
+        self._sources = tuple((task, row) for task, row in state[_SOURCES].tolist())
         own = {name.removeprefix(_LANGUAGE): t for name, t in state.items() if name.startswith(_LANGUAGE)}
         self._load(model).restore(own)
 

@@ -1,5 +1,6 @@
 """A causal language model with a LoRA slot per task: it learns to write a task's texts when given a class."""
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,12 +12,14 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from plora.adapters import Adapters, LoRA, SlotShape
-from plora.backbones import BackboneConfig, load_backbone
-from plora.errors import BackboneError, RunError
+from plora.backbones import TRUST_HINT, BackboneConfig, load_backbone, positions
+from plora.errors import AdapterError, BackboneError, RunError, TrainingError
 from plora.strategies.base import Lesson
 
 TEXTS_AT_ONCE = 64
 """Texts of one class that are written together."""
+LATER_WORDS = 1e-5
+"""As much, of the largest score, may a score change with a later token: rounding."""
 NOT_SCORED = -100
 _SLOTS, _FINGERPRINT = "slots/", "fingerprint"
 
@@ -60,7 +63,13 @@ class CausalLanguage:
         self.fingerprint = fingerprint
         self.end = int(tokenizer.eos_token_id)
         self.start = self.end if tokenizer.bos_token_id is None else int(tokenizer.bos_token_id)
-        self.adapters = Adapters.inject(network, lora.targets, lora.layers)
+        try:
+            self.adapters = Adapters.inject(network, lora.targets, lora.layers)
+            for bank in self.adapters.banks.values():
+                bank.require_rank(lora.rank)
+        except AdapterError as error:
+            raise AdapterError(f"generator.lora: {error}") from None
+        self._require_causal()
         network.generation_config = GenerationConfig()  # how its makers would have it write is not asked for here
 
     @classmethod
@@ -73,9 +82,29 @@ class CausalLanguage:
         try:
             found = load_backbone(config, writes=True)
         except BackboneError as error:
-            raise BackboneError(f"what writes texts: {str(error).replace('backbone.', 'generator.')}") from None
+            said = str(error).replace("backbone.id", "generator.id")
+            said = said.replace(
+                TRUST_HINT, "code of its own is never run for what writes texts; choose another generator.id"
+            )
+            raise BackboneError(f"what writes texts: {said}") from None
         network = found.network.to(device)
-        return cls(network, found.tokenizer, lora, config.max_length, found.fingerprint)
+        words = f"{found.tokenizer.backend_tokenizer.to_str()} {found.tokenizer.eos_token} {found.tokenizer.bos_token}"
+        fingerprint = hashlib.sha256(f"{found.fingerprint} {words}".encode()).hexdigest()
+        return cls(network, found.tokenizer, lora, config.max_length, fingerprint)
+
+    @torch.no_grad()
+    def _require_causal(self) -> None:
+        """Refuse a network whose scores for a token depend on later ones: it would learn to copy, not to write."""
+        device, words = self.network.device, self.network.get_input_embeddings().num_embeddings
+        one = torch.arange(8, device=device)[None] % words
+        other = one.clone()
+        other[0, -1] = (one[0, -1] + 1) % words
+        first, second = (self.network(input_ids=ids, use_cache=False).logits[:, :-1] for ids in (one, other))
+        if (first - second).abs().max() > LATER_WORDS * first.abs().max():
+            raise BackboneError(
+                f"what writes texts ({type(self.network).__name__}) reads what comes after and cannot continue texts; "
+                "set generator.id to a causal language model"
+            )
 
     def prompt(self, name: str) -> list[int]:
         """Return the tokens that a text of a class begins after.
@@ -84,7 +113,7 @@ class CausalLanguage:
             BackboneError: with a text after them they are more than the network has positions for.
         """
         found = [self.start, *self.tokenizer(f"{name}:", add_special_tokens=False)["input_ids"]]
-        places: int | None = getattr(self.network.config, "max_position_embeddings", None)
+        places = positions(self.network)
         if places is not None and len(found) + self.length + 1 > places:
             raise BackboneError(
                 f"what writes texts has {places} positions; {len(found)} for '{name}' and {self.length} for its text "
@@ -136,6 +165,13 @@ class CausalLanguage:
                     lesson.progress(f"learn to write {task}", done, steps)
                 nats.append(summed / count)
             self.network.eval()
+        learned = all(bool(matrix.isfinite().all()) for matrix in self.adapters.parameters())
+        if not (learned and math.isfinite(nats[-1])):
+            self.adapters.delete(task)
+            raise TrainingError(
+                f"what writes texts diverged while it learned task {lesson.position + 1}; set a smaller "
+                f"generator.learning_rate (now {drill.learning_rate:g})"
+            )
         with torch.no_grad():  # the main process's slot is everyone's, should their arithmetic differ in a last bit
             trained = [parameter.data for parameter in self.adapters.parameters()]
             if not lesson.processes.main:
@@ -215,7 +251,7 @@ class CausalLanguage:
         return found
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take the slots back, in the order of their tasks.
+        """Take the slots back, in the order of their tasks, in place of those that there are.
 
         Raises:
             RunError: they were learned with another network, or one of them is incomplete.
@@ -226,6 +262,8 @@ class CausalLanguage:
                 f"the slots of the language model belong to other weights ({stored[:12]}…) than those of generator.id "
                 f"({self.fingerprint[:12]}…); use the network that the run began with"
             )
+        for name in self.adapters.names:
+            self.adapters.delete(name)
         shape = self.lora.shape()
         names = {name.removeprefix(_SLOTS).split("/")[0]: None for name in state if name.startswith(_SLOTS)}
         for name in sorted(names):

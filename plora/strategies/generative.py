@@ -20,6 +20,7 @@ from plora.strategies.causal_generator import CausalGenerator
 from plora.strategies.masked_generator import MaskedGenerator
 from plora.strategies.text_generator import Drafts
 from plora.strategies.word_statistics import frame
+from plora.streams.base import Stream
 
 CANDIDATES = 1.5
 """Texts written for each one that may be kept."""
@@ -97,10 +98,10 @@ class GenerativeReplay(Strategy):
             return "it protects the slots that tasks share, and there are none"
         return SHARES_NOTHING if isolated else None
 
-    def begin(self, model: ContinualModel) -> None:
+    def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
         """Let the generator load what it needs."""
         if self.weight:
-            self.generator.begin(model)
+            self.generator.begin(model, stream, names)
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Get the generator ready, and let it write the texts that stand in for older tasks."""

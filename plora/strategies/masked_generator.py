@@ -14,6 +14,7 @@ from plora.strategies.base import Lesson
 from plora.strategies.masked_language import MaskedLanguage, of_texts
 from plora.strategies.text_generator import Drafts, TextGenerator
 from plora.strategies.word_statistics import WordStatistics
+from plora.streams.base import Stream
 
 _STATISTICS, _SUMS = "statistics/", "sums/"
 
@@ -38,7 +39,7 @@ class MaskedGenerator(TextGenerator):
     _language: MaskedLanguage = PrivateAttr(default_factory=lambda: MaskedLanguage({}))
     _statistics: WordStatistics | None = PrivateAttr(default=None)
 
-    def begin(self, model: ContinualModel) -> None:
+    def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
         """Refuse a backbone that has no mask token."""
         of_texts(model)
 

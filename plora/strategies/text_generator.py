@@ -12,6 +12,7 @@ from torch import Tensor
 from plora.model import ContinualModel
 from plora.problems.text_classification import TokenizedTexts
 from plora.strategies.base import Lesson
+from plora.streams.base import Stream
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class TextGenerator(BaseModel, ABC):
     kind: str
 
     @abstractmethod
-    def begin(self, model: ContinualModel) -> None:
-        """Load what writes, and refuse a model whose texts it cannot write; nothing of the run has been written yet."""
+    def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
+        """Load what writes, and refuse what it cannot write; see `Strategy.begin`."""
 
     @abstractmethod
     def prepare(self, model: ContinualModel, lesson: Lesson) -> None:

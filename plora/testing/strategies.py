@@ -14,7 +14,7 @@ from plora.gates import AllOnes
 from plora.model import ContinualModel
 from plora.strategies import Lesson, Progress, Strategy
 from plora.testing.promises import Promises
-from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_lesson, tiny_model
+from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_lesson, tiny_model, tiny_stream
 
 
 @own_random_numbers()
@@ -54,7 +54,7 @@ def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> It
     assert model.adapters is not None
     shared = strategy.refusal("per_task", isolated=False) is not None
     with promises.no_error("it can begin"), _unchanged(promises, model, "beginning"):
-        strategy.begin(model)
+        strategy.begin(model, tiny_stream(), tuple(f"class {row}" for row in range(2 * len(TASKS))))
     for position, task in enumerate(TASKS):
         first_row = model.head.rows
         if shared and position:

@@ -14,7 +14,7 @@ from plora.heads import LinearHead
 from plora.model import ContinualModel
 from plora.problems import EncodedInputs, EncodedSplit, TextClassification
 from plora.strategies import Lesson
-from plora.streams.base import Split
+from plora.streams.base import Split, Stream, Task
 
 TASKS = ("first", "second", "third")
 WIDTH = 16
@@ -44,6 +44,17 @@ def tiny_texts(number: int, shift: int = 0) -> list[tuple[str, int]]:
         words = [_WORDS[half * label + (i + shift + 3 * k) % half] for k in range(1 + (i // 2 + shift) % 5)]
         rows.append((" ".join(words), label))
     return rows
+
+
+def tiny_stream() -> Stream:
+    """Return three tasks of two classes each."""
+    tasks = []
+    for number, name in enumerate(TASKS):
+        rows = tiny_texts(12, shift=number)
+        split = Split(tuple(text for text, _ in rows), np.array([label for _, label in rows]))
+        names = (f"class {2 * number}", f"class {2 * number + 1}")
+        tasks.append(Task(name, names, train=split, validation=split, test=split))
+    return Stream("tiny", tuple(tasks))
 
 
 def tiny_network() -> PreTrainedModel:

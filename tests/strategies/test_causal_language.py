@@ -8,18 +8,18 @@ import pytest
 import torch
 from lessons import a_model
 from reference.causal_language import likeliest, surprise
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
 from plora.adapters import LoRA
 from plora.backbones import BackboneConfig
-from plora.errors import BackboneError, ConfigError, DataError, RunError
+from plora.errors import AdapterError, BackboneError, ConfigError, DataError, RunError, TrainingError
 from plora.processes import Processes
 from plora.strategies import GenerativeReplay, Lesson
 from plora.strategies.causal_generator import CausalGenerator
 from plora.strategies.causal_language import CausalLanguage, Drill, drawing_from
-from plora.streams.base import Split
+from plora.streams.base import Split, Stream
 from plora.testing import check_strategy
-from plora.testing.tiny import tiny_lesson
+from plora.testing.tiny import tiny_lesson, tiny_stream
 
 WORDS = {"fruit": ["apple", "pear", "plum", "grape"], "bread": ["loaf", "crust", "rye", "bun"]}
 GEOMETRY = LoRA(rank=8, dropout=0.0, targets="all_linear")
@@ -181,13 +181,64 @@ def test_it_keeps_the_promises_of_a_strategy(tiny_writer: Path) -> None:
     check_strategy(GenerativeReplay(generator=CausalGenerator(id=str(tiny_writer), epochs=1), per_class=4))
 
 
-def test_pairs_of_texts_are_refused(tiny_writer: Path) -> None:
-    model = a_model("first")
-    lesson = tiny_lesson(model)
-    pairs = model.problem.encode(Split((("ant bee", "cow"), ("dog", "elk")), np.array([0, 1])))
-    lesson = replace(lesson, train=replace(lesson.train, inputs=pairs, rows=np.array([0, 1])))
-    with pytest.raises(DataError, match="writes single texts"):
-        CausalGenerator(id=str(tiny_writer)).prepare(model, lesson)
+def test_pairs_of_texts_are_refused_and_texts_with_separators_are_not(tiny_writer: Path) -> None:
+    model, stream = a_model("first"), tiny_stream()
+    generator = CausalGenerator(id=str(tiny_writer))
+    generator.begin(model, changed(stream, "ant [SEP] bee"), ("x",))
+    with pytest.raises(DataError, match="writes single texts, and task 'second' has pairs"):
+        generator.begin(model, changed(stream, ("ant", "bee")), ("x",))
+
+
+def changed(stream: Stream, text: str | tuple[str, str]) -> Stream:
+    """The stream with one text in all places of its second task."""
+    first, second, third = stream.tasks
+    split = Split((text,) * len(second.train), second.train.labels)
+    return replace(stream, tasks=(first, replace(second, train=split, validation=split, test=split), third))
+
+
+def test_a_class_name_that_is_too_long_is_refused_before_the_run(tiny_writer: Path) -> None:
+    generator = CausalGenerator(id=str(tiny_writer))
+    with pytest.raises(BackboneError, match="has 64 positions"):
+        generator.begin(a_model("first"), tiny_stream(), ("short", "very " * 60))
+
+
+def test_geometry_that_does_not_fit_is_named_as_the_generators(tiny_writer: Path) -> None:
+    for lora, said in ((LoRA(rank=64), "rank 64 is larger"), (LoRA(targets="nothing"), "targets 'nothing'")):
+        with pytest.raises(AdapterError, match=rf"^generator\.lora: .*{said}"):
+            CausalGenerator(id=str(tiny_writer), lora=lora).begin(a_model("first"), tiny_stream(), ("x",))
+
+
+def test_a_network_that_reads_later_words_is_refused(tiny_writer: Path, tmp_path: Path) -> None:
+    config = BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    torch.manual_seed(0)
+    BertForMaskedLM(config).save_pretrained(tmp_path)  # has every weight of a BertLMHeadModel
+    AutoTokenizer.from_pretrained(tiny_writer).save_pretrained(tmp_path)
+    with pytest.raises(BackboneError, match=r"\(BertLMHeadModel\) reads what comes after"):
+        a_language(tmp_path)
+
+
+def test_a_slot_that_diverged_is_not_kept(tiny_writer: Path) -> None:
+    language = a_language(tiny_writer)
+    with pytest.raises(TrainingError, match=r"diverged while it learned task 1; .*learning_rate \(now 1e\+30\)"):
+        language.learn("task", examples(20), Drill(2, 1e30, 8), a_lesson())
+    assert language.adapters.names == []
+
+
+def test_another_tokenizer_is_another_writer(tiny_writer: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(tiny_writer, tmp_path / "other")
+    words = (other / "tokenizer.json").read_text(encoding="utf-8")
+    swapped = words.replace('"apple"', '"?"').replace('"loaf"', '"apple"').replace('"?"', '"loaf"')
+    (other / "tokenizer.json").write_text(swapped, encoding="utf-8")
+    assert a_language(other).fingerprint != a_language(tiny_writer).fingerprint
+
+
+def test_a_memory_given_back_replaces_what_was_there(tiny_writer: Path) -> None:
+    language = a_language(tiny_writer)
+    language.learn("one", examples(20), Drill(1, 0.01, 8), a_lesson())
+    state = language.state()
+    language.learn("two", examples(20), Drill(1, 0.01, 8), a_lesson())
+    language.restore(state)
+    assert language.adapters.names == ["one"]
 
 
 @pytest.mark.parametrize(
