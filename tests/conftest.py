@@ -1,6 +1,7 @@
 """Fixtures that many tests share: a tiny pretrained network on disk, and a stream that it can learn."""
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,9 @@ from transformers import (
 
 from plora.config import RunConfig, load_config
 from plora.heads import closed_form
+
+# Tests fork, to be killed. The threads of `tokenizers` are not there in the child, which would wait for them forever.
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 # `make test` and `make test-all` try the same examples every time, the second more of them: what passes in one place
 # passes in all.
