@@ -324,12 +324,13 @@ def _as_written(location: Sequence[str | int], values: Mapping[str, object]) -> 
     """The place of a mistake without the kinds that pydantic puts behind a key whose value may be of several."""
     found: list[str | int] = []
     place: object = values
-    for number, part in enumerate(location):
-        if isinstance(place, Mapping) and part not in place and number < len(location) - 1:
-            continue
+    for part in location[:-1]:
+        if isinstance(place, Mapping | list):
+            if part not in (place if isinstance(place, Mapping) else range(len(place))):
+                continue
+            place = place[part]  # type: ignore[index]
         found.append(part)
-        place = place[part] if isinstance(place, Mapping | list) and number < len(location) - 1 else None  # type: ignore[index]
-    return found
+    return [*found, *location[-1:]]
 
 
 def _keys_beside(location: Sequence[str | int], values: Mapping[str, object], schema: type[BaseModel]) -> list[str]:

@@ -84,7 +84,7 @@ def test_tokens_are_cached_on_disk_and_a_damaged_cache_is_made_anew(
         raise AssertionError("tokenised again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(TextClassification, "_tokenize", fail)
+        patch.setattr(TextClassification, "tokenize", fail)
         again = TextClassification(tokenizer, 16, "mean", tmp_path).encode(split(TEXTS))
     assert np.array_equal(first.ids, again.ids)
     file.write_bytes(b"damaged")
