@@ -81,6 +81,7 @@ def test_a_dry_run_writes_nothing(config: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_several_configs_run_in_one_process_and_share_what_they_load(config: Path, tmp_path: Path) -> None:
     second = tmp_path / "second.yaml"
     second.write_text(config.read_text().replace("method: sequential", "method: frozen\nhead: ncm"))
@@ -97,6 +98,7 @@ def test_params_counts_without_weights(config: Path) -> None:
     assert f"{2 * 4 * 2 * (32 + 32):,}" in counted.stdout  # 2 blocks, q k v o, r = 2, A and B
 
 
+@pytest.mark.slow
 def test_every_mistake_of_a_config_gets_a_line(config: Path) -> None:
     checked = plora("validate", str(config), "training.epoch=3", "lora.rnk=2", "scenario=clas")
     assert checked.returncode == 2

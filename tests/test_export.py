@@ -255,6 +255,7 @@ def test_the_card_says_which_split_was_scored(toy_config: Config, tmp_path: Path
 # ---------------------------------------------------------------------- refusals, and the hub
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_refused_and_nothing_is_written(toy_config: Config, tmp_path: Path) -> None:
     out = tmp_path / "out"
     frozen = run(toy_config("method=frozen", "head=ncm", "scenario=class"))

@@ -68,7 +68,7 @@ def test_our_problem_conforms(tiny_backbone: Path, pooling: Pooling, texts: Sequ
     check_problem(TextClassification(AutoTokenizer.from_pretrained(tiny_backbone), 12, pooling), texts)
 
 
-_QUICK_METHODS = {"frozen", "per_task", "routed", "ewc", "replay", "merged_ties"}
+_QUICK_METHODS = {"per_task", "routed", "replay", "merged_ties"}
 
 
 @pytest.mark.parametrize(

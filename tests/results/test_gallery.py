@@ -213,6 +213,7 @@ def test_any_number_of_tasks_layers_and_classes_can_be_drawn(T: int) -> None:
         assert to_png(figure, 40).startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_every_picture_of_a_real_run_is_written(toy_config: Callable[..., RunConfig], tmp_path: Path) -> None:
     folder = run(toy_config("method=o_lora", "training.epochs=1"))
     pictures, left_out = run_pictures(folder, read_record(folder))

@@ -221,6 +221,7 @@ def test_pairs_below_three_seeds_are_no_claim(tmp_path: Path) -> None:
     assert "Paired differences" not in alone.words
 
 
+@pytest.mark.slow
 def test_many_methods_are_compared_with_the_best_alone(tmp_path: Path) -> None:
     for k in range(12):
         put(tmp_path, record(f"m{k:02}", R=np.clip(matrix(3) - 0.01 * abs(k - 7), 0, 1), tasks=["a", "b", "c"]))
@@ -243,6 +244,7 @@ def test_a_copied_run_counts_once(tmp_path: Path) -> None:
     assert [run["complete"] for run in json.loads(page.scripts[0])["groups"][0]["runs"]].count(False) == 1
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_a_setting_are_told_apart_everywhere(tmp_path: Path) -> None:
     """An unfinished run with another setting changes labels, and loses no interval."""
     runs = [replace(record(seed=seed), settings={"rate": 1}) for seed in range(3)]
@@ -329,6 +331,7 @@ def test_no_validation_is_doubted(tmp_path: Path) -> None:
     assert "No task has a validation split" in page.words
 
 
+@pytest.mark.slow
 def test_a_report_of_very_many_runs_stays_small(tmp_path: Path) -> None:
     tasks = [f"task {number}" for number in range(20)]
     for seed in range(60):

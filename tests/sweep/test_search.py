@@ -171,6 +171,7 @@ def test_what_was_found_is_written_and_said(
     assert asked(list(again.studies)) == asked(list(result.studies))
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_goes_on_as_if_nothing_had_happened(
     tuned: SweepConfig, scored: Callable[[Score], list[SweepRun]], tmp_path: Path
 ) -> None:
@@ -194,6 +195,7 @@ def test_a_sweep_that_is_killed_goes_on_as_if_nothing_had_happened(
         assert asked(list(sweep(here).studies)) == asked(list(uncut.studies))
 
 
+@pytest.mark.slow
 def test_the_first_trials_are_every_studys_and_later_ones_follow_what_was_reached(
     tuned: SweepConfig, scored: Callable[[Score], list[SweepRun]], tmp_path: Path
 ) -> None:
