@@ -63,19 +63,21 @@ class TableSource(StreamSource):
     learned class-incrementally."""
 
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the training rows of each class that becomes validation, where no validation data is given."""
+    """Share of the training rows of each class (of train_per_class, where that is less) that becomes validation,
+    where neither validation data nor validation_per_class is given."""
 
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the rows of each class that becomes test, where no test data is given."""
+    """Share of the rows of each class that becomes test, where neither test data nor test_per_class is given."""
 
     train_per_class: int | None = Field(default=None, ge=1)
     """At most so many training rows per class (validation is cut beside them); None: all."""
 
     validation_per_class: int | None = Field(default=None, ge=1)
-    """At most so many validation rows per class; None: all (cut from train: the fraction of its cap)."""
+    """At most so many validation rows per class (cut from train: at most half of a class);
+    None: all, or the fraction."""
 
     test_per_class: int | None = Field(default=None, ge=1)
-    """At most so many test rows per class; None: all."""
+    """At most so many test rows per class (cut from train: at most half of a class); None: all, or the fraction."""
 
 
 @dataclass(frozen=True)

@@ -60,12 +60,12 @@ def task_from_tables(
     pool = usable.pop(0)
     held_validation = None if validation is None else usable.pop(0)
     if test is None:
-        held_out = _lowest_per_class(pool, caps.test_fraction, None)
+        held_out = _lowest_per_class(pool, caps.test_per_class, caps.test_fraction, None)
         held_test, pool = pool.select(held_out), pool.select(~held_out)
     else:
         held_test = usable.pop(0)
     if held_validation is None:
-        held_out = _lowest_per_class(pool, caps.validation_fraction, caps.train_per_class)
+        held_out = _lowest_per_class(pool, caps.validation_per_class, caps.validation_fraction, caps.train_per_class)
         held_validation, pool = pool.select(held_out), pool.select(~held_out)
     return Task(
         name=name,
@@ -118,8 +118,8 @@ def _texts(source: Source, columns: TableTask, rows: NDArray[np.int64]) -> list[
     return texts
 
 
-def _lowest_per_class(pool: _Rows, fraction: float, cap: int | None) -> NDArray[np.bool_]:
-    """Mark the rows to hold out: per class the lowest hashes, `fraction` of the rows (or of the cap).
+def _lowest_per_class(pool: _Rows, wanted: int | None, fraction: float, cap: int | None) -> NDArray[np.bool_]:
+    """Mark the rows to hold out: per class the lowest hashes, `wanted` ones, or `fraction` of the rows (or of the cap).
 
     At least one, and never a class's last text. Equal texts go together, also across classes.
     """
@@ -127,7 +127,8 @@ def _lowest_per_class(pool: _Rows, fraction: float, cap: int | None) -> NDArray[
     for label in np.unique(pool.labels).tolist():
         keys, counts = np.unique(pool.keys[pool.labels == label], return_counts=True)
         rows = int(counts.sum())
-        target = max(1, round(fraction * min(rows, rows if cap is None else cap)))
+        share = fraction * min(rows, rows if cap is None else cap)
+        target = max(1, round(share) if wanted is None else min(wanted, rows // 2))
         count = 0
         for key, repeats in zip(keys[:-1].tolist(), counts[:-1].tolist(), strict=True):
             if count >= target:

@@ -77,6 +77,14 @@ def test_caps_and_the_validation_that_goes_with_them() -> None:
     assert [np.bincount(split.labels).tolist() for _, split in task.splits()] == [[50, 50], [5, 5], [7, 7]]
 
 
+def test_a_number_that_is_asked_for_is_cut_and_not_the_fraction_of_the_cap() -> None:
+    caps = {"train_per_class": 30, "validation_per_class": 10, "test_per_class": 15}
+    task = cut(rows(400), **caps)
+    assert [np.bincount(split.labels).tolist() for _, split in task.splits()] == [[30, 30], [10, 10], [15, 15]]
+    greedy = cut(rows(40), validation_per_class=1000, test_per_class=1000)
+    assert [np.bincount(split.labels).tolist() for _, split in greedy.splits()] == [[5, 5], [5, 5], [10, 10]]
+
+
 def test_a_larger_cap_keeps_the_rows_of_the_smaller() -> None:
     small, large = (cut(rows(400), test=rows(40), train_per_class=cap) for cap in (20, 60))
     assert set(small.test.inputs) <= set(large.test.inputs)
