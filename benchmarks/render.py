@@ -331,7 +331,27 @@ def text(data: dict[str, object]) -> str:
         f"seconds of a run beside another one. {source(data)}"
     )
     found = table(["study", "chosen on validation data"], settings, left=2)
-    return f"{said}\n\n{table(heads, [cells for _, cells in rows])}\n\n{how}\n\n{found}"
+    parts = [said, table(heads, [cells for _, cells in rows]), how, found, *_whole(_rows(data, "floors"))]
+    return "\n\n".join(parts)
+
+
+def _whole(floors: list[dict[str, object]]) -> list[str]:
+    """What was learned from all texts, where something was."""
+    if not floors:
+        return []
+    rows = [
+        [
+            f"`{run['method']}`",
+            str(run["scenario"]),
+            *(_spread([run], name) for name in ("accuracy", "forgetting", "task_accuracy")),
+            f"{run['seconds']}",
+        ]
+        for run in floors
+    ]
+    said = (
+        f"On all texts ({int(str(floors[0]['train_texts'])):,} to train, 128 tokens), one epoch where anything trains:"
+    )
+    return [said, table(["method", "scenario", "ACC", "forgetting", "TA", "seconds"], rows, left=2)]
 
 
 def _spread(runs: Sequence[Mapping[str, object]], name: str) -> str:

@@ -105,16 +105,17 @@ def plan(name: str, data: Path | None, output: Path) -> SweepConfig:
     more: list[dict[str, JsonValue]] = [{"method": "frozen", "head": head} for head in SOLVED]
     in_turn = [method for method in TRAINED if method != "joint"]
     more += [{"method": method, "order": order, "seed": 0} for method in in_turn for order in orders(tasks)]
+    penalties: dict[str, dict[str, JsonValue]] = {
+        "ewc": {"kind": "ewc"},
+        "online_ewc": {"kind": "ewc", "decay": 0.95},
+        "ewc_lora": {"kind": "ewc_lora"},
+    }
     own: dict[str, dict[str, list[JsonValue]]] = {
         method: {
             "strategies": [[{**strategy, "weight": weight, "samples": 100}] for weight in (1e2, 1e4, 1e6)],
             "training.learning_rate": [0.002, 0.001],
         }
-        for method, strategy in (
-            ("ewc", {"kind": "ewc"}),
-            ("online_ewc", {"kind": "ewc", "decay": 0.95}),
-            ("ewc_lora", {"kind": "ewc_lora"}),
-        )
+        for method, strategy in penalties.items()
     }
     own["generative_replay"] = {"strategies": [[{"kind": "generative_replay", "per_class": 10}]]}
     own["replay"] = {"strategies": [[{"kind": "replay", "weight": weight}] for weight in (1, 3)]}
