@@ -143,6 +143,21 @@ def plan(name: str, data: Path | None, output: Path) -> SweepConfig:
     )
 
 
+def listed(name: str, data: Path | None, output: Path) -> SweepConfig:
+    """Two strategies in one list: what `plan` asks of one method, asked of replay and distillation together."""
+    alone = plan(name, data, output)
+    assert alone.search is not None
+    return alone.model_copy(
+        update={
+            "name": f"text-{name}-listed",
+            "settings": {"strategies": [{"kind": "replay"}, {"kind": "distillation"}]},
+            "grid": {"method": ["replay"], "seed": list(SEEDS)},
+            "runs": [run for run in alone.runs if run["method"] == "replay"],
+            "search": alone.search.model_copy(update={"methods": {}}),
+        }
+    )
+
+
 def floors(name: str, data: Path | None, output: Path) -> SweepConfig:
     """What takes seconds on all texts at their usual length, without a search: solved heads, and heads of each task."""
     caps = ("train_per_class", "validation_per_class", "test_per_class")
@@ -171,8 +186,11 @@ def row(folder: Path) -> dict[str, JsonValue]:
     """What one run of the table is."""
     record = read_record(folder)
     metrics = {metric.name: metric.value for metric in metrics_of_path(folder).metrics}
+    strategies = record.settings["strategies"]
+    assert isinstance(strategies, list)
+    kinds = [str(strategy["kind"]) for strategy in strategies if isinstance(strategy, dict)]
     return {
-        "method": record.method,
+        "method": record.method if len(kinds) < 2 else " + ".join(kinds),
         "scenario": record.scenario,
         "seed": record.seed,
         "tasks": list(record.tasks),
@@ -192,28 +210,30 @@ def main() -> None:
     given = parser.parse_args()
     if given.data is None and given.stream != "docstrings":
         parser.error(f"{given.stream} needs --data FOLDER")
-    config = plan(given.stream, given.data, given.output)
+    makers = [plan, listed, floors] if given.stream == "five-texts" else [plan, listed]
+    configs = [make(given.stream, given.data, given.output) for make in makers]
     started = time.perf_counter()
-    result = sweep(config, given.workers, live=False)
-    whole = None
-    if given.stream == "five-texts":
-        whole = sweep(floors(given.stream, given.data, given.output), given.workers, live=False)
+    results = [sweep(config, given.workers, live=False) for config in configs]
     seconds = time.perf_counter() - started
-    for done in (result, whole):
-        assert done is None or not done.failures, done.failures
+    for result in results:
+        assert not result.failures, result.failures
+    rows = [[row(folder) for folder in find_runs([result.folder]).runs] for result in results]
     chosen: dict[str, JsonValue] = {
-        study.label: dict(study.chosen.settings) for study in plan_studies(config) if study.chosen is not None
+        f"{study.label} listed" if number else study.label: dict(study.chosen.settings)
+        for number, config in enumerate(configs)
+        for study in plan_studies(config)
+        if study.chosen is not None
     }
     evidence.write(
         f"text-{given.stream}",
         {
             "scenario": STREAMS[given.stream]["scenario"],
-            "planned_runs": len(plan_runs(config)),
+            "planned_runs": sum(len(plan_runs(config)) for config in configs),
             "minutes": round(seconds / 60, 1),
-            "learned_now": result.done,
+            "learned_now": sum(result.done for result in results),
             "chosen_on_validation": chosen,
-            "runs": [row(folder) for folder in find_runs([result.folder]).runs],
-            "floors": [] if whole is None else [row(folder) for folder in find_runs([whole.folder]).runs],
+            "runs": [*rows[0], *rows[1]],
+            "floors": rows[2] if len(rows) > 2 else [],
         },
         f"python -m benchmarks.text {given.stream}{'' if given.data is None else ' --data FOLDER'}",
     )
