@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    WrapValidator,
+    field_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from plora.adapters import LoRA, Merging
@@ -100,10 +110,11 @@ class RunConfig(BaseModel):
     order: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Names of all tasks of the stream in the order in which they are learned; None keeps the stream's own."""
     loss_rows: LossRows | None = None
-    """Class-incremental: rows that compete in the loss, the current task's (`local`) or all `seen`; None takes the
-    method's own."""
+    """Class-incremental: rows that compete in the loss, the current task's (`local`) or all `seen`; None takes `seen`
+    where old examples are replayed, and else the method's own."""
     strategies: tuple[Annotated[SerializeAsAny[Strategy], _by_kind(STRATEGIES, "strategy")], ...] = ()
-    """Settings of the method's strategies, by `kind`; kinds that the method does not list are added to it."""
+    """Settings of the method's strategies, by `kind`: what is not set here stays as the method has it. Kinds that the
+    method does not list are added to it."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """When test splits are scored."""
     trackers: tuple[TrackerName, ...] = ()
@@ -113,6 +124,21 @@ class RunConfig(BaseModel):
     """Decides adapters, head rows, batches and dropout; the same seed gives the same bits on the same machine."""
     output: Path = Path("runs")
     """Folder that holds all runs."""
+
+    @field_validator("strategies", mode="after")
+    @classmethod
+    def _with_the_methods_settings(cls, given: tuple[Strategy, ...], info: ValidationInfo) -> tuple[Strategy, ...]:
+        """Take what is not set from the method's own strategy of that kind, not from the default of the kind."""
+        row = METHODS.get(info.data.get("method", ""))
+        own = row.strategies if row is not None else {}
+        found = []
+        for strategy in given:
+            set_here = {name: getattr(strategy, name) for name in strategy.model_fields_set}
+            try:
+                found.append(type(strategy).model_validate({**dict(own.get(strategy.kind, {})), **set_here}))
+            except ValidationError as error:  # settings that do not fit those of the method
+                raise ValueError(f"'{strategy.kind}': {_said(error.errors()[0])}") from None
+        return tuple(found)
 
     @property
     def row(self) -> Method:
@@ -148,6 +174,12 @@ class RunConfig(BaseModel):
         """The method's strategies with this config's settings, then those it adds."""
         chosen: dict[str, Strategy] = {**self.row.strategies, **{s.kind: s for s in self.strategies}}
         return tuple(chosen.values())
+
+    def resolved_loss_rows(self) -> LossRows:
+        """The rows that compete in the loss class-incrementally, with what method and strategies need filled in."""
+        if self.loss_rows is not None:
+            return self.loss_rows
+        return "seen" if any(strategy.replays for strategy in self.resolved_strategies()) else self.row.loss_rows
 
     def to_yaml(self) -> str:
         """Return the resolved config; `plora run` on it repeats the run."""
@@ -225,8 +257,19 @@ def _cross_checks(config: RunConfig) -> Iterator[str]:
             f"training.activation_checkpointing: method '{config.method}' trains nothing inside the backbone, so there "
             "are no activations to keep or to compute again; leave it out"
         )
+    if row.merging not in (None, "ties") and config.merging.keep != Merging().keep:
+        yield f"merging.keep: method '{config.method}' keeps every entry of a slot; it is a setting of merged_ties"
+    if config.loss_rows is not None and config.scenario != "class":
+        yield (
+            f"loss_rows: it decides nothing in the {config.scenario}-incremental scenario, where a task's own classes "
+            "compete; leave it out, or use scenario=class"
+        )
+    kinds = [strategy.kind for strategy in config.strategies]
+    for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+        yield f"strategies: '{kind}' is listed {kinds.count(kind)} times; once is possible, with all of its settings"
+    shares_rows = config.scenario == "domain" or (config.scenario == "class" and config.resolved_loss_rows() == "seen")
     for strategy in config.resolved_strategies():
-        if reason := row.nothing_to_protect(strategy, config.resolved_head()):
+        if reason := row.nothing_to_protect(strategy, config.resolved_head(), shares_rows):
             yield f"strategies: '{strategy.kind}' does not fit method '{config.method}': {reason}"
 
 
@@ -294,7 +337,13 @@ def _line(error: ErrorDetails, values: Mapping[str, object], schema: type[BaseMo
         return f"{path}: missing, and it has no default"
     if error["type"] == "kind":
         return f"{path}: {error['msg']}"
-    return f"{path}: got {_shown(error['input'])}; {error['msg'][0].lower()}{error['msg'][1:]}"
+    message = _said(error)
+    return f"{path}: got {_shown(error['input'])}; {message[0].lower()}{message[1:]}"
+
+
+def _said(error: ErrorDetails) -> str:
+    """The message of a mistake, without the word that pydantic puts before those of our own checks."""
+    return error["msg"].removeprefix("Value error, ")
 
 
 def _unusable(value: object, path: str = "") -> Iterator[str]:

@@ -82,15 +82,26 @@ class Method:
             f"use scenario={' or '.join(allowed)}, or another method"
         )
 
-    def nothing_to_protect(self, strategy: Strategy, head: str) -> str | None:
-        """Return why a strategy has nothing to do in this method, or None where it has."""
+    def nothing_to_protect(self, strategy: Strategy, head: str, shares_rows: bool) -> str | None:
+        """Return why a strategy has nothing to do in this method, or None where it has.
+
+        Args:
+            strategy: in question.
+            head: the head's name.
+            shares_rows: later tasks train head rows of older ones.
+        """
         if self.at_once:
             return "it learns all tasks at once, so nothing is old"
         if head != "linear":
             return f"the head '{head}' is solved, not trained step by step"
         gate = GATES[self.gate] if self.gate is not None else None
         alone = gate is not None and (gate.needs_task or issubclass(gate, ChoosingGate))
-        return strategy.refusal(self.slots, alone or self.merging is not None)
+        merged = self.merging is not None and not strategy.helps_merging
+        if reason := strategy.refusal(self.slots, alone or merged):
+            return reason
+        if self.slots == "none" and not self.trains_backbone and not shares_rows:
+            return "the features are frozen and each task trains head rows of its own, so there is nothing to protect"
+        return None
 
     def entangled(self, scenario: Scenario) -> str | None:
         """Return why one task cannot be taken out, all of it and nothing else, or None where it can."""

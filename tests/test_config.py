@@ -14,7 +14,7 @@ from plora.config import RunConfig, load_config
 from plora.configs import find_config, header, shipped_configs
 from plora.errors import ConfigError
 from plora.methods import METHODS
-from plora.strategies import Orthogonality
+from plora.strategies import EWC, STRATEGIES, Orthogonality, Replay, Strategy
 
 TOPICS = {"stream": {"kind": "docstring_topics"}, "scenario": "class"}
 
@@ -85,6 +85,14 @@ def test_every_mistake_is_reported_at_once_with_its_key() -> None:
         (["strategies=[{kind: ewc_lora}]"], "a task's new slot back where older ones mattered, and there is one"),
         (["merging.keep=0"], "merging.keep: got 0"),
         (["merging.ranks=8"], "did you mean 'rank'?"),
+        (["method=merged_average", "merging.keep=0.5"], "merging.keep: method 'merged_average' keeps every entry"),
+        (["method=frozen", "strategies=[{kind: replay}]", "loss_rows=local"], "each task trains head rows of its own"),
+        (["method=frozen", "strategies=[{kind: distillation}]"], "each task trains head rows of its own"),
+        (["method=routed", "strategies=[{kind: sparsity}]"], "each task trains a slot of its own alone"),
+        (["scenario=task", "loss_rows=seen"], "loss_rows: it decides nothing in the task-incremental scenario"),
+        (["strategies=[{kind: replay}, {kind: replay, weight: 2}]"], "strategies: 'replay' is listed 2 times"),
+        (["strategies=[{kind: ewc, decay: 0.9, anchors: multi}]"], "decay is 0.9, and anchors=multi"),
+        (["method=online_ewc", "strategies=[{kind: ewc, anchors: multi}]"], "decay is 0.95, and anchors=multi"),
         (["method=frozen", "strategies=[{kind: ewc}]"], "it holds the slot that all tasks train, and there is none"),
         (["method=frozen", "head=ranpac", "strategies=[{kind: replay}]"], "the head 'ranpac' is solved, not trained"),
         (["method=joint", "strategies=[{kind: distillation}]"], "it learns all tasks at once, so nothing is old"),
@@ -164,6 +172,45 @@ def test_overrides_never_change_the_callers_mapping() -> None:
     values = {"stream": {"kind": "docstring_topics"}, "training": {"epochs": 2}, "scenario": "class"}
     load_config(values, ["training.epochs=4"])
     assert values["training"] == {"epochs": 2}
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "expected"),
+    [
+        ("der", Replay(capacity=500), Replay(weight=0.5, scores_weight=0.5, capacity=500)),
+        ("der", Replay(scores_weight=0.0), Replay(weight=0.5, scores_weight=0.0)),
+        ("online_ewc", EWC(weight=7), EWC(weight=7, decay=0.95)),
+        ("online_ewc", EWC(decay=1.0), EWC(decay=1.0)),
+        ("replay", Replay(capacity=500), Replay(capacity=500)),
+        ("sequential", Replay(capacity=500), Replay(capacity=500)),
+    ],
+)
+def test_what_is_not_set_of_a_strategy_stays_as_the_method_has_it(
+    method: str, given: Strategy, expected: Strategy, tmp_path: Path
+) -> None:
+    """Also when the resolved config is read again, as a resumed run does."""
+    strategies = [{"kind": given.kind, **given.model_dump(exclude_unset=True)}]
+    config = load_config(TOPICS, [f"method={method}", f"strategies={json.dumps(strategies)}"])
+    (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    for again in (config, load_config(tmp_path / "config.yaml")):
+        (strategy,) = again.resolved_strategies()
+        assert strategy.model_dump() == expected.model_dump()
+
+
+def test_replay_makes_old_and_new_classes_compete() -> None:
+    assert load_config(TOPICS, ["method=lwf"]).resolved_loss_rows() == "local"
+    assert load_config(TOPICS, ["method=lwf", "strategies=[{kind: replay}]"]).resolved_loss_rows() == "seen"
+    assert (
+        load_config(TOPICS, ["method=o_lora", "strategies=[{kind: generative_replay}]"]).resolved_loss_rows() == "seen"
+    )
+    local = load_config(TOPICS, ["method=lwf", "strategies=[{kind: replay}]", "loss_rows=local"])
+    assert local.resolved_loss_rows() == "local"
+
+
+@pytest.mark.parametrize("kind", STRATEGIES)
+def test_no_weight_is_infinite(kind: str) -> None:
+    with pytest.raises(ConfigError, match="weight: got inf"):
+        load_config(TOPICS, [f"strategies=[{{kind: {kind}, weight: .inf}}]"])
 
 
 def test_a_strategys_settings_replace_the_methods_own() -> None:

@@ -4,6 +4,7 @@ from abc import ABC
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +106,12 @@ class Strategy(BaseModel, ABC):
     optimizer step and logged by its name; with every `weight` and `…_weight` at 0 it changes no bit.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    replays: ClassVar[bool] = False
+    """Old examples are trained on beside new ones, so class-incrementally the rows of both compete in the loss."""
+    helps_merging: ClassVar[bool] = False
+    """It has a use for tasks that learn alone where their slots are merged later."""
 
     kind: str
 

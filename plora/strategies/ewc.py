@@ -1,10 +1,10 @@
 """Elastic weight consolidation: what mattered to old tasks is held where it was."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 from torch import Tensor
 
 from plora.errors import RunError
@@ -37,6 +37,14 @@ class EWC(Strategy):
     """One anchor for all old tasks, or one for each."""
     decay: float = Field(default=1.0, gt=0, le=1)
     """γ, with one anchor: how much of the older tasks' information is kept when a task is added."""
+
+    @model_validator(mode="after")
+    def _fades_with_one_anchor_alone(self) -> Self:
+        if self.anchors == "multi" and self.decay != 1:
+            raise ValueError(
+                f"decay is {self.decay:g}, and anchors=multi, which lets nothing fade, takes decay=1 alone"
+            )
+        return self
 
     _anchors: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = PrivateAttr(default_factory=list)  # F, θ*
 

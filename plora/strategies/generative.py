@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -73,6 +73,8 @@ class GenerativeReplay(Strategy):
     Source: generative replay (Shin et al. 2017, arXiv 1705.08690) with distillation (Li & Hoiem 2016, arXiv
     1606.09282); of what writes, see `MaskedGenerator` and `CausalGenerator`.
     """
+
+    replays: ClassVar[bool] = True
 
     kind: Literal["generative_replay"] = "generative_replay"
     generator: MaskedGenerator | CausalGenerator = Field(default_factory=MaskedGenerator, discriminator="kind")

@@ -1,7 +1,7 @@
 """Experience replay: old examples, trained on again (ER), and held to their old scores (DER++)."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ class Replay(Strategy):
 
     Source: Chaudhry et al. 2019 (ER, arXiv 1902.10486); Buzzega et al. 2020 (DER++, arXiv 2004.07211).
     """
+
+    replays: ClassVar[bool] = True
 
     kind: Literal["replay"] = "replay"
     weight: float = Field(default=1.0, ge=0)

@@ -346,7 +346,7 @@ def open_stage(parts: Parts, stage: Stage, position: int, seen: list[str]) -> No
             slot = model.adapters.open_task(name, config.lora, config.row.lateral)
             if config.row.merging == "magmax" and seen:
                 slot.start_from(model.adapters[seen[-1]])
-    retrained = seen if space.scenario == "class" and _loss_rows(parts) == "seen" else []
+    retrained = seen if space.scenario == "class" and parts.config.resolved_loss_rows() == "seen" else []
     for task in [*(task for task in parts.tasks if task.name in retrained), *stage.tasks]:
         block = space.blocks[task.name]
         model.head.open(block, task.classes, block_generator(config.seed, block))
@@ -704,14 +704,10 @@ def _gate_task(parts: Parts, stage: Stage) -> str | None:
     return stage.name if gate is not None and (gate.needs_task or isinstance(gate, ChoosingGate)) else None
 
 
-def _loss_rows(parts: Parts) -> str:
-    return parts.config.loss_rows or parts.config.row.loss_rows
-
-
 def _competing(parts: Parts, stage: Stage, seen: list[str]) -> Tensor:
     """The rows that compete in the loss of an example, for each true row: `[rows, rows]` of the head."""
     learned = [*seen, *(task.name for task in stage.tasks)]
-    local = parts.space.scenario != "class" or _loss_rows(parts) == "local"
+    local = parts.space.scenario != "class" or parts.config.resolved_loss_rows() == "local"
     masks = np.zeros((len(parts.space.names), len(parts.space.names)), dtype=np.bool_)
     for name in learned:
         masks[parts.space.rows_of(name)] = parts.space.visible(name, [name] if local else learned)
