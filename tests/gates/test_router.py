@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from reference.router import nearest_tasks
 
 from plora.errors import RunError, UnknownTaskError
 from plora.gates import Router
@@ -17,23 +18,11 @@ def examples(seed: int, centres: list[list[float]], number: int = 40) -> tuple[t
     return torch.tensor(centres)[rows] + noise, rows
 
 
-def slowly(tasks: list[tuple[torch.Tensor, torch.Tensor]], x: np.ndarray) -> int:
-    """The task whose class is nearest, from the examples themselves."""
-    within, means, owners = [], [], []
-    for position, (features, rows) in enumerate(tasks):
-        for c in rows.unique():
-            own = features[rows == c].double().numpy()
-            means.append(own.mean(0))
-            owners.append(position)
-            within.append(own - own.mean(0))
-    spread = np.concatenate(within)
-    covariance = spread.T @ spread / len(spread)
-    variance = np.trace(covariance) / len(covariance)
-    inverse = np.linalg.inv((1 - SHRINKAGE) * covariance + SHRINKAGE * variance * np.eye(len(covariance)))
-    return owners[int(np.argmin([(x - m) @ inverse @ (x - m) for m in means]))]
-
-
 TASKS = [examples(0, [[0.0, 0.0], [0.0, 4.0]]), examples(1, [[3.0, 2.0], [3.0, -2.0], [3.0, 6.0]])]
+
+
+def slow(*tasks: tuple[torch.Tensor, torch.Tensor]) -> list[tuple[np.ndarray, list[int]]]:
+    return [(features.double().numpy(), rows.tolist()) for features, rows in tasks]
 
 
 def learned() -> Router:
@@ -46,7 +35,26 @@ def learned() -> Router:
 def test_equals_distances_computed_from_the_examples() -> None:
     router = learned()
     points = torch.randn(200, 2, generator=torch.Generator().manual_seed(2)) * 4
-    assert router.choose(points).tolist() == [slowly(TASKS, x) for x in points.double().numpy()]
+    assert router.choose(points).tolist() == nearest_tasks(slow(*TASKS), points.double().numpy(), SHRINKAGE)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_tasks_against_the_loop(seed: int) -> None:
+    """One to three classes per task of one to nine examples each, sometimes fewer examples than features."""
+    rng = np.random.default_rng(seed)
+    width, tasks, router = int(rng.integers(1, 9)), [], Router()
+    spread = torch.from_numpy(rng.normal(size=(width, width))).float()
+    for position in range(int(rng.integers(2, 5))):
+        sizes = rng.integers(2 if position == 0 else 1, 10, size=int(rng.integers(1, 4)))  # one alone has no variance
+        rows = torch.from_numpy(rng.permutation(np.repeat(rng.permutation(6)[: len(sizes)], sizes)))
+        centres = torch.from_numpy(rng.normal(size=(6, width))).float()
+        features = centres[rows] + torch.from_numpy(rng.normal(size=(len(rows), width))).float() @ spread
+        tasks.append((features, rows))
+        router.learn(position, features, rows)  # tasks may share rows
+    points = torch.from_numpy(rng.normal(0, 3, (150, width))).float()
+    expected = nearest_tasks(slow(*tasks), points.double().numpy(), SHRINKAGE)
+    assert router.choose(points).tolist() == expected
+    assert len(set(expected)) > 1
 
 
 def test_the_covariance_matters() -> None:

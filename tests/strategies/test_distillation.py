@@ -4,18 +4,38 @@ import numpy as np
 import pytest
 import torch
 from lessons import a_model
+from reference.distillation import without_forgetting
 
 from plora.strategies import Distillation
 from plora.testing.tiny import tiny_lesson
 
 
-def by_hand(old: torch.Tensor, new: torch.Tensor, tau: float) -> float:
-    """τ² Σ_n KL(p_old ‖ p_new), as a loop over numbers."""
-    total = 0.0
-    for before, now in zip(old.double().tolist(), new.double().tolist(), strict=True):
-        p, q = (np.exp(np.array(z) / tau) / np.exp(np.array(z) / tau).sum() for z in (before, now))
-        total += float((p * np.log(p / q)).sum())
-    return tau**2 * total
+@pytest.mark.parametrize("seed", range(8))
+def test_against_the_loop_over_examples_and_groups(seed: int) -> None:
+    """Groups of one to four rows each, side by side or all as one; rows of the new task are in none of them."""
+    rng = np.random.default_rng(seed)
+    sizes, examples = rng.integers(1, 5, size=3), int(rng.integers(3, 12))
+    ends = np.cumsum(sizes).tolist()
+    starts = [0, *ends[:-1]] if seed % 2 else [0]
+    groups = [range(*pair) for pair in zip(starts, ends if seed % 2 else ends[-1:], strict=True)]
+    before = torch.from_numpy(rng.normal(0, 3, (12, ends[-1] + 2))).float()
+    weight, temperature = rng.uniform(0.2, 3), (0.5, 1.7, 2.0, 4.0)[seed // 2]
+    lesson = replace(
+        tiny_lesson(a_model("first"), first_row=1),
+        old=tuple(slice(group.start, group.stop) for group in groups),
+        scores=lambda _: before,
+    )
+    lwf = Distillation(weight=weight, temperature=temperature)
+    lwf.before_task(a_model("first"), lesson)
+    indices = rng.permutation(12)[:examples]
+    now = before[torch.from_numpy(indices)] + torch.from_numpy(rng.normal(0, 2, (examples, ends[-1] + 2))).float()
+    now[:, ends[-1] :] = -torch.inf
+    expected = weight * without_forgetting(
+        before[indices].double().tolist(), now.double().tolist(), groups, temperature
+    )
+    found = lwf.on_batch(now, indices)
+    assert found.keys() == {"distillation"}
+    assert found["distillation"].item() / examples == pytest.approx(expected, rel=1e-4)  # it is the sum
 
 
 @pytest.mark.parametrize("groups", [(slice(0, 4),), (slice(0, 2), slice(2, 4))])
@@ -28,7 +48,8 @@ def test_the_term_is_the_formula_summed_over_groups(groups: tuple[slice, ...]) -
     before = lesson.scores(lesson.train.inputs)[torch.from_numpy(indices)]
     assert lwf.on_batch(before, indices)["distillation"].item() == pytest.approx(0, abs=1e-6)  # student is teacher
     now = before + torch.randn(3, 6)
-    expected = 1.5 * sum(by_hand(before[:, rows], now[:, rows], 2.0) for rows in groups)
+    own = [range(rows.start, rows.stop) for rows in groups]
+    expected = 1.5 * 3 * without_forgetting(before.double().tolist(), now.double().tolist(), own, 2.0)
     assert lwf.on_batch(now, indices)["distillation"].item() == pytest.approx(expected, rel=1e-4)
 
 

@@ -5,13 +5,16 @@ import numpy as np
 import pytest
 import torch
 from lessons import a_model
-from test_distillation import by_hand
+from reference.distillation import without_forgetting
+from reference.generative import chances, rehearsed, surest
+from scipy.stats import chi2
 
 from plora.model import ContinualModel
 from plora.problems.text_classification import TokenizedTexts
 from plora.strategies import GenerativeReplay, Lesson, Progress, Rehearsal
 from plora.strategies.generative import EMPTY, ENOUGH, REPEATED, TWICE, UNSURE, Pool, judge
 from plora.strategies.masked_generator import MaskedGenerator
+from plora.strategies.text_generator import Drafts
 from plora.testing.tiny import tiny_lesson
 
 UNFILTERED = {"confidence": 0.0, "per_class": 8}
@@ -63,6 +66,63 @@ def test_a_draw_is_balanced_over_classes_of_any_size() -> None:
     assert pool.draw(20, 1).tolist() == pool.draw(20, 1).tolist() != pool.draw(20, 2).tolist()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_each_text_is_drawn_as_often_as_the_formula_says(seed: int) -> None:
+    """Up to six classes of one to nine texts (chi-square at 0.1 %)."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 10, size=int(rng.integers(2, 7)))
+    classes = rng.permutation(np.repeat(rng.permutation(20)[: len(sizes)], sizes))
+    nothing = torch.zeros(len(classes), 1)
+    pool = Pool(texts(*[[2, 3]] * len(classes)), classes, nothing, nothing, nothing)
+    expected = 6000 * np.array(chances(classes.tolist()), float)
+    assert expected.sum() == pytest.approx(6000)
+    found = np.bincount(pool.draw(6000, seed), minlength=len(classes))
+    assert ((found - expected) ** 2 / expected).sum() < chi2.ppf(0.999, len(classes) - 1)
+
+
+@pytest.mark.parametrize("for_a_class", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_against_the_loop_over_texts_and_rows(seed: int, for_a_class: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two old tasks, each by itself or both together; who competes now is random, and so are all scores."""
+    rng = np.random.default_rng(seed)
+    first, rows = np.cumsum(rng.integers([1, 2], 5)).tolist()
+    total = rows + int(rng.integers(1, 4))
+    groups = [range(first), range(first, rows)] if seed % 2 else [range(rows)]
+    words = [[2, 5 + i % 4, 9 + i // 4, 3] for i in range(16)]
+    stands_for = rng.integers(0, rows, 16)
+    if not for_a_class:
+        stands_for = np.array([next(group.start for group in groups if row in group) for row in stands_for])
+    drafts = Drafts(texts(*words), np.zeros(16, np.int64), stands_for, for_a_class)
+    monkeypatch.setattr(MaskedGenerator, "prepare", lambda *_: None)
+    monkeypatch.setattr(MaskedGenerator, "write", lambda *_: drafts)
+    old = torch.from_numpy(rng.normal(0, 3, (16, total))).float()
+    competing = rng.random((total, total)) < rng.uniform(0, 1)
+    np.fill_diagonal(competing, True)
+    model = a_model("first")
+    lesson = replace(
+        tiny_lesson(model, position=1),
+        old=tuple(slice(group.start, group.stop) for group in groups),
+        names=tuple(f"class {row}" for row in range(total)),
+        competing=torch.from_numpy(competing),
+        scores=lambda _: old,
+    )
+    weight, temperature = float(rng.uniform(0.2, 3)), (0.5, 1.7, 4.0)[seed // 2]
+    strategy = GenerativeReplay(weight=weight, temperature=temperature, per_class=16, confidence=0.0)
+    strategy.before_task(model, lesson)
+    rehearsal = drawn(strategy, lesson, examples=20, seed=seed)
+    new, expected = torch.from_numpy(rng.normal(0, 3, (20, total))).float(), []
+    for position, now in zip(rehearsal.indices.tolist(), new, strict=True):
+        text = words.index(rehearsal.inputs.collate(np.array([position]))["input_ids"][0].tolist())
+        before, group = old[text].tolist(), next(group for group in groups if stands_for[text] in group)
+        row = int(stands_for[text]) if for_a_class else surest(before, group)
+        among = np.flatnonzero(competing[row]).tolist()
+        if seed % 2:  # what does not compete may be anything
+            now[[k for k in range(total) if k not in {*group, *among}]] = -torch.inf
+        expected.append(weight * rehearsed(before, now.tolist(), group, among, temperature))
+    np.testing.assert_allclose(rehearsal.loss(new, rehearsal.indices).numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert max(expected) > 0.1
+
+
 def test_every_text_is_shown_with_its_answer_and_those_kept_are_rehearsed() -> None:
     strategy, model = GenerativeReplay(**UNFILTERED), a_model("first", "second")
     _, shown = second_task(model, strategy)
@@ -111,7 +171,7 @@ def test_the_loss_is_the_formula_and_0_where_student_is_teacher() -> None:
     before = lesson.scores(rehearsal.inputs)[torch.from_numpy(rehearsal.indices)]
     torch.testing.assert_close(rehearsal.loss(before, rehearsal.indices), torch.zeros(5), atol=1e-6, rtol=0)
     now = before + torch.randn(5, 4)
-    expected = 1.5 * by_hand(before[:, :2], now[:, :2], 2.0)
+    expected = 1.5 * 5 * without_forgetting(before.double().tolist(), now.double().tolist(), [range(2)], 2.0)
     assert rehearsal.loss(now, rehearsal.indices).sum().item() == pytest.approx(expected, rel=1e-4)
 
 

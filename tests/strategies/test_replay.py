@@ -1,15 +1,19 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from lessons import a_model
+from reference.replay import cross_entropy, distance, reservoir, smallest
 
 from plora.errors import RunError
-from plora.strategies import Progress, Replay
+from plora.model import ContinualModel
+from plora.problems import EncodedSplit
+from plora.strategies import Lesson, Progress, Replay
 from plora.strategies.buffer import Buffer
 from plora.testing.tiny import tiny_lesson
+
+NAMES = ("replay", "replayed_scores")
 
 
 def progress(seed: int = 0, examples: int = 8) -> Progress:
@@ -34,6 +38,28 @@ def test_every_example_ever_offered_is_kept_with_the_same_probability() -> None:
     expected = trials * capacity / 36
     chi_square = ((counts - expected) ** 2 / expected).sum() / (1 - capacity / 36)  # drawn without replacement
     assert chi_square < 66.6  # 35 degrees of freedom
+
+
+@pytest.mark.parametrize("sizes", [(6,), (1, 3, 2), (2, 4), (1, 1, 1, 1, 1, 1)])
+def test_what_stays_together_is_as_likely_as_in_the_algorithm(sizes: tuple[int, ...]) -> None:
+    """Two of six, offered in parts of any size: each pair as often as algorithm R keeps it (chi-square at 0.1 %)."""
+    expected = reservoir(6, capacity=2)
+    assert sum(expected.values()) == 1
+    lesson = tiny_lesson(a_model("first"))
+    starts = np.cumsum((0, *sizes)).tolist()
+    parts = [
+        EncodedSplit(lesson.train.inputs.subset(np.arange(size)), np.arange(size) + start)
+        for size, start in zip(sizes, starts[:-1], strict=True)
+    ]
+    found, trials = dict.fromkeys(expected, 0), 1500
+    for trial in range(trials):
+        buffer = None
+        for number, part in enumerate(parts):
+            buffer = Buffer.offered(buffer, part, torch.zeros(len(part), 1), 2, len(parts) * trial + number)
+        assert buffer is not None
+        found[frozenset(buffer.rows.tolist())] += 1
+    chi_square = sum((found[kept] - trials * float(p)) ** 2 / (trials * float(p)) for kept, p in expected.items())
+    assert chi_square < 36.1  # 14 degrees of freedom
 
 
 def test_what_stays_keeps_its_text_label_and_scores() -> None:
@@ -62,6 +88,77 @@ def test_a_draw_repeats_nothing_while_there_is_enough() -> None:
     assert buffer.draw(6, seed=1).tolist() != buffer.draw(6, seed=2).tolist()
 
 
+@dataclass(frozen=True)
+class Offered:
+    """What the slow memory knows of an example."""
+
+    text: list[int]
+    row: int
+    key: float
+    scores: dict[int, float]  # of the rows among which it was classified
+
+
+def a_lesson(
+    model: ContinualModel, rng: np.random.Generator, rows: int, first_row: int
+) -> tuple[Lesson, list[Offered]]:
+    """A task of random size, scores and rows; who competes with whom is random too, but each row with itself."""
+    count = int(rng.integers(4, 13))
+    inputs, own = tiny_lesson(model, texts=count, shift=rows).train.inputs, rng.integers(first_row, rows, count)
+    competing = rng.random((rows, rows)) < rng.uniform(0.2, 1)
+    np.fill_diagonal(competing, True)
+    scores = torch.from_numpy(rng.normal(0, 3, (count, rows))).float()
+    seed = int(rng.integers(1000))
+    lesson = replace(
+        tiny_lesson(model),
+        train=EncodedSplit(inputs, own),
+        competing=torch.from_numpy(competing),
+        scores=lambda _: scores,
+        seed=seed,
+    )
+    keys = np.random.default_rng(seed).random(count)
+    return lesson, [
+        Offered(
+            text=inputs.collate(np.array([i]))["input_ids"][0].tolist(),
+            row=int(own[i]),
+            key=float(keys[i]),
+            scores={k: float(scores[i, k]) for k in range(rows) if competing[own[i], k]},
+        )
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_three_tasks_against_the_loop_over_examples_and_rows(seed: int) -> None:
+    """The head grows by one to four rows per task; the buffer holds some of the examples, or all of them."""
+    rng = np.random.default_rng(seed)
+    model, ends = a_model("first"), np.cumsum(rng.integers(1, 5, size=3)).tolist()
+    weight, scores_weight = rng.uniform(0.2, 3, size=2)
+    replay = Replay(weight=weight, scores_weight=scores_weight, capacity=int(rng.integers(3, 25)))
+    ever: list[Offered] = []
+    for first_row, rows in zip([0, *ends], ends, strict=False):
+        lesson, offered = a_lesson(model, rng, rows, first_row)
+        if ever:
+            memory = [ever[i] for i in smallest([one.key for one in ever], replay.capacity)]
+            for number, rehearsal in enumerate(replay.rehearse(lesson, progress(seed, examples=9))):
+                scores = torch.from_numpy(rng.normal(0, 3, (9, rows))).float()
+                expected = []
+                for position, new in zip(rehearsal.indices.tolist(), scores, strict=True):
+                    old = memory[position]
+                    assert rehearsal.inputs.collate(np.array([position]))["input_ids"][0].tolist() == old.text
+                    among = lesson.competing[old.row].nonzero()[:, 0].tolist()
+                    if number == 0:
+                        if seed % 2:  # what does not compete may be anything
+                            new[~lesson.competing[old.row]] = -torch.inf
+                        expected.append(weight * cross_entropy(new.double().tolist(), old.row, among))
+                    else:
+                        expected.append(scores_weight * distance(new.double().tolist(), old.scores))
+                found = rehearsal.loss(scores, rehearsal.indices)
+                np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
+                assert (rehearsal.name, min(expected) >= 0, max(expected) > 0.1) == (NAMES[number], True, True)
+        replay.after_task(model, lesson)
+        ever += offered
+
+
 def learned(replay: Replay) -> tuple[Replay, list[torch.Tensor]]:
     model = a_model("first", "second")
     lesson = tiny_lesson(model, first_row=2)
@@ -79,8 +176,10 @@ def test_experience_replay_is_cross_entropy_among_the_rows_that_compete() -> Non
     assert len(old.indices) == 5
     scores = torch.randn(5, 4)
     rows = torch.from_numpy(replay._buffer.rows[old.indices])  # type: ignore[union-attr]
-    expected = 3.0 * F.cross_entropy(scores[:, 1:], rows - 1, reduction="none")
-    torch.testing.assert_close(old.loss(scores, old.indices), expected)
+    expected = [
+        3.0 * cross_entropy(new, row, range(1, 4)) for new, row in zip(scores.tolist(), rows.tolist(), strict=True)
+    ]
+    np.testing.assert_allclose(old.loss(scores, old.indices).numpy(), expected, rtol=1e-5)
 
 
 def test_dark_experience_replay_holds_the_old_scores_of_the_rows_that_there_were() -> None:
@@ -91,9 +190,13 @@ def test_dark_experience_replay_holds_the_old_scores_of_the_rows_that_there_were
     (other, *_) = Replay.rehearse(replay, lesson, progress(examples=5)), None
     assert other[0].indices.tolist() != other[1].indices.tolist()  # two draws, not one
     new = torch.randn(12, 5)  # the head has grown by a row
-    apart = (new[:, 1:4] - scores[torch.from_numpy(second.indices)][:, 1:4]).square().mean(1)
-    torch.testing.assert_close(second.loss(new, second.indices), 2.0 * apart)
-    same = torch.cat([scores[torch.from_numpy(second.indices)], torch.randn(12, 1)], dim=1)
+    before = scores[torch.from_numpy(second.indices)]
+    expected = [
+        2.0 * distance(now, {k: then[k] for k in (1, 2, 3)})
+        for now, then in zip(new.tolist(), before.tolist(), strict=True)
+    ]
+    np.testing.assert_allclose(second.loss(new, second.indices).numpy(), expected, rtol=1e-5)
+    same = torch.cat([before, torch.randn(12, 1)], dim=1)
     assert second.loss(same, second.indices).abs().max() == 0
 
 
