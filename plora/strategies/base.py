@@ -52,7 +52,7 @@ class Lesson:
         old: rows of the head that older tasks are classified among, a softmax each: one group per task, or one group
             for all of them. Empty in the first task.
         scores: the model as it is, in eval mode: scores `[N, rows]` fp32 of N inputs, on the CPU.
-        learning_rate: the peak rate.
+        learning_rate: the peak rate, the highest of its phases.
         autocast: makes the context in which the network computes in the run's precision.
         seed: decides what is drawn for this task.
         warn: tells the user one line that should worry.

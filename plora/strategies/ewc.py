@@ -13,6 +13,23 @@ from plora.strategies.base import Lesson, Progress, Strategy
 from plora.strategies.fisher import Estimator, fisher
 
 
+def warn_of_overshoot(lesson: Lesson, name: str, curvature: float) -> None:
+    """Warn where η κ ≥ 2: a step of plain gradient descent on κ/2 x² then ends at least as far on the other side of 0.
+
+    Args:
+        lesson: knows η and whom to tell.
+        name: of the strategy, for people.
+        curvature: κ, the largest of its penalty.
+    """
+    stiffness = lesson.learning_rate * curvature
+    if stiffness >= 2:
+        lesson.warn(
+            f"{name}: learning rate × largest curvature of the penalty is {stiffness:.3g}; from 2 on gradient descent "
+            "overshoots where it holds. AdamW divides by the gradient's size and stays bounded, but is then led by the "
+            "penalty alone: try a smaller weight"
+        )
+
+
 class EWC(Strategy):
     """L = λ/2 Σ_anchors Σ_p F_p (θ_p − θ*_p)².
 
@@ -54,15 +71,15 @@ class EWC(Strategy):
         return None if slots == "one" else "it holds the slot that all tasks train, and there is none"
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
-        """Warn where a step of plain gradient descent would overshoot the anchor."""
-        largest = max((float(F.max()) for fishers, _ in self._anchors for F in fishers.values()), default=0.0)
-        stiffness = lesson.learning_rate * self.weight * largest
-        if stiffness >= 2:
-            lesson.warn(
-                f"EWC: learning rate × weight × largest Fisher value is {stiffness:.3g}; from 2 on gradient descent "
-                "overshoots the anchor. AdamW divides by the gradient's size and stays bounded, but is then led by the "
-                "penalty alone: try a smaller weight"
-            )
+        """Warn where a step of plain gradient descent would overshoot the anchors, whose F add up."""
+        held: dict[str, Tensor] = {}
+        trained = model.trainable()
+        for fishers, _ in self._anchors:
+            for name, F in fishers.items():
+                if name in trained:
+                    held[name] = held[name] + F if name in held else F
+        largest = max((float(F.max()) for F in held.values()), default=0.0)
+        warn_of_overshoot(lesson, "EWC", self.weight * largest)
 
     def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
         """Return `ewc`, from the second task on."""

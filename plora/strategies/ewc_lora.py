@@ -4,13 +4,18 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from plora.errors import RunError
 from plora.model import ContinualModel
 from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Strategy
+from plora.strategies.ewc import warn_of_overshoot
 from plora.strategies.fisher import Estimator, fisher_of_updates
+
+ITERATIONS = 20
+"""Of the power method: from below, it is then within some percent of the largest eigenvalue."""
 
 
 class EWCLoRA(Strategy):
@@ -44,6 +49,24 @@ class EWCLoRA(Strategy):
         if slots != "per_task":
             return "it holds a task's new slot back where older ones mattered, and there is one at most"
         return SHARES_NOTHING if isolated else None
+
+    def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
+        """Warn where a step of plain gradient descent would overshoot, with A as the new slot starts.
+
+        At B = 0 the term is quadratic in B alone, with curvature λ s² A diag(w_o) Aᵀ in what leads to output o. This
+        says nothing of what comes later: as B grows, so does the curvature in A.
+        """
+        if not self._fisher or not self.weight:
+            return
+        assert model.adapters is not None
+        trained, open_name = model.trainable(), model.adapters.open_name
+        apart = [float(self._fisher[name].max()) for name in self._anchor if name in trained]
+        if open_name is not None:
+            apart += [
+                bank.open_shape.scale**2 * _largest_curvature(self._fisher[path], bank.rows(open_name)[0].detach())
+                for path, bank in model.adapters.banks.items()
+            ]
+        warn_of_overshoot(lesson, "EWC-LoRA", self.weight * max(apart, default=0.0))
 
     def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
         """Return `ewc_lora`, from the second task on."""
@@ -87,3 +110,16 @@ class EWCLoRA(Strategy):
         if found["fisher"].keys() != expected:
             raise RunError("the stored state of EWC-LoRA lacks an anchor or the Fisher information of a layer")
         self._fisher, self._anchor = found["fisher"], found["anchor"]
+
+
+def _largest_curvature(w: Tensor, A: Tensor) -> float:
+    """Return max_o λ_max(A diag(w_o) Aᵀ): the power method for all o at once, which needs no `[O, r, I]`.
+
+    Args:
+        w: `[O, I]`, ≥ 0.
+        A: `[r, I]`.
+    """
+    v = F.one_hot((w @ A.square().T).argmax(1), len(A)).to(A)  # the largest diagonal entry: it can only grow
+    for _ in range(ITERATIONS):
+        v = F.normalize((w * (v @ A)) @ A.T, dim=1, eps=torch.finfo(A.dtype).tiny)
+    return float((w * (v @ A).square()).sum(1).max())

@@ -30,7 +30,8 @@ Estimator = Literal["exact", "sample", "empirical", "batched"]
 BATCH = 32
 """Examples whose gradients `batched` averages before it squares."""
 MEMORY_BYTES = 64 * 2**20
-"""What the gradients of one pass may take; on two CPU cores more is slower, for they no longer fit its caches."""
+"""What the gradients of one pass may take, unless one class of one example takes more; on two CPU cores more is
+slower, for they no longer fit its caches."""
 
 Squares = Callable[[Tensor], Tensor]
 Calls = list[tuple[Tensor, Tensor]]
@@ -57,7 +58,8 @@ def fisher(
 
     There is no loop over examples: one backward pass per class gives the gradient of the class's log-probability, of
     all examples of a pass, with respect to each layer's output; the rest are products with its input. Tokens of an
-    example are summed before anything is squared.
+    example are summed before anything is squared. Where the classes of one example do not fit into `MEMORY_BYTES`
+    together, they come in groups, whose squares are added up.
 
     Args:
         model: with the task's slot and rows open, left in eval mode.
@@ -149,7 +151,32 @@ def _squared(
         hidden = ~lesson.competing[rows][:, : scores.shape[1]].to(scores.device)
         log_p = scores.float().masked_fill(hidden, float("-inf")).log_softmax(1)
         picked, weights = _picked(log_p, rows, classes, estimator, uniform)
-        of_scores, *of_calls = _of_outputs(picked, [scores, *(call.y for call in passed)])
+    outputs = [scores, *(call.y for call in passed)]
+    per_token, per_example = _bytes(model, gradients)
+    of_a_class = len(part) * (int(lesson.train.inputs.lengths[part].max()) * per_token + per_example)
+    together = max(1, MEMORY_BYTES // of_a_class)
+    found: dict[str, Tensor] = {}
+    for start in range(0, len(picked), together):
+        group = range(start, min(start + together, len(picked)))
+        counts = weights[group.start : group.stop]
+        of_group = _of_group(model, passed, features, _of_outputs(picked, outputs, group), gradients, estimator, counts)
+        for name, value in of_group.items():
+            found[name] = found[name] + value if name in found else value
+    return found
+
+
+def _of_group(
+    model: ContinualModel,
+    passed: Sequence[Passed],
+    features: Tensor,
+    of_outputs: Sequence[Tensor],
+    gradients: _Gradients,
+    estimator: Estimator,
+    weights: Tensor,
+) -> dict[str, Tensor]:
+    """Return the sum of weighted squared gradients over some examples and classes, by name; `of_outputs` ends here."""
+    assert model.adapters is not None
+    of_scores, *of_calls = of_outputs
     trained = model.trainable()
     squares: Squares = (
         (lambda g: g.mean(1).square().sum(0))
@@ -186,14 +213,14 @@ def _picked(
     return picked, torch.ones_like(picked)
 
 
-def _of_outputs(picked: Tensor, outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the gradient of each row of `picked`, summed over examples, with respect to each output: `[C, …]`.
+@torch.enable_grad()
+def _of_outputs(picked: Tensor, outputs: Sequence[Tensor], group: range) -> list[Tensor]:
+    """Return the gradient of some rows of `picked`, summed over examples, with respect to each output: `[C, …]`.
 
     Examples do not see each other, so the gradient at an example's output is that of its own log-probability.
     """
     found = [
-        torch.autograd.grad(row.sum(), outputs, retain_graph=number + 1 < len(picked))
-        for number, row in enumerate(picked)
+        torch.autograd.grad(picked[number].sum(), outputs, retain_graph=number + 1 < len(picked)) for number in group
     ]
     return [torch.stack(of_output) for of_output in zip(*found, strict=True)]
 
@@ -239,19 +266,25 @@ def _parts(
     gradients: _Gradients,
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the examples of each pass: batches of 32 for `batched`, else as many of one length as memory allows."""
-    assert model.adapters is not None
     if estimator == "batched":
         yield from np.split(chosen, range(BATCH, len(chosen), BATCH))
         return
     lengths = lesson.train.inputs.lengths
     classes = int(lesson.competing.sum(1).max()) if estimator == "exact" else 1
-    widths = sum(bank.out_features + bank.in_features for bank in model.adapters.banks.values())
-    matrices = max(map(gradients.size, model.adapters.banks.values()))
+    per_token, per_example = _bytes(model, gradients)
     ordered, start = chosen[np.argsort(lengths[chosen], kind="stable")], 0
     for end in range(1, len(ordered) + 1):
         last = end == len(ordered)
         if not last:
-            needed = 4 * classes * (end - start + 1) * (int(lengths[ordered[end]]) * widths + 2 * matrices)
+            needed = classes * (end - start + 1) * (int(lengths[ordered[end]]) * per_token + per_example)
         if last or needed > MEMORY_BYTES:
             yield ordered[start:end]
             start = end
+
+
+def _bytes(model: ContinualModel, gradients: _Gradients) -> tuple[int, int]:
+    """Return what one class of one example takes per token, and besides that: the largest gradient and its square."""
+    assert model.adapters is not None
+    banks, trained = model.adapters.banks.values(), model.trainable()
+    matrices = max([*map(gradients.size, banks), *(trained[name].numel() for name in _head_rows(model))])
+    return 4 * sum(bank.out_features + bank.in_features for bank in banks), 2 * 4 * matrices

@@ -645,7 +645,7 @@ def begin_lesson(parts: Parts, stage: Stage, position: int, seen: list[str]) -> 
         old=tuple(old),
         scores=scores,
         autocast=partial(autocast, model.device, config.training.precision),
-        learning_rate=_learning_rate(parts, config.resolved_phases()[0], position),
+        learning_rate=max(_learning_rate(parts, phase, position) for phase in config.resolved_phases()),
         seed=_seed(config.seed, position, 0, 1),
         processes=parts.learner.processes,
     )

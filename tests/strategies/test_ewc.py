@@ -1,5 +1,6 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from plora.adapters import Route
 from plora.errors import AdapterError, RunError
 from plora.gates import AllOnes
 from plora.strategies import EWC, Progress
-from plora.strategies.fisher import Estimator, fisher
-from plora.testing.tiny import tiny_lesson
+from plora.strategies.fisher import Estimator, fisher, fisher_of_updates
+from plora.testing.tiny import WIDTH, tiny_lesson
 
 START = Progress(task=1, step=0, total=10, epoch=0)
 
@@ -45,6 +46,55 @@ def test_it_does_not_depend_on_how_examples_are_cut(estimator: Estimator, monkey
     whole = fisher(model, tiny_lesson(model), estimator)
     monkeypatch.setattr(fast, "MEMORY_BYTES", 1)  # one example at a time
     assert_equal(fisher(model, tiny_lesson(model), estimator), whole)
+
+
+@pytest.mark.parametrize("of", [fisher, fisher_of_updates])
+@pytest.mark.parametrize("classes", [1, 2.5])
+def test_classes_are_cut_where_one_example_needs_too_much(
+    of: Callable[..., dict[str, torch.Tensor]], classes: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for so many of the six classes of the longest example: all that a pass holds stays below it."""
+    model = a_model("first", "second", "third")
+    lesson = tiny_lesson(model, first_row=4)
+    whole = of(model, lesson)
+    at_outputs: list[int] = []
+    held: list[int] = []
+    together: set[int] = set()
+    of_outputs, total = fast._of_outputs, fast._total
+
+    def counted(picked: torch.Tensor, outputs: Sequence[torch.Tensor], group: range) -> list[torch.Tensor]:
+        found = of_outputs(picked, outputs, group)
+        together.add(len(group))
+        at_outputs.append(4 * sum(gradient.numel() for gradient in found))
+        return found
+
+    def counted_total(terms: Iterable[torch.Tensor]) -> torch.Tensor:
+        found = total(terms)
+        held.append(at_outputs[-1] + 2 * 4 * found.numel())  # and its square
+        return found
+
+    monkeypatch.setattr(fast, "_of_outputs", counted)
+    monkeypatch.setattr(fast, "_total", counted_total)
+    longest = int(lesson.train.inputs.lengths.max())
+    banks = model.adapters.banks.values()
+    numbers = longest * sum(bank.in_features + bank.out_features for bank in banks) + 2 * WIDTH**2
+    monkeypatch.setattr(fast, "MEMORY_BYTES", int(4 * numbers * classes))
+    assert_equal(of(model, lesson), whole)
+    assert max(held) <= fast.MEMORY_BYTES
+    assert min(together) < 6
+    monkeypatch.setattr(fast, "MEMORY_BYTES", 1)
+    together.clear()
+    assert_equal(of(model, lesson), whole)
+    assert together == {1}
+
+
+def test_classes_that_fit_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = a_model("first", "second", "third")
+    passes: list[int] = []
+    of_outputs = fast._of_outputs
+    monkeypatch.setattr(fast, "_of_outputs", lambda *args: passes.append(len(args[0])) or of_outputs(*args))
+    fisher(model, tiny_lesson(model, first_row=4))
+    assert passes == [6]
 
 
 def test_samples_are_unbiased_and_batched_is_something_else() -> None:
@@ -144,16 +194,53 @@ def test_a_damaged_memory_is_named() -> None:
         EWC().restore(state, model)
 
 
-def test_a_weight_that_overshoots_is_said() -> None:
+@pytest.mark.parametrize("anchors", ["single", "multi"])
+def test_a_weight_that_overshoots_is_said(anchors: Literal["single", "multi"]) -> None:
+    """From η λ Σ_anchors F = 2 on, and not a little below: two anchors with the same F count twice."""
     model = a_model("first")
-    told: list[str] = []
-    ewc = EWC(weight=1e9)
     lesson = tiny_lesson(model)
-    ewc.before_task(model, lesson)
+    largest = max(float(F.max()) for F in fisher(model, lesson).values())
+
+    def told(weight: float, anchored: int) -> list[str]:
+        lines: list[str] = []
+        ewc = EWC(weight=weight, anchors=anchors)
+        ewc.before_task(model, replace(lesson, warn=lines.append))
+        for _ in range(anchored):
+            ewc.after_task(model, lesson)
+        ewc.before_task(model, replace(lesson, warn=lines.append))
+        return lines
+
+    critical = 2 / (lesson.learning_rate * largest)
+    (line,) = told(1.01 * critical, 1)
+    assert "try a smaller weight" in line
+    assert told(0.99 * critical, 1) == []
+    (line,) = told(1.01 * critical / 2, 2)
+    assert " 2.02;" in line
+    assert told(0.99 * critical / 2, 2) == []
+    assert told(1.01 * critical, 0) == []
+
+
+@pytest.mark.parametrize("anchors", ["single", "multi"])
+def test_rows_that_no_longer_train_cannot_overshoot(anchors: Literal["single", "multi"]) -> None:
+    """Class-incremental with local loss: the rows of older tasks are committed, the slot goes on."""
+    model = a_model("first")
+    ewc = EWC(weight=1.0, anchors=anchors)
+    lesson = tiny_lesson(model)
     ewc.after_task(model, lesson)
+    F = fisher(model, lesson)
+    in_slot, in_head = (max(float(F[n].max()) for n in F if n.startswith("head.") == head) for head in (False, True))
+    assert in_head > 1.1 * in_slot  # otherwise the test says nothing
+    ewc.weight = 2 / (lesson.learning_rate * (in_slot * in_head) ** 0.5)
+    told: list[str] = []
     ewc.before_task(model, replace(lesson, warn=told.append))
     assert len(told) == 1
-    assert "try a smaller weight" in told[0]
+    model.head.commit()
+    model.head.open("second", 2, torch.Generator().manual_seed(1))
+    ewc.before_task(model, replace(lesson, warn=told.append))
+    assert len(told) == 1
+    model.head.open("first", 2, torch.Generator())
+    ewc.before_task(model, replace(lesson, warn=told.append))
+    assert len(told) == 2
 
 
 def test_a_gate_that_weighs_slots_is_refused() -> None:

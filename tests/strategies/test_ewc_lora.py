@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from lessons import a_model
@@ -7,6 +9,7 @@ import plora.strategies.fisher as fast
 from plora.errors import RunError
 from plora.model import ContinualModel
 from plora.strategies import EWCLoRA, Progress
+from plora.strategies.ewc_lora import _largest_curvature
 from plora.strategies.fisher import Estimator, fisher, fisher_of_updates
 from plora.testing.tiny import open_filled, tiny_lesson
 
@@ -114,6 +117,66 @@ def test_a_new_slot_starts_without_a_term_and_older_slots_have_none() -> None:
     for bank in model.adapters.banks.values():
         torch.nn.init.zeros_(bank.B)
     assert strategy.penalty(model, START)["ewc_lora"].item() == 0  # though the first slot's ΔW is not
+
+
+def test_a_weight_that_overshoots_is_said() -> None:
+    """From η κ = 2 on, κ the largest eigenvalue of the term's Hessian in all that trains, by autograd."""
+    model = a_model("first")
+    strategy = EWCLoRA(weight=1.0)
+    lesson = tiny_lesson(model)
+    told: list[str] = []
+    warning = replace(lesson, warn=told.append)
+    strategy.before_task(model, warning)
+    strategy.after_task(model, lesson)
+    model.commit()
+    open_filled(model, "second")
+    for bank in model.adapters.banks.values():
+        torch.nn.init.zeros_(bank.B)  # as a task starts
+    trained = [p for name, p in model.trainable().items() if not name.startswith("head.")]  # new rows are not held
+    term = strategy.penalty(model, START)["ewc_lora"]
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(term, trained, create_graph=True)])
+    rows = [torch.autograd.grad(one, trained, retain_graph=True, materialize_grads=True) for one in gradient]
+    hessian = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+    largest = float(torch.linalg.eigvalsh(hessian)[-1])
+    strategy.weight = 0.97 * 2 / (lesson.learning_rate * largest)
+    strategy.before_task(model, warning)
+    assert told == []
+    strategy.weight = 1.03 * 2 / (lesson.learning_rate * largest)
+    strategy.before_task(model, warning)
+    (line,) = told
+    assert "EWC-LoRA" in line
+    assert "try a smaller weight" in line
+
+
+def test_the_largest_curvature_is_that_of_the_worst_output() -> None:
+    torch.manual_seed(0)
+    for shape in ((12, 4, 40), (5, 8, 8), (7, 1, 3)):
+        outputs, rank, inputs = shape
+        A = torch.randn(rank, inputs) + 1  # rows that are alike: no entry of the diagonal is near the eigenvalue
+        w = torch.rand(outputs, inputs) ** 8 * 1e-9
+        w[0] = 0
+        expected = max(float(torch.linalg.eigvalsh(A.double() * one.double() @ A.double().T)[-1]) for one in w)
+        assert 0.97 * expected <= _largest_curvature(w, A) <= 1.0001 * expected
+    assert _largest_curvature(torch.zeros(3, 8), torch.randn(2, 8)) == 0
+
+
+def test_shared_rows_of_the_head_can_overshoot_too() -> None:
+    model = a_model("first")
+    strategy = EWCLoRA()
+    lesson = tiny_lesson(model)
+    strategy.after_task(model, lesson)
+    for bank in model.adapters.banks.values():
+        torch.nn.init.zeros_(bank.A)
+    F = fisher(model, lesson)
+    largest = max(float(strategy._fisher[name].max()) for name in F if name.startswith("head."))
+    told: list[str] = []
+    for factor in (0.99, 1.01):
+        strategy.weight = factor * 2 / (lesson.learning_rate * largest)
+        strategy.before_task(model, replace(lesson, warn=told.append))
+    assert len(told) == 1
+    model.head.commit()
+    strategy.before_task(model, replace(lesson, warn=told.append))
+    assert len(told) == 1
 
 
 def test_folding_older_slots_changes_nothing() -> None:

@@ -260,6 +260,23 @@ def test_phases_train_what_they_say(toy_config: Config, monkeypatch: pytest.Monk
     assert [cost.epochs for cost in record.cost] == [3, 3, 3]
 
 
+def test_a_lesson_names_the_highest_rate_of_its_phases(toy_config: Config) -> None:
+    phases = "phases=[{train: [head], learning_rate: 0.01}, {train: [adapter], learning_rate: 0.05}, {train: [head]}]"
+
+    def rates(*settings: str) -> list[float]:
+        parts = build(toy_config(phases, *settings))
+        found = []
+        for position, stage in enumerate(parts.stages[:2]):
+            seen = [stage.name for stage in parts.stages[:position]]
+            loop.open_stage(parts, stage, position, seen)
+            found.append(loop.begin_lesson(parts, stage, position, seen).learning_rate)
+            parts.model.commit()
+        return found
+
+    assert rates("training.learning_rate=0.02") == [0.05, 0.05]
+    assert rates("training.learning_rate=0.1", "training.first_task={learning_rate: 0.003}") == [0.003, 0.1]
+
+
 def test_every_trainable_tensor_is_in_the_optimizer_once_and_moves(toy_config: Config) -> None:
     parts = build(toy_config("method=per_task"))
     loop.open_stage(parts, parts.stages[0], 0, [])
