@@ -22,8 +22,10 @@ class Estimate:
     """What was measured, and what follows for the whole run.
 
     Args:
+        seconds: measured in the first task, where strategies have nothing to protect yet.
         disk_bytes: of slots, head and predictions.
         remembers: whether a gate or a strategy keeps more than that, which grows with the tasks.
+        strategies: kinds of those that the method has.
     """
 
     label: str
@@ -37,10 +39,12 @@ class Estimate:
     peak_memory_bytes: int
     disk_bytes: int
     remembers: bool
+    strategies: tuple[str, ...]
 
     def describe(self) -> str:
         """Return the estimate in words."""
         more = "; what the method remembers of old tasks comes on top of that" if self.remembers else ""
+        later = f"what strategies ({', '.join(self.strategies)}) rehearse, measure or write is not in the time"
         return "\n".join(
             [
                 f"{self.label}: {self.tasks} tasks, {self.steps:,} optimizer steps ({self.warmup_steps:,} warm-up)",
@@ -48,6 +52,7 @@ class Estimate:
                 f"texts cut to the length limit: {self.truncated_share:.1%}",
                 f"expect about {self.seconds / 60:.1f} minutes, {self.peak_memory_bytes / 2**30:.1f} GiB of memory and "
                 f"{self.disk_bytes / 2**20:.1f} MiB on disk (from a few measured steps; nothing was written){more}",
+                *([later] if self.strategies else []),
             ]
         )
 
@@ -89,6 +94,7 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
         peak_memory_bytes=peak_memory(parts.model.device),
         remembers=isinstance(parts.model.gate, ChoosingGate)
         or any(type(s).state is not Strategy.state for s in parts.strategies),
+        strategies=tuple(dict.fromkeys(s.kind for s in parts.strategies)),
         disk_bytes=int(4 * trainable * _stored_slots(config, len(parts.stages))) + 16 * scored,
     )
 

@@ -29,6 +29,13 @@ def test_the_estimate_counts_the_steps_and_parameters_of_the_run(toy_config: Con
     assert ("comes on top" in estimate.describe()) == (method == "routed")
 
 
+def test_the_estimate_says_that_strategies_come_on_top(toy_config: Config) -> None:
+    said = "what strategies (replay, ewc) rehearse, measure or write is not in the time"
+    config = toy_config("method=replay", "strategies=[{kind: replay}, {kind: ewc}]")
+    assert said in dry_run(config, steps=1).describe().splitlines()
+    assert "strategies" not in dry_run(toy_config("method=sequential"), steps=1).describe()
+
+
 def test_a_closed_form_has_no_steps(toy_config: Config) -> None:
     estimate = dry_run(toy_config("method=frozen", "head=ridge"))
     assert (estimate.steps, estimate.trainable) == (0, 0)

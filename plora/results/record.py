@@ -6,8 +6,8 @@ values and reasons of `plora.results.summary`, written for people and other prog
 from the matrix and never trusts the copy. NaN is null. Keys that the schema does not have are refused, so that
 a misspelt key cannot pass for a missing one; a newer schema is refused by its number. Both files carry their sha256.
 
-Schema 1 had no `split`, `gates`, `settings`, `flops`, `strategy_bytes` and `energy_joules`; its files are read, with
-the defaults below.
+Schema 1 had no `split`, `gates`, `settings`, `flops`, `strategy_bytes` and `energy_joules`, and the first files of
+schema 2 had no `rehearsed` and `strategy_seconds`; all are read, with the defaults below.
 """
 
 import json
@@ -66,6 +66,12 @@ class TaskCost:
             estimated from its tokens; None where not recorded.
         strategy_bytes: what strategies remember after the task to protect older ones, on disk.
         energy_joules: that the device used during training, whatever ran on it; None where the hardware does not tell.
+        rehearsed: examples that strategies trained on beside the batches, each as often as it was drawn; `samples` and
+            `tokens` do not hold them. None where not recorded.
+        strategy_seconds: those of `seconds` that went into strategies, in the main process: what they do before and
+            after the task (Fisher information, answers of the old model, texts written), drawing what is rehearsed,
+            its forward and backward passes, and penalties with theirs. Of terms of the batch it holds the computation
+            alone, for their backward pass is one with the batch's. None where not recorded.
     """
 
     task: str
@@ -80,6 +86,8 @@ class TaskCost:
     flops: int | None = None
     strategy_bytes: int = 0
     energy_joules: float | None = None
+    rehearsed: int | None = None
+    strategy_seconds: float | None = None
 
     __pydantic_config__ = _STRICT
 

@@ -18,6 +18,7 @@ class RunCost:
         stored_bytes: kept to predict.
         flops: floating-point operations of training, see `TaskCost`.
         energy_joules: used during training.
+        rehearsed, strategy_seconds: of strategies, see `TaskCost`.
     """
 
     seconds: float
@@ -27,6 +28,8 @@ class RunCost:
     stored_bytes: int
     flops: int | None
     energy_joules: float | None
+    rehearsed: int | None
+    strategy_seconds: float | None
 
     @property
     def samples_per_second(self) -> float | None:
@@ -43,6 +46,7 @@ def run_cost(record: RunRecord) -> RunCost:
     """Return what all tasks of a run cost together; zeros of a run that has learned nothing."""
     cost = record.cost
     flops, tokens = _all(task.flops for task in cost), _all(task.tokens for task in cost)
+    rehearsed = _all(task.rehearsed for task in cost)
     return RunCost(
         seconds=sum(task.seconds for task in cost),
         samples=sum(task.samples for task in cost),
@@ -51,6 +55,8 @@ def run_cost(record: RunRecord) -> RunCost:
         stored_bytes=sum(task.stored_bytes for task in cost),
         flops=None if flops is None else int(flops),
         energy_joules=_all(task.energy_joules for task in cost),
+        rehearsed=None if rehearsed is None else int(rehearsed),
+        strategy_seconds=_all(task.strategy_seconds for task in cost),
     )
 
 

@@ -249,8 +249,8 @@ def _matrix(record: RunRecord) -> Table:
     )
 
 
-_SPENT = ("samples/s", "tokens/s", "TFLOP", "kJ", "steps to 90 %")
-"""Of a run; what no run of a table has is left out, but not in CSV, whose columns do not change."""
+_SPENT = ("samples/s", "tokens/s", "TFLOP", "kJ", "rehearsed", "strategy seconds", "steps to 90 %")
+"""Of a run; what no run of a table has any of is left out, but not in CSV, whose columns do not change."""
 
 
 def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric_of: RunMetrics) -> Table:
@@ -268,23 +268,26 @@ def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric
         cells = [number(metric.name, metric.value) for metric in found]
         rows.append([label, str(record.seed), *cells, f"{cost.trainable_parameters:,}", f"{cost.seconds:.0f}"])
         rates = [_short(cost.samples_per_second), _short(cost.tokens_per_second)]
-        spent.append([*rates, _short(cost.flops, 1e12), _short(cost.energy_joules, 1e3), _short(speed)])
+        protecting = [_short(cost.rehearsed), _short(cost.strategy_seconds)]
+        spent.append([*rates, _short(cost.flops, 1e12), _short(cost.energy_joules, 1e3), *protecting, _short(speed)])
         numbers = [metric.value for metric in found]
         reasons = _joined(f"{metric.symbol}: {metric.reason}" for metric in found if metric.reason is not None)
         data.append(
             [
                 *(record.method, record.name, record.seed, *numbers, cost.trainable_parameters, cost.seconds),
-                *(cost.samples_per_second, cost.tokens_per_second, cost.flops, cost.energy_joules, speed, reasons),
+                *(cost.samples_per_second, cost.tokens_per_second, cost.flops, cost.energy_joules),
+                *(cost.rehearsed, cost.strategy_seconds, speed, reasons),
             ]
         )
-    measured = [column for column in range(len(_SPENT)) if any(row[column] != NOT_MEASURED for row in spent)]
+    measured = [column for column in range(len(_SPENT)) if any(row[column] not in (NOT_MEASURED, "0") for row in spent)]
     return Table(
         "Metrics (%) of each run. Best in bold, second underlined.",
         ["method", "seed", *map(_head, names), "trainable", "seconds", *(_SPENT[column] for column in measured)],
         [[*row, *(more[column] for column in measured)] for row, more in zip(rows, spent, strict=True)],
         [
             *("method", "name", "seed", *names, "trainable_parameters", "seconds", "samples_per_second"),
-            *("tokens_per_second", "flops", "energy_joules", "steps_to_90_percent", "reasons"),
+            *("tokens_per_second", "flops", "energy_joules", "rehearsed", "strategy_seconds"),
+            *("steps_to_90_percent", "reasons"),
         ],
         data,
         [*_gaps(records, names, metric_of), *split_doubts(records)],

@@ -7,7 +7,7 @@ the last thing that a process does; the next one goes on from what is on disk.
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -48,6 +48,7 @@ from plora.training.optim import make_optimizer, rate, restore_training, trainin
 from plora.training.plan import Indices, micro_batches, plan_epoch
 from plora.training.recording import from_predictions, make_record, to_predictions
 from plora.training.step_checkpoint import Position, StepCheckpoint, finite
+from plora.training.stopwatch import Stopwatch
 from plora.training.tracking import Tracking
 
 
@@ -87,7 +88,8 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     matrix = np.full((len(names) + 1, len(names)), np.nan)
     planned = sum(planned_steps(parts, position) for position in range(len(parts.stages)))
     processes = parts.learner.processes
-    meter = Meter(planned, EnergyMeter(parts.model.device), processes.count)
+    device = parts.model.device
+    meter = Meter(planned, EnergyMeter(device), Stopwatch(device), processes.count)
     inside = StepCheckpoint(folder.step, parts.config.training.checkpoint_seconds if processes.main else None)
     tracking = Tracking(
         parts.config.trackers if processes.main else (),
@@ -267,7 +269,8 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
     )
     parts.learner.extractor.prepare(stage.train.inputs)
     for strategy in parts.strategies:
-        strategy.before_task(model, lesson)
+        with session.meter.strategies.running():
+            strategy.before_task(model, lesson)
     reached("opened")
     saved = _saved_inside(session, position)
     if parts.learner.processes.main:
@@ -282,7 +285,8 @@ def _learn(session: Session, stage: Stage, position: int, seen: list[str]) -> fl
         raise TrainingError(f"task '{stage.name}': something that is declared frozen changed while it was learned")
     reached("trained")
     for strategy in parts.strategies:
-        strategy.after_task(model, lesson)
+        with session.meter.strategies.running():
+            strategy.after_task(model, lesson)
     model.commit()
     if parts.config.row.merging is not None:
         lost = model.merge(parts.config.row.merging, parts.config.merging)
@@ -430,9 +434,11 @@ def _train(
         first, micro = at.step, at.micro_batch_size
         console.event("resumed", task=stage.name, phase=number, step=first, of=total)
     begun = Progress(position, 0, total, 0, _seed(config.seed, position, number + 1, 0), len(plan[0][0]))
-    for old in [old for strategy in parts.strategies for old in strategy.rehearse(lesson, begun)]:
-        if total * len(old.indices) >= len(old.inputs):  # else some would be computed and never read
-            parts.learner.extractor.prepare(old.inputs)
+    for strategy in parts.strategies:
+        with meter.strategies.running():
+            for old in strategy.rehearse(lesson, begun):
+                if total * len(old.indices) >= len(old.inputs):  # else some would be computed and never read
+                    parts.learner.extractor.prepare(old.inputs)
     logged = time.perf_counter(), meter.tokens, meter.samples
     validation: float | None = None
 
@@ -450,6 +456,7 @@ def _train(
             factor = rate(step, total, settings.warmup, settings.schedule)
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
+            rehearsed = meter.rehearsed
             while True:
                 seed = _seed(config.seed, position, number + 1, step)
                 torch.manual_seed(seed + processes.rank)  # dropout: from seed and step, of its own in each process
@@ -457,7 +464,7 @@ def _train(
                 full = False
                 try:
                     with meter.operations(tokens, first=step == 0):
-                        terms = _backward(parts, stage, indices, micro, lesson, progress)
+                        terms = _backward(parts, stage, indices, micro, lesson, progress, meter)
                 except RuntimeError as error:
                     if not out_of_memory(error):
                         raise
@@ -470,6 +477,7 @@ def _train(
                         "backbone.max_length, or set training.activation_checkpointing=true"
                     )
                 optimizer.zero_grad()
+                meter.rehearsed = rehearsed
                 micro = micro // 2  # same step, same result, less memory
                 console.event("memory_full", task=stage.name, step=step, micro_batch_size=micro)
 
@@ -558,15 +566,24 @@ def _train(
 
 
 def _backward(
-    parts: Parts, stage: Stage, indices: Indices, micro: int, lesson: Lesson, progress: Progress
+    parts: Parts,
+    stage: Stage,
+    indices: Indices,
+    micro: int,
+    lesson: Lesson,
+    progress: Progress,
+    meter: Meter | None = None,
 ) -> dict[str, Tensor]:
     """Accumulate this process's part of the gradient of one optimizer step, and return its part of the loss terms.
 
     Each micro-batch counts by its examples, so that the sum over all processes is the mean over the whole batch; so
     do examples that a strategy rehearses, by themselves. Of a penalty each process has an even part, so that it is
     added once. So neither accumulation nor the number of processes changes the strength of a term.
+
+    Where there is a meter, it is told what strategies take of this.
     """
     model, accelerator, processes = parts.model, parts.learner.accelerator, parts.learner.processes
+    timed = nullcontext if meter is None or not parts.strategies else meter.strategies.running
     terms: dict[str, Tensor] = {}
 
     def add(losses: Mapping[str, Tensor]) -> None:
@@ -580,21 +597,25 @@ def _backward(
         rows = torch.from_numpy(stage.train.rows[part])
         competing = lesson.competing[rows].to(model.device)
         losses = {"cross_entropy": masked_cross_entropy(scores, rows.to(model.device), competing).sum()}
-        for strategy in parts.strategies:
-            losses |= strategy.on_batch(scores, part)
+        with timed():
+            for strategy in parts.strategies:
+                losses |= strategy.on_batch(scores, part)
         add({name: weight * loss / len(indices) for name, loss in losses.items()})
-    for strategy in parts.strategies:
-        for old in strategy.rehearse(lesson, progress):
-            own, weight = _own(processes, old.indices)
-            for part, scores in _forward(parts, stage, old.inputs, own, micro):
-                add({old.name: weight * old.loss(scores, part).sum() / len(old.indices)})
-    for strategy in parts.strategies:
-        penalties = {name: value / processes.count for name, value in strategy.penalty(model, progress).items()}
-        if penalties:
-            penalty = torch.stack([*penalties.values()]).sum()
-            if penalty.requires_grad:  # not in a phase that trains none of what the penalty sees
-                accelerator.backward(penalty)
-            terms |= {name: value.detach() for name, value in penalties.items()}
+    with timed():
+        for strategy in parts.strategies:
+            for old in strategy.rehearse(lesson, progress):
+                own, weight = _own(processes, old.indices)
+                for part, scores in _forward(parts, stage, old.inputs, own, micro):
+                    add({old.name: weight * old.loss(scores, part).sum() / len(old.indices)})
+                if meter is not None:
+                    meter.rehearsed += len(old.indices)
+        for strategy in parts.strategies:
+            penalties = {name: value / processes.count for name, value in strategy.penalty(model, progress).items()}
+            if penalties:
+                penalty = torch.stack([*penalties.values()]).sum()
+                if penalty.requires_grad:  # not in a phase that trains none of what the penalty sees
+                    accelerator.backward(penalty)
+                terms |= {name: value.detach() for name, value in penalties.items()}
     return terms
 
 

@@ -13,8 +13,9 @@ from plora.errors import RunError
 from plora.results import TaskCost
 from plora.training.energy import EnergyMeter
 from plora.training.flops import FlopCounter
+from plora.training.stopwatch import Stopwatch
 
-_COUNTS = ("all_steps", "steps", "epochs", "samples", "tokens", "trainable", "flops")
+_COUNTS = ("all_steps", "steps", "epochs", "samples", "tokens", "rehearsed", "trainable", "flops")
 
 
 @dataclass
@@ -24,11 +25,13 @@ class Meter:
     Args:
         total_steps: optimizer steps of the whole run.
         energy: of the device that learns.
+        strategies: runs while strategies work, see `TaskCost.strategy_seconds`.
         processes: that learn together; this one works on an even share of the tokens.
     """
 
     total_steps: int
     energy: EnergyMeter
+    strategies: Stopwatch
     processes: int = 1
     started: float = field(default_factory=time.perf_counter)
     all_steps: int = 0
@@ -37,6 +40,7 @@ class Meter:
     epochs: int = 0
     samples: int = 0
     tokens: int = 0
+    rehearsed: int = 0
     trainable: int = 0
     flops: int = 0
     flops_per_token: float = 0.0
@@ -44,7 +48,8 @@ class Meter:
 
     def new_stage(self) -> None:
         """Start counting a stage."""
-        self.steps = self.epochs = self.samples = self.tokens = self.trainable = self.flops = 0
+        self.steps = self.epochs = self.samples = self.tokens = self.rehearsed = self.trainable = self.flops = 0
+        self.strategies.restart()
         self.started = time.perf_counter()
         self.joules_before = self.energy.joules()
 
@@ -73,6 +78,7 @@ class Meter:
         return {
             **{name: getattr(self, name) for name in _COUNTS},
             "flops_per_token": self.flops_per_token,
+            "strategy_seconds": self.strategies.seconds(),
             "elapsed": time.perf_counter() - self.started,
             **({} if joules is None else {"joules": joules}),
         }
@@ -83,11 +89,12 @@ class Meter:
         Raises:
             RunError: an older version wrote it, which did not count all of this.
         """
-        if lacking := {*_COUNTS, "flops_per_token", "elapsed"} - state.keys():
+        if lacking := {*_COUNTS, "flops_per_token", "strategy_seconds", "elapsed"} - state.keys():
             raise RunError(f"the checkpoint inside the task has no {', '.join(sorted(lacking))}")
         for name in _COUNTS:
             setattr(self, name, int(state[name]))
         self.flops_per_token = state["flops_per_token"]
+        self.strategies.restart(state["strategy_seconds"])
         self.started = time.perf_counter() - state["elapsed"]
         now, spent = self.energy.joules(), state.get("joules")
         self.joules_before = None if now is None or spent is None else now - spent
@@ -118,6 +125,8 @@ class Meter:
             peak_memory_bytes=peak_memory(device),
             flops=self.flops,
             strategy_bytes=strategy_bytes,
+            rehearsed=self.rehearsed,
+            strategy_seconds=self.strategies.seconds(),
             energy_joules=self._joules(),
         )
 

@@ -313,6 +313,24 @@ def test_what_each_task_cost_stands_in_its_row(tmp_path: Path) -> None:
     assert "<td>20.0 steps</td>" in text
 
 
+def test_what_strategies_took_stands_beside_time_and_samples(tmp_path: Path) -> None:
+    bare, replay = record("sequential", tasks=["a", "b"]), record("replay", tasks=["a", "b"])
+    costs = [
+        replace(cost, strategy_seconds=seconds, rehearsed=count)
+        for cost, seconds, count in zip(replay.cost, (0.5, 7.0), (0, 3840), strict=True)
+    ]
+    none = tuple(replace(cost, strategy_seconds=0.0, rehearsed=0) for cost in bare.cost)
+    for run in (replace(bare, cost=none), replace(replay, cost=tuple(costs))):
+        put(tmp_path / run.method, run)
+    _, text = report([tmp_path], tmp_path / "report.html")
+    assert "<td>14.2 s<small>0.5 s strategies</small></td>" in text
+    assert "<td>15.2 s<small>7.0 s strategies</small></td>" in text
+    assert text.count("<small>+ 3,840 rehearsed</small>") == 2  # of the task, and of the run among all runs
+    assert "<td>29.4 s<small>7.5 s strategies</small></td>" in text
+    assert "<td>14.2 s</td>" in text  # of the run that has none
+    assert "+ 0 rehearsed" not in text
+
+
 def test_commands_are_quoted(tmp_path: Path) -> None:
     folder = put(tmp_path / "my runs; ls", record(complete=False))
     page, _ = report([folder], tmp_path / "report.html")

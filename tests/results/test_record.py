@@ -150,10 +150,21 @@ def test_missing_and_newer_records(tmp_path: Path) -> None:
 def test_a_run_that_schema_1_wrote_is_read_and_written_anew(tmp_path: Path) -> None:
     old = read_record(Path(__file__).parent / "schema_1")
     assert (old.split, dict(old.settings), old.cost[0].flops, old.cost[0].energy_joules) == ("test", {}, None, None)
+    assert (old.cost[0].rehearsed, old.cost[0].strategy_seconds) == (None, None)
     assert old.metrics["accuracy"].value == pytest.approx(record().metrics["accuracy"].value)
     write_record(tmp_path, old)
     assert read_record(tmp_path) == old
     assert json.loads((tmp_path / "results.json").read_bytes())["schema"] == 2
+
+
+def test_costs_that_were_written_before_strategies_were_timed_are_read(tmp_path: Path) -> None:
+    write_record(tmp_path, record())
+    content = json.loads((tmp_path / "costs.json").read_bytes())
+    for cost in content["cost"]:
+        del cost["rehearsed"], cost["strategy_seconds"]
+    del content["sha256"]
+    write_sealed(tmp_path / "costs.json", content)
+    assert read_record(tmp_path) == record()
 
 
 def test_a_cost_says_how_fast_and_a_record_how_many_were_scored() -> None:

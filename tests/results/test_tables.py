@@ -341,6 +341,20 @@ def test_what_a_run_cost_stands_in_its_row() -> None:
     assert float(row["samples_per_second"]) == pytest.approx(7680 / 29.4)
 
 
+def test_what_strategies_took_stands_in_the_row_of_runs_that_have_some() -> None:
+    bare, replay = (replace(run, cost=run.cost[:1]) for run in methods()[:2])
+    bare = replace(bare, cost=(replace(bare.cost[0], rehearsed=0, strategy_seconds=0.0),))
+    assert "rehearsed" not in summary_table([bare])
+    replay = replace(replay, cost=(replace(replay.cost[0], rehearsed=1920, strategy_seconds=6.25),))
+    lines = summary_table([bare, replay]).splitlines()
+    assert " ".join(lines[0].split()).endswith("| tokens/s | rehearsed | strategy seconds |")
+    assert lines[2].split()[-4:] == ["0", "|", "0", "|"]
+    assert lines[3].split()[-4:] == ["1,920", "|", "6.25", "|"]
+    rows = list(csv.DictReader(io.StringIO(summary_table([bare, replay, methods()[2]], "csv"))))
+    found = [(row["rehearsed"], row["strategy_seconds"]) for row in rows]
+    assert found == [("0", "0"), ("1920", "6.25"), ("n/a", "n/a")]
+
+
 def test_damaged_predictions_are_a_reason_and_only_where_they_are_asked_for(tmp_path: Path) -> None:
     put_predictions(tmp_path, methods()[0], 0.75)
     file = tmp_path / "predictions" / "task-02.parquet"

@@ -84,7 +84,8 @@ def snapshot(path: Path) -> dict[str, object]:
         content[f"weights {number}"] = (manifest.tasks, manifest.slots, manifest.parts)
         backbone = folder.checkpoint(number) / "backbone.safetensors"
         content[f"backbone {number}"] = backbone.read_bytes() if backbone.exists() else None
-        measured = {"seconds": 0.0, "peak_memory_bytes": None, "energy_joules": None}  # what no two runs have in common
+        # What no two runs have in common.
+        measured = {"seconds": 0.0, "strategy_seconds": 0.0, "peak_memory_bytes": None, "energy_joules": None}
         content[f"counts {number}"] = replace(manifest.cost, **measured)
     for file in sorted(path.glob("predictions/*.parquet")):
         predictions = read_predictions(file)
