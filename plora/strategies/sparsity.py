@@ -38,7 +38,7 @@ class Sparsity(Strategy):
 
     @torch.no_grad()
     def diagnostics(self, model: ContinualModel) -> dict[str, float]:
-        """Return the share of entries of ΔW_t below 1 % of the largest of their layer, mean over layers that are not 0."""
+        """Return the share of entries of ΔW_t below 1 % of the largest of their layer, mean over layers that moved."""
         small = [
             (delta.abs() < 0.01 * delta.abs().max()).float().mean() for delta in self._deltas(model) if delta.any()
         ]
