@@ -150,6 +150,7 @@ def assert_same_run(one: Path, several: Path) -> None:
     np.testing.assert_array_equal(now.matrix, before.matrix)
     for stage, again in zip(before.cost, now.cost, strict=True):
         assert (again.steps, again.samples, again.tokens) == (stage.steps, stage.samples, stage.tokens)
+        assert again.rehearsed == stage.rehearsed
 
 
 def record_weights(place: Path, rank: int) -> None:
