@@ -25,7 +25,7 @@ from plora.sweep.plan import plan_runs
 
 SEEDS: tuple[JsonValue, ...] = (0, 1, 2)
 TRAINED = (
-    *("sequential", "joint", "first_session", "routed", "replay", "der", "generative_replay", "lwf"),
+    *("frozen", "sequential", "joint", "first_session", "routed", "replay", "der", "generative_replay", "lwf"),
     *("ewc", "online_ewc", "ewc_lora", "o_lora", "n_lora", "merged_average", "merged_ties", "merged_magmax"),
 )
 SOLVED = ("ncm", "ridge", "ranpac")
@@ -173,8 +173,8 @@ def floors(name: str, data: Path | None, output: Path) -> SweepConfig:
                 "seed": 0,
             },
             "runs": [
-                *({"method": "frozen", "head": head} for head in SOLVED),
-                *({"method": "frozen", "head": head, "scenario": "task"} for head in SOLVED),
+                *({"method": "frozen", "head": head} for head in (*SOLVED, "linear")),
+                *({"method": "frozen", "head": head, "scenario": "task"} for head in (*SOLVED, "linear")),
                 {"method": "sequential", "scenario": "task"},
             ],
             "output": str(output),
@@ -218,11 +218,17 @@ def main() -> None:
     for result in results:
         assert not result.failures, result.failures
     rows = [[row(folder) for folder in find_runs([result.folder]).runs] for result in results]
-    chosen: dict[str, JsonValue] = {
-        f"{study.label} listed" if number else study.label: dict(study.chosen.settings)
+    studies = {
+        f"{study.label} listed" if number else study.label: study
         for number, config in enumerate(configs)
         for study in plan_studies(config)
-        if study.chosen is not None
+    }
+    chosen: dict[str, JsonValue] = {
+        label: dict(study.chosen.settings) for label, study in studies.items() if study.chosen is not None
+    }
+    searched: dict[str, JsonValue] = {
+        label: {key: [*(setting.values() or ())] for key, setting in study.search.space.items()}
+        for label, study in studies.items()
     }
     evidence.write(
         f"text-{given.stream}",
@@ -232,6 +238,7 @@ def main() -> None:
             "minutes": round(seconds / 60, 1),
             "learned_now": sum(result.done for result in results),
             "chosen_on_validation": chosen,
+            "searched": searched,
             "runs": [*rows[0], *rows[1]],
             "floors": rows[2] if len(rows) > 2 else [],
         },
