@@ -1,17 +1,20 @@
 """Three choices and what they rest on: the price of orthogonality, `torch.compile`, several runs in one pass.
 
 MiniLM, r = 8 on q, k, v, fp32; contestants take turns, medians. The parts can be measured one by one (`--only`):
-those that are not measured keep their numbers.
+those that are not measured keep their numbers. On a GPU, where there is one, the numbers stand beside those of the CPU.
 """
 
 import argparse
 import copy
 import json
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 
 import numpy as np
 import torch
@@ -20,7 +23,7 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from benchmarks import evidence
-from benchmarks.networks import QKV, Step, batch, make_step, minilm, plora_network, trainable
+from benchmarks.networks import DEVICE, QKV, Step, batch, make_step, minilm, plora_network, settle, trainable
 from plora.adapters import Adapters, LoRA, Route
 from plora.atomic import JsonValue
 from plora.build import build
@@ -43,6 +46,7 @@ def in_turns(contestants: Mapping[str, Callable[[], object]], rounds: int, warm:
         for name, step in contestants.items():
             started = time.perf_counter()
             step()
+            settle()
             if turn >= warm:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
@@ -247,10 +251,10 @@ class Together:
         for bank in self.adapters.banks.values():  # committed slots stand for K open ones: their rows get gradients
             for rows in (bank.A_old, bank.B_old):
                 self.learned.append(rows.requires_grad_(True))
-        self.heads = [nn.Linear(WIDTH, 4) for _ in range(runs)]
+        self.heads = [nn.Linear(WIDTH, 4).to(DEVICE) for _ in range(runs)]
         self.inputs = {name: torch.cat([given[name] for given in inputs]) for name in inputs[0]}
         self.labels = labels
-        owners = torch.arange(runs).repeat_interleave(BATCH)
+        owners = torch.arange(runs, device=DEVICE).repeat_interleave(BATCH)
         self.adapters.use(Route(tuple(self.adapters.names), F.one_hot(owners, runs).float(), "sample"))
         mine = [parameter for head in self.heads for parameter in head.parameters()]
         self.optimizer = torch.optim.AdamW([*self.learned, *mine], lr=1e-4, fused=True)
@@ -275,7 +279,7 @@ class Alone:
     def __init__(self, base: nn.Module, inputs: dict[str, Tensor], labels: Tensor) -> None:
         self.network = plora_network(base, 1, QKV, RANK, folded=False)
         self.adapters = Adapters.of(self.network)
-        self.head, self.inputs, self.labels = nn.Linear(WIDTH, 4), inputs, labels
+        self.head, self.inputs, self.labels = nn.Linear(WIDTH, 4).to(DEVICE), inputs, labels
         learned = [*self.adapters.parameters(), *self.head.parameters()]
         self.optimizer = torch.optim.AdamW(learned, lr=1e-4, fused=True)
 
@@ -314,6 +318,32 @@ def difference(together: Together, alone: list[Alone]) -> float:
     return worst
 
 
+def at_once(runs: int, length: int, steps: int = 100) -> list[float]:
+    """K processes that share the device, as those of a sweep do: the seconds in which each makes one step."""
+    context = multiprocessing.get_context("spawn")
+    ready, seconds = context.Barrier(runs), context.Queue()
+    workers = [context.Process(target=_worker, args=(length, steps, ready, seconds)) for _ in range(runs)]
+    for worker in workers:
+        worker.start()
+    found = [seconds.get(timeout=300) for _ in workers]
+    for worker in workers:
+        worker.join()
+    return [max(found) / steps]
+
+
+def _worker(length: int, steps: int, ready: Barrier, seconds: "Queue[float]") -> None:
+    alone = Alone(minilm(), batch(BATCH, length), torch.randint(0, 4, (BATCH,)).to(DEVICE))
+    for _ in range(5):  # warm up
+        alone.step()
+    settle()
+    ready.wait()
+    started = time.perf_counter()
+    for _ in range(steps):
+        alone.step()
+    settle()
+    seconds.put(time.perf_counter() - started)
+
+
 def one_pass(rounds: int = 8) -> Numbers:
     """K separate steps of B texts against one step of K · B, for texts of two lengths."""
     base, rows = minilm(), list[JsonValue]()
@@ -321,7 +351,7 @@ def one_pass(rounds: int = 8) -> Numbers:
         for runs in (1, 2, 3, 4):
             torch.manual_seed(0)
             inputs = [batch(BATCH, length) for _ in range(runs)]
-            labels = [torch.randint(0, 4, (BATCH,)) for _ in range(runs)]
+            labels = [torch.randint(0, 4, (BATCH,)).to(DEVICE) for _ in range(runs)]
             alone = [Alone(base, mine, given) for mine, given in zip(inputs, labels, strict=True)]
             together = Together(base, inputs, labels)
             unequal = difference(together, alone)
@@ -332,6 +362,8 @@ def one_pass(rounds: int = 8) -> Numbers:
 
             counted = rounds if length == 16 else -(-rounds // 2)
             seconds = in_turns({"alone": separate, "together": together.step}, counted, warm=1)
+            if DEVICE.type == "cuda" and runs == 4:
+                seconds["processes"] = at_once(runs, length)
             row: Numbers = {
                 "length": length,
                 "runs": runs,
@@ -357,7 +389,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=PARTS, help="measure this part, keep the numbers of the others")
     options = parser.parse_args()
-    path = evidence.FOLDER / "choices.json"
+    path = evidence.path("choices")
     kept: Numbers = json.loads(path.read_text(encoding="utf-8")) if options.only and path.exists() else {}
     measured: Numbers = {name: kept[name] for name in PARTS if name in kept}
     for name, measure in PARTS.items():

@@ -12,7 +12,7 @@ from transformers import DistilBertConfig, DistilBertModel
 
 from benchmarks import evidence
 from benchmarks.memory import Row, measure
-from benchmarks.networks import batch, make_step, peft_network, plora_network, trainable
+from benchmarks.networks import DEVICE, batch, make_step, peft_network, plora_network, trainable
 
 WAYS = ("peft_train", "peft_eval", "concatenated")
 TARGETS = ["q_lin", "k_lin", "v_lin", "out_lin"]
@@ -22,7 +22,7 @@ def main() -> None:
     # Before this process grows: a child's peak is never less than what its parent held when it was started.
     memory = {way: measure(way, "distilbert", 1, 3)["peak_memory_mib"] for way in WAYS}
     torch.manual_seed(0)
-    base, inputs = DistilBertModel(DistilBertConfig()).eval(), batch(4, 128)
+    base, inputs = DistilBertModel(DistilBertConfig()).eval().to(DEVICE), batch(4, 128)
     networks = {
         "peft_train": peft_network(base, 1, TARGETS, 4, train=True),
         "peft_eval": peft_network(base, 1, TARGETS, 4, train=False),

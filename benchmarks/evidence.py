@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
+
 from plora import atomic
 from plora.atomic import JsonValue
 from plora.training.folder import commit, processor
@@ -15,16 +17,19 @@ from plora.training.folder import commit, processor
 FOLDER = Path(__file__).parent / "results"
 
 
-def write(name: str, numbers: Mapping[str, JsonValue], command: str | None = None) -> None:
-    """Write `benchmarks/results/<name>.json`; `command` is that of the module with this name, as it was called."""
-    import torch
+def path(name: str) -> Path:
+    """Where the numbers of a module are: what a machine with a GPU measures stands beside what one without does."""
+    return FOLDER / f"{name}{'-gpu' if torch.cuda.is_available() else ''}.json"
 
+
+def write(name: str, numbers: Mapping[str, JsonValue], command: str | None = None) -> None:
+    """Write the JSON of the module `name`; `command` is its own, as it was called."""
     arguments = shlex.join(sys.argv[1:])
     content: dict[str, JsonValue] = {
         "command": command or f"python -m benchmarks.{name} {arguments}".strip(),
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
-        "hardware": processor(),
+        "hardware": processor() + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
         "threads": torch.get_num_threads(),
         "versions": {
             package: importlib.metadata.version(package) for package in ("plora", "torch", "transformers", "peft")
@@ -32,5 +37,5 @@ def write(name: str, numbers: Mapping[str, JsonValue], command: str | None = Non
         | {"python": platform.python_version()},
         **numbers,
     }
-    atomic.write_json(FOLDER / f"{name}.json", content)
-    print(f"wrote {FOLDER / name}.json", flush=True)
+    atomic.write_json(path(name), content)
+    print(f"wrote {path(name)}", flush=True)

@@ -10,7 +10,7 @@ import sys
 import torch
 from transformers import DistilBertConfig, DistilBertModel
 
-from benchmarks.networks import QKV, batch, make_step, minilm, peft_network, plora_network, trainable
+from benchmarks.networks import DEVICE, QKV, batch, make_step, minilm, peft_network, plora_network, trainable
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     if shape == "minilm":
         base, inputs, targets, rank, width = minilm(), batch(16, 64), QKV, 8, 384
     else:
-        base = DistilBertModel(DistilBertConfig()).eval()
+        base = DistilBertModel(DistilBertConfig()).eval().to(DEVICE)
         inputs, targets, rank, width = batch(4, 128), ["q_lin", "k_lin", "v_lin", "out_lin"], 4, 768
     if way.startswith("peft"):
         network = peft_network(base, slots, targets, rank, train=way == "peft_train")

@@ -12,25 +12,32 @@ from plora.adapters import Adapters, LoRA, Route
 from plora.backbones import BackboneConfig, load_backbone
 
 Step = Callable[[], None]
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 QKV = ["query", "key", "value"]
 
 
 def minilm() -> nn.Module:
-    """The embedded MiniLM, in eval mode."""
-    network: nn.Module = load_backbone(BackboneConfig()).network
+    """The embedded MiniLM, in eval mode, on a GPU where there is one."""
+    network: nn.Module = load_backbone(BackboneConfig()).network.to(DEVICE)
     return network
 
 
 def batch(size: int, length: int, vocabulary: int = 30000) -> dict[str, Tensor]:
     """Random token ids without padding."""
-    ids = torch.randint(1000, vocabulary, (size, length))
+    ids = torch.randint(1000, vocabulary, (size, length)).to(DEVICE)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def settle() -> None:
+    """Wait until a GPU has done what it was told, where there is one."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def make_step(network: nn.Module, parameters: list[nn.Parameter], inputs: dict[str, Tensor], width: int) -> Step:
     """One training step: forward, mean pooling, a 4-class head, backward, AdamW."""
-    head = nn.Linear(width, 4)
-    labels = torch.randint(0, 4, (len(inputs["input_ids"]),))
+    head = nn.Linear(width, 4).to(DEVICE)
+    labels = torch.randint(0, 4, (len(inputs["input_ids"]),)).to(DEVICE)
     optimizer = torch.optim.AdamW([*parameters, *head.parameters()], lr=1e-4)
 
     def step() -> None:
@@ -38,6 +45,7 @@ def make_step(network: nn.Module, parameters: list[nn.Parameter], inputs: dict[s
         torch.autograd.backward(F.cross_entropy(head(features), labels))
         optimizer.step()
         optimizer.zero_grad()
+        settle()
 
     return step
 

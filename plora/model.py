@@ -3,12 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plora.adapters import Adapters, Merging, Route
+from plora.adapters.depths import entering
 from plora.adapters.merging import MERGED, Way, merge
 from plora.fingerprint import hash_tensors
 from plora.gates import ChoosingGate, Gate
@@ -68,7 +70,7 @@ class ContinualModel(nn.Module):
         if chosen is not None:
             shares = F.one_hot(chosen.to(self.device), len(route.slots)).float()
             route = Route(route.slots, shares, "sample")
-        return self._through(route, inputs)
+        return self.problem.features(self._states(route, inputs).float(), inputs)
 
     def forward(self, inputs: Mapping[str, Tensor], task: str | None = None) -> Tensor:
         """Return scores `[B, rows]` over all rows of the head; −∞ for rows of tasks that the gate did not choose."""
@@ -77,15 +79,21 @@ class ContinualModel(nn.Module):
         return scores if chosen is None else self.confined(scores, chosen)
 
     def bare_features(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return features `[B, d]` of the backbone without any slot."""
-        return self._through(Route(), inputs)
+        """Return features of the backbone without any slot, `[B, D, d]`: at D depths, the last those of its output.
+
+        The other depths are what enters each block from the first adapted one on.
+        """
+        with entering(self.backbone) as entered:
+            last = self._states(Route(), inputs)
+        depths = [*(states for states in entered if states.shape == last.shape), last]
+        return torch.stack([self.problem.features(states.float(), inputs) for states in depths], 1)
 
     def chooses(self, task: str | None) -> bool:
         """Say whether the gate chooses a slot for each input by itself: it can, and the task is not named."""
         return isinstance(self.gate, ChoosingGate) and task is None and bool(self.route(None).slots)
 
     def choose(self, bare: Tensor) -> Tensor:
-        """Return the position `[B]` of the slot that the gate chooses for bare features `[B, d]`."""
+        """Return the position `[B]` of the slot that the gate chooses for bare features `[B, D, d]`."""
         assert isinstance(self.gate, ChoosingGate)
         return self.gate.choose(bare)
 
@@ -104,13 +112,10 @@ class ContinualModel(nn.Module):
             owners[self.head.slice_of(slot)] = position
         return scores.masked_fill(owners != chosen.to(scores.device)[:, None], float("-inf"))
 
-    def _through(self, route: Route, inputs: Mapping[str, Tensor]) -> Tensor:
-        if self.adapters is None:
-            states = self.backbone(**inputs).last_hidden_state
-        else:
-            with self.adapters.switch.using(route):
-                states = self.backbone(**inputs).last_hidden_state
-        return self.problem.features(states.float(), inputs)
+    def _states(self, route: Route, inputs: Mapping[str, Tensor]) -> Tensor:
+        with nullcontext() if self.adapters is None else self.adapters.switch.using(route):
+            states: Tensor = self.backbone(**inputs).last_hidden_state
+        return states
 
     def route(self, task: str | None) -> Route:
         """Return the gate's route for a task (or for an unknown one)."""

@@ -64,10 +64,10 @@ class ChoosingGate(Gate):
 
         Args:
             position: of its slot.
-            features: `[N, d]` of the bare backbone.
+            features: `[N, D, d]` of the bare backbone at D depths, the last those of its output.
             rows: `[N]` the examples' rows in the head.
         """
 
     @abstractmethod
     def choose(self, bare: Tensor) -> Tensor:
-        """Return the position of the slot for each input, `[B]`, from its bare features `[B, d]`."""
+        """Return the position of the slot for each input, `[B]`, from its bare features `[B, D, d]`."""

@@ -15,20 +15,23 @@ SHRINKAGE = 0.1
 
 
 class Router(ChoosingGate):
-    """k(x) = task of argmin_c (f − μ_c)ᵀ Σ⁻¹ (f − μ_c), f the bare backbone's features of x, c over all tasks' classes.
+    """k(x) = task of argmin_c Σ_l (f_l − μ_cl)ᵀ Σ_l⁻¹ (f_l − μ_cl), f_l the bare backbone's features of x at depth l.
 
-    μ_c is the mean of class c and Σ the covariance within classes, shared by all of them and shrunk towards a multiple
-    of the identity; both follow from sums, so that no example is kept and the order of the tasks does not matter. While
-    a task trains, its inputs use its own slot. Where no task is named, an input costs two passes: one through the bare
-    backbone to choose, one through the chosen slot.
+    c goes over all tasks' classes, μ_cl is the mean of class c and Σ_l the covariance within classes, shared by all of
+    them and shrunk towards a multiple of the identity; both follow from sums, so that no example is kept and the order
+    of the tasks does not matter. What tells tasks apart is often style more than meaning, and a pretrained encoder ends
+    with the meaning: so depths below its output count as much as the output. While a task trains, its inputs use its
+    own slot. Where no task is named, an input costs two passes: one through the bare backbone to choose, one through
+    the chosen slot.
 
-    Source: Mahalanobis prototypes as in FeCAM (Goswami et al. 2023, arXiv 2309.14062).
+    Sources: Mahalanobis prototypes as in FeCAM (Goswami et al. 2023, arXiv 2309.14062); several depths as in LayUP
+    (Ahrens et al. 2023, arXiv 2312.08888), which regresses on all of them at once.
     """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._whitening: Tensor | None = None  # [d, d], Σ^(−1/2) up to a rotation
-        self._means = torch.empty(0)  # [C, d], whitened
+        self._whitening: Tensor | None = None  # [D, d, d], Σ_l^(−1/2) up to a rotation
+        self._means = torch.empty(0)  # [C, D · d], whitened
 
     def route(self, slots: Sequence[str], task: str | None) -> Route:
         """Return the route through the slot of a named task; without a task all slots, one of them per input."""
@@ -46,23 +49,22 @@ class Router(ChoosingGate):
         new = {
             "owners": torch.full((len(classes),), position),
             "counts": onehot.sum(0),
-            "sums": onehot.T @ features,
+            "sums": torch.einsum("nc,nli->cli", onehot, features),
         }
         self._sums = {
             **{name: torch.cat([self._sums[name], added]) if self._sums else added for name, added in new.items()},
-            "gram": features.T @ features + (self._sums["gram"] if self._sums else 0),
+            "gram": torch.einsum("nli,nlj->lij", features, features) + (self._sums["gram"] if self._sums else 0),
         }
         self._prepare()
 
     def choose(self, bare: Tensor) -> Tensor:
-        """Return the position of the slot for each input, `[B]`, from its bare features `[B, d]`."""
+        """Return the position of the slot for each input, `[B]`, from its bare features `[B, D, d]`."""
         assert self._whitening is not None
-        whitened = bare.double() @ self._whitening.to(bare.device)
-        nearest = torch.cdist(whitened, self._means.to(bare.device)).argmin(1)
+        nearest = torch.cdist(_whitened(bare, self._whitening), self._means.to(bare.device)).argmin(1)
         return self._sums["owners"].to(bare.device)[nearest]
 
     def state(self) -> dict[str, Tensor]:
-        """Return the sums: of each class its owner, count and sum of features, and the Gram matrix of all."""
+        """Return the sums: of each class its owner, count and sums of features, and of all a Gram matrix per depth."""
         return dict(self._sums)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -76,18 +78,24 @@ class Router(ChoosingGate):
             return
         if absent := {"owners", "counts", "sums", "gram"} - state.keys():
             raise RunError(f"the stored router has no {', '.join(sorted(absent))}")
-        classes, width = len(state["counts"]), state["gram"].shape[-1]
+        classes, depths, width = len(state["counts"]), len(state["gram"]), state["gram"].shape[-1]
         shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-        if shapes != {"owners": (classes,), "counts": (classes,), "sums": (classes, width), "gram": (width, width)}:
+        of_all, of_each = (depths, width, width), (classes, depths, width)
+        if shapes != {"owners": (classes,), "counts": (classes,), "sums": of_each, "gram": of_all}:
             raise RunError(f"the parts of the stored router do not fit each other: {shapes}")
         self._prepare()
 
     def _prepare(self) -> None:
         counts, sums, gram = (self._sums[name] for name in ("counts", "sums", "gram"))
-        means = sums / counts[:, None]
-        within = (gram - means.T @ sums) / counts.sum()
-        variance = within.diagonal().mean().clamp_min(1e-12)
-        shrunk = (1 - SHRINKAGE) * within + SHRINKAGE * variance * torch.eye(len(within), dtype=within.dtype)
+        means = sums / counts[:, None, None]
+        within = (gram - torch.einsum("cli,clj->lij", means, sums)) / counts.sum()
+        variance = within.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-12)[:, None, None]
+        shrunk = (1 - SHRINKAGE) * within + SHRINKAGE * variance * torch.eye(within.shape[-1], dtype=within.dtype)
         values, basis = torch.linalg.eigh(shrunk)
-        self._whitening = basis / values.clamp_min(1e-12 * float(variance)).sqrt()
-        self._means = means @ self._whitening
+        self._whitening = basis / torch.maximum(values[:, None], 1e-12 * variance).sqrt()
+        self._means = _whitened(means, self._whitening)
+
+
+def _whitened(features: Tensor, whitening: Tensor) -> Tensor:
+    """Return features `[N, D, d]` with unit covariance at each depth, the depths side by side: `[N, D · d]`."""
+    return torch.einsum("nli,lij->nlj", features.double(), whitening.to(features.device)).flatten(1)

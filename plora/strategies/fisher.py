@@ -30,8 +30,10 @@ Estimator = Literal["exact", "sample", "empirical", "batched"]
 BATCH = 32
 """Examples whose gradients `batched` averages before it squares."""
 MEMORY_BYTES = 64 * 2**20
-"""What the gradients of one pass may take, unless one class of one example takes more; on two CPU cores more is
+"""What the gradients of one pass may take on a CPU, unless one class of one example takes more; on two cores more is
 slower, for they no longer fit its caches."""
+GPU_MEMORY_BYTES = 2**30
+"""The same on a GPU, which a small pass does not keep busy."""
 
 Squares = Callable[[Tensor], Tensor]
 Calls = list[tuple[Tensor, Tensor]]
@@ -59,7 +61,7 @@ def fisher(
     There is no loop over examples: one backward pass per class gives the gradient of the class's log-probability, of
     all examples of a pass, with respect to each layer's output; the rest are products with its input. Tokens of an
     example are summed before anything is squared. Where the classes of one example do not fit into `MEMORY_BYTES`
-    together, they come in groups, whose squares are added up.
+    (on a GPU `GPU_MEMORY_BYTES`) together, they come in groups, whose squares are added up.
 
     Args:
         model: with the task's slot and rows open, left in eval mode.
@@ -154,7 +156,7 @@ def _squared(
     outputs = [scores, *(call.y for call in passed)]
     per_token, per_example = _bytes(model, gradients)
     of_a_class = len(part) * (int(lesson.train.inputs.lengths[part].max()) * per_token + per_example)
-    together = max(1, MEMORY_BYTES // of_a_class)
+    together = max(1, _memory(model) // of_a_class)
     found: dict[str, Tensor] = {}
     for start in range(0, len(picked), together):
         group = range(start, min(start + together, len(picked)))
@@ -277,9 +279,13 @@ def _parts(
         last = end == len(ordered)
         if not last:
             needed = classes * (end - start + 1) * (int(lengths[ordered[end]]) * per_token + per_example)
-        if last or needed > MEMORY_BYTES:
+        if last or needed > _memory(model):
             yield ordered[start:end]
             start = end
+
+
+def _memory(model: ContinualModel) -> int:
+    return GPU_MEMORY_BYTES if model.device.type == "cuda" else MEMORY_BYTES
 
 
 def _bytes(model: ContinualModel, gradients: _Gradients) -> tuple[int, int]:

@@ -101,9 +101,9 @@ def _check_refusals(promises: Promises, gate: Gate) -> None:
 def _check_choices(promises: Promises, gate: type[ChoosingGate]) -> None:
     """Two tasks far apart, one class each: every input must go to its own, and do so after a restart."""
     generator = torch.Generator().manual_seed(0)
-    centres = [torch.randn(16, generator=generator) * 3 for _ in range(2)]
+    centres = [torch.randn(3, 16, generator=generator) * 3 for _ in range(2)]  # at three depths
     worn, restored = gate(), gate()
-    inputs = [centre + torch.randn(32, 16, generator=generator) * 0.3 for centre in centres]
+    inputs = [centre + torch.randn(32, 3, 16, generator=generator) * 0.3 for centre in centres]
     with promises.no_error("it learns two tasks and keeps what it has learned"):
         for position, features in enumerate(inputs):
             worn.learn(position, features, torch.full((32,), position))

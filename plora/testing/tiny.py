@@ -71,10 +71,10 @@ def tiny_network() -> PreTrainedModel:
         return DistilBertModel(config).eval()
 
 
-def tiny_model(gate: Gate) -> ContinualModel:
-    """Return a model without slots and head rows, in eval mode."""
+def tiny_model(gate: Gate, layers: str = "all") -> ContinualModel:
+    """Return a model without slots and head rows, in eval mode; `layers` as in `LoRA`."""
     network = tiny_network()
-    adapters = Adapters.inject(network, "attention")
+    adapters = Adapters.inject(network, "attention", layers)
     problem = TextClassification(tiny_tokenizer(), 16, "mean")
     return ContinualModel(network, problem, LinearHead(WIDTH), adapters, gate).eval()
 

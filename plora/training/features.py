@@ -1,6 +1,6 @@
 """Features of splits; those that no training changes any more are computed once and kept."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -8,12 +8,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from plora.adapters.depths import upper_blocks
 from plora.errors import TrainingError
 from plora.model import ContinualModel
 from plora.problems import EncodedInputs, EncodedSplit
 from plora.processes import Processes
 from plora.training.plan import Indices, plan_scoring
 from plora.training.prefix_cache import PrefixCache
+
+Compute = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 
 
 @dataclass
@@ -69,41 +72,67 @@ class Extractor:
     prefix: PrefixCache | None = None
 
     @torch.inference_mode()
-    def features(
-        self, split: EncodedSplit, task: str | None, bare: bool = False, chosen: Tensor | None = None
-    ) -> Tensor:
+    def features(self, split: EncodedSplit, task: str | None, chosen: Tensor | None = None) -> Tensor:
         """Return `[N, d]` fp32 on the CPU, in the split's own order.
 
         Args:
             split: the inputs.
             task: the task, where the gate needs it.
-            bare: those of the backbone without any slot.
             chosen: `[N]` what `chosen` returned for them, where it did.
+        """
+
+        def compute(inputs: Mapping[str, Tensor], where: Tensor) -> Tensor:
+            return self.model.features(inputs, task, None if chosen is None else chosen[where])
+
+        if chosen is None:
+            chosen = self.chosen(split, task)
+        learned = self.model.features_signature(task)
+        return self._computed(split, None if learned is None else (learned,), compute)
+
+    @torch.inference_mode()
+    def bare_features(self, split: EncodedSplit) -> Tensor:
+        """Return `[N, D, d]` fp32 on the CPU: features of the backbone without any slot, at D depths."""
+        depths = f"{len(upper_blocks(self.model.backbone))} blocks"
+        return self._computed(split, ("", depths), lambda inputs, _: self.model.bare_features(inputs))
+
+    def chosen(self, split: EncodedSplit, task: str | None) -> Tensor | None:
+        """Return the positions `[N]` of the slots that the gate chooses for a split, or None where it does not."""
+        return self.model.choose(self.bare_features(split)) if self.model.chooses(task) else None
+
+    def _computed(self, split: EncodedSplit, what: tuple[str, ...] | None, compute: Compute) -> Tensor:
+        """Return what `compute` makes of each batch, in the split's own order, from the cache where it is settled.
+
+        Args:
+            split: the inputs.
+            what: names it among all that the same backbone makes of the same inputs; None where it may still change.
+            compute: inputs, and their positions in the split → `[B, …]`.
         """
         model = self.model
         # Sums over batches of another size round differently, and so does another device.
         how = f"{self.precision} {self.tokens_per_batch} {model.device.type}"
         if self.prefix is not None:
             how += f" from block {len(self.prefix.prefix)}"
-        learned = "" if bare else model.features_signature(task)
-        settled = learned is not None and split.fingerprint != ""
-        key = (self.backbone, model.problem.fingerprint(), how, split.fingerprint, learned or "")
+        settled = what is not None and split.fingerprint != ""
+        key = (self.backbone, model.problem.fingerprint(), how, split.fingerprint, *(what or ()))
         if settled and (kept := self.cache.find(key)) is not None:
             return kept
-        if chosen is None and not bare:
-            chosen = self.chosen(split, task)
         model.eval()
         full = False
+        result = torch.zeros(len(split), model.head.features)
+        plan = plan_scoring(split.inputs.lengths, self.tokens_per_batch)
+        mine = plan[self.processes.share]
         try:
             if split.fingerprint != "":
                 self.prepare(split.inputs)
-            result = torch.zeros(len(split), model.head.features)
-            for indices, inputs in self._batches(split):
+            for number, indices in enumerate(mine or plan[:1]):  # who has no share learns the shape
+                inputs = {name: t.to(model.device) for name, t in split.inputs.collate(indices).items()}
+                where = torch.from_numpy(indices)
                 with autocast(model.device, self.precision), self.given(split.inputs, indices):
-                    where = torch.from_numpy(indices)
-                    own = None if chosen is None else chosen[where]
-                    found = model.bare_features(inputs) if bare else model.features(inputs, task, own)
-                    result[where] = found.float().cpu()
+                    found = compute(inputs, where).float().cpu()
+                if number == 0:
+                    result = torch.zeros(len(split), *found.shape[1:])
+                if mine:
+                    result[where] = found
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -118,10 +147,6 @@ class Extractor:
             self.cache.keep(key, result)
         return result
 
-    def chosen(self, split: EncodedSplit, task: str | None) -> Tensor | None:
-        """Return the positions `[N]` of the slots that the gate chooses for a split, or None where it does not."""
-        return self.model.choose(self.features(split, None, bare=True)) if self.model.chooses(task) else None
-
     def prepare(self, inputs: EncodedInputs) -> None:
         """Have what enters the first adapted block at hand for all of some inputs."""
         if self.prefix is None or self.prefix.knows(inputs):
@@ -133,11 +158,6 @@ class Extractor:
     def given(self, inputs: EncodedInputs, indices: Indices) -> AbstractContextManager[None]:
         """Return the context in which the network computes a batch of some inputs, from where they are prepared."""
         return nullcontext() if self.prefix is None else self.prefix.given(inputs, indices)
-
-    def _batches(self, split: EncodedSplit) -> Iterator[tuple[Indices, dict[str, Tensor]]]:
-        for indices in plan_scoring(split.inputs.lengths, self.tokens_per_batch)[self.processes.share]:
-            inputs = split.inputs.collate(indices)
-            yield indices, {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
 
 
 def out_of_memory(error: RuntimeError) -> bool:

@@ -367,7 +367,7 @@ def show_gate(parts: Parts, stage: Stage, position: int, most: int | None = None
         train = task.splits["train"]
         if most is not None:
             train = EncodedSplit(train.inputs.subset(np.arange(min(most, len(train)))), train.rows[:most])
-        gate.learn(position, parts.learner.extractor.features(train, None, bare=True), torch.from_numpy(train.rows))
+        gate.learn(position, parts.learner.extractor.bare_features(train), torch.from_numpy(train.rows))
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from plora.gates.router import SHRINKAGE
 
 
 def examples(seed: int, centres: list[list[float]], number: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
-    """Classes around given centres, in two dimensions, far wider along the first than along the second."""
+    """Classes around given centres, at one depth of two dimensions, far wider along the first than the second."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.arange(len(centres)).repeat_interleave(number)
     noise = torch.randn(len(rows), 2, generator=generator) * torch.tensor([5.0, 0.2])
-    return torch.tensor(centres)[rows] + noise, rows
+    return (torch.tensor(centres)[rows] + noise)[:, None], rows
 
 
 TASKS = [examples(0, [[0.0, 0.0], [0.0, 4.0]]), examples(1, [[3.0, 2.0], [3.0, -2.0], [3.0, 6.0]])]
@@ -34,24 +34,25 @@ def learned() -> Router:
 
 def test_equals_distances_computed_from_the_examples() -> None:
     router = learned()
-    points = torch.randn(200, 2, generator=torch.Generator().manual_seed(2)) * 4
+    points = torch.randn(200, 1, 2, generator=torch.Generator().manual_seed(2)) * 4
     assert router.choose(points).tolist() == nearest_tasks(slow(*TASKS), points.double().numpy(), SHRINKAGE)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random_tasks_against_the_loop(seed: int) -> None:
-    """One to three classes per task of one to nine examples each, sometimes fewer examples than features."""
+    """One to three depths, one to three classes per task of one to nine examples, sometimes fewer than features."""
     rng = np.random.default_rng(seed)
-    width, tasks, router = int(rng.integers(1, 9)), [], Router()
-    spread = torch.from_numpy(rng.normal(size=(width, width))).float()
+    width, depths, tasks, router = int(rng.integers(1, 9)), 1 + seed % 3, [], Router()
+    spread = torch.from_numpy(rng.normal(size=(depths, width, width))).float()
     for position in range(int(rng.integers(2, 5))):
         sizes = rng.integers(2 if position == 0 else 1, 10, size=int(rng.integers(1, 4)))  # one alone has no variance
         rows = torch.from_numpy(rng.permutation(np.repeat(rng.permutation(6)[: len(sizes)], sizes)))
-        centres = torch.from_numpy(rng.normal(size=(6, width))).float()
-        features = centres[rows] + torch.from_numpy(rng.normal(size=(len(rows), width))).float() @ spread
+        centres = torch.from_numpy(rng.normal(size=(6, depths, width))).float()
+        noise = torch.from_numpy(rng.normal(size=(len(rows), depths, width))).float()
+        features = centres[rows] + torch.einsum("nli,lij->nlj", noise, spread)
         tasks.append((features, rows))
         router.learn(position, features, rows)  # tasks may share rows
-    points = torch.from_numpy(rng.normal(0, 3, (150, width))).float()
+    points = torch.from_numpy(rng.normal(0, 3, (150, depths, width))).float()
     expected = nearest_tasks(slow(*tasks), points.double().numpy(), SHRINKAGE)
     assert router.choose(points).tolist() == expected
     assert len(set(expected)) > 1
@@ -62,7 +63,7 @@ def test_the_covariance_matters() -> None:
     router = learned()
     features, _ = TASKS[0]
     means = torch.stack([f[r == c].mean(0) for f, r in TASKS for c in r.unique()])
-    plain = torch.tensor([0, 0, 1, 1, 1])[torch.cdist(features, means).argmin(1)]
+    plain = torch.tensor([0, 0, 1, 1, 1])[torch.cdist(features[:, 0], means[:, 0]).argmin(1)]
     own = (router.choose(features) == 0).float().mean()
     assert own > 0.95
     assert (plain == 0).float().mean() < 0.8
@@ -73,7 +74,7 @@ def test_the_order_of_the_tasks_does_not_matter() -> None:
     for position in (1, 0):
         features, rows = TASKS[position]
         two.learn(position, features, rows)
-    points = torch.randn(100, 2, generator=torch.Generator().manual_seed(3)) * 4
+    points = torch.randn(100, 1, 2, generator=torch.Generator().manual_seed(3)) * 4
     assert torch.equal(one.choose(points), two.choose(points))
 
 
@@ -83,12 +84,12 @@ def test_what_it_keeps_are_sums() -> None:
     assert {name: tuple(t.shape) for name, t in state.items()} == {
         "owners": (5,),
         "counts": (5,),
-        "sums": (5, 2),
-        "gram": (2, 2),
+        "sums": (5, 1, 2),
+        "gram": (1, 2, 2),
     }
     other = Router()
     other.restore(state)
-    points = torch.randn(50, 2)
+    points = torch.randn(50, 1, 2)
     assert torch.equal(other.choose(points), router.choose(points))
 
 
@@ -113,3 +114,18 @@ def test_routes() -> None:
     assert router.route((), "b").slots == ()
     with pytest.raises(UnknownTaskError, match=r"no slot .c.*; slots: a, b"):
         router.route(("a", "b"), "c")
+
+
+def test_a_depth_that_tells_tasks_apart_is_enough() -> None:
+    """At the first depth tasks differ, at the second they do not; either alone, or both, as the router gets them."""
+    apart = [examples(2, [[0.0, 0.0]]), examples(3, [[0.0, 4.0]])]
+    alike = [examples(4, [[0.0, 0.0]]), examples(5, [[0.0, 0.0]])]
+    right = {}
+    for name, depths in {"apart": (apart,), "alike": (alike,), "both": (apart, alike)}.items():
+        router = Router()
+        features = [torch.cat([depth[task][0] for depth in depths], 1) for task in range(2)]
+        for position in range(2):
+            router.learn(position, features[position], apart[position][1])
+        right[name] = np.mean([(router.choose(features[task]) == task).float().mean() for task in range(2)])
+    assert right["apart"] == right["both"] == 1
+    assert right["alike"] < 0.7

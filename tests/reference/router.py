@@ -1,4 +1,4 @@
-"""The router from the examples themselves: no sums, one class, example and coordinate at a time."""
+"""The router from the examples themselves: no sums, one depth, class, example and coordinate at a time."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,25 @@ Array = NDArray[np.float64]
 
 
 def nearest_tasks(tasks: Sequence[tuple[Array, Sequence[int]]], points: Array, shrinkage: float) -> list[int]:
-    """The task of argmin_c (f − μ_c)ᵀ Σ⁻¹ (f − μ_c), Σ within classes and shrunk towards its mean variance.
+    """The task of argmin_c Σ_l (f_l − μ_cl)ᵀ Σ_l⁻¹ (f_l − μ_cl), Σ_l within classes, shrunk towards its mean variance.
 
     Args:
-        tasks: features `[N, d]` and the row of each example, per task; a row of two tasks is two classes.
-        points: features `[P, d]`, each of which has its task chosen.
+        tasks: features `[N, D, d]` and the row of each example, per task; a row of two tasks is two classes.
+        points: features `[P, D, d]`, each of which has its task chosen.
         shrinkage: share of the mean variance, γ of (1 − γ) Σ + γ · tr Σ / d · I.
     """
+    summed: list[list[tuple[float, int]]] = [[] for _ in points]
+    for depth in range(points.shape[1]):
+        found = _distances([(f[:, depth], rows) for f, rows in tasks], points[:, depth], shrinkage)
+        for x, (distances, so_far) in enumerate(zip(found, summed, strict=True)):
+            summed[x] = [(d + (so_far[c][0] if so_far else 0), task) for c, (d, task) in enumerate(distances)]
+    return [min(distances)[1] for distances in summed]
+
+
+def _distances(
+    tasks: Sequence[tuple[Array, Sequence[int]]], points: Array, shrinkage: float
+) -> list[list[tuple[float, int]]]:
+    """The distance of each point to each class, with the class's task, at one depth."""
     d, total = points.shape[1], sum(len(rows) for _, rows in tasks)
     means: list[tuple[int, Array]] = []
     covariance = np.zeros((d, d))
@@ -34,6 +46,5 @@ def nearest_tasks(tasks: Sequence[tuple[Array, Sequence[int]]], points: Array, s
     )
     found = []
     for x in points:
-        distances = [((x - mean) @ np.linalg.solve(shrunk, x - mean), task) for task, mean in means]
-        found.append(min(distances)[1])
+        found.append([(float((x - mean) @ np.linalg.solve(shrunk, x - mean)), task) for task, mean in means])
     return found
