@@ -7,12 +7,15 @@
 Each is one sweep in the profile `bench`: few texts, adapters in the last three blocks. `docstrings` needs nothing more.
 The others read FOLDER/<task>/train.parquet and test.parquet (columns text and label) and labels.txt (a name per line)
 of the data sets that the shipped configs load from the hub; of `five-texts`, two floors are learned from all texts,
-too. A sweep that was cut goes on where it was.
+too. A sweep that was cut goes on where it was. `--methods` measures some methods anew and keeps the other rows, each
+with the commit, day, machine and precision that it was measured with.
 """
 
 import argparse
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -29,6 +32,9 @@ TRAINED = (
     *("ewc", "online_ewc", "ewc_lora", "o_lora", "n_lora", "merged_average", "merged_ties", "merged_magmax"),
 )
 SOLVED = ("ncm", "ridge", "ranpac")
+LISTED = "replay + distillation"
+ROWS = (*TRAINED, *(f"frozen-{head}" for head in SOLVED), LISTED)
+ORIGIN = ("commit", "date", "hardware")
 _POLARITY: JsonValue = {
     "very negative": "negative",
     "negative": "negative",
@@ -98,12 +104,26 @@ def stream(name: str, data: Path | None) -> dict[str, JsonValue]:
     return values
 
 
-def plan(name: str, data: Path | None, output: Path) -> SweepConfig:
+@dataclass(frozen=True)
+class Asked:
+    """What to measure: a stream, where its data and its runs are, in which precision, and which methods."""
+
+    name: str
+    data: Path | None
+    output: Path
+    precision: str
+    methods: tuple[str, ...]
+
+
+def plan(asked: Asked) -> SweepConfig:
     """The sweep of one stream."""
+    name, data, methods = asked.name, asked.data, asked.methods
     tasks = STREAMS[name]["tasks"]
     assert isinstance(tasks, list)
-    more: list[dict[str, JsonValue]] = [{"method": "frozen", "head": head} for head in SOLVED]
-    in_turn = [method for method in TRAINED if method != "joint"]
+    solved = [head for head in SOLVED if f"frozen-{head}" in methods]
+    more: list[dict[str, JsonValue]] = [{"method": "frozen", "head": head} for head in solved]
+    trained = [method for method in TRAINED if method in methods]
+    in_turn = [method for method in trained if method != "joint"]
     more += [{"method": method, "order": order, "seed": 0} for method in in_turn for order in orders(tasks)]
     penalties: dict[str, dict[str, JsonValue]] = {
         "ewc": {"kind": "ewc"},
@@ -128,48 +148,47 @@ def plan(name: str, data: Path | None, output: Path) -> SweepConfig:
                 "scenario": STREAMS[name]["scenario"],
                 "backbone": {"id": "minilm", "max_length": 48},
                 "lora": {"rank": 8, "alpha": 16, "dropout": 0.0, "targets": "attention", "layers": "last 3"},
-                "training": {"epochs": 4, "batch_size": 8, "precision": "bf16"},
+                "training": {"epochs": 4, "batch_size": 8, "precision": asked.precision},
             },
-            "grid": {"method": list(TRAINED), "seed": list(SEEDS)},
+            "grid": {"method": list(trained), "seed": list(SEEDS)},
             "runs": more,
             "search": {
                 "trials": 9,
                 "at_once": 9,
                 "space": {"training.learning_rate": [0.002, 0.001, 0.004]},
-                "methods": own,
+                "methods": {method: space for method, space in own.items() if method in methods},
             },
-            "output": str(output),
+            "output": str(asked.output),
         }
     )
 
 
-def listed(name: str, data: Path | None, output: Path) -> SweepConfig:
+def listed(asked: Asked) -> SweepConfig:
     """Two strategies in one list: what `plan` asks of one method, asked of replay and distillation together."""
-    alone = plan(name, data, output)
+    alone = plan(replace(asked, methods=("replay",)))
     assert alone.search is not None
     return alone.model_copy(
         update={
-            "name": f"text-{name}-listed",
+            "name": f"text-{asked.name}-listed",
             "settings": {"strategies": [{"kind": "replay"}, {"kind": "distillation"}]},
             "grid": {"method": ["replay"], "seed": list(SEEDS)},
-            "runs": [run for run in alone.runs if run["method"] == "replay"],
             "search": alone.search.model_copy(update={"methods": {}}),
         }
     )
 
 
-def floors(name: str, data: Path | None, output: Path) -> SweepConfig:
+def floors(asked: Asked) -> SweepConfig:
     """What takes seconds on all texts at their usual length, without a search: solved heads, and heads of each task."""
     caps = ("train_per_class", "validation_per_class", "test_per_class")
     return SweepConfig.model_validate(
         {
-            "name": f"text-{name}-floors",
+            "name": f"text-{asked.name}-floors",
             "config": {
-                "stream": {key: value for key, value in stream(name, data).items() if key not in caps},
+                "stream": {key: value for key, value in stream(asked.name, asked.data).items() if key not in caps},
                 "scenario": "class",
                 "backbone": {"id": "minilm", "max_length": 128},
                 "lora": {"rank": 8, "alpha": 16, "dropout": 0.0, "targets": "attention", "layers": "last 3"},
-                "training": {"epochs": 1, "batch_size": 16, "learning_rate": 0.002, "precision": "bf16"},
+                "training": {"epochs": 1, "batch_size": 16, "learning_rate": 0.002, "precision": asked.precision},
                 "seed": 0,
             },
             "runs": [
@@ -177,7 +196,7 @@ def floors(name: str, data: Path | None, output: Path) -> SweepConfig:
                 *({"method": "frozen", "head": head, "scenario": "task"} for head in (*SOLVED, "linear")),
                 {"method": "sequential", "scenario": "task"},
             ],
-            "output": str(output),
+            "output": str(asked.output),
         }
     )
 
@@ -186,7 +205,8 @@ def row(folder: Path) -> dict[str, JsonValue]:
     """What one run of the table is."""
     record = read_record(folder)
     metrics = {metric.name: metric.value for metric in metrics_of_path(folder).metrics}
-    strategies = record.settings["strategies"]
+    training, strategies = record.settings["training"], record.settings["strategies"]
+    assert isinstance(training, dict)
     assert isinstance(strategies, list)
     kinds = [str(strategy["kind"]) for strategy in strategies if isinstance(strategy, dict)]
     return {
@@ -198,29 +218,47 @@ def row(folder: Path) -> dict[str, JsonValue]:
         **{name: metrics[name] for name in ("accuracy", "average_incremental_accuracy", "forgetting", "task_accuracy")},
         "seconds": round(sum(cost.seconds for cost in record.cost), 1),
         "strategy_bytes": max(cost.strategy_bytes for cost in record.cost),
+        "precision": training["precision"],
     }
+
+
+def kept(old: Mapping[str, JsonValue], key: str, new: Collection[str]) -> list[dict[str, JsonValue]]:
+    """The rows of other methods that an earlier call measured, and what they were measured with."""
+    rows = old.get(key, [])
+    assert isinstance(rows, list)
+    origin = {name: old[name] for name in ORIGIN if name in old}
+    return [{**origin, **row} for row in rows if isinstance(row, dict) and row["method"] not in new]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stream", choices=list(STREAMS))
     parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument("--methods", nargs="+", choices=ROWS, default=ROWS, metavar="METHOD", help="these rows alone")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 is faster on some CPUs")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs"))
     given = parser.parse_args()
     if given.data is None and given.stream != "docstrings":
         parser.error(f"{given.stream} needs --data FOLDER")
-    makers = [plan, listed, floors] if given.stream == "five-texts" else [plan, listed]
-    configs = [make(given.stream, given.data, given.output) for make in makers]
+    whole = tuple(given.methods) == ROWS
+    path = evidence.path(f"text-{given.stream}")
+    old: dict[str, JsonValue] = {} if whole or not path.exists() else json.loads(path.read_text(encoding="utf-8"))
+    asked = Asked(given.stream, given.data, given.output, given.precision, tuple(given.methods))
+    configs = [plan(asked)] if {*given.methods} - {LISTED} else []
+    configs += [listed(asked)] if LISTED in given.methods else []
+    tables = len(configs)
+    configs += [floors(asked)] if whole and given.stream == "five-texts" else []
     started = time.perf_counter()
     results = [sweep(config, given.workers, live=False) for config in configs]
-    seconds = time.perf_counter() - started
+    minutes = (time.perf_counter() - started) / 60
     for result in results:
         assert not result.failures, result.failures
     rows = [[row(folder) for folder in find_runs([result.folder]).runs] for result in results]
+    new = [found for table in rows[:tables] for found in table]
     studies = {
-        f"{study.label} listed" if number else study.label: study
-        for number, config in enumerate(configs)
+        f"{study.label} listed" if config.name.endswith("-listed") else study.label: study
+        for config in configs
         for study in plan_studies(config)
     }
     chosen: dict[str, JsonValue] = {
@@ -230,17 +268,20 @@ def main() -> None:
         label: {key: [*(setting.values() or ())] for key, setting in study.search.space.items()}
         for label, study in studies.items()
     }
+    before, tried = old.get("chosen_on_validation", {}), old.get("searched", {})
+    assert isinstance(before, dict)
+    assert isinstance(tried, dict)
     evidence.write(
         f"text-{given.stream}",
         {
             "scenario": STREAMS[given.stream]["scenario"],
             "planned_runs": sum(len(plan_runs(config)) for config in configs),
-            "minutes": round(seconds / 60, 1),
+            "minutes": round(minutes, 1),
             "learned_now": sum(result.done for result in results),
-            "chosen_on_validation": chosen,
-            "searched": searched,
-            "runs": [*rows[0], *rows[1]],
-            "floors": rows[2] if len(rows) > 2 else [],
+            "chosen_on_validation": {**before, **chosen},
+            "searched": {**tried, **searched},
+            "runs": [*kept(old, "runs", {str(found["method"]) for found in new}), *new],
+            "floors": rows[-1] if len(rows) > tables else kept(old, "floors", ()),
         },
         f"python -m benchmarks.text {given.stream}{'' if given.data is None else ' --data FOLDER'}",
     )

@@ -88,11 +88,12 @@ class Bank(nn.Module):
         the committed slots read, from C = 0.
         """
         self.require_rank(shape.rank)
-        A = torch.empty(shape.rank, self.in_features, device=self.A_old.device, dtype=self.A_old.dtype)
+        A = torch.empty(shape.rank, self.in_features, dtype=self.A_old.dtype)  # a seed draws the same for any device
         if init == "kaiming":
             nn.init.kaiming_uniform_(A, a=math.sqrt(5))
         else:
             nn.init.normal_(A, std=0.01)
+        A = A.to(self.A_old.device)
         self._set_open(name, shape, dropout, A, A.new_zeros(shape.rank, self.out_features))
         if lateral and self.committed:
             self.C = nn.Parameter(A.new_zeros(shape.rank, len(self.A_old)))

@@ -208,7 +208,7 @@ class MaskedLanguage:
         """
         assert self.head is not None
         device, mask = model.device, of_texts(model).tokenizer.mask_token_id
-        generator = torch.Generator(device).manual_seed(lesson.seed)
+        generator = torch.Generator().manual_seed(lesson.seed)  # draws the same for any device
         leanings, ids = leanings.to(device), texts.ids.copy()
         done = 0
         for indices in _batches(texts):
@@ -227,7 +227,7 @@ class MaskedLanguage:
                     states, neighbours = _read(model, lesson, batch, where)
                     scores = self.head.scores(states, neighbours) + leanings[of_class[where.nonzero()[:, 0]]]
                     best, places = scores.topk(min(LIKELIEST, scores.shape[1]), dim=1)
-                    drawn = torch.multinomial(best.softmax(dim=1), 1, generator=generator)
+                    drawn = torch.multinomial(best.softmax(dim=1).cpu(), 1, generator=generator).to(device)
                     tokens[where] = self.head.vocabulary[places.gather(1, drawn).squeeze(1)]
             for index, row, length in zip(indices, tokens.cpu().numpy(), texts.lengths[indices], strict=True):
                 ids[texts.starts[index] : texts.starts[index] + length] = row[:length]
@@ -358,7 +358,7 @@ def _read(model: ContinualModel, lesson: Lesson, batch: Mapping[str, Tensor], wh
 
 
 def _random(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(like.shape, generator=generator, device=like.device)
+    return torch.rand(like.shape, generator=generator).to(like.device)
 
 
 def _batches(texts: TokenizedTexts) -> Iterator[NDArray[np.int64]]:

@@ -18,7 +18,7 @@ from killing import KILLED, snapshot
 from plora.adapters import LoRA
 from plora.failpoints import ENVIRONMENT as FAILPOINT
 from plora.gates import AllOnes
-from plora.results import read_record
+from plora.results import read_curves, read_record
 from plora.strategies import fisher as fast
 from plora.testing.tiny import own_random_numbers, tiny_lesson, tiny_model
 from plora.training.stopwatch import Stopwatch
@@ -84,7 +84,10 @@ def test_a_method_learns_as_on_the_cpu(start: Callable[..., Path], case: str) ->
     found, expected = read_record(folder), read_record(on_cpu)
     assert plora("verify", folder) == 0
     own, theirs = (np.nanmean(np.diag(r.matrix[1:]) if len(r.cost) > 1 else r.matrix[-1]) for r in (found, expected))
-    assert own > max(theirs - 0.1, 0.4), (found.matrix, expected.matrix)
+    assert own > max(theirs - 0.15, 0.4), (found.matrix, expected.matrix)
+    first, first_there = (read_curves(path / "curves.jsonl")[:1] for path in (folder, on_cpu))
+    for point, there in zip(first, first_there, strict=True):  # later ones drift apart, from the last bit on
+        assert point.loss == pytest.approx(there.loss, rel=0.02 if "bf16" in case else 1e-4)
 
 
 @pytest.mark.parametrize("case", ["full", "o_lora", "ewc", "der-class", "routed-class-prefix", "bf16-checkpointed"])
