@@ -183,14 +183,20 @@ def analysis(data: dict[str, object]) -> str:
 
 
 def fisher(data: dict[str, object]) -> str:
+    speedup = _part(data, "speedup")
     rows = [
-        ["a loop over examples and classes", f"{data['loop_seconds']}", ""],
-        ["plora", f"{data['plora_seconds']}", f"{data['speedup']}×"],
+        ["a loop over examples and classes", f"{data['loop_seconds']:.3g}", f"{speedup['loop']}×"],
+        [
+            "a loop over examples, their classes at once",
+            f"{data['jacobians_seconds']:.3g}",
+            f"**{speedup['jacobians']}×**",
+        ],
+        ["plora", f"{data['plora_seconds']:.3g}", ""],
     ]
     heads = [
         f"{data['texts']} texts, {data['classes']} classes, {data['parameters']:,} parameters",
         "seconds",
-        "faster by",
+        "plora is faster by",
     ]
     difference = f"Largest difference, relative to the largest value of a tensor: {data['largest_difference']:.1e}."
     return f"{table(heads, rows)}\n\n{difference} {source(data)}"
@@ -262,6 +268,8 @@ def _times(count: object) -> str:
 
 
 def one_pass(data: dict[str, object]) -> str:
+    measured = _rows(_part(data, "one_pass"), "rows")
+    processes = any("processes_ms" in row for row in measured)
     rows = [
         [
             str(row["length"]),
@@ -269,11 +277,13 @@ def one_pass(data: dict[str, object]) -> str:
             f"{row['alone_ms']:.0f}",
             f"{row['together_ms']:.0f}",
             f"{row['faster']:.2f}×",
+            *([f"{row['processes_ms']:.0f}" if "processes_ms" in row else ""] if processes else []),
             f"{row['difference']:.0e}",
         ]
-        for row in _rows(_part(data, "one_pass"), "rows")
+        for row in measured
     ]
-    heads = ["tokens", "runs", "one by one, ms", "one pass, ms", "faster by", "gradients differ by"]
+    heads = ["tokens", "runs", "one by one, ms", "one pass, ms", "faster by"]
+    heads += [*(["processes at once, ms"] if processes else []), "gradients differ by"]
     return f"{table(heads, rows, left=0)}\n\n{source(data)}"
 
 
@@ -340,11 +350,28 @@ def text(data: dict[str, object]) -> str:
     how = (
         f"Percent, {data['scenario']}-incremental; mean ± standard deviation over the seeds in the order "
         f"{', '.join(map(str, first if isinstance(first, list) else []))}, then over other orders; "
-        f"seconds of a run beside another one. {source(data)}"
+        f"seconds of a run beside another one. {_origins(data)}"
     )
     found = table(["study", "chosen on validation data", "at the edge of what was tried"], settings, left=3)
     parts = [said, table(heads, [cells for _, cells in rows]), how, found, *_whole(_rows(data, "floors"))]
     return "\n\n".join(parts)
+
+
+def _origins(data: dict[str, object]) -> str:
+    """Where the rows come from: all of the newest call, or some of earlier ones."""
+    origins: dict[tuple[object, ...], list[str]] = {}
+    for run in _rows(data, "runs"):
+        origin = (run.get("precision", "bf16"), *(run.get(name, data[name]) for name in ("date", "hardware", "commit")))
+        origins.setdefault(origin, []).append(f"`{run['method']}`")
+    newest = tuple(data[name] for name in ("date", "hardware", "commit"))
+    said: list[str] = []
+    for (precision, date, hardware, at), methods in origins.items():
+        names = "The other rows" if len(origins) == 2 else ", ".join(dict.fromkeys(methods))
+        if (date, hardware, at) == newest:
+            said.insert(0, f"In {precision}: {source(data)}")
+        else:
+            said.append(f"{names}: {precision}, {date}, {hardware}, commit `{at}`.")
+    return " ".join(said)
 
 
 def _signed(points: float) -> str:
@@ -442,6 +469,9 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "distilbert": ("distilbert", distilbert),
     "keeping": ("keeping", keeping),
     "fisher": ("fisher", fisher),
+    "fisher_gpu": ("fisher-gpu", fisher),
+    "step_gpu": ("step-gpu", step),
+    "one_pass_gpu": ("choices-gpu", one_pass),
     "prefix": ("prefix", prefix),
     "orthogonality": ("choices", orthogonality),
     "compile": ("choices", compiled),

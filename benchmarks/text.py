@@ -226,8 +226,9 @@ def kept(old: Mapping[str, JsonValue], key: str, new: Collection[str]) -> list[d
     """The rows of other methods that an earlier call measured, and what they were measured with."""
     rows = old.get(key, [])
     assert isinstance(rows, list)
-    origin = {name: old[name] for name in ORIGIN if name in old}
-    return [{**origin, **row} for row in rows if isinstance(row, dict) and row["method"] not in new]
+    origin: dict[str, JsonValue] = {name: old[name] for name in ORIGIN if name in old}
+    before = {"precision": "bf16"} | origin  # all there was, when rows did not say
+    return [{**before, **row} for row in rows if isinstance(row, dict) and row["method"] not in new]
 
 
 def main() -> None:
