@@ -61,7 +61,7 @@ def step(data: dict[str, object]) -> str:
             str(row["slots"]),
             *(f"{row[f'{name}_ms']:.0f}" for name in ("peft_train", "peft_eval", "concatenated", "folded")),
             *(
-                f"**{row[f'{ours}_vs_peft_eval']}×** / {row[f'{ours}_vs_peft_train']}×"
+                _smaller_in_bold(row[f"{ours}_vs_peft_eval"], row[f"{ours}_vs_peft_train"])
                 for ours in ("concatenated", "folded")
             ),
         ]
@@ -83,6 +83,11 @@ def step(data: dict[str, object]) -> str:
         f"{table(heads, rows)}\n\nA step with 20 slots takes {data['concatenated_20_over_1']} times one with 1; "
         f"folded, both need {folded['1']:,} and {folded['20']:,} floating-point operations. {source(data)}"
     )
+
+
+def _smaller_in_bold(one: object, two: object) -> str:
+    first, second = f"{one}×", f"{two}×"
+    return f"**{first}** / {second}" if float(str(one)) <= float(str(two)) else f"{first} / **{second}**"
 
 
 def stream(data: dict[str, object]) -> str:
