@@ -362,6 +362,14 @@ def text(data: dict[str, object]) -> str:
     return "\n\n".join(parts)
 
 
+def router(data: dict[str, object]) -> str:
+    streams = _part(data, "streams")
+    found = {name: _part(streams, name) for name in streams}
+    rows = [[what, *(percent(of[what]) for of in found.values())] for what in next(iter(found.values()))]
+    heads = ["what it reads of the bare network", *(name.replace("-", " ") for name in found)]
+    return f"{table(heads, rows)}\n\nPercent of validation texts, mean over tasks. {source(data)}"
+
+
 def _origins(data: dict[str, object]) -> str:
     """Where the rows come from: all of the newest call, or some of earlier ones."""
     origins: dict[tuple[object, ...], list[str]] = {}
@@ -487,6 +495,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "docstrings": ("text-docstrings", text),
     "sentiment": ("text-sentiment", text),
     "five_texts": ("text-five-texts", text),
+    "router": ("router", router),
     "ledger": ("ledger", ledger),
 }
 
