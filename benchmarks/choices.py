@@ -322,7 +322,8 @@ def at_once(runs: int, length: int, steps: int = 100) -> list[float]:
     """K processes that share the device, as those of a sweep do: the seconds in which each makes one step."""
     context = multiprocessing.get_context("spawn")
     ready, seconds = context.Barrier(runs), context.Queue()
-    workers = [context.Process(target=_worker, args=(length, steps, ready, seconds)) for _ in range(runs)]
+    arguments = (length, steps, ready, seconds)
+    workers = [context.Process(target=_worker, args=arguments, daemon=True) for _ in range(runs)]
     for worker in workers:
         worker.start()
     found = [seconds.get(timeout=300) for _ in workers]
@@ -336,7 +337,7 @@ def _worker(length: int, steps: int, ready: Barrier, seconds: "Queue[float]") ->
     for _ in range(5):  # warm up
         alone.step()
     settle()
-    ready.wait()
+    ready.wait(timeout=200)
     started = time.perf_counter()
     for _ in range(steps):
         alone.step()

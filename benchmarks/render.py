@@ -188,16 +188,15 @@ def analysis(data: dict[str, object]) -> str:
 
 
 def fisher(data: dict[str, object]) -> str:
-    speedup = _part(data, "speedup")
-    rows = [
-        ["a loop over examples and classes", f"{data['loop_seconds']:.3g}", f"{speedup['loop']}×"],
-        [
-            "a loop over examples, their classes at once",
-            f"{data['jacobians_seconds']:.3g}",
-            f"**{speedup['jacobians']}×**",
-        ],
-        ["plora", f"{data['plora_seconds']:.3g}", ""],
-    ]
+    titles = {
+        "loop": "a loop over examples and classes",
+        "jacobians": "a loop over examples, their classes at once",
+        "plora": "plora",
+    }
+    speedup = {name: float(str(value)) for name, value in _part(data, "speedup").items()}
+    best_tuned = min(speedup, key=speedup.__getitem__)
+    gains = {name: f"**{value}×**" if name == best_tuned else f"{value}×" for name, value in speedup.items()}
+    rows = [[title, f"{data[f'{name}_seconds']:.3g}", gains.get(name, "")] for name, title in titles.items()]
     heads = [
         f"{data['texts']} texts, {data['classes']} classes, {data['parameters']:,} parameters",
         "seconds",
@@ -314,7 +313,7 @@ def text(data: dict[str, object]) -> str:
         own = [run for run in runs if run["method"] == method]
         seeds = [run for run in own if run["tasks"] == first]
         others = [run for run in own if run["tasks"] != first]
-        kept = max(int(str(run["strategy_bytes"])) for run in own)
+        kept = max(int(str(run.get("remembered_bytes", run.get("strategy_bytes")))) for run in own)
         rows.append(
             (
                 100 * fmean(float(str(run["accuracy"])) for run in seeds),
@@ -358,7 +357,7 @@ def text(data: dict[str, object]) -> str:
         f"seconds of a run beside another one. {_origins(data)}"
     )
     found = table(["study", "chosen on validation data", "at the edge of what was tried"], settings, left=3)
-    parts = [said, table(heads, [cells for _, cells in rows]), how, found, *_whole(_rows(data, "floors"))]
+    parts = [said, table(heads, [cells for _, cells in rows]), how, found, *_whole(data)]
     return "\n\n".join(parts)
 
 
@@ -370,21 +369,19 @@ def router(data: dict[str, object]) -> str:
     return f"{table(heads, rows)}\n\nPercent of validation texts, mean over tasks. {source(data)}"
 
 
-def _origins(data: dict[str, object]) -> str:
-    """Where the rows come from: all of the newest call, or some of earlier ones."""
-    origins: dict[tuple[object, ...], list[str]] = {}
-    for run in _rows(data, "runs"):
-        origin = (run.get("precision", "bf16"), *(run.get(name, data[name]) for name in ("date", "hardware", "commit")))
-        origins.setdefault(origin, []).append(f"`{run['method']}`")
-    newest = tuple(data[name] for name in ("date", "hardware", "commit"))
-    said: list[str] = []
-    for (precision, date, hardware, at), methods in origins.items():
-        names = "The other rows" if len(origins) == 2 else ", ".join(dict.fromkeys(methods))
-        if (date, hardware, at) == newest:
-            said.insert(0, f"In {precision}: {source(data)}")
-        else:
-            said.append(f"{names}: {precision}, {date}, {hardware}, commit `{at}`.")
-    return " ".join(said)
+def _origins(data: dict[str, object], rows: str = "runs") -> str:
+    """Where rows come from: all of one call, or some of an earlier one."""
+    calls: dict[str, list[str]] = {}
+    for row in _rows(data, rows):
+        call = row.get("call", data)
+        assert isinstance(call, dict)
+        # The first tables were all in bf16, and did not say so.
+        calls.setdefault(f"in {row.get('precision', 'bf16')}, {source(call)}", []).append(f"`{row['method']}`")
+    if len(calls) == 1:
+        return f"Measured {next(iter(calls))}"
+    few = sorted(calls, key=lambda call: len({*calls[call]}))
+    said = [f"{', '.join(dict.fromkeys(calls[call]))}: {call}" for call in few[:-1]]
+    return "\n".join(f"\n{line}" for line in [*said, f"All other rows: {few[-1]}"])
 
 
 def _signed(points: float) -> str:
@@ -413,8 +410,9 @@ def _numbers(strategies: object) -> dict[str, object]:
     return {name: value for strategy in strategies for name, value in strategy.items() if name != "kind"}
 
 
-def _whole(floors: list[dict[str, object]]) -> list[str]:
+def _whole(data: dict[str, object]) -> list[str]:
     """What was learned from all texts, where something was."""
+    floors = _rows(data, "floors")
     if not floors:
         return []
     rows = [
@@ -429,7 +427,8 @@ def _whole(floors: list[dict[str, object]]) -> list[str]:
     said = (
         f"On all texts ({int(str(floors[0]['train_texts'])):,} to train, 128 tokens), one epoch where anything trains:"
     )
-    return [said, table(["method", "scenario", "ACC", "forgetting", "TA", "seconds"], rows, left=2)]
+    heads = ["method", "scenario", "ACC", "forgetting", "TA", "seconds"]
+    return [said, table(heads, rows, left=2), f"Percent, one seed. {_origins(data, 'floors')}"]
 
 
 def _spread(runs: Sequence[Mapping[str, object]], name: str) -> str:

@@ -8,13 +8,14 @@ Each is one sweep in the profile `bench`: few texts, adapters in the last three 
 The others read FOLDER/<task>/train.parquet and test.parquet (columns text and label) and labels.txt (a name per line)
 of the data sets that the shipped configs load from the hub; of `five-texts`, two floors are learned from all texts,
 too. A sweep that was cut goes on where it was. `--methods` measures some methods anew and keeps the other rows, each
-with the commit, day, machine and precision that it was measured with.
+with the call, commit, day and machine that measured it.
 """
 
 import argparse
 import json
+import shlex
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ TRAINED = (
 SOLVED = ("ncm", "ridge", "ranpac")
 LISTED = "replay + distillation"
 ROWS = (*TRAINED, *(f"frozen-{head}" for head in SOLVED), LISTED)
-ORIGIN = ("commit", "date", "hardware")
+ORIGIN = ("command", "commit", "date", "hardware", "threads", "versions")
 _POLARITY: JsonValue = {
     "very negative": "negative",
     "negative": "negative",
@@ -201,14 +202,16 @@ def floors(asked: Asked) -> SweepConfig:
     )
 
 
-def row(folder: Path) -> dict[str, JsonValue]:
+def row(folder: Path, precision: str) -> dict[str, JsonValue]:
     """What one run of the table is."""
     record = read_record(folder)
     metrics = {metric.name: metric.value for metric in metrics_of_path(folder).metrics}
-    training, strategies = record.settings["training"], record.settings["strategies"]
-    assert isinstance(training, dict)
+    strategies = record.settings["strategies"]
     assert isinstance(strategies, list)
     kinds = [str(strategy["kind"]) for strategy in strategies if isinstance(strategy, dict)]
+    gates = [
+        file.stat().st_size for file in folder.glob("gates/*.safetensors")
+    ]  # of each task; the last is the largest
     return {
         "method": record.method if len(kinds) < 2 else " + ".join(kinds),
         "scenario": record.scenario,
@@ -217,18 +220,40 @@ def row(folder: Path) -> dict[str, JsonValue]:
         "train_texts": sum(task.train for task in record.data),
         **{name: metrics[name] for name in ("accuracy", "average_incremental_accuracy", "forgetting", "task_accuracy")},
         "seconds": round(sum(cost.seconds for cost in record.cost), 1),
-        "strategy_bytes": max(cost.strategy_bytes for cost in record.cost),
-        "precision": training["precision"],
+        "remembered_bytes": max(cost.strategy_bytes for cost in record.cost) + max(gates, default=0),
+        "precision": precision,
     }
 
 
-def kept(old: Mapping[str, JsonValue], key: str, new: Collection[str]) -> list[dict[str, JsonValue]]:
-    """The rows of other methods that an earlier call measured, and what they were measured with."""
-    rows = old.get(key, [])
-    assert isinstance(rows, list)
-    origin: dict[str, JsonValue] = {name: old[name] for name in ORIGIN if name in old}
-    before = {"precision": "bf16"} | origin  # all there was, when rows did not say
-    return [{**before, **row} for row in rows if isinstance(row, dict) and row["method"] not in new]
+def joined(old: Mapping[str, JsonValue], new: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """What a call measured, and the rows of other methods that earlier calls measured, each with its call.
+
+    Args:
+        old: the JSON so far, empty where there is none.
+        new: what `evidence` is to write.
+    """
+    methods = {str(found["method"]) for found in _rows(new["runs"])}
+    origin = {name: old[name] for name in ORIGIN if name in old}
+    rows, floors = ([{"call": origin, **found} for found in _rows(old.get(key, []))] for key in ("runs", "floors"))
+    before = [found for found in rows if found["method"] not in methods]
+    chosen, searched = ({**_part(old.get(key, {})), **_part(new[key])} for key in ("chosen_on_validation", "searched"))
+    return {
+        **new,
+        "chosen_on_validation": chosen,
+        "searched": searched,
+        "runs": [*before, *_rows(new["runs"])],
+        "floors": [*(_rows(new["floors"]) or floors)],
+    }
+
+
+def _rows(value: JsonValue) -> list[dict[str, JsonValue]]:
+    assert isinstance(value, list)
+    return [found for found in value if isinstance(found, dict)]
+
+
+def _part(value: JsonValue) -> dict[str, JsonValue]:
+    assert isinstance(value, dict)
+    return value
 
 
 def main() -> None:
@@ -243,8 +268,6 @@ def main() -> None:
     if given.data is None and given.stream != "docstrings":
         parser.error(f"{given.stream} needs --data FOLDER")
     whole = tuple(given.methods) == ROWS
-    path = evidence.path(f"text-{given.stream}")
-    old: dict[str, JsonValue] = {} if whole or not path.exists() else json.loads(path.read_text(encoding="utf-8"))
     asked = Asked(given.stream, given.data, given.output, given.precision, tuple(given.methods))
     configs = [plan(asked)] if {*given.methods} - {LISTED} else []
     configs += [listed(asked)] if LISTED in given.methods else []
@@ -252,11 +275,10 @@ def main() -> None:
     configs += [floors(asked)] if whole and given.stream == "five-texts" else []
     started = time.perf_counter()
     results = [sweep(config, given.workers, live=False) for config in configs]
-    minutes = (time.perf_counter() - started) / 60
+    seconds = time.perf_counter() - started
     for result in results:
         assert not result.failures, result.failures
-    rows = [[row(folder) for folder in find_runs([result.folder]).runs] for result in results]
-    new = [found for table in rows[:tables] for found in table]
+    rows = [[row(folder, given.precision) for folder in find_runs([result.folder]).runs] for result in results]
     studies = {
         f"{study.label} listed" if config.name.endswith("-listed") else study.label: study
         for config in configs
@@ -269,23 +291,23 @@ def main() -> None:
         label: {key: [*(setting.values() or ())] for key, setting in study.search.space.items()}
         for label, study in studies.items()
     }
-    before, tried = old.get("chosen_on_validation", {}), old.get("searched", {})
-    assert isinstance(before, dict)
-    assert isinstance(tried, dict)
-    evidence.write(
-        f"text-{given.stream}",
-        {
-            "scenario": STREAMS[given.stream]["scenario"],
-            "planned_runs": sum(len(plan_runs(config)) for config in configs),
-            "minutes": round(minutes, 1),
-            "learned_now": sum(result.done for result in results),
-            "chosen_on_validation": {**before, **chosen},
-            "searched": {**tried, **searched},
-            "runs": [*kept(old, "runs", {str(found["method"]) for found in new}), *new],
-            "floors": rows[-1] if len(rows) > tables else kept(old, "floors", ()),
-        },
-        f"python -m benchmarks.text {given.stream}{'' if given.data is None else ' --data FOLDER'}",
-    )
+    numbers: dict[str, JsonValue] = {
+        "scenario": STREAMS[given.stream]["scenario"],
+        "planned_runs": sum(len(plan_runs(config)) for config in configs),
+        "minutes": round(seconds / 60, 1),
+        "learned_now": sum(result.done for result in results),
+        "chosen_on_validation": chosen,
+        "searched": searched,
+        "runs": [found for table in rows[:tables] for found in table],
+        "floors": [found for table in rows[tables:] for found in table],
+    }
+    path = evidence.path(f"text-{given.stream}")
+    if not whole and path.exists():
+        numbers = joined(json.loads(path.read_text(encoding="utf-8")), numbers)
+    command = f"python -m benchmarks.text {given.stream}{'' if given.data is None else ' --data FOLDER'}"
+    command += "" if whole else f" --methods {shlex.join(given.methods)}"
+    command += "" if given.precision == "fp32" else f" --precision {given.precision}"
+    evidence.write(f"text-{given.stream}", numbers, command)
 
 
 if __name__ == "__main__":

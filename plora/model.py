@@ -4,14 +4,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from plora.adapters import Adapters, Merging, Route
-from plora.adapters.depths import entering
+from plora.adapters import Adapters, Merging, Route, find_blocks
 from plora.adapters.merging import MERGED, Way, merge
+from plora.adapters.prefix import Prefix
 from plora.fingerprint import hash_tensors
 from plora.gates import ChoosingGate, Gate
 from plora.heads import Head
@@ -30,6 +31,10 @@ class ContinualModel(nn.Module):
         adapters: the backbone's slots, or None.
         gate: how much each slot contributes; needed with adapters.
         trains_backbone: the backbone itself trains (the method `full`).
+
+    Attributes:
+        blocks: of the backbone.
+        unadapted_blocks: below the first adapted one.
     """
 
     def __init__(
@@ -48,6 +53,8 @@ class ContinualModel(nn.Module):
         backbone.requires_grad_(trains_backbone)
         self.slot_hashes: dict[str, str] = {}
         self.folded = False
+        self.blocks = len(find_blocks(backbone))
+        self.unadapted_blocks = len(Prefix.of(backbone) or ())
 
     def train(self, mode: bool = True) -> "ContinualModel":
         """Switch head and open slot to training; the backbone only when it trains itself."""
@@ -70,7 +77,8 @@ class ContinualModel(nn.Module):
         if chosen is not None:
             shares = F.one_hot(chosen.to(self.device), len(route.slots)).float()
             route = Route(route.slots, shares, "sample")
-        return self.problem.features(self._states(route, inputs).float(), inputs)
+        states: Tensor = self._output(route, inputs).last_hidden_state
+        return self.problem.features(states.float(), inputs)
 
     def forward(self, inputs: Mapping[str, Tensor], task: str | None = None) -> Tensor:
         """Return scores `[B, rows]` over all rows of the head; −∞ for rows of tasks that the gate did not choose."""
@@ -81,11 +89,13 @@ class ContinualModel(nn.Module):
     def bare_features(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return features of the backbone without any slot, `[B, D, d]`: at D depths, the last those of its output.
 
-        The other depths are what enters each block from the first adapted one on.
+        The other depths are what enters each block from the first adapted one on: those below it do not run where their
+        work is kept. A network that does not say what enters its blocks, one after the other, has its output alone.
         """
-        with entering(self.backbone) as entered:
-            last = self._states(Route(), inputs)
-        depths = [*(states for states in entered if states.shape == last.shape), last]
+        found = self._output(Route(), inputs, output_hidden_states=True)
+        entered, last = getattr(found, "hidden_states", None) or (), found.last_hidden_state
+        upper = entered[self.unadapted_blocks : -1] if len(entered) == self.blocks + 1 else ()
+        depths = [*(states for states in upper if states.shape == last.shape), last]
         return torch.stack([self.problem.features(states.float(), inputs) for states in depths], 1)
 
     def chooses(self, task: str | None) -> bool:
@@ -112,10 +122,9 @@ class ContinualModel(nn.Module):
             owners[self.head.slice_of(slot)] = position
         return scores.masked_fill(owners != chosen.to(scores.device)[:, None], float("-inf"))
 
-    def _states(self, route: Route, inputs: Mapping[str, Tensor]) -> Tensor:
+    def _output(self, route: Route, inputs: Mapping[str, Tensor], **asked: bool) -> Any:  # noqa: ANN401
         with nullcontext() if self.adapters is None else self.adapters.switch.using(route):
-            states: Tensor = self.backbone(**inputs).last_hidden_state
-        return states
+            return self.backbone(**inputs, **asked)  # of `transformers`, which has a class of output per network
 
     def route(self, task: str | None) -> Route:
         """Return the gate's route for a task (or for an unknown one)."""

@@ -57,7 +57,7 @@ def find_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
         if isinstance(module, nn.ModuleList | nn.Sequential) and len(module) >= 2:
             children = list(module)
             alike = len({type(child) for child in children}) == 1
-            if isinstance(module, nn.Sequential) and is_linear(children[0]):
+            if isinstance(module, nn.Sequential) and (is_linear(children[0]) or isinstance(children[0], AdaptedLinear)):
                 continue
             if alike and any(is_linear(inner) for inner in children[0].modules()):
                 blocks += [(f"{path}.{i}" if path else str(i), child) for i, child in enumerate(children)]

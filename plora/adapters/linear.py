@@ -134,8 +134,3 @@ def _at_least_fp32(weight: Tensor) -> torch.dtype:
 
 def _site_path(path: str, site: str) -> str:
     return path if site == WHOLE else f"{path}[{site}]"
-
-
-def adapted_layers(module: nn.Module) -> set[nn.Module]:
-    """Return the adapted layers inside a module."""
-    return {inner for inner in module.modules() if isinstance(inner, AdaptedLinear)}

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from plora.adapters.inject import find_blocks
-from plora.adapters.linear import adapted_layers
+from plora.adapters.linear import AdaptedLinear
 
 
 class _ReachedError(Exception):
@@ -35,10 +35,10 @@ class Prefix:
     def of(cls, network: nn.Module) -> "Prefix | None":
         """Return the prefix of an adapted network; None where its first block, or a layer outside, is adapted."""
         blocks = find_blocks(network)
-        adapted = [adapted_layers(block) for _, block in blocks]
+        adapted = [_adapted(block) for _, block in blocks]
         k = next((number for number, layers in enumerate(adapted) if layers), 0)
         lists = {path.rpartition(".")[0] for path, _ in blocks[: k + 1]}
-        if k == 0 or len(lists) > 1 or adapted_layers(network) - set().union(*adapted):
+        if k == 0 or len(lists) > 1 or _adapted(network) - set().union(*adapted):
             return None
         return cls(network, [block for _, block in blocks[:k]], blocks[k][1])
 
@@ -79,3 +79,7 @@ class Prefix:
                     delattr(block, "forward")
                 else:
                     setattr(block, "forward", forward)  # noqa: B010
+
+
+def _adapted(module: nn.Module) -> set[nn.Module]:
+    return {inner for inner in module.modules() if isinstance(inner, AdaptedLinear)}

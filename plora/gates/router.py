@@ -12,6 +12,10 @@ from plora.gates.base import ChoosingGate
 
 SHRINKAGE = 0.1
 """Share of the mean variance in the shared covariance, which few examples give a poor estimate of."""
+_LEAST = 1e-8
+"""Least variance, relative to the mean square of the features. Below it is rounding: where the first token stands for a
+text, it enters the first block the same for all of them."""
+_AT_ONCE = 4096
 
 
 class Router(ChoosingGate):
@@ -43,23 +47,35 @@ class Router(ChoosingGate):
 
     def learn(self, position: int, features: Tensor, rows: Tensor) -> None:
         """Add a task's examples to the sums."""
-        features = features.double().cpu()
         classes, members = torch.unique(rows, return_inverse=True)
         onehot = F.one_hot(members, len(classes)).double()
-        new = {
-            "owners": torch.full((len(classes),), position),
-            "counts": onehot.sum(0),
-            "sums": torch.einsum("nc,nli->cli", onehot, features),
-        }
+        depths, width = features.shape[1:]
+        sums = torch.zeros(len(classes), depths, width, dtype=torch.double)
+        gram = torch.zeros(depths, width, width, dtype=torch.double)
+        for part, of_class in zip(torch.split(features, _AT_ONCE), torch.split(onehot, _AT_ONCE), strict=True):
+            part = part.double().cpu()
+            sums += torch.einsum("nc,nli->cli", of_class, part)
+            gram += torch.einsum("nli,nlj->lij", part, part)
+        new = {"owners": torch.full((len(classes),), position), "counts": onehot.sum(0), "sums": sums}
         self._sums = {
             **{name: torch.cat([self._sums[name], added]) if self._sums else added for name, added in new.items()},
-            "gram": torch.einsum("nli,nlj->lij", features, features) + (self._sums["gram"] if self._sums else 0),
+            "gram": gram + (self._sums["gram"] if self._sums else 0),
         }
         self._prepare()
 
     def choose(self, bare: Tensor) -> Tensor:
-        """Return the position of the slot for each input, `[B]`, from its bare features `[B, D, d]`."""
+        """Return the position of the slot for each input, `[B]`, from its bare features `[B, D, d]`.
+
+        Raises:
+            RunError: it has learned from features of another shape.
+        """
         assert self._whitening is not None
+        if bare.shape[1:] != self._whitening.shape[:2]:
+            raise RunError(
+                f"the router has learned from features at {len(self._whitening)} depths of "
+                f"{self._whitening.shape[-1]} numbers, and this network gives {bare.shape[1]} of {bare.shape[2]}; use "
+                "the version of transformers that the run was made with, or run it again"
+            )
         nearest = torch.cdist(_whitened(bare, self._whitening), self._means.to(bare.device)).argmin(1)
         return self._sums["owners"].to(bare.device)[nearest]
 
@@ -78,6 +94,11 @@ class Router(ChoosingGate):
             return
         if absent := {"owners", "counts", "sums", "gram"} - state.keys():
             raise RunError(f"the stored router has no {', '.join(sorted(absent))}")
+        if state["gram"].dim() == 2:
+            raise RunError(
+                "the stored router knows the network's output alone, as an older version of plora wrote it; run the "
+                "method again"
+            )
         classes, depths, width = len(state["counts"]), len(state["gram"]), state["gram"].shape[-1]
         shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
         of_all, of_each = (depths, width, width), (classes, depths, width)
@@ -89,10 +110,12 @@ class Router(ChoosingGate):
         counts, sums, gram = (self._sums[name] for name in ("counts", "sums", "gram"))
         means = sums / counts[:, None, None]
         within = (gram - torch.einsum("cli,clj->lij", means, sums)) / counts.sum()
-        variance = within.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-12)[:, None, None]
+        size = gram.diagonal(dim1=1, dim2=2).mean(1) / counts.sum()
+        variance = within.diagonal(dim1=1, dim2=2).mean(1)
+        variance = torch.maximum(variance, _LEAST * size).clamp_min(1e-12)[:, None, None]
         shrunk = (1 - SHRINKAGE) * within + SHRINKAGE * variance * torch.eye(within.shape[-1], dtype=within.dtype)
         values, basis = torch.linalg.eigh(shrunk)
-        self._whitening = basis / torch.maximum(values[:, None], 1e-12 * variance).sqrt()
+        self._whitening = basis / torch.maximum(values[:, None], SHRINKAGE * variance).sqrt()
         self._means = _whitened(means, self._whitening)
 
 

@@ -64,7 +64,7 @@ class TaskCost:
         peak_memory_bytes: highest memory of the process or device during the task; None where not measured.
         flops: floating-point operations of training, those of the first step of each phase counted and the others
             estimated from its tokens; None where not recorded.
-        strategy_bytes: what strategies and the gate remember of the tasks so far, on disk.
+        strategy_bytes: what strategies remember after the task to protect older ones, on disk.
         energy_joules: that the device used during training, whatever ran on it; None where the hardware does not tell.
         rehearsed: examples that strategies trained on beside the batches, each as often as it was drawn; `samples` and
             `tokens` do not hold them. None where not recorded.

@@ -87,8 +87,8 @@ def save_checkpoint(
         tasks: learned so far, forgotten ones included.
         forgotten: those of them that were forgotten.
         labels: label names of every task of the stream.
-        cost: from the bytes that this stage added to what must be kept, and the bytes that strategies and the gate
-            remember, what it cost.
+        cost: from the bytes that this stage added to what must be kept, and the bytes that strategies remember, what
+            it cost.
         probe: task and inputs of the batch on which the saved copy must give the model's own logits.
         strategies: what they remember is kept too.
 
@@ -120,13 +120,13 @@ def save_checkpoint(
         save_tensors(_backbone_file(place), model.backbone.state_dict())
         written.append(_backbone_file(place))
     router = None
-    remembered: list[Path] = []
     if model.gate is not None and (known := model.gate.state()):
         router = hash_tensors(sorted(known.items()))
         if folder.gate(router).relative_to(folder.path).as_posix() not in former:
             save_tensors(folder.gate(router), known)
-        remembered.append(folder.gate(router))
+        written.append(folder.gate(router))
     memories: dict[str, str] = {}
+    remembered: list[Path] = []
     for strategy in strategies:
         if state := strategy.state():
             memories[strategy.kind] = hash_tensors(sorted(state.items()))

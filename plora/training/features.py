@@ -8,7 +8,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from plora.adapters.depths import upper_blocks
 from plora.errors import TrainingError
 from plora.model import ContinualModel
 from plora.problems import EncodedInputs, EncodedSplit
@@ -33,11 +32,12 @@ class FeatureCache:
     limit_bytes: int = 512 * 2**20
     kept: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
 
-    def find(self, key: tuple[str, ...]) -> Tensor | None:
-        """Return the features that are kept under a key, or None."""
-        if key in self.kept:
-            self.kept[key] = self.kept.pop(key)  # the last read stand last
-        return self.kept.get(key)
+    def find(self, key: tuple[str, ...] | None) -> Tensor | None:
+        """Return the features that are kept under a key, or None; under None there are none."""
+        if key is None or key not in self.kept:
+            return None
+        self.kept[key] = self.kept.pop(key)  # the last read stand last
+        return self.kept[key]
 
     def keep(self, key: tuple[str, ...], features: Tensor) -> None:
         """Keep features under the hashes of all that they depend on, unless they alone are more than the limit."""
@@ -80,57 +80,71 @@ class Extractor:
             task: the task, where the gate needs it.
             chosen: `[N]` what `chosen` returned for them, where it did.
         """
+        model = self.model
+        key = self._key(split, model.features_signature(task))
+        if (kept := self.cache.find(key)) is not None:
+            return kept
+        own = self.chosen(split, task) if chosen is None else chosen
 
         def compute(inputs: Mapping[str, Tensor], where: Tensor) -> Tensor:
-            return self.model.features(inputs, task, None if chosen is None else chosen[where])
+            return model.features(inputs, task, None if own is None else own[where])
 
-        if chosen is None:
-            chosen = self.chosen(split, task)
-        learned = self.model.features_signature(task)
-        return self._computed(split, None if learned is None else (learned,), compute)
+        return self._computed(split, key, compute, torch.zeros(len(split), model.head.features))
 
     @torch.inference_mode()
     def bare_features(self, split: EncodedSplit) -> Tensor:
         """Return `[N, D, d]` fp32 on the CPU: features of the backbone without any slot, at D depths."""
-        depths = f"{len(upper_blocks(self.model.backbone))} blocks"
-        return self._computed(split, ("", depths), lambda inputs, _: self.model.bare_features(inputs))
+        key = self._key(split, f"from block {self.model.unadapted_blocks} on")
+        if (kept := self.cache.find(key)) is not None:
+            return kept
+        return self._computed(split, key, lambda inputs, _: self.model.bare_features(inputs))
 
     def chosen(self, split: EncodedSplit, task: str | None) -> Tensor | None:
         """Return the positions `[N]` of the slots that the gate chooses for a split, or None where it does not."""
-        return self.model.choose(self.bare_features(split)) if self.model.chooses(task) else None
+        if not self.model.chooses(task):
+            return None
+        return torch.cat([self.model.choose(part) for part in torch.split(self.bare_features(split), 4096)])
 
-    def _computed(self, split: EncodedSplit, what: tuple[str, ...] | None, compute: Compute) -> Tensor:
-        """Return what `compute` makes of each batch, in the split's own order, from the cache where it is settled.
+    def _key(self, split: EncodedSplit, what: str | None) -> tuple[str, ...] | None:
+        """Return what features depend on; None where they may still change.
 
         Args:
             split: the inputs.
-            what: names it among all that the same backbone makes of the same inputs; None where it may still change.
-            compute: inputs, and their positions in the split → `[B, …]`.
+            what: names them among all that the same backbone makes of the same inputs; None where it may still change.
         """
-        model = self.model
+        if what is None or split.fingerprint == "":
+            return None
         # Sums over batches of another size round differently, and so does another device.
-        how = f"{self.precision} {self.tokens_per_batch} {model.device.type}"
+        how = f"{self.precision} {self.tokens_per_batch} {self.model.device.type}"
         if self.prefix is not None:
             how += f" from block {len(self.prefix.prefix)}"
-        settled = what is not None and split.fingerprint != ""
-        key = (self.backbone, model.problem.fingerprint(), how, split.fingerprint, *(what or ()))
-        if settled and (kept := self.cache.find(key)) is not None:
-            return kept
+        return self.backbone, self.model.problem.fingerprint(), how, split.fingerprint, what
+
+    def _computed(
+        self, split: EncodedSplit, key: tuple[str, ...] | None, compute: Compute, result: Tensor | None = None
+    ) -> Tensor:
+        """Return what `compute` makes of each batch, in the split's own order.
+
+        Args:
+            split: the inputs.
+            key: under which it is kept.
+            compute: inputs, and their positions in the split → `[B, …]`.
+            result: zeros; None where the first batch has to show the shape.
+        """
+        model, full = self.model, False
         model.eval()
-        full = False
-        result = torch.zeros(len(split), model.head.features)
         plan = plan_scoring(split.inputs.lengths, self.tokens_per_batch)
         mine = plan[self.processes.share]
         try:
             if split.fingerprint != "":
                 self.prepare(split.inputs)
-            for number, indices in enumerate(mine or plan[:1]):  # who has no share learns the shape
+            for indices in mine if mine or result is not None else plan[:1]:
                 inputs = {name: t.to(model.device) for name, t in split.inputs.collate(indices).items()}
                 where = torch.from_numpy(indices)
                 with autocast(model.device, self.precision), self.given(split.inputs, indices):
                     found = compute(inputs, where).float().cpu()
-                if number == 0:
-                    result = torch.zeros(len(split), *found.shape[1:])
+                if result is None:
+                    result = found.new_zeros(len(split), *found.shape[1:])
                 if mine:
                     result[where] = found
         except RuntimeError as error:
@@ -142,8 +156,9 @@ class Extractor:
                 "memory ran out while texts were scored at once; set a smaller evaluation.tokens_per_batch (now "
                 f"{self.tokens_per_batch:,}) or backbone.max_length"
             )
+        assert result is not None, "a split of no inputs"
         self.processes.sum([result])  # of each row one process has the features and the others zeros
-        if settled:
+        if key is not None:
             self.cache.keep(key, result)
         return result
 

@@ -98,6 +98,7 @@ def test_what_it_keeps_are_sums() -> None:
     [
         (lambda s: s.pop("gram"), "the stored router has no gram"),
         (lambda s: s.update(counts=torch.ones(3)), "do not fit each other"),
+        (lambda s: s.update(sums=s["sums"][:, 0], gram=s["gram"][0]), "an older version of plora"),
     ],
 )
 def test_damaged_sums_are_refused(damage: object, says: str) -> None:
@@ -129,3 +130,27 @@ def test_a_depth_that_tells_tasks_apart_is_enough() -> None:
         right[name] = np.mean([(router.choose(features[task]) == task).float().mean() for task in range(2)])
     assert right["apart"] == right["both"] == 1
     assert right["alike"] < 0.7
+
+
+@pytest.mark.parametrize("jitter", [0.0, 1e-7])
+def test_a_depth_that_is_the_same_for_all_inputs_says_nothing(jitter: float) -> None:
+    """The first token enters the first block the same in every text, up to rounding: no direction of it may count."""
+    generator = torch.Generator().manual_seed(0)
+    constant = torch.randn(16, generator=generator) * 3
+
+    def texts(centre: float) -> torch.Tensor:
+        told = torch.randn(1000, 16, generator=generator) + torch.eye(16)[0] * centre
+        return torch.stack([constant + jitter * 3 * torch.randn(1000, 16, generator=generator), told], 1)
+
+    tasks = [texts(0.0), texts(8.0)]
+    both, alone = Router(), Router()
+    for position, features in enumerate(tasks):
+        both.learn(position, features, torch.zeros(1000, dtype=torch.long))
+        alone.learn(position, features[:, 1:], torch.zeros(1000, dtype=torch.long))
+    for features in tasks:
+        assert torch.equal(both.choose(features), alone.choose(features[:, 1:]))
+
+
+def test_features_of_another_shape_are_refused() -> None:
+    with pytest.raises(RunError, match="at 1 depths of 2 numbers, and this network gives 2 of 2"):
+        learned().choose(torch.zeros(4, 2, 2))
