@@ -403,7 +403,7 @@ def predict(path: Path, texts: Sequence[TextInput], task: str | None = None, top
         top: labels to return for each text.
 
     Raises:
-        UnknownTaskError: the task is missing or unknown.
+        UnknownTaskError: the task is missing or unknown, or there is nothing that it could change.
         DataError: there is no text.
     """
     if not texts:
@@ -412,6 +412,10 @@ def predict(path: Path, texts: Sequence[TextInput], task: str | None = None, top
     seen, scenario = learned.tasks, space.scenario
     if task is not None and task not in seen:
         raise UnknownTaskError(f"no task '{task}'{did_you_mean(task, seen)}; the run has learned: {', '.join(seen)}")
+    if task is not None and scenario != "task":
+        raise UnknownTaskError(
+            f"this run is {scenario}-incremental and answers without being told the task; leave --task {task} out"
+        )
     if task is None and scenario == "task":
         raise UnknownTaskError(
             "this run is task-incremental and has a head per task: name one with --task; "

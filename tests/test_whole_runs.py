@@ -230,6 +230,9 @@ def test_predict_asks_for_the_task_and_knows_its_names(toy_config: Config) -> No
         predict(folder, ["apple"], task="foot")
     with pytest.raises(DataError, match="nothing to predict"):
         predict(folder, [], task="food")
+    folder = run(toy_config("method=frozen", "head=ncm", "scenario=class"))
+    with pytest.raises(UnknownTaskError, match="class-incremental and answers without being told the task"):
+        predict(folder, ["apple"], task="food")
 
 
 # ---------------------------------------------------------------------- what must be refused
