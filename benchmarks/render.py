@@ -342,6 +342,13 @@ def text(data: dict[str, object]) -> str:
         f"{'met' if means[best] >= ceiling - 3 else 'missed'}. In the other orders {best_elsewhere} is the best: "
         f"{elsewhere[best_elsewhere]:.1f}, {_signed(elsewhere[best_elsewhere] - ceiling)} against `joint`."
     )
+    above, below = ceiling - means[floor], ceiling - means["`sequential`"]
+    tells = round(above, 1) >= 5 and round(below, 1) >= 5
+    said += (
+        f" `joint` is {_signed(above)} points against that floor and {_signed(below)} against `sequential`: the stream "
+        f"{'tells' if tells else 'does not tell'} methods apart as the project asks, 5 points each"
+        f"{'' if tells else ', so it says more of the floors than of the methods'}."
+    )
     heads = ["method", "ACC", "ACC, other orders", "AIA", "forgetting", "TA", "remembered, KiB", "seconds"]
     chosen = data["chosen_on_validation"]
     assert isinstance(chosen, dict)
