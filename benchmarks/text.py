@@ -138,6 +138,7 @@ def plan(asked: Asked) -> SweepConfig:
         }
         for method, strategy in penalties.items()
     }
+    own["joint"] = {"training.learning_rate": [0.002, 0.001, 0.004, 0.008, 0.016]}  # the ceiling must be one
     own["generative_replay"] = {"strategies": [[{"kind": "generative_replay", "per_class": 10}]]}
     own["replay"] = {"strategies": [[{"kind": "replay", "weight": weight}] for weight in (1, 3)]}
     own["der"] = {"strategies": [[{"kind": "replay", "weight": 1, "scores_weight": alpha}] for alpha in (0.1, 0.5)]}
