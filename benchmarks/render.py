@@ -361,10 +361,10 @@ def text(data: dict[str, object]) -> str:
     how = (
         f"Percent, {data['scenario']}-incremental; mean ± standard deviation over the seeds in the order "
         f"{', '.join(map(str, first if isinstance(first, list) else []))}, then over other orders; "
-        f"seconds of a run beside another one. {_origins(data)}"
+        "seconds of a run beside another one."
     )
     found = table(["study", "chosen on validation data", "at the edge of what was tried"], settings, left=3)
-    parts = [said, table(heads, [cells for _, cells in rows]), how, found, *_whole(data)]
+    parts = [said, table(heads, [cells for _, cells in rows]), how, _origins(data), found, *_whole(data)]
     return "\n\n".join(parts)
 
 
@@ -388,7 +388,29 @@ def _origins(data: dict[str, object], rows: str = "runs") -> str:
         return f"Measured {next(iter(calls))}"
     few = sorted(calls, key=lambda call: len({*calls[call]}))
     said = [f"{', '.join(dict.fromkeys(calls[call]))}: {call}" for call in few[:-1]]
-    return "\n".join(f"\n{line}" for line in [*said, f"All other rows: {few[-1]}"])
+    return "".join(f"\n\n{line}" for line in [*said, f"All other rows: {few[-1]}"]).strip()
+
+
+def text_in_short(data: dict[str, object]) -> str:
+    """The two best methods of one stream, the ceiling, the best floor, and what nothing protects."""
+    runs = _rows(data, "runs")
+    own_order = next(run["tasks"] for run in runs if run["seed"] == 1)
+    means: dict[str, float] = {}
+    cells: dict[str, list[str]] = {}
+    for method in dict.fromkeys(str(run["method"]) for run in runs):
+        own = [run for run in runs if run["method"] == method and run["tasks"] == own_order]
+        others = [run for run in runs if run["method"] == method and run["tasks"] != own_order]
+        means[method] = fmean(float(str(run["accuracy"])) for run in own)
+        kept = max(int(str(run.get("remembered_bytes", run.get("strategy_bytes")))) for run in own)
+        shown = [_spread(own, "accuracy"), _spread(others, "accuracy"), _spread(own, "forgetting")]
+        cells[method] = [f"`{method}`", *shown, f"{kept / 1024:,.0f}" if kept else ""]
+    best = sorted(means, key=means.__getitem__, reverse=True)
+    learned = [method for method in best if method != "joint" and not method.startswith("frozen")][:2]
+    floor = next(method for method in best if method.startswith("frozen"))
+    wanted = {*learned, "joint", floor, "sequential"}
+    heads = ["method", "ACC", "ACC, other orders", "forgetting", "remembered, KiB"]
+    shown_rows = table(heads, [cells[method] for method in best if method in wanted])
+    return f"{shown_rows}\n\nPercent; three seeds, then two more orders of the tasks."
 
 
 def _signed(points: float) -> str:
@@ -501,6 +523,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "docstrings": ("text-docstrings", text),
     "sentiment": ("text-sentiment", text),
     "five_texts": ("text-five-texts", text),
+    "five_texts_in_short": ("text-five-texts", text_in_short),
     "router": ("router", router),
     "ledger": ("ledger", ledger),
 }
