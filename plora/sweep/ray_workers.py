@@ -65,7 +65,8 @@ class RayWorkers:
         """Do runs, as many at once as there are workers.
 
         Runs with the same backbone and precision follow each other, so that a worker seldom loads another one. A
-        worker that dies is one failed run, and is replaced.
+        worker that dies, or that Ray loses (a machine that slept), is replaced, and its run goes on in another one; a
+        run that loses two workers has failed, for it may be what kills them.
 
         Args:
             items: what to do.
@@ -78,6 +79,7 @@ class RayWorkers:
         if waiting and self._ray is None:
             self._start()
         busy: dict[Any, tuple[Any, Progress]] = {}
+        gone_on: set[int] = set()
         while waiting or busy:
             while waiting and (self._idle or len(busy) < self._workers):
                 item, worker = waiting.pop(0), self._idle.pop() if self._idle else self._worker()
@@ -87,11 +89,15 @@ class RayWorkers:
             (done, *_), _ = self._ray.wait(list(busy), num_returns=1)
             worker, item = busy.pop(done)
             try:
-                failure = self._ray.get(done)
+                item.end(self._ray.get(done), say)
             except self._ray.exceptions.RayError as error:  # killed for memory, or a lost machine
-                failure = f"its worker died ({' '.join(str(error).split())[:120]})"
+                self._ray.kill(worker)  # one that was out of reach may still be at it
                 worker = self._worker()
-            item.end(failure, say)
+                if id(item) in gone_on:
+                    item.end(f"two workers died over it ({' '.join(str(error).split())[:120]})", say)
+                else:
+                    gone_on.add(id(item))
+                    waiting.insert(0, item)
             self._idle.append(worker)
 
     def _start(self) -> None:
