@@ -186,3 +186,10 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     """Return the autocast context of a precision (`bf16`, or `fp32` for none)."""
     context: AbstractContextManager[None] = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     return context
+
+
+def lacks_bf16(device: torch.device) -> bool:
+    """Say whether a device computes in bf16 by detours: an x86 CPU without instructions for it."""
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch do not tell
+    known = found.get("architecture") == "x86_64" and device.type == "cpu"
+    return known and not any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "avx10_2"))

@@ -41,7 +41,7 @@ from plora.training.console import Console
 from plora.training.data import Stage
 from plora.training.energy import EnergyMeter
 from plora.training.evaluate import Scorer, Scores, block_generator, score
-from plora.training.features import autocast, out_of_memory
+from plora.training.features import autocast, lacks_bf16, out_of_memory
 from plora.training.folder import RunFolder
 from plora.training.meter import Meter, peak_memory
 from plora.training.optim import make_optimizer, rate, restore_training, training_tensors
@@ -98,6 +98,12 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
         lambda name, error: console.event("tracker_failed", tracker=name, reason=f"{type(error).__name__}: {error}"),
     )
     tracking.configuration(parts.config.model_dump(mode="json"))
+    if parts.config.training.precision == "bf16" and lacks_bf16(device):
+        console.event(
+            "warning",
+            text="this CPU has no instructions for bf16 and computes it by detours, which is slower than fp32; set "
+            "training.precision=fp32",
+        )
     session = Session(parts, folder, console, meter, inside, tracking)
     if parts.learner.extractor.prefix is not None:
         parts.learner.extractor.prefix.console = console

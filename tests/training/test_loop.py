@@ -360,3 +360,14 @@ def test_coefficients_are_means_over_layers_and_none_where_samples_decide() -> N
         (Route(names), {"first": 1.0, "second": 1.0}),
     ):
         assert tiny_model(Weighted(route)).coefficients(None) == found
+
+
+@pytest.mark.parametrize(
+    ("precision", "knows", "warned"), [("bf16", {}, True), ("bf16", {"amx_bf16": True}, False), ("fp32", {}, False)]
+)
+def test_bf16_on_a_cpu_without_it_is_said_to_be_slow(
+    toy_config: Config, monkeypatch: pytest.MonkeyPatch, precision: str, knows: dict[str, bool], warned: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", **knows}, raising=False)
+    folder = run(toy_config(f"training.precision={precision}", "training.epochs=1", "method=per_task"))
+    assert ("no_instructions_for_bf16" in (folder / "log.txt").read_text(encoding="utf-8")) == warned
