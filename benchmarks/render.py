@@ -349,7 +349,7 @@ def text(data: dict[str, object]) -> str:
         f"{'tells' if tells else 'does not tell'} methods apart as the project asks, 5 points each"
         f"{'' if tells else ', so it says more of the floors than of the methods'}."
     )
-    heads = ["method", "ACC", "ACC, other orders", "AIA", "forgetting", "TA", "remembered, KiB", "seconds"]
+    heads = ["method", "ACC", "other orders", "AIA", "forgetting", "TA", "KiB kept", "seconds"]
     chosen = data["chosen_on_validation"]
     assert isinstance(chosen, dict)
     searched = data["searched"]
@@ -360,7 +360,8 @@ def text(data: dict[str, object]) -> str:
     ]
     how = (
         f"Percent, {data['scenario']}-incremental; mean ± standard deviation over the seeds in the order "
-        f"{', '.join(map(str, first if isinstance(first, list) else []))}, then over other orders; "
+        f"{', '.join(map(str, first if isinstance(first, list) else []))}, then of ACC over other "
+        "orders; KiB kept are what strategies and the router remember; "
         "seconds of a run beside another one."
     )
     found = table(["study", "chosen on validation data", "at the edge of what was tried"], settings, left=3)
