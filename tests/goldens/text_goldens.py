@@ -1,7 +1,8 @@
-"""What every text method learns on a tiny stream, as hashes: `python tests/goldens/text_goldens.py NAME …` prints them as JSON.
+"""What every text method learns on a tiny stream, as hashes.
 
-Without names all runs are made; `--write` writes them to `text.json`. The process computes with plain instructions, so
-that the bits are the same on any x86 machine; `test_goldens.py` starts it so.
+`python tests/goldens/text_goldens.py NAME …` makes runs and prints them as JSON, without names all of them; with
+`--write` they go to `text.json`. The process computes with plain instructions, so that the bits are the same on any
+x86 machine; `test_goldens.py` starts it so.
 """
 
 import hashlib
