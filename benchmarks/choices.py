@@ -29,11 +29,11 @@ from plora.atomic import JsonValue
 from plora.build import build
 from plora.config import load_config
 from plora.configs import find_config
+from plora.optimizers.optim import make_optimizer
 from plora.problems import EncodedSplit
 from plora.problems.text_classification import TokenizedTexts
 from plora.strategies import Orthogonality, Progress
-from plora.training.loop import _backward, begin_lesson, open_stage
-from plora.training.optim import make_optimizer
+from plora.training.stream import _backward, begin_lesson, open_stage
 
 WIDTH, RANK, BATCH = 384, 8, 16
 Numbers = dict[str, JsonValue]

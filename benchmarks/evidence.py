@@ -12,7 +12,7 @@ import torch
 
 from plora import atomic
 from plora.atomic import JsonValue
-from plora.training.folder import commit, processor
+from plora.run_folder.folder import commit, processor
 
 FOLDER = Path(__file__).parent / "results"
 

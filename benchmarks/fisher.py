@@ -18,7 +18,7 @@ from plora.configs import find_config
 from plora.model import ContinualModel
 from plora.strategies import Lesson
 from plora.strategies.fisher import fisher
-from plora.training.loop import begin_lesson, open_stage
+from plora.training.stream import begin_lesson, open_stage
 
 
 def loop(model: ContinualModel, lesson: Lesson) -> dict[str, Tensor]:

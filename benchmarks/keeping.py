@@ -18,19 +18,19 @@ from pathlib import Path
 
 import numpy as np
 
-import plora.training.loop as loop
+import plora.training.stream as loop
 from benchmarks import evidence
 from plora.atomic import JsonValue
 from plora.backbones import BackboneConfig, load_backbone
 from plora.build import Workspace
 from plora.config import RunConfig, load_config, load_task
 from plora.configs import find_config
+from plora.events.console import Console
 from plora.results import read_record
+from plora.run_folder.checkpoint import read_manifest
+from plora.run_folder.folder import RunFolder
+from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.runs import extend, run
-from plora.training.checkpoint import read_manifest
-from plora.training.console import Console
-from plora.training.folder import RunFolder
-from plora.training.step_checkpoint import StepCheckpoint
 
 LORA = ["lora.rank=8", "lora.targets=[query,key,value]"]
 MINUTE = 60.0

@@ -13,14 +13,14 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from benchmarks import evidence
 from plora.atomic import JsonValue
 from plora.backbones import MINILM, BackboneConfig, find_backbone, no_progress_bar
+from plora.batches.plan import plan_epoch
 from plora.build import Parts, Workspace, build
 from plora.config import RunConfig, load_config
 from plora.configs import find_config
+from plora.optimizers.optim import make_optimizer
 from plora.strategies import Lesson, Progress
 from plora.training.flops import FlopCounter
-from plora.training.loop import _backward, begin_lesson, open_stage
-from plora.training.optim import make_optimizer
-from plora.training.plan import plan_epoch
+from plora.training.stream import _backward, begin_lesson, open_stage
 
 EPOCHS = 2
 

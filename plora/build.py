@@ -13,9 +13,14 @@ from plora.adapters import AdaptedLinear, Adapters, Switch, checkpoint_blocks, f
 from plora.adapters.merging import MERGED
 from plora.adapters.prefix import Prefix
 from plora.backbones import Backbone, load_backbone
+from plora.batches.data import EncodedTask, Stage, encode_stream, make_stages
+from plora.batches.evaluate import Scorer
+from plora.batches.features import Extractor, FeatureCache, autocast
+from plora.batches.prefix_cache import PrefixCache
 from plora.cache import cache_folder, prefix_cache_bytes
 from plora.config import RunConfig
 from plora.errors import ConfigError, DataError
+from plora.events.tracking import require_installed
 from plora.gates import GATES
 from plora.heads import HEADS
 from plora.model import ContinualModel
@@ -24,11 +29,6 @@ from plora.processes import Processes
 from plora.strategies import Strategy
 from plora.streams.base import Stream, StreamSource
 from plora.streams.incremental import LabelSpace
-from plora.training.data import EncodedTask, Stage, encode_stream, make_stages
-from plora.training.evaluate import Scorer
-from plora.training.features import Extractor, FeatureCache, autocast
-from plora.training.prefix_cache import PrefixCache
-from plora.training.tracking import require_installed
 
 
 class Workspace:

@@ -10,8 +10,8 @@ from plora.config import RunConfig
 from plora.gates import ChoosingGate
 from plora.heads import ClosedFormHead
 from plora.strategies import Strategy
-from plora.training.loop import open_stage, planned_steps, rehearse, show_gate, trainable_head
 from plora.training.meter import peak_memory
+from plora.training.stream import open_stage, planned_steps, rehearse, show_gate, trainable_head
 
 _SHOWN = 64
 """Texts of the first task that a gate which chooses sees."""

@@ -33,9 +33,9 @@ from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RanPACHead, R
 from plora.problems.text_classification import Pooling
 from plora.results import RunRecord, read_record
 from plora.results.model_card import model_card
+from plora.run_folder.checkpoint import load_checkpoint, require_checkpoints
+from plora.run_folder.folder import RunFolder
 from plora.streams.incremental import LabelSpace
-from plora.training.checkpoint import load_checkpoint, require_checkpoints
-from plora.training.folder import RunFolder
 
 HEADS_FILE, TENSOR_FILE, SCRIPT_FILE = "heads.json", "heads.safetensors", "inference.py"
 ONE_HEAD = "all"

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from plora.batches.evaluate import probabilities
 from plora.build import Learner, Parts, Workspace, assemble, build
 from plora.config import RunConfig
 from plora.errors import DataError, PloraError, RunError, UnknownTaskError, did_you_mean
+from plora.events.console import Console
 from plora.failpoints import reached
 from plora.problems import EncodedSplit
 from plora.processes import Processes
@@ -27,10 +29,7 @@ from plora.results import (
     summary_table,
     write_record,
 )
-from plora.streams.base import Split, TextInput
-from plora.streams.incremental import LabelSpace
-from plora.streams.local import LocalTask
-from plora.training.checkpoint import (
+from plora.run_folder.checkpoint import (
     Manifest,
     check_files,
     load_checkpoint,
@@ -39,11 +38,12 @@ from plora.training.checkpoint import (
     require_checkpoints,
     write_manifest,
 )
-from plora.training.console import Console
-from plora.training.evaluate import probabilities
-from plora.training.folder import RunFolder
-from plora.training.loop import learn_stream
-from plora.training.recording import from_predictions
+from plora.run_folder.folder import RunFolder
+from plora.run_folder.recording import from_predictions
+from plora.streams.base import Split, TextInput
+from plora.streams.incremental import LabelSpace
+from plora.streams.local import LocalTask
+from plora.training.stream import learn_stream
 
 
 def run(config: RunConfig, console: Console | None = None, workspace: Workspace | None = None) -> Path:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from plora.backbones import BackboneConfig, empty_backbone, load_backbone
 from plora.config import load_config
 from plora.errors import BackboneError, RunError
-from plora.training.folder import RunFolder
+from plora.run_folder.folder import RunFolder
 
 
 def small(folder: Path, **settings: object) -> BackboneConfig:

@@ -10,7 +10,7 @@ import plora
 
 PACKAGE = Path(plora.__file__).parent
 
-UPPER = ("plora.cli", "plora.runs", "plora.build", "plora.training", "plora.config", "plora.dry_run")
+UPPER = tuple(f"plora.{room}" for room in ("cli", "runs", "build", "training", "run_folder", "config", "dry_run"))
 LOWER = ("adapters", "gates", "heads", "problems", "streams", "results", "strategies")
 
 

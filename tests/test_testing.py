@@ -652,7 +652,7 @@ def test_a_method_with_a_strategy_that_does_not_conform(monkeypatch: pytest.Monk
 
 
 def test_a_method_whose_optimizer_lacks_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plora.training.loop.make_optimizer", _optimizer_of(lambda name: "q_lin" not in name))
+    monkeypatch.setattr("plora.training.stream.make_optimizer", _optimizer_of(lambda name: "q_lin" not in name))
     with fails("method sequential (task-incremental): the optimizer holds all that is declared to train: got none of"):
         check_method("sequential")
 
@@ -675,13 +675,13 @@ def test_a_method_that_changes_what_is_frozen(monkeypatch: pytest.MonkeyPatch) -
         original(model)
 
     monkeypatch.setattr(ContinualModel, "commit", commit)
-    monkeypatch.setattr("plora.training.checkpoint._verify", lambda *_: None)
+    monkeypatch.setattr("plora.run_folder.checkpoint._verify", lambda *_: None)
     with fails("what is frozen stays: got another"):
         check_method("sequential")
 
 
 def test_a_method_whose_reload_differs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plora.training.checkpoint._verify", lambda *_: None)
+    monkeypatch.setattr("plora.run_folder.checkpoint._verify", lambda *_: None)
     monkeypatch.setitem(HEADS, "linear", lambda features, pooled: LosesBias(features))
     with fails("a reload gives the same logits: got logits of 'first' that differ by up to"):
         check_method("sequential")

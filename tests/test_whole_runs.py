@@ -12,11 +12,11 @@ import torch
 import plora
 from plora.config import RunConfig, load_config
 from plora.errors import BackboneError, ConfigError, DataError, RunError, UnknownTaskError
+from plora.events.console import Console
 from plora.model import ContinualModel
 from plora.results import accuracy_row, generated_files, read_curves, read_generated, read_predictions, read_record
 from plora.runs import evaluate, extend, load_run, predict, resume, run, verify
 from plora.streams import LocalTask
-from plora.training.console import Console
 
 Config = Callable[..., RunConfig]
 
@@ -117,7 +117,7 @@ def test_the_stored_config_repeats_the_run(toy_config: Config, tmp_path: Path) -
 def test_per_task_forgets_nothing_and_its_old_cells_are_not_computed_again(
     toy_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plora.training.evaluate import Scorer
+    from plora.batches.evaluate import Scorer
 
     computed: list[str] = []
     original = Scorer._score

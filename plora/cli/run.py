@@ -21,8 +21,8 @@ def command(
     from plora.build import Workspace
     from plora.config import load_config
     from plora.dry_run import dry_run as measure
+    from plora.run_folder.folder import RunFolder
     from plora.runs import run
-    from plora.training.folder import RunFolder
 
     configs = [load_config(path, overrides) for path in paths]
     if dry_run:

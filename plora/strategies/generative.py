@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
+from plora.generators.causal_generator import CausalGenerator
+from plora.generators.masked_generator import MaskedGenerator
+from plora.generators.text_generator import Drafts
+from plora.generators.word_statistics import frame
 from plora.model import ContinualModel
 from plora.problems.text_classification import TextClassification, TokenizedTexts
 from plora.results import GeneratedText, to_lines
 from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Rehearsal, Strategy
-from plora.strategies.causal_generator import CausalGenerator
-from plora.strategies.masked_generator import MaskedGenerator
-from plora.strategies.text_generator import Drafts
-from plora.strategies.word_statistics import frame
 from plora.streams.base import Stream
 
 CANDIDATES = 1.5

@@ -13,10 +13,10 @@ from rich.table import Table
 from plora.errors import RunError
 from plora.results import RunRecord, read_record
 from plora.results.metrics import METRICS
+from plora.run_folder.folder import RunFolder
 from plora.sweep.plan import SweepConfig
 from plora.sweep.progress import Progress, Say
 from plora.sweep.study import Study
-from plora.training.folder import RunFolder
 
 _SYMBOLS = {definition.name: definition.symbol for definition in METRICS}
 

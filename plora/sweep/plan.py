@@ -26,8 +26,8 @@ from plora.configs import find_config
 from plora.errors import ConfigError, RunError
 from plora.heads import HEADS, ClosedFormHead
 from plora.results import read_record
+from plora.run_folder.folder import RunFolder
 from plora.sweep.search import SearchConfig
-from plora.training.folder import RunFolder
 
 _IN_THE_PATH = ("method", "head", "seed")
 """Settings that every run folder's path says anyway."""

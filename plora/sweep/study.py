@@ -11,12 +11,12 @@ from pydantic import JsonValue
 from plora.config import load_config, put
 from plora.errors import RunError
 from plora.results.tables import BEST
+from plora.run_folder.folder import RunFolder
 from plora.sealed import read_sealed, write_sealed
 from plora.sweep.plan import SweepConfig, SweepRun, file_name, plan_runs
 from plora.sweep.progress import Progress, reached
 from plora.sweep.sampler import Settings, ask
 from plora.sweep.search import SearchConfig
-from plora.training.folder import RunFolder
 
 _FAILED_FILE = "failed.json"
 

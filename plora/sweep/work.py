@@ -13,6 +13,7 @@ from typing import Protocol
 from plora import atomic
 from plora.build import Workspace
 from plora.errors import PloraError, RunError
+from plora.events.console import Console, Field
 from plora.results import write_report
 from plora.runs import resume, run
 from plora.sweep.board import shown
@@ -20,7 +21,6 @@ from plora.sweep.findings import write_findings
 from plora.sweep.plan import SweepConfig, SweepRun, plan_runs
 from plora.sweep.progress import Progress, Say
 from plora.sweep.study import Study, plan_studies
-from plora.training.console import Console, Field
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,16 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from plora.build import Parts, build
 from plora.config import RunConfig, load_config
 from plora.errors import ConfigError, did_you_mean
+from plora.events.console import Console
 from plora.methods import METHODS, Method, Phase
 from plora.model import ContinualModel
+from plora.run_folder.checkpoint import load_checkpoint
+from plora.run_folder.folder import RunFolder
 from plora.streams.base import SCENARIOS, Scenario
 from plora.testing.promises import Promises
 from plora.testing.strategies import check_strategy, weight_settings
 from plora.testing.tiny import TASKS, own_random_numbers, tiny_network, tiny_texts, tiny_tokenizer
-from plora.training.checkpoint import load_checkpoint
-from plora.training.console import Console
-from plora.training.folder import RunFolder
-from plora.training.loop import learn_stream, planned_steps
+from plora.training.stream import learn_stream, planned_steps
 
 _TEXTS = {"train": 16, "validation": 8, "test": 8}
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import plora
 from plora.config import RunConfig, load_config
 from plora.errors import PloraError
+from plora.events.console import Console
 from plora.results import find_runs, read_curves, read_predictions, read_record, write_report
-from plora.training.console import Console
 
 FILES = ("results.json", "costs.json", "curves.jsonl", "config.yaml", "environment.json", "predictions/task-02.parquet")
 

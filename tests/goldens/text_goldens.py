@@ -149,7 +149,7 @@ def main(names: list[str]) -> dict[str, dict[str, object]]:
                 for task in domain["tasks"]:
                     task["label"] = "own"
             config = plora.load_config({**values, "stream": domain}, overrides)
-            from plora.training.console import Console
+            from plora.events.console import Console
 
             folder = plora.run(config, Console(silent=True), workspace)
             found[name] = learned(folder)

@@ -13,10 +13,10 @@ from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 from plora.adapters import LoRA
 from plora.backbones import BackboneConfig
 from plora.errors import AdapterError, BackboneError, ConfigError, DataError, RunError, TrainingError
+from plora.generators.causal_generator import CausalGenerator
+from plora.generators.causal_language import CausalLanguage, Drill, drawing_from
 from plora.processes import Processes
 from plora.strategies import GenerativeReplay, Lesson
-from plora.strategies.causal_generator import CausalGenerator
-from plora.strategies.causal_language import CausalLanguage, Drill, drawing_from
 from plora.streams.base import Split, Stream
 from plora.testing import check_strategy
 from plora.testing.tiny import tiny_lesson, tiny_stream

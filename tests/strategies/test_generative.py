@@ -9,12 +9,12 @@ from reference.distillation import without_forgetting
 from reference.generative import chances, rehearsed, surest
 from scipy.stats import chi2
 
+from plora.generators.masked_generator import MaskedGenerator
+from plora.generators.text_generator import Drafts
 from plora.model import ContinualModel
 from plora.problems.text_classification import TokenizedTexts
 from plora.strategies import GenerativeReplay, Lesson, Progress, Rehearsal
 from plora.strategies.generative import EMPTY, ENOUGH, REPEATED, TWICE, UNSURE, Pool, judge
-from plora.strategies.masked_generator import MaskedGenerator
-from plora.strategies.text_generator import Drafts
 from plora.testing.tiny import tiny_lesson
 
 UNFILTERED = {"confidence": 0.0, "per_class": 8}

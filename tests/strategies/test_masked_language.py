@@ -11,11 +11,11 @@ from transformers import BertForMaskedLM
 from plora.backbones import BackboneConfig, load_backbone
 from plora.errors import RunError
 from plora.gates import AllOnes
+from plora.generators.masked_language import FittedHead, MaskedLanguage, OwnHead, _Places, evidence
+from plora.generators.word_statistics import frame
 from plora.model import ContinualModel
 from plora.problems import TextClassification
 from plora.problems.text_classification import TokenizedTexts
-from plora.strategies.masked_language import FittedHead, MaskedLanguage, OwnHead, _Places, evidence
-from plora.strategies.word_statistics import frame
 from plora.testing.tiny import open_filled, tiny_lesson, tiny_model
 
 

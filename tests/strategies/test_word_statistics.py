@@ -7,10 +7,10 @@ import torch
 from lessons import a_model
 
 from plora.errors import RunError
+from plora.generators.word_statistics import SMOOTHING, WordStatistics, frame
 from plora.model import ContinualModel
 from plora.problems import EncodedSplit, TextClassification
 from plora.problems.text_classification import TokenizedTexts
-from plora.strategies.word_statistics import SMOOTHING, WordStatistics, frame
 from plora.streams.base import Split
 from plora.testing.tiny import tiny_lesson
 

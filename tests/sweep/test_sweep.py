@@ -10,9 +10,9 @@ from plora.build import Workspace
 from plora.config import RunConfig, load_config
 from plora.errors import DataError, RunError
 from plora.results import read_predictions, read_record
+from plora.run_folder.checkpoint import read_manifest
 from plora.runs import RunFolder, run
 from plora.sweep import SweepConfig, plan_runs, sweep
-from plora.training.checkpoint import read_manifest
 
 Config = Callable[..., RunConfig]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from plora.errors import PloraError
+from plora.events.console import Console
 from plora.failpoints import ENVIRONMENT
 from plora.results import read_curves, read_predictions
+from plora.run_folder.checkpoint import read_manifest
 from plora.runs import RunFolder
-from plora.training.checkpoint import read_manifest
-from plora.training.console import Console
 
 KILLED, REFUSED, FAILED = -signal.SIGKILL, 2, 1
 

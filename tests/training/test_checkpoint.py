@@ -13,9 +13,9 @@ from plora.config import RunConfig
 from plora.errors import PloraError, RunError
 from plora.gates import Router
 from plora.heads import LinearHead
+from plora.run_folder.checkpoint import read_manifest
 from plora.runs import RunFolder, load_learner, predict, run, verify
 from plora.sealed import read_sealed, write_sealed
-from plora.training.checkpoint import read_manifest
 
 Config = Callable[..., RunConfig]
 TEXTS = ["a loaf of rye", "old wave and tide", "new runway"]

@@ -14,7 +14,8 @@ from plora.config import RunConfig
 from plora.errors import RunError
 from plora.results import read_record
 from plora.runs import resume, run
-from plora.training import loop, stopwatch
+from plora.training import stopwatch
+from plora.training import stream as loop
 from plora.training.energy import EnergyMeter
 from plora.training.flops import FlopCounter
 from plora.training.meter import Meter

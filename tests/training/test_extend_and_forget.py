@@ -12,10 +12,10 @@ from plora.config import RunConfig, load_task
 from plora.errors import ConfigError, DataError, NonFiniteLossError, PloraError, RunError, UnknownTaskError
 from plora.export import export
 from plora.results import read_predictions, read_record
+from plora.run_folder.checkpoint import read_manifest
 from plora.runs import RunFolder, evaluate, extend, forget, predict, resume, run, verify
 from plora.streams.local import LocalTask
-from plora.training import loop
-from plora.training.checkpoint import read_manifest
+from plora.training import stream as loop
 
 Config = Callable[..., RunConfig]
 

@@ -12,6 +12,9 @@ import torch
 
 import plora
 from plora.adapters import Route
+from plora.batches import evaluate
+from plora.batches.data import EncodedSplit
+from plora.batches.features import Extractor
 from plora.build import Parts, build
 from plora.config import RunConfig
 from plora.errors import NonFiniteLossError, TrainingError
@@ -20,9 +23,7 @@ from plora.results import read_curves, read_predictions, read_record
 from plora.runs import run, verify
 from plora.strategies import Orthogonality, Progress
 from plora.testing.tiny import tiny_model
-from plora.training import evaluate, loop
-from plora.training.data import EncodedSplit
-from plora.training.features import Extractor
+from plora.training import stream as loop
 
 Config = Callable[..., RunConfig]
 
@@ -328,7 +329,7 @@ def test_gradients_and_steps_happen_in_the_loop_alone() -> None:
         if re.search(r"(\.|\b)backward\(|\.step\(", path.read_text(encoding="utf-8"))
     ]
     # What writes texts for generative replay is a network beside the run's model, and learns beside it.
-    assert sorted(elsewhere) == ["strategies/causal_language.py", "training/loop.py"]
+    assert sorted(elsewhere) == ["generators/causal_language.py", "training/stream.py"]
 
 
 def test_a_record_says_how_much_each_slot_contributed(toy_config: Config) -> None:

@@ -10,8 +10,8 @@ import torch
 from plora.adapters.merging import MERGED, merge
 from plora.config import RunConfig
 from plora.errors import DataError
+from plora.run_folder.checkpoint import read_manifest
 from plora.runs import RunFolder, load_run, run
-from plora.training.checkpoint import read_manifest
 
 Config = Callable[..., RunConfig]
 

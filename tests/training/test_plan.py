@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plora.training.plan import micro_batches, plan_epoch, plan_scoring
+from plora.batches.plan import micro_batches, plan_epoch, plan_scoring
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=300).map(lambda values: np.array(values, dtype=np.int64))
 
@@ -57,7 +57,7 @@ def test_scoring_covers_everything_once(lengths: np.ndarray, tokens: int) -> Non
     ("schedule", "middle", "end"), [("linear", 0.5, 0.0), ("cosine", 0.5, 0.0), ("constant", 1.0, 1.0)]
 )
 def test_the_rate_rises_then_follows_its_schedule(schedule: str, middle: float, end: float) -> None:
-    from plora.training.optim import rate
+    from plora.optimizers.optim import rate
 
     rates = [rate(step, 110, 10 / 110, schedule) for step in range(110)]
     assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])

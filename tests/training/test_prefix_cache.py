@@ -13,6 +13,8 @@ from killing import KILLED, in_child, quiet, snapshot
 from torch import Tensor
 
 from plora.adapters.prefix import Prefix
+from plora.batches.plan import Indices
+from plora.batches.prefix_cache import PrefixCache
 from plora.build import build
 from plora.cache import PREFIX_CACHE_GIB
 from plora.config import RunConfig
@@ -23,9 +25,7 @@ from plora.problems import EncodedInputs
 from plora.results import read_curves, read_predictions
 from plora.runs import predict, resume, run, verify
 from plora.strategies import Progress
-from plora.training import loop
-from plora.training.plan import Indices
-from plora.training.prefix_cache import PrefixCache
+from plora.training import stream as loop
 
 Config = Callable[..., RunConfig]
 

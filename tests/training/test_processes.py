@@ -17,6 +17,7 @@ from torch import nn
 from transformers import AutoModel
 
 from plora import cli
+from plora.batches.data import Stage
 from plora.build import Parts
 from plora.config import RunConfig, load_config, load_task
 from plora.errors import RunError
@@ -25,11 +26,10 @@ from plora.fingerprint import hash_tensors
 from plora.model import ContinualModel
 from plora.processes import Processes
 from plora.results import read_curves, read_predictions, read_record
+from plora.run_folder.folder import RunFolder
 from plora.runs import evaluate, extend, resume, run, verify
 from plora.sealed import read_sealed
-from plora.training import loop
-from plora.training.data import Stage
-from plora.training.folder import RunFolder
+from plora.training import stream as loop
 
 Make = Callable[..., RunConfig]
 

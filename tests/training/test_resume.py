@@ -13,10 +13,10 @@ from plora.errors import RunError, TrainingError
 from plora.failpoints import FAILPOINTS
 from plora.model import ContinualModel
 from plora.results import read_curves
+from plora.run_folder.checkpoint import read_manifest
 from plora.runs import RunFolder, resume, run
 from plora.sealed import read_sealed, write_sealed
-from plora.training import loop
-from plora.training.checkpoint import read_manifest
+from plora.training import stream as loop
 
 Config = Callable[..., RunConfig]
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from plora.training import state_file
+from plora.batches import state_file
 
 SHAPE = (6, 4)
 SIZE = state_file.file_size(SHAPE, torch.float32)

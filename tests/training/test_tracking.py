@@ -8,9 +8,9 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from plora.config import RunConfig
 from plora.errors import ConfigError
+from plora.events import tracking
 from plora.results import read_curves, read_record
 from plora.runs import run
-from plora.training import tracking
 
 Config = Callable[..., RunConfig]
 

@@ -16,14 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from plora import atomic
+from plora.batches.data import Stage
+from plora.batches.evaluate import Scorer, Scores, block_generator, score
+from plora.batches.features import autocast, lacks_bf16, out_of_memory
+from plora.batches.plan import Indices, micro_batches, plan_epoch
 from plora.build import Parts
 from plora.errors import NonFiniteLossError, RunError, TrainingError
+from plora.events.console import Console
+from plora.events.tracking import Tracking
 from plora.failpoints import reached
 from plora.fingerprint import hash_frozen, hash_tensors
 from plora.gates import ChoosingGate
 from plora.heads import ClosedFormHead, LinearHead
 from plora.methods import Phase
 from plora.model import ContinualModel
+from plora.optimizers.optim import make_optimizer, rate, restore_training, training_tensors
 from plora.problems import EncodedInputs, EncodedSplit, masked_cross_entropy
 from plora.processes import Processes
 from plora.results import (
@@ -35,21 +42,14 @@ from plora.results import (
     write_predictions,
     write_record,
 )
+from plora.run_folder.checkpoint import load_checkpoint, load_strategies, read_manifest, save_checkpoint
+from plora.run_folder.folder import RunFolder
+from plora.run_folder.recording import from_predictions, make_record, to_predictions
+from plora.run_folder.step_checkpoint import Position, StepCheckpoint, finite
 from plora.strategies import Lesson, Progress
-from plora.training.checkpoint import load_checkpoint, load_strategies, read_manifest, save_checkpoint
-from plora.training.console import Console
-from plora.training.data import Stage
 from plora.training.energy import EnergyMeter
-from plora.training.evaluate import Scorer, Scores, block_generator, score
-from plora.training.features import autocast, lacks_bf16, out_of_memory
-from plora.training.folder import RunFolder
 from plora.training.meter import Meter, peak_memory
-from plora.training.optim import make_optimizer, rate, restore_training, training_tensors
-from plora.training.plan import Indices, micro_batches, plan_epoch
-from plora.training.recording import from_predictions, make_record, to_predictions
-from plora.training.step_checkpoint import Position, StepCheckpoint, finite
 from plora.training.stopwatch import Stopwatch
-from plora.training.tracking import Tracking
 
 
 @dataclass

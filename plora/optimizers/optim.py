@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from plora.errors import RunError
-from plora.training.settings import Schedule
+
+Schedule = Literal["linear", "cosine", "constant"]
 
 
 def make_optimizer(

@@ -11,12 +11,12 @@ from torch import Tensor
 from plora.adapters import LoRA
 from plora.backbones import BackboneConfig
 from plora.errors import DataError, RunError
+from plora.generators.causal_language import CausalLanguage, Drill, drawing_from
+from plora.generators.text_generator import Drafts, TextGenerator
 from plora.model import ContinualModel
 from plora.problems import TextClassification
 from plora.problems.text_classification import TokenizedTexts
 from plora.strategies.base import Lesson
-from plora.strategies.causal_language import CausalLanguage, Drill, drawing_from
-from plora.strategies.text_generator import Drafts, TextGenerator
 from plora.streams.base import Split, Stream
 
 _LANGUAGE, _SOURCES = "language/", "sources"

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from plora.batches.data import EncodedTask
+from plora.batches.features import Extractor
 from plora.problems import EncodedSplit
 from plora.results import RANKS, ScoredSplit
 from plora.streams.incremental import LabelSpace
-from plora.training.data import EncodedTask
-from plora.training.features import Extractor
 
 
 @dataclass(frozen=True)

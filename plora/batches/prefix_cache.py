@@ -20,13 +20,13 @@ from torch import Tensor
 
 from plora.adapters import Route
 from plora.adapters.prefix import Prefix
+from plora.batches import state_file
+from plora.batches.plan import Indices, plan_scoring
 from plora.cache import PREFIX_CACHE_GIB
+from plora.events.console import Console
 from plora.fingerprint import hash_tensors
 from plora.model import ContinualModel
 from plora.problems import EncodedInputs
-from plora.training import state_file
-from plora.training.console import Console
-from plora.training.plan import Indices, plan_scoring
 
 _LAYOUT = 1
 _TOLERANCE = 1e-5

@@ -8,12 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from plora.batches.plan import Indices, plan_scoring
+from plora.batches.prefix_cache import PrefixCache
 from plora.errors import TrainingError
 from plora.model import ContinualModel
 from plora.problems import EncodedInputs, EncodedSplit
 from plora.processes import Processes
-from plora.training.plan import Indices, plan_scoring
-from plora.training.prefix_cache import PrefixCache
 
 Compute = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Schedule = Literal["linear", "cosine", "constant"]
+from plora.optimizers.optim import Schedule
 
 
 class FirstTask(BaseModel):

@@ -8,12 +8,12 @@ import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
+from plora.generators.masked_language import MaskedLanguage, of_texts
+from plora.generators.text_generator import Drafts, TextGenerator
+from plora.generators.word_statistics import WordStatistics
 from plora.model import ContinualModel
 from plora.problems.text_classification import TokenizedTexts
 from plora.strategies.base import Lesson
-from plora.strategies.masked_language import MaskedLanguage, of_texts
-from plora.strategies.text_generator import Drafts, TextGenerator
-from plora.strategies.word_statistics import WordStatistics
 from plora.streams.base import Stream
 
 _STATISTICS, _SUMS = "statistics/", "sums/"

@@ -16,17 +16,17 @@ from torch import Tensor
 
 from plora.adapters import load_slot, save_slot
 from plora.adapters.interop import TENSOR_FILE
+from plora.batches.features import autocast
 from plora.build import Learner
 from plora.errors import AdapterError, RunError
 from plora.failpoints import reached
 from plora.fingerprint import hash_file, hash_tensors
 from plora.model import ContinualModel
 from plora.results import RunRecord, TaskCost
+from plora.run_folder.folder import RunFolder
 from plora.sealed import read_sealed, write_sealed
 from plora.strategies import Strategy
 from plora.tensor_file import load_tensors, save_tensors
-from plora.training.features import autocast
-from plora.training.folder import RunFolder
 
 MANIFEST = "manifest.json"
 SCHEMA = 1

@@ -1,0 +1,1 @@
+"""From encoded splits to batches, features and scores."""

@@ -1,0 +1,45 @@
+"""Mistakes of a config that concern several keys."""
+
+from collections.abc import Iterator
+
+from plora.adapters import Merging
+from plora.config.run import RunConfig
+from plora.errors import did_you_mean
+
+
+def cross_checks(config: RunConfig) -> Iterator[str]:
+    """Mistakes that concern several keys."""
+    row = config.row
+    if refusal := row.refusal(config.scenario):
+        yield f"scenario: {refusal}"
+    if config.resolved_head() not in row.heads:
+        yield (
+            f"head: '{config.head}' does not fit method '{config.method}'{did_you_mean(str(config.head), row.heads)} "
+            f"(heads: {', '.join(row.heads)})"
+        )
+    possible = {part for phase in row.phases for part in phase.train}
+    for part in sorted({part for phase in config.resolved_phases() for part in phase.train} - possible):
+        yield f"phases: method '{config.method}' has no {part} to train; it can train: {', '.join(sorted(possible))}"
+    if row.merging is None and config.merging != Merging():
+        yield f"merging: method '{config.method}' merges nothing; use merged_average, merged_ties or merged_magmax"
+    if row.slots == "first" and not any("adapter" in phase.train for phase in config.resolved_phases()):
+        yield f"phases: method '{config.method}' without a phase that trains the adapter is method 'frozen'; use that"
+    if config.training.activation_checkpointing and row.slots == "none" and not row.trains_backbone:
+        yield (
+            f"training.activation_checkpointing: method '{config.method}' trains nothing inside the backbone, so there "
+            "are no activations to keep or to compute again; leave it out"
+        )
+    if row.merging not in (None, "ties") and config.merging.keep != Merging().keep:
+        yield f"merging.keep: method '{config.method}' keeps every entry of a slot; it is a setting of merged_ties"
+    if config.loss_rows is not None and config.scenario != "class":
+        yield (
+            f"loss_rows: it decides nothing in the {config.scenario}-incremental scenario, where a task's own classes "
+            "compete; leave it out, or use scenario=class"
+        )
+    kinds = [strategy.kind for strategy in config.strategies]
+    for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+        yield f"strategies: '{kind}' is listed {kinds.count(kind)} times; once is possible, with all of its settings"
+    shares_rows = config.scenario == "domain" or (config.scenario == "class" and config.resolved_loss_rows() == "seen")
+    for strategy in config.resolved_strategies():
+        if reason := row.nothing_to_protect(strategy, config.resolved_head(), shares_rows):
+            yield f"strategies: '{strategy.kind}' does not fit method '{config.method}': {reason}"

@@ -1,0 +1,94 @@
+"""Mistakes of a config as lines: key, what was got, what was expected."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from plora.config.run import RunConfig, said
+from plora.errors import did_you_mean
+from plora.strategies import STRATEGIES
+from plora.streams import STREAMS
+
+
+def line(error: ErrorDetails, values: Mapping[str, object], schema: type[BaseModel] | None = None) -> str:
+    """One mistake as one line: key, what was got, what was expected."""
+    location = _as_written(error["loc"], values)
+    path = ".".join(str(part) for part in location) or "config"
+    if error["type"] == "extra_forbidden":
+        known = _keys_beside(location, values, schema or RunConfig)
+        return f"{path}: unknown key{did_you_mean(str(location[-1]), known)} (keys here: {', '.join(known)})"
+    if error["type"] == "missing":
+        return f"{path}: missing, and it has no default"
+    if error["type"] == "kind":
+        return f"{path}: {error['msg']}"
+    message = said(error)
+    return f"{path}: got {shown(error['input'])}; {message[0].lower()}{message[1:]}"
+
+
+def unusable(value: object, path: str = "") -> Iterator[str]:
+    """Values that no key can take, whatever its type: they would break in a library, hours later."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from unusable(inner, f"{path}.{key if isinstance(key, str) else shown(key)}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for position, inner in enumerate(value):
+            yield from unusable(inner, f"{path}.{position}")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        yield f"{path}: got an integer of {value.bit_length()} bits; at most 63 are possible"
+    elif isinstance(value, str) and "\0" in value:
+        yield f"{path}: got {shown(value)}; no name, path or text of a config has a NUL character"
+
+
+def shown(value: object) -> str:
+    """A value as it is quoted in a mistake."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print integers of more than 4,300 digits
+        return f"a very long {type(value).__name__}"
+    return text if len(text) < 80 else text[:77] + "…"
+
+
+def _as_written(location: Sequence[str | int], values: Mapping[str, object]) -> list[str | int]:
+    """The place of a mistake without the kinds that pydantic puts behind a key whose value may be of several."""
+    found: list[str | int] = []
+    place: object = values
+    for part in location[:-1]:
+        if isinstance(place, Mapping | list):
+            if part not in (place if isinstance(place, Mapping) else range(len(place))):
+                continue
+            place = place[part]  # type: ignore[index]
+        found.append(part)
+    return [*found, *location[-1:]]
+
+
+def _keys_beside(location: Sequence[str | int], values: Mapping[str, object], schema: type[BaseModel]) -> list[str]:
+    """Names of the fields of the model that the last part of `location` was looked up in."""
+    models: list[type[BaseModel]] = [schema]
+    place: object = values
+    for part in location[:-1]:
+        place = place[part] if isinstance(place, Mapping | list) else None  # type: ignore[index]
+        kind = str(place.get("kind")) if isinstance(place, Mapping) else None
+        inner = [model for outer in models for model in _models_in(outer, part)]
+        chosen = [
+            model for model in inner if "kind" in model.model_fields and model.model_fields["kind"].default == kind
+        ]
+        models = chosen or inner or models
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))
+
+
+def _models_in(model: type[BaseModel], part: str | int) -> list[type[BaseModel]]:
+    field = model.model_fields.get(str(part))
+    if field is None:
+        return []
+    if part in ("stream", "strategies"):
+        return list((STREAMS if part == "stream" else STRATEGIES).values())
+    found: list[type[BaseModel]] = []
+    waiting = [field.annotation]
+    while waiting:
+        annotation = waiting.pop()
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found.append(annotation)
+        waiting += get_args(annotation)
+    return found

@@ -1,0 +1,122 @@
+"""Reading a config: defaults ← YAML or JSON ← key=value.
+
+    config = load_config("topics.yaml", ["training.epochs=3", "seed=1"])
+
+All mistakes are reported together, each with its path.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from plora.config.checks import cross_checks
+from plora.config.mistakes import line, shown, unusable
+from plora.config.run import RunConfig
+from plora.errors import ConfigError
+from plora.plain_yaml import parse_yaml
+from plora.streams.local import LocalTask
+
+
+def load_config(source: str | Path | Mapping[str, object], overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a config and apply `key.path=value` overrides, whose values are YAML.
+
+    Args:
+        source: a YAML or JSON file, or a mapping.
+        overrides: such as `training.epochs=3` or `lora.targets=[query, value]`.
+
+    Raises:
+        ConfigError: every mistake, one line each, starting with its key.
+    """
+    values = read_values(Path(source)) if isinstance(source, str | Path) else dict(source)
+    problems: list[str] = []
+    for assignment in overrides:
+        try:
+            override(values, assignment)
+        except ConfigError as error:
+            problems += error.problems
+    problems += unusable(values)
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError([*problems, *(line(details, values) for details in error.errors())]) from None
+    problems += cross_checks(config)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def load_task(train: Path, keys: Sequence[str]) -> LocalTask:
+    """Read a task of local files from `key=value` arguments.
+
+    Args:
+        train: file or folder with its training examples; its stem is the task's name unless `name=` is given.
+        keys: such as `text=review` or `test=test.csv`; values are YAML.
+
+    Raises:
+        ConfigError: every mistake, one line each, starting with its key.
+    """
+    values: dict[str, object] = {"name": train.stem, "train": str(train)}
+    for key in keys:
+        override(values, key)
+    if problems := list(unusable(values)):
+        raise ConfigError(problems)
+    try:
+        return LocalTask.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(line(details, values, LocalTask) for details in error.errors()) from None
+
+
+def read_values(path: Path) -> dict[str, object]:
+    """Read the keys of a YAML or JSON file.
+
+    Raises:
+        ConfigError: there is no such file, or it is no mapping.
+    """
+    try:
+        values = parse_yaml(path.read_text(encoding="utf-8"))  # JSON is YAML
+    except FileNotFoundError:
+        raise ConfigError(
+            [f"config {path} does not exist; `plora ls` lists the shipped ones, `plora cp` copies one"]
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError([f"config {path} is not YAML: {error}"]) from None
+    except (OSError, ValueError) as error:  # not UTF-8, or not even a path
+        raise ConfigError([f"config {path} cannot be read: {error}"]) from None
+    if not isinstance(values, dict):
+        raise ConfigError([f"config {path} must be a mapping of keys, got {type(values).__name__}"])
+    return values
+
+
+def override(values: dict[str, object], assignment: str) -> None:
+    """Put `a.b=value`, its value YAML, into nested mappings, in place.
+
+    Raises:
+        ConfigError: it is no assignment, its value is not YAML, or it goes through a key that has no keys of its own.
+    """
+    path, equals, text = assignment.partition("=")
+    if not equals or not re.fullmatch(r"\w+(\.\w+)*", path):
+        raise ConfigError([f"'{assignment}': expected key=value, such as training.epochs=3"])
+    try:
+        value = parse_yaml(text)
+    except yaml.YAMLError:
+        raise ConfigError([f"{path}: the value {shown(text)} is not YAML; quote it"]) from None
+    put(values, path, value)
+
+
+def put(values: dict[str, object], path: str, value: object) -> None:
+    """Set `a.b` in nested mappings, in place; inner mappings are copied, never changed.
+
+    Raises:
+        ConfigError: the path goes through a key that has no keys of its own.
+    """
+    *parents, last = path.split(".")
+    place = values
+    for parent in parents:
+        inner = place.get(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError([f"{path}: '{parent}' is {shown(inner)}, it has no keys of its own"])
+        place[parent] = place = dict(inner)
+    place[last] = value

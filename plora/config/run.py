@@ -1,0 +1,163 @@
+"""The whole of a run as one strict schema; every key is declared once, beside the part that reads it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from plora.adapters import LoRA, Merging
+from plora.backbones import BackboneConfig
+from plora.config.kinds import by_kind
+from plora.config.training import EvaluationConfig, TrainingConfig
+from plora.errors import did_you_mean
+from plora.events.tracking import TrackerName
+from plora.methods import METHODS, LossRows, Method, Phase
+from plora.strategies import STRATEGIES, Strategy
+from plora.streams import STREAMS
+from plora.streams.base import Scenario, StreamSource
+from plora.streams.columns import TableSource
+from plora.streams.local import LocalStream, LocalTask
+
+_LONGEST_NAME = 200
+_OWN_KEYS = {"kind", "name", "tasks"}
+"""Keys of a stream of tables that do not say how rows are chosen."""
+
+
+def _known_method(name: str) -> str:
+    if name not in METHODS:
+        raise PydanticCustomError(
+            "kind",
+            "unknown method '{name}'{hint} (methods: {methods})",
+            {"name": name, "hint": did_you_mean(name, METHODS), "methods": ", ".join(METHODS)},
+        )
+    return name
+
+
+def _folder_name(name: str) -> str:
+    if len(name.encode()) > _LONGEST_NAME:
+        raise ValueError(f"a folder has this name, so it has at most {_LONGEST_NAME} bytes")
+    return name
+
+
+class RunConfig(BaseModel):
+    """One run: one method, one stream, one seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, AfterValidator(_folder_name)] = Field(default="run", pattern=r"^[\w][\w.-]*$")
+    """Name of the experiment, of letters, digits, `_`, `.` and `-`; the run goes to
+    `<output>/<name>/<method>/seed-<seed>`."""
+    stream: Annotated[SerializeAsAny[StreamSource], by_kind(STREAMS, "stream")]
+    """Where the tasks come from: `kind:` and its own keys."""
+    added: tuple[LocalTask, ...] = ()
+    """Tasks after those of the stream, from local files; `plora extend` writes them here."""
+    scenario: Scenario = "task"
+    """`task`: the task is known at test time, a head each; `class`: it is not, one head over all classes; `domain`:
+    it is not, and all tasks have the same labels."""
+    method: Annotated[str, AfterValidator(_known_method)] = "sequential"
+    """A row of the method table; see `plora ls`."""
+    head: str | None = None
+    """`linear`, or for `frozen` also `ncm`, `ridge` or `ranpac`; None takes the method's default."""
+    backbone: BackboneConfig = BackboneConfig()
+    """The pretrained network."""
+    lora: LoRA = LoRA()
+    """Adapters: rank, scaling, targets."""
+    merging: Merging = Merging()
+    """How slots are merged, in the methods that do so."""
+    training: TrainingConfig = TrainingConfig()
+    """Optimizer, schedule, batches."""
+    phases: tuple[Phase, ...] | None = Field(default=None, min_length=1)
+    """What trains, in order; None takes the method's own phases."""
+    order: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Names of all tasks of the stream in the order in which they are learned; None keeps the stream's own."""
+    loss_rows: LossRows | None = None
+    """Class-incremental: rows that compete in the loss, the current task's (`local`) or all `seen`; None takes `seen`
+    where old examples are replayed, and else the method's own."""
+    strategies: tuple[Annotated[SerializeAsAny[Strategy], by_kind(STRATEGIES, "strategy")], ...] = ()
+    """Settings of the method's strategies, by `kind`: what is not set here stays as the method has it. Kinds that the
+    method does not list are added to it."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """When test splits are scored."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Experiment trackers that are told too: `tensorboard`, `wandb`, `mlflow`, `trackio`; our own files are always
+    written."""
+    seed: int = Field(default=0, ge=0)
+    """Decides adapters, head rows, batches and dropout; the same seed gives the same bits on the same machine."""
+    output: Path = Path("runs")
+    """Folder that holds all runs."""
+
+    @field_validator("strategies", mode="after")
+    @classmethod
+    def _with_the_methods_settings(cls, given: tuple[Strategy, ...], info: ValidationInfo) -> tuple[Strategy, ...]:
+        """Take what is not set from the method's own strategy of that kind, not from the default of the kind."""
+        row = METHODS.get(info.data.get("method", ""))
+        own = row.strategies if row is not None else {}
+        found = []
+        for strategy in given:
+            set_here = {name: getattr(strategy, name) for name in strategy.model_fields_set}
+            try:
+                found.append(type(strategy).model_validate({**dict(own.get(strategy.kind, {})), **set_here}))
+            except ValidationError as error:  # settings that do not fit those of the method
+                raise ValueError(f"'{strategy.kind}': {said(error.errors()[0])}") from None
+        return tuple(found)
+
+    @property
+    def row(self) -> Method:
+        """The method's row of the table."""
+        return METHODS[self.method]
+
+    @property
+    def label(self) -> str:
+        """The method's name in tables, with its head where that is not the default: `frozen-ridge`."""
+        return self.method if self.head in (None, self.row.heads[0]) else f"{self.method}-{self.head}"
+
+    @property
+    def folder(self) -> Path:
+        """Where this run is kept."""
+        return self.output / self.name / self.label / f"seed-{self.seed}"
+
+    def added_source(self) -> LocalStream:
+        """Return the source of the added tasks, with the caps and fractions of a stream of tables."""
+        caps = {}
+        if isinstance(self.stream, TableSource):
+            caps = {name: getattr(self.stream, name) for name in TableSource.model_fields if name not in _OWN_KEYS}
+        return LocalStream(name=self.stream.kind, tasks=self.added, **caps)
+
+    def resolved_head(self) -> str:
+        """The head's name, with the method's default filled in."""
+        return self.head or self.row.heads[0]
+
+    def resolved_phases(self) -> tuple[Phase, ...]:
+        """The phases, with the method's own filled in."""
+        return self.phases or self.row.phases
+
+    def resolved_strategies(self) -> tuple[Strategy, ...]:
+        """The method's strategies with this config's settings, then those it adds."""
+        chosen: dict[str, Strategy] = {**self.row.strategies, **{s.kind: s for s in self.strategies}}
+        return tuple(chosen.values())
+
+    def resolved_loss_rows(self) -> LossRows:
+        """The rows that compete in the loss class-incrementally, with what method and strategies need filled in."""
+        if self.loss_rows is not None:
+            return self.loss_rows
+        return "seen" if any(strategy.replays for strategy in self.resolved_strategies()) else self.row.loss_rows
+
+    def to_yaml(self) -> str:
+        """Return the resolved config; `plora run` on it repeats the run."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def said(error: ErrorDetails) -> str:
+    """The message of a mistake, without the word that pydantic puts before those of our own checks."""
+    return error["msg"].removeprefix("Value error, ")

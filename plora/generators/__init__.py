@@ -1,0 +1,1 @@
+"""What writes the texts that generative replay learns from."""

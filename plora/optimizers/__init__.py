@@ -1,0 +1,1 @@
+"""What steps the parameters, and how fast."""
