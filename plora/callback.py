@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from plora.errors import ConfigError, TrainingError
-from plora.fingerprint import hash_frozen
+from plora.fingerprint import hash_tensors
 from plora.model import ContinualModel
 from plora.strategies import Progress, Strategy
 
@@ -80,7 +80,7 @@ class ContinualCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
                 "Trainer of its own"
             )
         self._state = state
-        self._frozen = hash_frozen(self.model)
+        self._frozen = hash_tensors(self.model.frozen())
 
     def on_log(
         self,
@@ -105,7 +105,7 @@ class ContinualCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
         Raises:
             TrainingError: something that is declared frozen has changed.
         """
-        if hash_frozen(self.model) != self._frozen:
+        if hash_tensors(self.model.frozen()) != self._frozen:
             raise TrainingError(f"task {self.task}: something that is declared frozen changed while it was learned")
         self._terms = {}
         self.model.commit()

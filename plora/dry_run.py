@@ -5,13 +5,22 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+import numpy as np
+import torch
+
+from plora.batches.plan import plan_epoch
 from plora.build import Parts, build
 from plora.config import RunConfig
 from plora.gates import ChoosingGate
 from plora.heads import ClosedFormHead
+from plora.moment import Moment
+from plora.optimizers.optim import make_optimizer
 from plora.strategies import Strategy
+from plora.training.course import StagePlan, plan_course
 from plora.training.meter import peak_memory
-from plora.training.stream import open_stage, planned_steps, rehearse, show_gate, trainable_head
+from plora.training.phase import trained_by
+from plora.training.stage import begin_lesson, open_stage, show_gate, trainable_head
+from plora.training.step import Backward
 
 _SHOWN = 64
 """Texts of the first task that a gate which chooses sees."""
@@ -70,13 +79,14 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
     parts.begin()
     extractor = replace(parts.learner.extractor, prefix=None)
     parts = replace(parts, learner=replace(parts.learner, extractor=extractor))
-    total = [planned_steps(parts, position) for position in range(len(parts.stages))]
-    open_stage(parts, parts.stages[0], 0, [])
-    show_gate(parts, parts.stages[0], 0, most=_SHOWN)
+    course = plan_course(parts)
+    first, total = course[0], [plan.steps(config.training.batch_size) for plan in course]
+    open_stage(parts, first)
+    show_gate(parts, first, most=_SHOWN)
     frozen = sum(p.numel() for p in parts.model.parameters() if not p.requires_grad)
-    with trainable_head(parts, parts.stages[0]) if total[0] else nullcontext():
+    with trainable_head(parts, first) if total[0] else nullcontext():
         trainable = sum(p.numel() for p in parts.model.trainable().values())
-        per_step = rehearse(parts, steps) if total[0] else 0.0
+        per_step = _step_seconds(parts, first, steps) if total[0] else 0.0
     per_text = _scoring_seconds(parts)
     train_texts = sum(len(stage.train) for stage in parts.stages)
     reads_all = isinstance(parts.model.head, ClosedFormHead) or isinstance(parts.model.gate, ChoosingGate)
@@ -107,6 +117,25 @@ def _stored_slots(config: RunConfig, stages: int) -> float:
         return stages
     own = config.lora.rank
     return stages + sum((config.merging.rank or own * number) / own for number in range(1, stages + 1))
+
+
+def _step_seconds(parts: Parts, plan: StagePlan, steps: int) -> float:
+    """Seconds of one optimizer step of a stage, the median of `steps` after one that warms up."""
+    settings, train = parts.config.training, plan.stage.train
+    parameters = trained_by(parts.model, plan.phases[0].train)
+    optimizer = make_optimizer(parameters, settings.learning_rate, settings.weight_decay)
+    lesson = begin_lesson(parts, plan)
+    parts.model.train()
+    seconds = []
+    for step, indices in enumerate(plan_epoch(train.costs, settings.batch_size, plan.seed, 0, 0, 0)[: steps + 1]):
+        started = time.perf_counter()
+        at = Moment(0, step, steps, 0, plan.step_seed(1, step), len(indices))
+        terms = Backward(parts, plan, lesson, settings.batch_size).run(indices, at, draw=0)
+        parts.learner.processes.sum_gradients(parameters.values(), torch.stack([*terms.values()]))
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[1:] or seconds))
 
 
 def _scoring_seconds(parts: Parts) -> float:

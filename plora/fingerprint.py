@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
@@ -22,9 +22,3 @@ def hash_file(path: Path) -> str:
     """Return the sha256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_frozen(module: nn.Module) -> str:
-    """Return the hash of everything in `module` that does not train: parameters without gradient, all buffers."""
-    frozen = [(name, p) for name, p in module.named_parameters() if not p.requires_grad]
-    return hash_tensors([*frozen, *module.named_buffers()])

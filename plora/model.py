@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,25 +15,30 @@ from plora.adapters import Adapters, Merging, Route, find_blocks
 from plora.adapters.merging import MERGED, Way, merge
 from plora.adapters.prefix import Prefix
 from plora.fingerprint import hash_tensors
-from plora.gates import ChoosingGate, Gate
+from plora.gates import ChoosingGate, Gate, Verdict
 from plora.heads import Head
-from plora.problems import Problem
+from plora.moment import Moment
+from plora.problems import Batch, Problem
+
+Part = Literal["head", "adapter", "gate", "modules", "backbone"]
+"""Whose a parameter is."""
 
 
 class ContinualModel(nn.Module):
-    """logits = head(features(backbone under the gate's route)).
+    """outputs = problem(backbone under the gate's route, head(features)).
 
     A frozen backbone stays in eval mode whatever `train()` is called with: no dropout, no moving statistics.
 
     Args:
-        backbone: returns `last_hidden_state` `[B, T, d]`.
-        problem: turns hidden states into features `[B, d]`.
-        head: scores.
+        backbone: any network.
+        problem: turns what the backbone returns into features `[B, d]`, and into named outputs.
+        head: makes scores of features.
         adapters: the backbone's slots, or None.
         gate: how much each slot contributes; needed with adapters.
         trains_backbone: the backbone itself trains (the method `full`).
 
     Attributes:
+        forced: a route that stands in for the gate's own, while one is tried.
         blocks: of the backbone.
         unadapted_blocks: below the first adapted one.
     """
@@ -53,6 +59,7 @@ class ContinualModel(nn.Module):
         backbone.requires_grad_(trains_backbone)
         self.slot_hashes: dict[str, str] = {}
         self.folded = False
+        self.forced: Route | None = None
         self.blocks = len(find_blocks(backbone))
         self.unadapted_blocks = len(Prefix.of(backbone) or ())
 
@@ -65,6 +72,26 @@ class ContinualModel(nn.Module):
                 bank.train(mode)
         return self
 
+    def outputs(self, batch: Batch, task: str | None = None, at: Moment | None = None) -> dict[str, Tensor]:
+        """Return the named outputs for one batch.
+
+        Args:
+            batch: on the model's device; a head may read its targets while it trains.
+            task: the task's name where the gate needs it.
+            at: where training stands; None evaluates.
+        """
+        chosen = self.choose(self.bare_features(batch.inputs)) if self.chooses(task) else None
+        found = self._output(self._routed(task, chosen, at), batch.inputs)
+        features = self.problem.features(found, batch.inputs)
+        scores = None if features is None else self.head(features)
+        if scores is not None and chosen is not None:
+            scores = self.confined(scores, chosen)
+        return self.problem.outputs(found, scores)
+
+    def forward(self, inputs: Mapping[str, Tensor], task: str | None = None) -> Tensor:
+        """Return the head's scores `[B, rows]` over all rows; −∞ for rows of tasks that the gate did not choose."""
+        return self.outputs(Batch(inputs), task)["scores"]
+
     def features(self, inputs: Mapping[str, Tensor], task: str | None = None, chosen: Tensor | None = None) -> Tensor:
         """Return features `[B, d]` of one batch.
 
@@ -73,30 +100,20 @@ class ContinualModel(nn.Module):
             task: the task's name where the gate needs it.
             chosen: `[B]` what `choose` returned, where it did.
         """
-        route = Route() if self.adapters is None else self.route(task)
-        if chosen is not None:
-            shares = F.one_hot(chosen.to(self.device), len(route.slots)).float()
-            route = Route(route.slots, shares, "sample")
-        states: Tensor = self._output(route, inputs).last_hidden_state
-        return self.problem.features(states.float(), inputs)
+        features = self.problem.features(self._output(self._routed(task, chosen), inputs), inputs)
+        assert features is not None
+        return features
 
-    def forward(self, inputs: Mapping[str, Tensor], task: str | None = None) -> Tensor:
-        """Return scores `[B, rows]` over all rows of the head; −∞ for rows of tasks that the gate did not choose."""
-        chosen = self.choose(self.bare_features(inputs)) if self.chooses(task) else None
-        scores: Tensor = self.head(self.features(inputs, task, chosen))
-        return scores if chosen is None else self.confined(scores, chosen)
+    def _routed(self, task: str | None, chosen: Tensor | None, at: Moment | None = None) -> Route:
+        route = Route() if self.adapters is None else self.route(task, at)
+        if chosen is None:
+            return route
+        return Route(route.slots, F.one_hot(chosen.to(self.device), len(route.slots)).float(), "sample")
 
     def bare_features(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return features of the backbone without any slot, `[B, D, d]`: at D depths, the last those of its output.
-
-        The other depths are what enters each block from the first adapted one on: those below it do not run where their
-        work is kept. A network that does not say what enters its blocks, one after the other, has its output alone.
-        """
+        """Return features of the backbone without any slot, `[B, D, d]`: at D depths, the last those of its output."""
         found = self._output(Route(), inputs, output_hidden_states=True)
-        entered, last = getattr(found, "hidden_states", None) or (), found.last_hidden_state
-        upper = entered[self.unadapted_blocks : -1] if len(entered) == self.blocks + 1 else ()
-        depths = [*(states for states in upper if states.shape == last.shape), last]
-        return torch.stack([self.problem.features(states.float(), inputs) for states in depths], 1)
+        return self.problem.depths(found, inputs, self.blocks, self.unadapted_blocks)
 
     def chooses(self, task: str | None) -> bool:
         """Say whether the gate chooses a slot for each input by itself: it can, and the task is not named."""
@@ -126,11 +143,13 @@ class ContinualModel(nn.Module):
         with nullcontext() if self.adapters is None else self.adapters.switch.using(route):
             return self.backbone(**inputs, **asked)  # of `transformers`, which has a class of output per network
 
-    def route(self, task: str | None) -> Route:
-        """Return the gate's route for a task (or for an unknown one)."""
+    def route(self, task: str | None, at: Moment | None = None) -> Route:
+        """Return the gate's route for a task (or for an unknown one), at a moment of training or for evaluation."""
         assert self.adapters is not None
         assert self.gate is not None
-        route = self.gate.route(self.adapters.names, task)
+        if self.forced is not None:
+            return self.forced
+        route = self.gate.route(self.adapters.names, task, at)
         if self.folded:
             route = Route(route.slots, route.coefficients, route.per, route.mixing, folded=True)
         return route
@@ -165,6 +184,15 @@ class ContinualModel(nn.Module):
             return None
         return self._route_hash(route) if route.slots else ""
 
+    @contextmanager
+    def routing(self, route: Route) -> Iterator[None]:
+        """Let a route stand in for the gate's own inside the `with` block."""
+        former, self.forced = self.forced, route
+        try:
+            yield
+        finally:
+            self.forced = former
+
     # ------------------------------------------------------------------ committing
 
     def reset(self) -> None:
@@ -187,15 +215,33 @@ class ContinualModel(nn.Module):
             self.adapters.fold(dict.fromkeys(committed, 1.0))
             self.folded = True
 
-    def commit(self) -> None:
-        """Freeze the open slot and the open rows of the head."""
+    def commit(self, trial: Callable[[Route], float] | None = None) -> Verdict:
+        """Freeze the open slot and the open rows of the head, as the gate decides.
+
+        Args:
+            trial: scores the validation split under a route; None does not ask the gate.
+
+        Returns:
+            What the gate decided.
+        """
         if self.folded and self.adapters is not None:
             self.adapters.unfold()
             self.folded = False
+        verdict = Verdict()
         if self.adapters is not None and self.adapters.open_name is not None:
             name = self.adapters.open_name
-            self.slot_hashes[name] = self.adapters.commit()
+            if self.gate is not None and trial is not None:
+                norms = {path: float(delta.detach().norm()) for path, delta in self.adapters[name].delta().items()}
+                verdict = self.gate.commit(name, norms, trial)
+            if verdict.drop:
+                self.adapters.delete(name)
+                if self.gate is not None:
+                    self.gate.deleted(name)
+            else:
+                self.adapters.rescale(name, verdict.rescale)
+                self.slot_hashes[name] = self.adapters.commit()
         self.head.commit()
+        return verdict
 
     def merge(self, way: Way, settings: Merging) -> float:
         """Make one committed slot of all tasks' slots, in place of the one before; returns the share that it lacks."""
@@ -236,6 +282,40 @@ class ContinualModel(nn.Module):
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return every parameter that the optimizer gets, by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def parts(self) -> dict[str, Part]:
+        """Return the part that each parameter belongs to, by name, as its owner says.
+
+        `head` and `gate` are those modules', `adapter` the open slot's, `backbone` the rest.
+        """
+        owners: dict[int, Part] = {id(parameter): "head" for parameter in self.head.parameters()}
+        if self.gate is not None:
+            owners |= {id(parameter): "gate" for parameter in self.gate.parameters()}
+        if self.adapters is not None:
+            owners |= {id(parameter): "adapter" for parameter in self.adapters.parameters()}
+        return {name: owners.get(id(parameter), "backbone") for name, parameter in self.named_parameters()}
+
+    def pretrained(self) -> Iterator[Tensor]:
+        """Yield the tensors of the backbone that no slot owns and nothing may change."""
+        banks = self.adapters.banks.values() if self.adapters else ()
+        owned = {id(tensor) for bank in banks for tensor in (*bank.parameters(), *bank.buffers())}
+        moving = self._moving()
+        for name, tensor in (*self.backbone.named_parameters(), *self.backbone.named_buffers()):
+            if id(tensor) not in owned and not moving.search(name):
+                yield tensor
+
+    def _moving(self) -> re.Pattern[str]:
+        """What is found in the names of buffers that may change."""
+        return re.compile("|".join(f"(?:{pattern})" for pattern in self.problem.moving) or "(?!)")
+
+    def frozen(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield all that may not change while a task is learned, by name: what does not train, buffers included.
+
+        Buffers that the problem declares as moving are left out.
+        """
+        yield from ((name, parameter) for name, parameter in self.named_parameters() if not parameter.requires_grad)
+        moving = self._moving()
+        yield from ((name, buffer) for name, buffer in self.named_buffers() if not moving.search(name))
 
     @property
     def device(self) -> torch.device:

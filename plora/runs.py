@@ -14,7 +14,6 @@ from plora.config import RunConfig
 from plora.errors import DataError, PloraError, RunError, UnknownTaskError, did_you_mean
 from plora.events.console import Console
 from plora.failpoints import reached
-from plora.problems import EncodedSplit
 from plora.processes import Processes
 from plora.results import (
     RESULTS_FILE,
@@ -40,7 +39,7 @@ from plora.run_folder.checkpoint import (
 )
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.recording import from_predictions
-from plora.streams.base import Split, TextInput
+from plora.streams.base import TextInput, Texts
 from plora.streams.incremental import LabelSpace
 from plora.streams.local import LocalTask
 from plora.training.stream import learn_stream
@@ -421,12 +420,10 @@ def predict(path: Path, texts: Sequence[TextInput], task: str | None = None, top
             "this run is task-incremental and has a head per task: name one with --task; "
             f"it has learned: {', '.join(seen)}"
         )
-    split = Split(tuple(texts), np.zeros(len(texts), dtype=np.int64))
+    split = Texts(tuple(texts), np.zeros(len(texts), dtype=np.int64))
     visible = space.visible(task, seen)
     named = task if scenario == "task" else None
-    p = probabilities(
-        learner.extractor, EncodedSplit(learner.model.problem.encode(split), split.labels), named, visible
-    )
+    p = probabilities(learner.extractor, learner.model.problem.encode(split), named, visible)
     shown = torch.from_numpy(np.flatnonzero(visible))  # a probability of 0 is no reason to name another task's label
     values, best = p[:, shown].topk(min(top, len(shown)), dim=1)
     rows = shown[best]

@@ -120,6 +120,16 @@ class Bank(nn.Module):
         self.delete(name)
         self._set_open(name, shape, dropout, A, B)
 
+    def rescale(self, name: str, factor: float) -> None:
+        """Multiply ΔW of a slot: its s becomes s · factor."""
+        former = self.shape(name)
+        shape = SlotShape(former.rank, former.scale * factor)
+        if name == self.open_name:
+            self.open_shape = shape
+        else:
+            self.committed[name] = shape
+            self._refresh_row_scale()
+
     def delete(self, name: str) -> None:
         """Remove a slot, committed or open."""
         if name == self.open_name:

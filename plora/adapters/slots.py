@@ -202,6 +202,11 @@ class Adapters:
             bank.reopen(name, dropout)
         return self[name]
 
+    def rescale(self, name: str, factors: Mapping[str, float]) -> None:
+        """Multiply ΔW of a slot, by layer path; layers that are not named stay as they are."""
+        for path, factor in factors.items():
+            self.banks[path].rescale(name, factor)
+
     def append(self, name: str, lora: Mapping[str, tuple[SlotShape, Tensor, Tensor]]) -> Slot:
         """Add a committed slot from its tensors: by layer path (shape, A `[r, I]`, B `[O, r]`)."""
         if name in self.names:

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from plora.problems import EncodedSplit, Problem
+from plora.problems import Examples, Problem
 from plora.streams.base import SplitName, Stream
 from plora.streams.incremental import LabelSpace
 
@@ -16,12 +14,12 @@ class EncodedTask:
 
     name: str
     classes: int
-    splits: dict[SplitName, EncodedSplit]
+    splits: dict[SplitName, Examples]
 
     def truncated_share(self) -> float:
         """Return the share of inputs, over all splits, that lost their end."""
         total = sum(len(split) for split in self.splits.values())
-        return sum(split.inputs.truncated for split in self.splits.values()) / total
+        return sum(split.truncated for split in self.splits.values()) / total
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Stage:
 
     name: str
     tasks: tuple[EncodedTask, ...]
-    train: EncodedSplit
+    train: Examples
 
 
 def encode_stream(stream: Stream, space: LabelSpace, problem: Problem) -> list[EncodedTask]:
@@ -45,10 +43,7 @@ def encode_stream(stream: Stream, space: LabelSpace, problem: Problem) -> list[E
         EncodedTask(
             task.name,
             len(task.label_names),
-            {
-                name: EncodedSplit(problem.encode(split), space.to_rows(task.name, split.labels), split.fingerprint())
-                for name, split in task.splits()
-            },
+            {name: problem.encode(split, space.rows_of(task.name).start) for name, split in task.splits()},
         )
         for task in stream.tasks
     ]
@@ -60,9 +55,5 @@ def make_stages(tasks: Sequence[EncodedTask], at_once: bool) -> list[Stage]:
     stages = []
     for name, members in groups:
         parts = [task.splits["train"] for task in members]
-        train = EncodedSplit(
-            parts[0].inputs.followed_by([part.inputs for part in parts[1:]]) if at_once else parts[0].inputs,
-            np.concatenate([part.rows for part in parts]),
-        )
-        stages.append(Stage(name, members, train))
+        stages.append(Stage(name, members, parts[0].followed_by(parts[1:]) if at_once else parts[0]))
     return stages

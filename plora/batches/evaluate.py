@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plora.batches.data import EncodedTask
 from plora.batches.features import Extractor
-from plora.problems import EncodedSplit
+from plora.problems import Examples
 from plora.results import RANKS, ScoredSplit
 from plora.streams.incremental import LabelSpace
 
@@ -41,9 +41,7 @@ class Scores:
 
 
 @torch.inference_mode()
-def probabilities(
-    extractor: Extractor, split: EncodedSplit, task: str | None, visible: NDArray[np.bool_]
-) -> torch.Tensor:
+def probabilities(extractor: Extractor, split: Examples, task: str | None, visible: NDArray[np.bool_]) -> torch.Tensor:
     """Return softmax over the visible rows, `[N, rows]`, 0 in the others; in the split's own order, on the CPU.
 
     Args:
@@ -65,7 +63,7 @@ def probabilities(
     return padded.masked_fill(~torch.from_numpy(visible), float("-inf")).softmax(dim=1)
 
 
-def score(extractor: Extractor, split: EncodedSplit, task: str | None, visible: NDArray[np.bool_]) -> Scores:
+def score(extractor: Extractor, split: Examples, task: str | None, visible: NDArray[np.bool_]) -> Scores:
     """Score one split; see `probabilities` for the arguments. Of equally likely rows the lowest stands first."""
     p = probabilities(extractor, split, task, visible)
     shown = torch.from_numpy(visible).nonzero().squeeze(1)  # a visible row may have 0 too, and others are no answer

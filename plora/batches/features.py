@@ -12,7 +12,7 @@ from plora.batches.plan import Indices, plan_scoring
 from plora.batches.prefix_cache import PrefixCache
 from plora.errors import TrainingError
 from plora.model import ContinualModel
-from plora.problems import EncodedInputs, EncodedSplit
+from plora.problems import EncodedInputs, Examples
 from plora.processes import Processes
 
 Compute = Callable[[Mapping[str, Tensor], Tensor], Tensor]
@@ -72,7 +72,7 @@ class Extractor:
     prefix: PrefixCache | None = None
 
     @torch.inference_mode()
-    def features(self, split: EncodedSplit, task: str | None, chosen: Tensor | None = None) -> Tensor:
+    def features(self, split: Examples, task: str | None, chosen: Tensor | None = None) -> Tensor:
         """Return `[N, d]` fp32 on the CPU, in the split's own order.
 
         Args:
@@ -92,20 +92,20 @@ class Extractor:
         return self._computed(split, key, compute, torch.zeros(len(split), model.head.features))
 
     @torch.inference_mode()
-    def bare_features(self, split: EncodedSplit) -> Tensor:
+    def bare_features(self, split: Examples) -> Tensor:
         """Return `[N, D, d]` fp32 on the CPU: features of the backbone without any slot, at D depths."""
         key = self._key(split, f"from block {self.model.unadapted_blocks} on")
         if (kept := self.cache.find(key)) is not None:
             return kept
         return self._computed(split, key, lambda inputs, _: self.model.bare_features(inputs))
 
-    def chosen(self, split: EncodedSplit, task: str | None) -> Tensor | None:
+    def chosen(self, split: Examples, task: str | None) -> Tensor | None:
         """Return the positions `[N]` of the slots that the gate chooses for a split, or None where it does not."""
         if not self.model.chooses(task):
             return None
         return torch.cat([self.model.choose(part) for part in torch.split(self.bare_features(split), 4096)])
 
-    def _key(self, split: EncodedSplit, what: str | None) -> tuple[str, ...] | None:
+    def _key(self, split: Examples, what: str | None) -> tuple[str, ...] | None:
         """Return what features depend on; None where they may still change.
 
         Args:
@@ -121,7 +121,7 @@ class Extractor:
         return self.backbone, self.model.problem.fingerprint(), how, split.fingerprint, what
 
     def _computed(
-        self, split: EncodedSplit, key: tuple[str, ...] | None, compute: Compute, result: Tensor | None = None
+        self, split: Examples, key: tuple[str, ...] | None, compute: Compute, result: Tensor | None = None
     ) -> Tensor:
         """Return what `compute` makes of each batch, in the split's own order.
 
@@ -133,15 +133,15 @@ class Extractor:
         """
         model, full = self.model, False
         model.eval()
-        plan = plan_scoring(split.inputs.lengths, self.tokens_per_batch)
+        plan = plan_scoring(split.costs, self.tokens_per_batch)
         mine = plan[self.processes.share]
         try:
             if split.fingerprint != "":
-                self.prepare(split.inputs)
+                self.prepare(split)
             for indices in mine if mine or result is not None else plan[:1]:
-                inputs = {name: t.to(model.device) for name, t in split.inputs.collate(indices).items()}
+                inputs = {name: t.to(model.device) for name, t in split.collate(indices).inputs.items()}
                 where = torch.from_numpy(indices)
-                with autocast(model.device, self.precision), self.given(split.inputs, indices):
+                with autocast(model.device, self.precision), self.given(split, indices):
                     found = compute(inputs, where).float().cpu()
                 if result is None:
                     result = found.new_zeros(len(split), *found.shape[1:])
@@ -162,17 +162,21 @@ class Extractor:
             self.cache.keep(key, result)
         return result
 
-    def prepare(self, inputs: EncodedInputs) -> None:
-        """Have what enters the first adapted block at hand for all of some inputs."""
-        if self.prefix is None or self.prefix.knows(inputs):
+    def prepare(self, examples: Examples) -> None:
+        """Have what enters the first adapted block at hand for all of some examples."""
+        inputs = examples.source
+        if self.prefix is None or not isinstance(inputs, EncodedInputs) or self.prefix.knows(inputs):
             return
         if self.processes.count > 1:
             self.processes.lead(partial(self.prefix.prepare, inputs))  # the others read what one has computed
         self.prefix.prepare(inputs)
 
-    def given(self, inputs: EncodedInputs, indices: Indices) -> AbstractContextManager[None]:
-        """Return the context in which the network computes a batch of some inputs, from where they are prepared."""
-        return nullcontext() if self.prefix is None else self.prefix.given(inputs, indices)
+    def given(self, examples: Examples, indices: Indices) -> AbstractContextManager[None]:
+        """Return the context in which the network computes a batch of some examples, from where they are prepared."""
+        inputs = examples.source
+        if self.prefix is None or not isinstance(inputs, EncodedInputs):
+            return nullcontext()
+        return self.prefix.given(inputs, indices)
 
 
 def out_of_memory(error: RuntimeError) -> bool:

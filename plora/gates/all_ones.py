@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from plora.adapters import Route
 from plora.gates.base import Gate
+from plora.moment import Moment
 
 
 class AllOnes(Gate):
@@ -12,6 +13,6 @@ class AllOnes(Gate):
     needs_task = False
     constant = True
 
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         """Return the route through all slots."""
         return Route(tuple(slots))

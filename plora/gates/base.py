@@ -1,16 +1,41 @@
 """A gate says how much each slot contributes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from plora.adapters import Route
 from plora.errors import RunError
+from plora.moment import Moment
+
+Trial = Callable[[Route], float]
+"""The score of the validation split of what is being learned, under a route."""
 
 
-class Gate(ABC):
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate decides about a slot when it is committed.
+
+    Args:
+        rescale: by layer path, what the slot's ΔW there is multiplied with; layers that are not named stay.
+        drop: the slot goes, from compute and from disk.
+        reason: in words, for log and record; empty where nothing was decided.
+    """
+
+    rescale: Mapping[str, float] = field(default_factory=dict)
+    drop: bool = False
+    reason: str = ""
+
+
+class Gate(nn.Module, ABC):
     """Turns the slots that exist, and the task when it is known, into the route of one forward pass.
+
+    It may have parameters: they train in the phases that train the part `gate`. A route is a pure function of
+    parameters, buffers and the moment: noise is drawn from the moment's seed, so that it is the same in each
+    micro-batch, in every process and when a block is computed again; and schedules are functions of its share.
 
     Attributes:
         needs_task: the route depends on the task id, so the gate has no meaning where none is given.
@@ -24,23 +49,52 @@ class Gate(ABC):
     merges: bool = False
 
     @abstractmethod
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         """Return the route.
 
         Args:
             slots: names of all slots, in the order in which they were opened.
             task: the task's name, or None when it is not known.
+            at: where training stands; None when the model is evaluated.
 
         Raises:
             UnknownTaskError: the gate needs the task and there is no slot for it.
         """
+
+    def fresh(self) -> Self:
+        """Return a gate of this kind and these settings that has learned nothing."""
+        return type(self)()
+
+    def opened(self, slot: str) -> None:
+        """Get ready for a slot that was opened: make the parameters that it needs."""
+
+    def deleted(self, slot: str) -> None:
+        """Leave a slot out that is no longer there."""
+
+    def penalty(self, route: Route, at: Moment) -> dict[str, Tensor]:
+        """Return scalars to add to the loss once per optimizer step, by name, already weighted."""
+        return {}
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return numbers worth logging that are not part of the loss."""
+        return {}
+
+    def commit(self, slot: str, norms: Mapping[str, float], trial: Trial) -> Verdict:
+        """Decide about the slot that has just been trained, before it is committed.
+
+        Args:
+            slot: its name.
+            norms: ‖ΔW‖_F of the slot by layer path.
+            trial: scores the validation split under a route.
+        """
+        return Verdict()
 
     def state(self) -> dict[str, Tensor]:
         """Return what it has learned, by name: a checkpoint keeps it."""
         return {}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state` returned.
+        """Take back what `state` returned; `{}` is the state of a gate that has learned nothing.
 
         Raises:
             RunError: a tensor is missing or does not fit.

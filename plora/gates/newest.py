@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from plora.adapters import Route
 from plora.gates.base import Gate
+from plora.moment import Moment
 
 
 class Newest(Gate):
@@ -13,6 +14,6 @@ class Newest(Gate):
     constant = True
     merges = True
 
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         """Return the route through the last slot; the bare network before any slot exists."""
         return Route(tuple(slots[-1:]))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from plora.adapters import Route
 from plora.errors import UnknownTaskError, did_you_mean
 from plora.gates.base import Gate
+from plora.moment import Moment
 
 
 class OneHot(Gate):
@@ -16,7 +17,7 @@ class OneHot(Gate):
     needs_task = True
     constant = True
 
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         """Return the route through the slot named `task`; the bare network before any slot exists."""
         if task is None or (slots and task not in slots):
             hint = did_you_mean(task, slots) if task else ""

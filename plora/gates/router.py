@@ -9,6 +9,7 @@ from torch import Tensor
 from plora.adapters import Route
 from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.gates.base import ChoosingGate
+from plora.moment import Moment
 
 SHRINKAGE = 0.1
 """Share of the mean variance in the shared covariance, which few examples give a poor estimate of."""
@@ -33,11 +34,12 @@ class Router(ChoosingGate):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._sums: dict[str, Tensor] = {}
         self._whitening: Tensor | None = None  # [D, d, d], Σ_l^(−1/2) up to a rotation
         self._means = torch.empty(0)  # [C, D · d], whitened
 
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         """Return the route through the slot of a named task; without a task all slots, one of them per input."""
         if task is None or not slots:
             return Route(tuple(slots))

@@ -15,9 +15,9 @@ from plora.generators.causal_language import CausalLanguage, Drill, drawing_from
 from plora.generators.text_generator import Drafts, TextGenerator
 from plora.model import ContinualModel
 from plora.problems import TextClassification
-from plora.problems.text_classification import TokenizedTexts
+from plora.problems.text_classification import texts_of
 from plora.strategies.base import Lesson
-from plora.streams.base import Split, Stream
+from plora.streams.base import Stream, Texts
 
 _LANGUAGE, _SOURCES = "language/", "sources"
 
@@ -58,7 +58,7 @@ class CausalGenerator(TextGenerator):
     def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
         """Load the network that writes, and refuse pairs of texts, and classes whose texts it has no positions for."""
         for task in stream.tasks:
-            if isinstance(task.train.inputs[0], tuple):
+            if isinstance(task.train.read(np.zeros(1, np.int64))[0], tuple):
                 raise DataError(
                     f"generator 'causal' writes single texts, and task '{task.name}' has pairs; use generator 'mlm' or "
                     "method 'replay'"
@@ -87,14 +87,13 @@ class CausalGenerator(TextGenerator):
             for task, row in self._sources:
                 name = lesson.names[row]
                 texts += language.write(_slot(task), name, count, self.top_k, self.temperature, lesson, wrote)
-        encoded = _problem(model).tokenize(Split(tuple(texts), np.zeros(len(texts), np.int64)))
+        encoded = _problem(model).tokenize(Texts(tuple(texts), np.zeros(len(texts), np.int64)))
         tasks, rows = np.repeat(np.array(self._sources, np.int64), count, axis=0).T
         return Drafts(encoded, tasks, rows)
 
     def remember(self, model: ContinualModel, lesson: Lesson) -> None:
         """Train a slot on the task's texts, as the encoder's tokenizer gives them back."""
-        texts, rows, tokenizer = lesson.train.inputs, lesson.train.rows, _problem(model).tokenizer
-        assert isinstance(texts, TokenizedTexts)
+        texts, rows, tokenizer = texts_of(lesson.train), lesson.train.rows, _problem(model).tokenizer
         ends = texts.starts + texts.lengths
         examples = [
             (lesson.names[row], tokenizer.decode(texts.ids[start:end], skip_special_tokens=True))

@@ -12,7 +12,7 @@ from plora.generators.masked_language import MaskedLanguage, of_texts
 from plora.generators.text_generator import Drafts, TextGenerator
 from plora.generators.word_statistics import WordStatistics
 from plora.model import ContinualModel
-from plora.problems.text_classification import TokenizedTexts
+from plora.problems.text_classification import texts_of
 from plora.strategies.base import Lesson
 from plora.streams.base import Stream
 
@@ -63,8 +63,7 @@ class MaskedGenerator(TextGenerator):
             texts, sources = self._statistics.seeds(of_texts(model), count, rng)
             classes, leanings = self._statistics.sources, self._statistics.leanings(vocabulary)
         else:
-            current = lesson.train.inputs
-            assert isinstance(current, TokenizedTexts)
+            current = texts_of(lesson.train)
             sizes = [count * (group.stop - group.start) for group in lesson.old]
             sources = np.repeat(np.arange(len(lesson.old)), sizes)
             texts = current.subset(rng.choice(len(current), len(sources), replace=len(sources) > len(current)))

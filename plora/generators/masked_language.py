@@ -19,7 +19,7 @@ from plora.errors import RunError
 from plora.generators.word_statistics import frame
 from plora.model import ContinualModel
 from plora.problems import TextClassification
-from plora.problems.text_classification import TokenizedTexts
+from plora.problems.text_classification import TokenizedTexts, texts_of
 from plora.strategies.base import Lesson
 
 FIRST_SHARE, LATER_SHARE = 0.8, 0.3
@@ -161,9 +161,7 @@ class MaskedLanguage:
         """Take the network's own head, or fit one to the task's training texts, labels unread, and to earlier sums."""
         problem = of_texts(model)
         generator = torch.Generator().manual_seed(lesson.seed)
-        read, validation = lesson.train.inputs, lesson.validation
-        assert isinstance(read, TokenizedTexts)
-        assert isinstance(validation, TokenizedTexts)
+        read, validation = texts_of(lesson.train), texts_of(lesson.validation)
         own = _without_special(problem, model)
         self.head = OwnHead.of(model, own)
         embeddings = _embeddings(model)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plora.errors import RunError
-from plora.problems import EncodedSplit, TextClassification
-from plora.problems.text_classification import TokenizedTexts
+from plora.problems import Examples, TextClassification
+from plora.problems.text_classification import TokenizedTexts, texts_of
 
 SMOOTHING = 100.0
 """Words that are added to those of a class, as all classes use them together."""
@@ -37,11 +37,10 @@ class WordStatistics:
 
     @classmethod
     def of(
-        cls, former: "WordStatistics | None", problem: TextClassification, split: EncodedSplit, task: int
+        cls, former: "WordStatistics | None", problem: TextClassification, split: Examples, task: int
     ) -> "WordStatistics":
         """Return the statistics of earlier tasks, if any, and of the training split of one more."""
-        texts, mask = split.inputs, problem.tokenizer.mask_token_id
-        assert isinstance(texts, TokenizedTexts)
+        texts, mask = texts_of(split), problem.tokenizer.mask_token_id
         special = np.isin(texts.ids, frame(problem))
         owner = np.repeat(split.rows, texts.lengths)
         blank = replace(texts, ids=np.where(special, texts.ids, mask).astype(np.int32))
@@ -118,7 +117,7 @@ class WordStatistics:
                 raise RunError(f"the stored statistics have no '{name}' of {width} columns of whole numbers")
         stored = {name.removeprefix("layouts/"): t for name, t in state.items() if name.startswith("layouts/")}
         sources, words, lengths = (state[name].cpu().numpy() for name in ("sources", "words", "lengths"))
-        found = cls(sources, words, lengths, problem.restored(stored))
+        found = cls(sources, words, lengths, problem.restored_texts(stored))
         classes = np.concatenate([found.words[:, 0], found.lengths[:, 0]])
         if classes.max(initial=-1) >= len(found.sources) or found.lengths[:, 1].max(initial=-1) >= len(found.layouts):
             raise RunError("the stored statistics count what they do not name")

@@ -1,16 +1,104 @@
-"""What a task's inputs and labels look like: how they are encoded, batched, turned into features, and scored."""
+"""What a task's inputs and answers look like: how they are encoded, batched, learned, measured and told."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from plora.streams.base import Split
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples, padded and side by side.
+
+    Args:
+        inputs: what the backbone takes, by its argument names.
+        targets: what losses and measures compare with, by name; empty where nothing is known.
+        indices: `[B]` positions of the examples among those that they come from.
+        weights: by name of a loss, how much these examples weigh in it: the number of examples, tokens or pixels that
+            count. The loop divides a loss by the weights of the whole step, whatever micro-batches and processes.
+    """
+
+    inputs: Mapping[str, Tensor]
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    indices: Indices = field(default_factory=lambda: np.empty(0, np.int64))
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch with its tensors on a device."""
+        inputs, targets = (
+            {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+            for tensors in (self.inputs, self.targets)
+        )
+        return replace(self, inputs=inputs, targets=targets)
+
+
+class Examples(ABC):
+    """Inputs and targets, ready to be batched; what a strategy remembers is made of them too.
+
+    Attributes:
+        fingerprint: sha256 of the content; empty where nobody asks for it.
+        fixed: an example is the same whenever it is batched. Where it is not, because inputs are augmented, nothing
+            that was computed from it is kept.
+        rows: `[N]` the row of the head that is each example's answer; of length 0 where answers are no rows.
+    """
+
+    fingerprint: str = ""
+    fixed: bool = True
+    rows: Indices
+
+    def __len__(self) -> int:
+        return len(self.costs)
+
+    @property
+    @abstractmethod
+    def costs(self) -> Indices:
+        """`[N]` what each example costs, in tokens or whatever fills the memory of a batch; at least 1."""
+
+    @property
+    def source(self) -> object:
+        """What caches know the inputs by: the same object for the same inputs."""
+        return self
+
+    @property
+    def truncated(self) -> int:
+        """How many inputs did not fit and lost their end."""
+        return 0
+
+    @abstractmethod
+    def collate(self, indices: Indices, draw: int | None = None) -> Batch:
+        """Return a batch of some examples, in the order of `indices`.
+
+        Args:
+            indices: `[B]`.
+            draw: decides what is random about the examples, each by its own position; None is as they are scored.
+        """
+
+    @abstractmethod
+    def subset(self, indices: Indices) -> Self:
+        """Return some of the examples, in the order of `indices`."""
+
+    @abstractmethod
+    def followed_by(self, others: Sequence[Self]) -> Self:
+        """Return these examples and others, one after the other."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the examples as tensors, from which `Problem.restored` makes them again: what a checkpoint keeps."""
+
+    def first_batch(self) -> dict[str, list[float]]:
+        """Return mean and standard deviation of each tensor of the first eight inputs: what preprocessing makes."""
+        tensors = self.collate(np.arange(min(8, len(self)))).inputs
+        return {name: [float(t.double().mean()), float(t.double().std())] for name, t in tensors.items()}
 
 
 class EncodedInputs(ABC):
@@ -18,24 +106,26 @@ class EncodedInputs(ABC):
 
     Attributes:
         lengths: `[N]` int64, the cost of each example in tokens.
+        fixed: see `Examples`.
     """
 
-    lengths: NDArray[np.int64]
+    lengths: Indices
+    fixed: ClassVar[bool] = True
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     @property
-    @abstractmethod
     def truncated(self) -> int:
         """How many inputs did not fit and lost their end."""
+        return 0
 
     @abstractmethod
     def followed_by(self, others: Sequence[Self]) -> Self:
         """Return these inputs and the others, one after the other."""
 
     @abstractmethod
-    def subset(self, indices: NDArray[np.int64]) -> Self:
+    def subset(self, indices: Indices) -> Self:
         """Return some of the inputs, in the order of `indices`."""
 
     @abstractmethod
@@ -43,13 +133,13 @@ class EncodedInputs(ABC):
         """Return the inputs as tensors, from which `Problem.restored` makes them again."""
 
     @abstractmethod
-    def collate(self, indices: NDArray[np.int64]) -> dict[str, Tensor]:
-        """Return the padded inputs of one batch, by the backbone's argument names."""
+    def collate(self, indices: Indices, draw: int | None = None) -> dict[str, Tensor]:
+        """Return the padded inputs of one batch, by the backbone's argument names; see `Examples.collate`."""
 
 
 @dataclass(frozen=True)
-class EncodedSplit:
-    """One split ready to be batched.
+class LabelledExamples(Examples):
+    """Inputs with one class each.
 
     Args:
         inputs: N encoded inputs.
@@ -58,38 +148,119 @@ class EncodedSplit:
     """
 
     inputs: EncodedInputs
-    rows: NDArray[np.int64]
+    rows: Indices
     fingerprint: str = ""
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    @property
+    def fixed(self) -> bool:  # type: ignore[override]  # decided by the inputs
+        """Whether the inputs are the same whenever they are batched."""
+        return self.inputs.fixed
 
-    def first_batch(self) -> dict[str, list[float]]:
-        """Return mean and standard deviation of each tensor of the first eight inputs: what preprocessing makes."""
-        tensors = self.inputs.collate(np.arange(min(8, len(self))))
-        return {name: [float(t.double().mean()), float(t.double().std())] for name, t in tensors.items()}
+    @property
+    def costs(self) -> Indices:
+        """`[N]` tokens."""
+        return self.inputs.lengths
+
+    @property
+    def source(self) -> object:
+        """The inputs."""
+        return self.inputs
+
+    @property
+    def truncated(self) -> int:
+        """How many inputs did not fit and lost their end."""
+        return self.inputs.truncated
+
+    def collate(self, indices: Indices, draw: int | None = None) -> Batch:
+        """Return inputs, `rows` `[B]`, and that each example weighs 1 in `cross_entropy`."""
+        rows = torch.from_numpy(self.rows[indices])
+        return Batch(self.inputs.collate(indices, draw), {"rows": rows}, indices, {"cross_entropy": len(indices)})
+
+    def subset(self, indices: Indices) -> "LabelledExamples":
+        """Return some of the examples."""
+        return LabelledExamples(self.inputs.subset(indices), self.rows[indices])
+
+    def followed_by(self, others: "Sequence[LabelledExamples]") -> "LabelledExamples":
+        """Return these examples and others."""
+        rows = np.concatenate([self.rows, *(other.rows for other in others)])
+        return LabelledExamples(self.inputs.followed_by([other.inputs for other in others]), rows)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return `rows`, and those of the inputs as `inputs/…`."""
+        inputs = {f"inputs/{name}": tensor for name, tensor in self.inputs.tensors().items()}
+        return {"rows": torch.from_numpy(self.rows), **inputs}
 
 
 class Problem(ABC):
-    """One kind of task. A new problem is one file in this folder and one line in its `__init__`."""
+    """One kind of task. A new problem is one file in this folder and one line in `PROBLEMS`.
+
+    Attributes:
+        score_name: what a cell of the matrix is.
+        classifies: each example has one row of the head as its answer, and `scores` is one of the outputs.
+        moving: names (regular expressions) of the backbone's buffers that may change while a task is learned.
+    """
 
     score_name: str
+    classifies: ClassVar[bool] = True
+    moving: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def encode(self, split: Split) -> EncodedInputs:
-        """Encode every input of a split; a second call for the same split reads a cache."""
+    def encode(self, split: Split, first_row: int = 0) -> Examples:
+        """Encode a split; a second call for the same split may read a cache.
+
+        Args:
+            split: N examples.
+            first_row: row of the head that belongs to label 0 of the split's task.
+
+        Raises:
+            DataError: an input or a label that this problem cannot take.
+        """
 
     @abstractmethod
-    def restored(self, tensors: Mapping[str, Tensor]) -> EncodedInputs:
-        """Return inputs that were kept as tensors.
+    def restored(self, tensors: Mapping[str, Tensor]) -> Examples:
+        """Return examples that were kept as tensors.
 
         Raises:
             RunError: a tensor is missing or has another type or length.
         """
 
     @abstractmethod
-    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Turn the backbone's last hidden states `[B, T, d]` into features `[B, d]`."""
+    def features(self, found: Any, inputs: Mapping[str, Tensor]) -> Tensor | None:  # noqa: ANN401  (a class per network)
+        """Return what heads and routers read, `[B, d]` fp32, of what the backbone returned; None: there is none."""
+
+    def depths(self, found: Any, inputs: Mapping[str, Tensor], blocks: int, below: int) -> Tensor:  # noqa: ANN401
+        """Return features `[B, D, d]` at D depths of the bare backbone, the last those of its output.
+
+        Args:
+            found: what the backbone returned when it was asked for its hidden states.
+            inputs: of the batch.
+            blocks: of the backbone.
+            below: those that are never adapted.
+        """
+        features = self.features(found, inputs)
+        assert features is not None, "a gate that chooses reads features, and this problem has none"
+        return features[:, None]
+
+    def outputs(self, found: Any, scores: Tensor | None) -> dict[str, Tensor]:  # noqa: ANN401
+        """Return the named outputs of a batch, from what the backbone returned and what the head made of its features.
+
+        Args:
+            found: what the backbone returned.
+            scores: `[B, rows]`, or None where there are no features.
+        """
+        assert scores is not None
+        return {"scores": scores}
+
+    def losses(self, outputs: Mapping[str, Tensor], batch: Batch, competing: Tensor) -> dict[str, Tensor]:
+        """Return the losses of a batch by name, each a sum over what `batch.weights` counts under that name.
+
+        Args:
+            outputs: of the batch.
+            batch: with its targets.
+            competing: `[rows, rows]` bool; row r says among which rows an example whose true row is r is classified.
+        """
+        rows = batch.targets["rows"]
+        return {"cross_entropy": masked_cross_entropy(outputs["scores"], rows, competing[rows]).sum()}
 
     @abstractmethod
     def fingerprint(self) -> str:

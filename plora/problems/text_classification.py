@@ -14,11 +14,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+from transformers.modeling_outputs import BaseModelOutput
 
 from plora import atomic
 from plora.errors import DataError, RunError
-from plora.problems.base import EncodedInputs, Problem
-from plora.streams.base import Split
+from plora.problems.base import EncodedInputs, Examples, LabelledExamples, Problem
+from plora.streams.base import Split, Texts
 
 Pooling = Literal["mean", "first"]
 _ARRAYS = {"ids": torch.int32, "types": torch.int8, "lengths": torch.int64, "cut": torch.bool}
@@ -74,7 +75,7 @@ class TokenizedTexts(EncodedInputs):
         """Return ids, segment ids, lengths, and which were cut."""
         return {name: torch.from_numpy(getattr(self, name)) for name in _ARRAYS}
 
-    def collate(self, indices: NDArray[np.int64]) -> dict[str, Tensor]:
+    def collate(self, indices: NDArray[np.int64], draw: int | None = None) -> dict[str, Tensor]:
         """Return `input_ids`, `attention_mask` (and `token_type_ids`) `[B, T]`, T = the longest text of the batch."""
         lengths = self.lengths[indices]
         columns = np.arange(int(lengths.max()))
@@ -87,6 +88,18 @@ class TokenizedTexts(EncodedInputs):
         if len(self.types):
             inputs["token_type_ids"] = torch.from_numpy(np.where(inside, self.types[positions], 0).astype(np.int64))
         return inputs
+
+
+def texts_of(examples: Examples) -> TokenizedTexts:
+    """Return the token ids of some examples.
+
+    Raises:
+        RunError: they are no texts.
+    """
+    texts = getattr(examples, "inputs", None)
+    if not isinstance(texts, TokenizedTexts):
+        raise RunError(f"this needs texts, and the examples are of kind {type(examples).__name__}; use method 'replay'")
+    return texts
 
 
 class TextClassification(Problem):
@@ -108,7 +121,12 @@ class TextClassification(Problem):
         self._pad = int(tokenizer.pad_token_id or 0)
         self._encoded: dict[str, TokenizedTexts] = {}
 
-    def encode(self, split: Split) -> TokenizedTexts:
+    def encode(self, split: Split, first_row: int = 0) -> LabelledExamples:
+        """Return the texts of a split and their rows; one split is tokenised once."""
+        assert isinstance(split, Texts)
+        return LabelledExamples(self.tokenized(split), split.labels + first_row, split.fingerprint())
+
+    def tokenized(self, split: Texts) -> TokenizedTexts:
         """Tokenise a split once: kept in memory and, by content hash, on disk."""
         key = hashlib.sha256(f"{self.fingerprint()}:{split.fingerprint()}".encode()).hexdigest()
         if key not in self._encoded:
@@ -121,7 +139,7 @@ class TextClassification(Problem):
             self._encoded[key] = encoded
         return self._encoded[key]
 
-    def tokenize(self, split: Split) -> TokenizedTexts:
+    def tokenize(self, split: Texts) -> TokenizedTexts:
         """Tokenise a split that nobody will ask for again."""
         pairs = isinstance(split.inputs[0], tuple)
         for number, text in enumerate(split.inputs, start=1):
@@ -141,7 +159,19 @@ class TextClassification(Problem):
             self._pad,
         )
 
-    def restored(self, tensors: Mapping[str, Tensor]) -> TokenizedTexts:
+    def restored(self, tensors: Mapping[str, Tensor]) -> LabelledExamples:
+        """Return texts and rows that were kept as tensors.
+
+        Raises:
+            RunError: a tensor is missing or has another type or length.
+        """
+        texts = self.restored_texts({name.removeprefix("inputs/"): tensor for name, tensor in tensors.items()})
+        rows = tensors.get("rows")
+        if rows is None or rows.dtype != torch.int64 or rows.shape != (len(texts),):
+            raise RunError("the stored texts have no 'rows', one for each of them")
+        return LabelledExamples(texts, rows.cpu().numpy())
+
+    def restored_texts(self, tensors: Mapping[str, Tensor]) -> TokenizedTexts:
         """Return texts that were kept as tensors.
 
         Raises:
@@ -161,8 +191,23 @@ class TextClassification(Problem):
             raise RunError("the parts of the stored texts differ in length")
         return TokenizedTexts(**arrays, pad=self._pad)
 
-    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return the mean over a text's own tokens, or its first token's state, `[B, d]`."""
+    def features(self, found: BaseModelOutput, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the mean over a text's own tokens of the last states, or its first token's, `[B, d]`."""
+        return self.pooled(found.last_hidden_state.float(), inputs)
+
+    def depths(self, found: BaseModelOutput, inputs: Mapping[str, Tensor], blocks: int, below: int) -> Tensor:
+        """Return features `[B, D, d]` of what enters each block from the first adapted one on, and of the output.
+
+        Blocks below do not run where their work is kept. A network that does not say what enters its blocks, one after
+        the other, has its output alone.
+        """
+        entered, last = getattr(found, "hidden_states", None) or (), found.last_hidden_state
+        upper = entered[below:-1] if len(entered) == blocks + 1 else ()
+        depths = [*(states for states in upper if states.shape == last.shape), last]
+        return torch.stack([self.pooled(states.float(), inputs) for states in depths], 1)
+
+    def pooled(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return one vector `[B, d]` for the states `[B, T, d]` of each text."""
         if self.pooling == "first":
             return states[:, 0]
         mask = inputs["attention_mask"].unsqueeze(-1).to(states.dtype)

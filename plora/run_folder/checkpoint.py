@@ -22,6 +22,7 @@ from plora.errors import AdapterError, RunError
 from plora.failpoints import reached
 from plora.fingerprint import hash_file, hash_tensors
 from plora.model import ContinualModel
+from plora.problems import Batch
 from plora.results import RunRecord, TaskCost
 from plora.run_folder.folder import RunFolder
 from plora.sealed import read_sealed, write_sealed
@@ -76,7 +77,7 @@ def save_checkpoint(
     forgotten: list[str],
     labels: Mapping[str, tuple[str, ...]],
     cost: Callable[[int, int], TaskCost],
-    probe: tuple[str | None, Mapping[str, Tensor]],
+    probe: tuple[str | None, Batch],
     strategies: Sequence[Strategy] = (),
 ) -> Manifest:
     """Write and verify the checkpoint after a stage.
@@ -89,11 +90,11 @@ def save_checkpoint(
         labels: label names of every task of the stream.
         cost: from the bytes that this stage added to what must be kept, and the bytes that strategies remember, what
             it cost.
-        probe: task and inputs of the batch on which the saved copy must give the model's own logits.
+        probe: task and batch on which the saved copy must give the model's own outputs.
         strategies: what they remember is kept too.
 
     Raises:
-        RunError: the copy on disk gives other logits.
+        RunError: the copy on disk gives other outputs.
         OSError: a file cannot be written.
     """
     model, number = learner.model, len(tasks)
@@ -317,37 +318,47 @@ def _verify(
     manifest: Manifest,
     learner: Learner,
     task: str | None,
-    inputs: Mapping[str, Tensor],
+    batch: Batch,
 ) -> None:
-    """Load what is on disk into a fresh copy of the model and compare logits bit for bit.
+    """Load what is on disk into a fresh copy of the model and compare every named output bit for bit.
 
-    Where the gate chooses by itself, they are compared for inputs whose task is not named, too.
+    The copy shares the pretrained tensors that nothing may change, and nothing else: its gate is a new one, and all
+    other tensors hold no numbers until they are read. Where the gate chooses by itself, outputs are compared for inputs
+    whose task is not named, too.
     """
     model = learner.model
     # The frozen backbone is shared with the copy, not copied; the problem holds nothing that is learned.
-    shared = [] if model.trains_backbone else [*_pretrained(model)]
-    fresh = copy.deepcopy(model, {id(item): item for item in (*shared, model.problem)})
+    shared = [] if model.trains_backbone else [*model.pretrained()]
+    memo: dict[int, object] = {id(item): item for item in (*shared, model.problem)}
+    if model.gate is not None:
+        memo[id(model.gate)] = model.gate.fresh()
+    fresh = copy.deepcopy(model, memo)
+    _empty(fresh, shared)
     tasks = [task, None] if model.chooses(None) else [task]
     needed = () if model.adapters is None else model.route(tasks[-1]).slots
     _restore(folder, place, manifest, fresh, needed)
     model.eval()
     fresh.eval()
-    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    batch = batch.to(model.device)
     for name in tasks:
         with autocast(model.device, learner.extractor.precision):
-            expected, found = model(inputs, name), fresh(inputs, name)
-        if not torch.equal(expected, found):
-            raise RunError(
-                f"{place} was written and read back, and gives other logits (largest difference "
-                f"{(expected - found).abs().max().item():.3g}); the disk or the memory of this machine is faulty, or "
-                "a part of the model is not saved. The checkpoint does not count"
-            )
+            expected, found = model.outputs(batch, name), fresh.outputs(batch, name)
+        for output, tensor in expected.items():
+            if not torch.equal(tensor, found[output]):
+                raise RunError(
+                    f"{place} was written and read back, and gives other {output} (largest difference "
+                    f"{(tensor - found[output]).abs().max().item():.3g}); the disk or the memory of this machine is "
+                    "faulty, or a part of the model is not saved. The checkpoint does not count"
+                )
 
 
-def _pretrained(model: ContinualModel) -> list[Tensor]:
-    """Tensors of the backbone that belong to no bank."""
-    named = [*model.backbone.named_parameters(), *model.backbone.named_buffers()]
-    return [tensor for name, tensor in named if ".banks." not in name]
+@torch.no_grad()
+def _empty(model: ContinualModel, kept: Sequence[Tensor]) -> None:
+    """Take the numbers out of every tensor of a model but some: what is not read from disk then shows."""
+    own = {id(tensor) for tensor in kept}
+    for tensor in (*model.parameters(), *model.buffers()):
+        if id(tensor) not in own and tensor.is_floating_point():
+            tensor.fill_(torch.nan)
 
 
 def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -1,6 +1,6 @@
 """Strategies: what protects old knowledge. A new one is one file here and one line in the table."""
 
-from plora.strategies.base import Lesson, Progress, Rehearsal, Strategy
+from plora.strategies.base import Lesson, Progress, Rehearsal, Seen, Strategy
 from plora.strategies.distillation import Distillation
 from plora.strategies.ewc import EWC
 from plora.strategies.ewc_lora import EWCLoRA
@@ -30,6 +30,7 @@ __all__ = [
     "Progress",
     "Rehearsal",
     "Replay",
+    "Seen",
     "Sparsity",
     "Strategy",
 ]

@@ -12,30 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from plora.model import ContinualModel
-from plora.problems import EncodedInputs, EncodedSplit
+from plora.moment import Moment
+from plora.problems import Batch, Examples
 from plora.processes import Processes
 from plora.streams.base import Stream
 
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands.
-
-    Args:
-        task: position of the task in the stream, from 0.
-        step: optimizer steps done in this phase.
-        total: optimizer steps of this phase.
-        epoch: full passes done.
-        seed: decides what is drawn in this step.
-        examples: of the step's batch.
-    """
-
-    task: int
-    step: int
-    total: int
-    epoch: int
-    seed: int = 0
-    examples: int = 1
+Progress = Moment
 
 
 @dataclass(frozen=True)
@@ -46,12 +28,14 @@ class Lesson:
         position: of the task in the stream, from 0.
         task: its name where the gate needs it, else None.
         train: its training split.
-        validation: the inputs of its validation split.
+        validation: its validation split.
         names: of the class of each row of the head, those of tasks to come included.
         competing: `[rows, rows]` bool; row r says among which rows an example whose true row is r is classified.
+        losses: outputs and batch → the problem's losses, sums by name; see `Problem.losses`.
         old: rows of the head that older tasks are classified among, a softmax each: one group per task, or one group
             for all of them. Empty in the first task.
-        scores: the model as it is, in eval mode: scores `[N, rows]` fp32 of N inputs, on the CPU.
+        scores: the model as it is, in eval mode: scores `[N, rows]` fp32 of N examples, on the CPU.
+        teacher: the model as it was when the task began, in eval mode: its outputs for a batch, without gradients.
         learning_rate: the peak rate, the highest of its phases.
         autocast: makes the context in which the network computes in the run's precision.
         seed: decides what is drawn for this task.
@@ -64,12 +48,14 @@ class Lesson:
 
     position: int
     task: str | None
-    train: EncodedSplit
-    validation: EncodedInputs
+    train: Examples
+    validation: Examples
     names: tuple[str, ...]
     competing: Tensor
+    losses: Callable[[Mapping[str, Tensor], Batch], Mapping[str, Tensor]]
     old: tuple[slice, ...]
-    scores: Callable[[EncodedInputs], Tensor]
+    scores: Callable[[Examples], Tensor]
+    teacher: Callable[[Batch], Mapping[str, Tensor]]
     autocast: Callable[[], AbstractContextManager[None]]
     learning_rate: float
     seed: int
@@ -81,21 +67,39 @@ class Lesson:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A micro-batch and what the model makes of it.
+
+    Args:
+        batch: examples, on the model's device.
+        outputs: of the model, by name.
+    """
+
+    batch: Batch
+    outputs: Mapping[str, Tensor]
+
+    @property
+    def scores(self) -> Tensor:
+        """`[B, rows]` of the head, where the problem classifies."""
+        return self.outputs["scores"]
+
+
+@dataclass(frozen=True)
 class Rehearsal:
     """Examples to train on beside the batch.
 
     Args:
         name: of the term in the loss.
-        inputs: they are among these.
-        indices: `[n]` which of the inputs, the same one perhaps more than once.
-        loss: scores `[b, rows]` and the positions `[b]` of their inputs → a loss per example, already weighted; the
-            mean over the n examples is added to the loss of the batch.
+        examples: those are among these.
+        indices: `[n]` which of them, the same one perhaps more than once.
+        losses: what is seen → sums over the examples by name, already weighted. One that has the name of a weight of
+            the batch is divided by the weights of all n examples, any other by n; that is added to the loss.
     """
 
     name: str
-    inputs: EncodedInputs
+    examples: Examples
     indices: NDArray[np.int64]
-    loss: Callable[[Tensor, NDArray[np.int64]], Tensor]
+    losses: Callable[[Seen], Mapping[str, Tensor]]
 
 
 class Strategy(BaseModel, ABC):
@@ -139,6 +143,17 @@ class Strategy(BaseModel, ABC):
             PloraError: what is needed is not there, or does not fit.
         """
 
+    def design(self, model: ContinualModel, lesson: Lesson) -> tuple[str, ...]:
+        """Fix a part of the open slot, before what is frozen is hashed.
+
+        It may write values into open parameters, as a function of the lesson and of what it remembers alone: it is
+        asked anew when a task is gone on with.
+
+        Returns:
+            Names, as in `model.trainable()`, of the parameters that do not train in this task.
+        """
+        return ()
+
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Prepare; what trains is open, and nothing has been trained yet. Called anew when a task is gone on with."""
 
@@ -146,12 +161,12 @@ class Strategy(BaseModel, ABC):
         """Return what else to train on in this step."""
         return []
 
-    def on_batch(self, scores: Tensor, indices: NDArray[np.int64]) -> dict[str, Tensor]:
+    def on_batch(self, lesson: Lesson, seen: Seen) -> dict[str, Tensor]:
         """Return terms of the loss that depend on the batch, by name, already weighted.
 
         Args:
-            scores: `[b, rows]` of one micro-batch.
-            indices: `[b]` its examples, positions in the training split.
+            lesson: the task that is being learned.
+            seen: one micro-batch of its training split.
 
         Returns:
             Sums over the examples, scalars; the loop divides them by the examples of the step.

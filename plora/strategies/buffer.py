@@ -10,9 +10,9 @@ from torch import Tensor
 
 from plora.errors import RunError
 from plora.model import ContinualModel
-from plora.problems import EncodedInputs, EncodedSplit
+from plora.problems import Examples
 
-_TENSORS = ("rows", "keys", "scores")
+_OWN = ("keys", "scores")
 
 
 @dataclass
@@ -23,24 +23,20 @@ class Buffer:
     keeps (Vitter 1985, algorithm R), without its loop.
 
     Args:
-        inputs: M of them.
-        rows: `[M]` their true rows.
+        examples: M of them.
         keys: `[M]` their numbers.
-        scores: `[M, rows]` float32, NaN in rows that the head did not have yet.
+        scores: `[M, rows]` float32, NaN in rows that the head did not have yet; `[M, 0]` where there are none.
     """
 
-    inputs: EncodedInputs
-    rows: NDArray[np.int64]
+    examples: Examples
     keys: NDArray[np.float64]
     scores: Tensor
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.keys)
 
     @classmethod
-    def offered(
-        cls, former: "Buffer | None", split: EncodedSplit, scores: Tensor, capacity: int, seed: int
-    ) -> "Buffer":
+    def offered(cls, former: "Buffer | None", split: Examples, scores: Tensor, capacity: int, seed: int) -> "Buffer":
         """Return what stays when every example of a split is offered.
 
         Args:
@@ -51,15 +47,14 @@ class Buffer:
             seed: decides which.
         """
         keys = np.random.default_rng(seed).random(len(split))
-        rows, inputs = split.rows, split.inputs
+        examples = split
         if former is not None:
-            inputs = former.inputs.followed_by([inputs])
-            rows, keys = np.concatenate([former.rows, rows]), np.concatenate([former.keys, keys])
+            examples, keys = former.examples.followed_by([split]), np.concatenate([former.keys, keys])
             missing = scores.shape[1] - former.scores.shape[1]
             padded = torch.nn.functional.pad(former.scores, (0, missing), value=torch.nan)
             scores = torch.cat([padded, scores])
         kept = np.sort(np.argsort(keys, kind="stable")[:capacity])
-        return cls(inputs.subset(kept), rows[kept], keys[kept], scores[torch.from_numpy(kept)].contiguous())
+        return cls(examples.subset(kept), keys[kept], scores[torch.from_numpy(kept)].contiguous())
 
     def draw(self, count: int, seed: int) -> NDArray[np.int64]:
         """Return `count` positions, uniform and without repeating one while there are enough."""
@@ -68,8 +63,7 @@ class Buffer:
 
     def state(self) -> dict[str, Tensor]:
         """Return it as tensors."""
-        own = {"rows": torch.from_numpy(self.rows), "keys": torch.from_numpy(self.keys), "scores": self.scores}
-        return own | {f"inputs/{name}": tensor for name, tensor in self.inputs.tensors().items()}
+        return {"keys": torch.from_numpy(self.keys), "scores": self.scores, **self.examples.tensors()}
 
     @classmethod
     def restored(cls, state: Mapping[str, Tensor], model: ContinualModel) -> "Buffer":
@@ -78,11 +72,10 @@ class Buffer:
         Raises:
             RunError: a tensor is missing or they do not fit each other.
         """
-        stored = {name.removeprefix("inputs/"): t for name, t in state.items() if name.startswith("inputs/")}
-        if missing := [name for name in _TENSORS if name not in state]:
+        if missing := [name for name in _OWN if name not in state]:
             raise RunError(f"the stored buffer has no '{missing[0]}'")
-        inputs = model.problem.restored(stored)
-        rows, keys, scores = (state[name] for name in _TENSORS)
-        if {len(inputs), len(rows), len(keys), len(scores)} != {len(inputs)} or scores.dim() != 2:
+        examples = model.problem.restored({name: tensor for name, tensor in state.items() if name not in _OWN})
+        keys, scores = (state[name] for name in _OWN)
+        if {len(examples), len(keys), len(scores)} != {len(examples)} or scores.dim() != 2:
             raise RunError("the parts of the stored buffer differ in length")
-        return cls(inputs, rows.numpy(), keys.numpy(), scores)
+        return cls(examples, keys.numpy(), scores)

@@ -2,15 +2,13 @@
 
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from plora.model import ContinualModel
-from plora.strategies.base import SHARES_NOTHING, Lesson, Strategy
+from plora.strategies.base import SHARES_NOTHING, Lesson, Seen, Strategy
 
 
 class Distillation(Strategy):
@@ -18,7 +16,7 @@ class Distillation(Strategy):
 
     A group is a set of rows that old tasks are classified among: each old task's own rows, or all old rows. z_old are
     the scores of the model as it was before the task, for the task's own training inputs: no old example is needed.
-    They are computed once before the task (inputs are not augmented), not with a second forward pass per step.
+    They are computed once before the task; where inputs are augmented, with a second forward pass of the old model.
 
     Source: Li & Hoiem 2016 (LwF, arXiv 1606.09282).
     """
@@ -29,7 +27,7 @@ class Distillation(Strategy):
     temperature: float = Field(default=2.0, gt=0)
     """τ; above 1 the unlikely answers count more."""
 
-    _groups: list[tuple[slice, Tensor]] = PrivateAttr(default_factory=list)
+    _old: Tensor | None = PrivateAttr(default=None)
 
     @classmethod
     def refusal(cls, slots: str, isolated: bool) -> str | None:
@@ -38,25 +36,24 @@ class Distillation(Strategy):
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Ask the old model about the new task's inputs."""
-        self._groups = []
-        if lesson.old and self.weight:
-            scores = lesson.scores(lesson.train.inputs)
-            self._groups = [
-                (rows, F.log_softmax(scores[:, rows] / self.temperature, dim=1).contiguous()) for rows in lesson.old
-            ]
+        asked = lesson.old and self.weight and lesson.train.fixed
+        self._old = lesson.scores(lesson.train) if asked else None
 
-    def on_batch(self, scores: Tensor, indices: NDArray[np.int64]) -> dict[str, Tensor]:
+    def on_batch(self, lesson: Lesson, seen: Seen) -> dict[str, Tensor]:
         """Return `distillation`, from the second task on."""
-        if not self._groups:
+        if not lesson.old or not self.weight:
             return {}
-        where = torch.from_numpy(indices)
+        if self._old is None:
+            old = lesson.teacher(seen.batch)["scores"].float()
+        else:
+            old = self._old[torch.from_numpy(seen.batch.indices)]
         apart = [
             F.kl_div(
-                F.log_softmax(scores[:, rows].float() / self.temperature, dim=1),
-                teacher[where].to(scores.device),
+                F.log_softmax(seen.scores[:, rows].float() / self.temperature, dim=1),
+                F.log_softmax(old[:, rows] / self.temperature, dim=1).to(seen.scores.device),
                 reduction="sum",
                 log_target=True,
             )
-            for rows, teacher in self._groups
+            for rows in lesson.old
         ]
         return {"distillation": self.weight * self.temperature**2 * torch.stack(apart).sum()}

@@ -143,7 +143,7 @@ def _squared(
 ) -> dict[str, Tensor]:
     """Return the sum of weighted squared gradients over some examples, by name."""
     assert model.adapters is not None
-    inputs = {name: t.to(model.device) for name, t in lesson.train.inputs.collate(part).items()}
+    inputs = {name: t.to(model.device) for name, t in lesson.train.collate(part).inputs.items()}
     rows = torch.from_numpy(lesson.train.rows[part])
     with torch.enable_grad(), captured(model.adapters) as passed:
         with lesson.autocast():
@@ -155,7 +155,7 @@ def _squared(
         picked, weights = _picked(log_p, rows, classes, estimator, uniform)
     outputs = [scores, *(call.y for call in passed)]
     per_token, per_example = _bytes(model, gradients)
-    of_a_class = len(part) * (int(lesson.train.inputs.lengths[part].max()) * per_token + per_example)
+    of_a_class = len(part) * (int(lesson.train.costs[part].max()) * per_token + per_example)
     together = max(1, _memory(model) // of_a_class)
     found: dict[str, Tensor] = {}
     for start in range(0, len(picked), together):
@@ -271,7 +271,7 @@ def _parts(
     if estimator == "batched":
         yield from np.split(chosen, range(BATCH, len(chosen), BATCH))
         return
-    lengths = lesson.train.inputs.lengths
+    lengths = lesson.train.costs
     classes = int(lesson.competing.sum(1).max()) if estimator == "exact" else 1
     per_token, per_example = _bytes(model, gradients)
     ordered, start = chosen[np.argsort(lengths[chosen], kind="stable")], 0

@@ -17,9 +17,10 @@ from plora.generators.masked_generator import MaskedGenerator
 from plora.generators.text_generator import Drafts
 from plora.generators.word_statistics import frame
 from plora.model import ContinualModel
+from plora.problems import Examples, LabelledExamples
 from plora.problems.text_classification import TextClassification, TokenizedTexts
 from plora.results import GeneratedText, to_lines
-from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Rehearsal, Strategy
+from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Rehearsal, Seen, Strategy
 from plora.streams.base import Stream
 
 CANDIDATES = 1.5
@@ -38,14 +39,14 @@ class Pool:
     """The texts that are rehearsed while one task is learned.
 
     Args:
-        inputs: N texts.
+        examples: N texts.
         classes: `[N]` which belong together: one number per task and row.
         among: `[N, rows]` bool, the rows that the teacher chose among.
         rows: `[N]` the row that it chose.
         answers: `[N, rows]` its probabilities at the temperature of the loss, 0 in other rows.
     """
 
-    inputs: TokenizedTexts
+    examples: Examples
     classes: NDArray[np.int64]
     among: Tensor
     rows: Tensor
@@ -120,7 +121,7 @@ class GenerativeReplay(Strategy):
         problem, texts, tasks, intended = model.problem, drafts.texts, drafts.tasks, drafts.rows
         assert isinstance(problem, TextClassification)
         among = _among(lesson, intended)
-        scores = lesson.scores(texts)[:, : among.shape[1]].masked_fill(~among, -torch.inf)
+        scores = lesson.scores(LabelledExamples(texts, intended))[:, : among.shape[1]].masked_fill(~among, -torch.inf)
         said = scores.softmax(dim=1)
         # Texts for a class stand for it, whatever they are taken for: one that is half forgotten needs them most.
         rows = torch.from_numpy(intended) if drafts.for_a_class else said.argmax(dim=1)
@@ -157,7 +158,9 @@ class GenerativeReplay(Strategy):
             return None
         where = torch.from_numpy(kept)
         answers = (scores[where] / self.temperature).softmax(dim=1)
-        return Pool(texts.subset(kept), classes[kept], among[where], rows[where], answers)
+        return Pool(
+            LabelledExamples(texts.subset(kept), rows[where].numpy()), classes[kept], among[where], rows[where], answers
+        )
 
     def rehearse(self, lesson: Lesson, progress: Progress) -> list[Rehearsal]:
         """Return a draw that is balanced over the old classes; nothing in the first task."""
@@ -165,16 +168,16 @@ class GenerativeReplay(Strategy):
         if pool is None:
             return []
 
-        def loss(scores: Tensor, positions: NDArray[np.int64]) -> Tensor:
-            where = torch.from_numpy(positions)
+        def losses(seen: Seen) -> dict[str, Tensor]:
+            scores, where = seen.scores, torch.from_numpy(seen.batch.indices)
             q = _wider(pool.answers[where], scores)
             among = _wider(pool.among[where], scores) | _wider(lesson.competing[pool.rows[where]], scores)
             now = F.log_softmax(scores.float().masked_fill(~among, -torch.inf) / self.temperature, dim=1)
             apart = torch.xlogy(q, q) - q * now.masked_fill(~among, 0)
-            return self.weight * self.temperature**2 * apart.sum(dim=1)
+            return {"apart": (self.weight * self.temperature**2 * apart.sum(dim=1)).sum()}
 
         drawn = pool.draw(math.ceil(self.ratio * progress.examples), progress.seed)
-        return [Rehearsal("generated", pool.inputs, drawn, loss)]
+        return [Rehearsal("generated", pool.examples, drawn, losses)]
 
     def after_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Let the generator keep what it needs of the task."""

@@ -5,21 +5,20 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from plora.model import ContinualModel
-from plora.problems import masked_cross_entropy
-from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Rehearsal, Strategy
+from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Rehearsal, Seen, Strategy
 from plora.strategies.buffer import Buffer
 
 
 class Replay(Strategy):
-    """L = β · mean CE(z(x''), y'') + α · mean_k (z_k(x') − z'_k)², x' and x'' drawn by themselves from the buffer.
+    """L = β · loss(x'', y'') + α · mean_k (z_k(x') − z'_k)², x' and x'' drawn by themselves from the buffer.
 
-    ER is α = 0. A draw has as many examples as the batch. k goes over the rows among which x' was classified when it
-    came into the buffer, z' are its scores then.
+    The loss is the problem's own: the mean cross-entropy where it classifies. ER is α = 0. A draw has as many examples
+    as the batch. k goes over the rows among which x' was classified when it came into the buffer, z' are its scores
+    then.
 
     The buffer is a uniform sample of all training examples of the tasks learned; a task's examples come in when it is
     over, with the scores of the model that learned it. Mammoth fills its buffer while a task is learned, so that its
@@ -55,27 +54,27 @@ class Replay(Strategy):
         first, second = np.random.SeedSequence([progress.seed, 0]).generate_state(2).tolist()
         count = progress.examples
 
-        def cross_entropy(scores: Tensor, positions: NDArray[np.int64]) -> Tensor:
-            rows = torch.from_numpy(buffer.rows[positions]).to(scores.device)
-            return self.weight * masked_cross_entropy(scores, rows, lesson.competing.to(scores.device)[rows])
+        def losses(seen: Seen) -> dict[str, Tensor]:
+            return {name: self.weight * loss for name, loss in lesson.losses(seen.outputs, seen.batch).items()}
 
-        def distance(scores: Tensor, positions: NDArray[np.int64]) -> Tensor:
-            old = buffer.scores[torch.from_numpy(positions)].to(scores.device)
+        def distance(seen: Seen) -> dict[str, Tensor]:
+            old = buffer.scores[torch.from_numpy(seen.batch.indices)].to(seen.scores.device)
             known = ~old.isnan()
-            apart = (scores[:, : old.shape[1]] - old.nan_to_num()) * known
-            return self.scores_weight * apart.square().sum(1) / known.sum(1)
+            apart = (seen.scores[:, : old.shape[1]] - old.nan_to_num()) * known
+            return {"distance": (self.scores_weight * apart.square().sum(1) / known.sum(1)).sum()}
 
         if self.weight:
-            found.append(Rehearsal("replay", buffer.inputs, buffer.draw(count, first), cross_entropy))
+            found.append(Rehearsal("replay", buffer.examples, buffer.draw(count, first), losses))
         if self.scores_weight:
-            found.append(Rehearsal("replayed_scores", buffer.inputs, buffer.draw(count, second), distance))
+            found.append(Rehearsal("replayed_scores", buffer.examples, buffer.draw(count, second), distance))
         return found
 
     def after_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Offer every training example of the task to the buffer."""
-        scores = lesson.scores(lesson.train.inputs)
-        classified = lesson.competing[torch.from_numpy(lesson.train.rows)]
-        scores = scores.masked_fill(~classified, torch.nan)
+        scores = torch.empty(len(lesson.train), 0)
+        if self.scores_weight or model.problem.classifies:
+            classified = lesson.competing[torch.from_numpy(lesson.train.rows)]
+            scores = lesson.scores(lesson.train).masked_fill(~classified, torch.nan)
         self._buffer = Buffer.offered(self._buffer, lesson.train, scores, self.capacity, lesson.seed)
 
     def state(self) -> dict[str, Tensor]:

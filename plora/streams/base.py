@@ -30,13 +30,43 @@ TextInput = str | tuple[str, str]
 """One text, or a pair of texts."""
 
 
+class Split(ABC):
+    """One split of one task: N inputs, read when they are asked for.
+
+    Attributes:
+        labels: `[N]` int64, ids local to the task (0 … classes − 1); None where the answer is no class.
+    """
+
+    labels: NDArray[np.int64] | None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return N."""
+
+    @abstractmethod
+    def read(self, indices: NDArray[np.int64]) -> Sequence[object]:
+        """Return some inputs, in the order of `indices`, as the problem of the run takes them.
+
+        Raises:
+            DataError: one cannot be read; says which.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return the sha256 (hex) of the content of all inputs and labels, in their order."""
+
+    def identities(self) -> Sequence[object] | None:
+        """Return something hashable per input that equal inputs share; None where looking would mean reading all."""
+        return None
+
+
 @dataclass(frozen=True)
-class Split:
-    """One split of one task.
+class Texts(Split):
+    """Texts in memory.
 
     Args:
         inputs: N texts or N pairs of texts.
-        labels: `[N]` int64, ids local to the task (0 … classes − 1).
+        labels: `[N]` int64.
     """
 
     inputs: tuple[TextInput, ...]
@@ -45,12 +75,20 @@ class Split:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def read(self, indices: NDArray[np.int64]) -> Sequence[TextInput]:
+        """Return some of the texts."""
+        return [self.inputs[index] for index in indices.tolist()]
+
     def fingerprint(self) -> str:
         """Return the sha256 (hex) of inputs and labels, in their order."""
         digest = hashlib.sha256()
         for text, label in zip(self.inputs, self.labels.tolist(), strict=True):
             digest.update(json.dumps([text, label], ensure_ascii=False).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
+
+    def identities(self) -> Sequence[TextInput]:
+        """Return the texts."""
+        return self.inputs
 
 
 @dataclass(frozen=True)
@@ -59,7 +97,7 @@ class Task:
 
     Args:
         name: unique in its stream.
-        label_names: the name of each local label id.
+        label_names: the name of each local label id; none where the answer is no class.
         train, validation, test: the splits; validation chooses, test is only ever scored.
 
     Raises:
@@ -80,25 +118,21 @@ class Task:
                     f"task '{self.name}': the {split_name} split is empty; every task needs at least one "
                     f"{split_name} example"
                 )
-            if len(split.inputs) != len(split.labels):
-                raise DataError(
-                    f"task '{self.name}': {len(split.inputs)} {split_name} inputs but {len(split.labels)} labels"
-                )
-            low, high = int(split.labels.min()), int(split.labels.max())
-            if low < 0 or high >= len(self.label_names):
-                raise DataError(
-                    f"task '{self.name}': {split_name} labels run from {low} to {high}, but there are "
-                    f"{len(self.label_names)} label names (0 to {len(self.label_names) - 1})"
-                )
-        trained = set(self.train.labels.tolist())
+            if (split.labels is None) != (not self.label_names):
+                has, named = ("no" if split.labels is None else "its"), len(self.label_names)
+                raise DataError(f"task '{self.name}': the {split_name} split has {has} labels, and {named} are named")
+        if not self.label_names:
+            return
+        labels = {name: _checked_labels(self, name, split) for name, split in self.splits()}
+        trained = set(labels["train"].tolist())
         if len(trained) < 2:
             only = self.label_names[next(iter(trained))]
             raise DataError(
                 f"task '{self.name}': every training example has the label '{only}'; "
                 "a classification task needs at least two classes"
             )
-        for split_name, split in self.splits():
-            unseen = sorted(set(split.labels.tolist()) - trained)
+        for split_name, found in labels.items():
+            unseen = sorted(set(found.tolist()) - trained)
             if unseen:
                 names = ", ".join(f"'{self.label_names[label]}'" for label in unseen[:5])
                 raise DataError(
@@ -113,13 +147,30 @@ class Task:
         yield "test", self.test
 
     def test_duplicates(self) -> int:
-        """Return how many test inputs also stand, to the letter, in train or validation."""
-        known = set(self.train.inputs) | set(self.validation.inputs)
-        return sum(text in known for text in self.test.inputs)
+        """Return how many test inputs also stand, to the letter, in train or validation; 0 where nobody looked."""
+        of_train, of_validation, of_test = (split.identities() for _, split in self.splits())
+        if of_train is None or of_validation is None or of_test is None:
+            return 0
+        known = set(of_train) | set(of_validation)
+        return sum(identity in known for identity in of_test)
 
     def fingerprints(self) -> dict[str, str]:
         """Return the sha256 of each split by name."""
         return {name: split.fingerprint() for name, split in self.splits()}
+
+
+def _checked_labels(task: Task, name: SplitName, split: Split) -> NDArray[np.int64]:
+    """The labels of a split, one per input and all of them named."""
+    assert split.labels is not None
+    if len(split) != len(split.labels):
+        raise DataError(f"task '{task.name}': {len(split)} {name} inputs but {len(split.labels)} labels")
+    low, high = int(split.labels.min()), int(split.labels.max())
+    if low < 0 or high >= len(task.label_names):
+        raise DataError(
+            f"task '{task.name}': {name} labels run from {low} to {high}, but there are "
+            f"{len(task.label_names)} label names (0 to {len(task.label_names) - 1})"
+        )
+    return split.labels
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from plora.streams.base import SPLITS, Split, SplitName, Stream, StreamSource, Task, TextInput
+from plora.streams.base import SPLITS, Split, SplitName, Stream, StreamSource, Task, TextInput, Texts
 from plora.streams.docstring_corpus import (
     TOPICS,
     DocumentedObject,
@@ -173,7 +173,7 @@ def _task(name: str, label_names: tuple[str, ...], examples: Examples, caps: Map
                 counts[label] += 1
                 seen.add(text)
                 taken.append((text, label))
-        splits[split] = Split(
+        splits[split] = Texts(
             inputs=tuple(text for text, _ in taken),
             labels=np.array([label for _, label in taken], dtype=np.int64),
         )

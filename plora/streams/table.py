@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from plora.errors import DataError
-from plora.streams.base import Split, Task, TextInput
+from plora.streams.base import Split, Task, TextInput, Texts
 from plora.streams.columns import Source, TableSource, TableTask, column_of
 from plora.streams.hashing import text_key
 from plora.streams.labels import label_ids, label_values
@@ -149,4 +149,4 @@ def _capped(rows: _Rows, cap: int | None) -> _Rows:
 
 
 def _split(rows: _Rows, columns: TableTask) -> Split:
-    return Split(inputs=tuple(_texts(rows.source, columns, rows.rows)), labels=rows.labels)
+    return Texts(inputs=tuple(_texts(rows.source, columns, rows.rows)), labels=rows.labels)

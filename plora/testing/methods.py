@@ -26,7 +26,8 @@ from plora.streams.base import SCENARIOS, Scenario
 from plora.testing.promises import Promises
 from plora.testing.strategies import check_strategy, weight_settings
 from plora.testing.tiny import TASKS, own_random_numbers, tiny_network, tiny_texts, tiny_tokenizer
-from plora.training.stream import learn_stream, planned_steps
+from plora.training.course import plan_course
+from plora.training.stream import learn_stream
 
 _TEXTS = {"train": 16, "validation": 8, "test": 8}
 
@@ -111,7 +112,7 @@ def _watched(promises: Promises, parts: Parts) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-    trained = [position for position in range(len(parts.stages)) if planned_steps(parts, position)]
+    trained = [plan.position for plan in plan_course(parts) if plan.phases]
     expected = len(trained) * len(phases)
     promises.keep(len(optimizers) == expected, "each phase of each task has an optimizer", len(optimizers), expected)
 
@@ -194,9 +195,9 @@ def _check_weight_0(promises: Promises, row: Method, config: RunConfig) -> None:
 @torch.no_grad()
 def _logits(model: ContinualModel, parts: Parts, task: str) -> Tensor:
     """Scores of a task's test split."""
-    inputs = next(other for other in parts.tasks if other.name == task).splits["test"].inputs
-    batch = {name: tensor.to(model.device) for name, tensor in inputs.collate(np.arange(len(inputs))).items()}
-    scores: Tensor = model.eval()(batch, task)
+    examples = next(other for other in parts.tasks if other.name == task).splits["test"]
+    batch = examples.collate(np.arange(len(examples))).to(model.device)
+    scores: Tensor = model.eval()(batch.inputs, task)
     return scores
 
 

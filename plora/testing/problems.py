@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
+from transformers.modeling_outputs import BaseModelOutput
 
-from plora.problems import EncodedInputs, Problem
-from plora.streams.base import Split, TextInput
+from plora.problems import EncodedInputs, Examples, LabelledExamples, Problem
+from plora.streams.base import Split, TextInput, Texts
 from plora.testing.promises import Promises
 from plora.testing.tiny import WIDTH, own_random_numbers
 
@@ -38,7 +39,7 @@ def check_problem(problem: Problem, texts: Sequence[TextInput]) -> None:
     first, second = problem.fingerprint(), problem.fingerprint()
     promises.keep(first == second and len(first) == 64, "its fingerprint is one sha256", f"{first}, {second}", "one")
     with promises.no_error("it encodes these texts"):
-        encoded = problem.encode(_split(texts))
+        encoded = _inputs(problem.encode(_split(texts)))
     _check_encoding(promises, problem, encoded, texts)
     _check_features(promises, problem, encoded)
     _check_kept(promises, problem, encoded)
@@ -52,7 +53,8 @@ def _check_kept(promises: Promises, problem: Problem, encoded: EncodedInputs) ->
     expected = {name: tensor.flip(0) for name, tensor in batch.items()}
     _same_batch(promises, "inputs of a subset stay as they are", some.collate(everything), expected)
     with promises.no_error("inputs that were kept as tensors come back"):
-        kept = problem.restored({name: tensor.clone() for name, tensor in encoded.tensors().items()})
+        stored = LabelledExamples(encoded, everything).tensors()
+        kept = _inputs(problem.restored({name: tensor.clone() for name, tensor in stored.items()}))
     _same_batch(promises, "inputs that were kept as tensors stay as they are", kept.collate(everything), batch)
 
 
@@ -65,8 +67,8 @@ def _check_encoding(promises: Promises, problem: Problem, encoded: EncodedInputs
     promises.keep(0 <= encoded.truncated <= number, "truncated counts inputs", encoded.truncated, f"0 to {number}")
     batch = encoded.collate(everything)
     for name, again in (
-        ("encoding twice gives the same", problem.encode(_split(texts))),
-        ("labels have no part in the inputs", problem.encode(Split(tuple(texts), everything % 2))),
+        ("encoding twice gives the same", _inputs(problem.encode(_split(texts)))),
+        ("labels have no part in the inputs", _inputs(problem.encode(Texts(tuple(texts), everything % 2)))),
         ("splits that follow one another stay as they are", encoded.followed_by([encoded])),
     ):
         _same_batch(promises, name, again.collate(everything), batch)
@@ -102,7 +104,8 @@ def _check_features(promises: Promises, problem: Problem, encoded: EncodedInputs
     _close(promises, "the features of an input do not depend on its place in the batch", turned.flip(0), batch)
     inputs = encoded.collate(everything)
     states = torch.randn(*inputs["input_ids"].shape, WIDTH).requires_grad_()
-    features = problem.features(states, inputs)
+    features = problem.features(BaseModelOutput(last_hidden_state=states), inputs)
+    assert features is not None
     promises.keep(features.requires_grad, "gradients pass through the features", "a constant", "a gradient")
     (gradient,) = torch.autograd.grad(features.sum(), states)
     promises.keep(
@@ -131,13 +134,20 @@ def _features(
 ) -> Tensor:
     inputs = encoded.collate(indices)
     with promises.no_error("a backbone takes its batches"):
-        states = network(**inputs).last_hidden_state
-    with promises.no_error("features(states, inputs)"):
-        return problem.features(states, inputs)
+        found = network(**inputs)
+    with promises.no_error("features(found, inputs)"):
+        features = problem.features(found, inputs)
+    assert features is not None
+    return features
+
+
+def _inputs(examples: Examples) -> EncodedInputs:
+    assert isinstance(examples, LabelledExamples)
+    return examples.inputs
 
 
 def _split(texts: Sequence[TextInput]) -> Split:
-    return Split(tuple(texts), np.zeros(len(texts), dtype=np.int64))
+    return Texts(tuple(texts), np.zeros(len(texts), dtype=np.int64))
 
 
 def _same_batch(promises: Promises, promise: str, got: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

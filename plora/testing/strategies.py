@@ -7,12 +7,14 @@ from math import isfinite
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from plora.gates import AllOnes
 from plora.model import ContinualModel
-from plora.strategies import Lesson, Progress, Strategy
+from plora.problems import Examples
+from plora.strategies import Lesson, Progress, Seen, Strategy
 from plora.testing.promises import Promises
 from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_lesson, tiny_model, tiny_stream
 
@@ -134,12 +136,18 @@ def _check_weight_0(promises: Promises, strategy: Strategy) -> None:
             promises.keep(same, "weight 0 equals plain training", f"another gradient of {name}", "the same bits")
 
 
+def _seen(model: ContinualModel, examples: Examples, indices: NDArray[np.int64]) -> Seen:
+    batch = examples.collate(indices)
+    return Seen(batch, {"scores": model(batch.inputs)})
+
+
 def _terms(strategy: Strategy, model: ContinualModel, lesson: Lesson, progress: Progress) -> dict[str, Tensor]:
     """Ask for everything that goes into the loss, as the loop does."""
     indices = np.arange(8)
-    terms = dict(strategy.on_batch(model(lesson.train.inputs.collate(indices)), indices))
+    terms = dict(strategy.on_batch(lesson, _seen(model, lesson.train, indices)))
     for old in strategy.rehearse(lesson, progress):
-        terms[old.name] = old.loss(model(old.inputs.collate(old.indices)), old.indices).mean()
+        losses = old.losses(_seen(model, old.examples, old.indices))
+        terms[old.name] = torch.stack([*losses.values()]).sum() / len(old.indices)
     return terms | strategy.penalty(model, progress)
 
 

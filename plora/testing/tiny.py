@@ -12,9 +12,9 @@ from plora.adapters import Adapters, LoRA
 from plora.gates import Gate
 from plora.heads import LinearHead
 from plora.model import ContinualModel
-from plora.problems import EncodedInputs, EncodedSplit, TextClassification
+from plora.problems import Batch, Examples, TextClassification
 from plora.strategies import Lesson
-from plora.streams.base import Split, Stream, Task
+from plora.streams.base import Stream, Task, Texts
 
 TASKS = ("first", "second", "third")
 WIDTH = 16
@@ -51,7 +51,7 @@ def tiny_stream() -> Stream:
     tasks = []
     for number, name in enumerate(TASKS):
         rows = tiny_texts(12, shift=number)
-        split = Split(tuple(text for text, _ in rows), np.array([label for _, label in rows]))
+        split = Texts(tuple(text for text, _ in rows), np.array([label for _, label in rows]))
         names = (f"class {2 * number}", f"class {2 * number + 1}")
         tasks.append(Task(name, names, train=split, validation=split, test=split))
     return Stream("tiny", tuple(tasks))
@@ -99,25 +99,31 @@ def tiny_lesson(
     assert isinstance(model.problem, TextClassification)
     rows = tiny_texts(texts, shift)
     labels = np.array([label for _, label in rows])
-    split = EncodedSplit(model.problem.encode(Split(tuple(text for text, _ in rows), labels)), labels + first_row)
+    split = model.problem.encode(Texts(tuple(text for text, _ in rows), labels), first_row)
+    competing = torch.ones(model.head.rows, model.head.rows, dtype=torch.bool)
 
-    def scores(inputs: EncodedInputs) -> Tensor:
+    def teacher(batch: Batch) -> dict[str, Tensor]:
         training = model.training
         model.eval()
         with torch.no_grad():
-            found: Tensor = model(inputs.collate(np.arange(len(inputs))))
+            found = {"scores": model(batch.inputs)}
         model.train(training)
         return found
+
+    def scores(examples: Examples) -> Tensor:
+        return teacher(examples.collate(np.arange(len(examples))))["scores"]
 
     return Lesson(
         position=position,
         task=None,
         train=split,
-        validation=split.inputs,
+        validation=split,
         names=tuple(f"class {row}" for row in range(model.head.rows)),
-        competing=torch.ones(model.head.rows, model.head.rows, dtype=torch.bool),
+        competing=competing,
+        losses=lambda outputs, batch: model.problem.losses(outputs, batch, competing),
         old=(slice(0, first_row),) if first_row else (),
         scores=scores,
+        teacher=teacher,
         autocast=nullcontext,
         learning_rate=0.01,
         seed=seed,

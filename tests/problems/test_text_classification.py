@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from plora.problems import TextClassification, TokenizedTexts, masked_cross_entropy
-from plora.streams.base import Split
+from plora.streams.base import Split, Texts
 
 TEXTS = ("the apple", "", "rye " * 50, "🙂 emoji", "مرحبا", "of the old small good new plum", "x" * 100_000)
 
@@ -21,7 +21,7 @@ def problem(tiny_backbone: Path) -> TextClassification:
 
 
 def split(texts: tuple[str | tuple[str, str], ...]) -> Split:
-    return Split(texts, np.zeros(len(texts), dtype=np.int64))
+    return Texts(texts, np.zeros(len(texts), dtype=np.int64))
 
 
 def test_batches_equal_the_tokenizers_own(problem: TextClassification) -> None:

@@ -17,7 +17,7 @@ from plora.generators.causal_generator import CausalGenerator
 from plora.generators.causal_language import CausalLanguage, Drill, drawing_from
 from plora.processes import Processes
 from plora.strategies import GenerativeReplay, Lesson
-from plora.streams.base import Split, Stream
+from plora.streams.base import Stream, Texts
 from plora.testing import check_strategy
 from plora.testing.tiny import tiny_lesson, tiny_stream
 
@@ -192,7 +192,7 @@ def test_pairs_of_texts_are_refused_and_texts_with_separators_are_not(tiny_write
 def changed(stream: Stream, text: str | tuple[str, str]) -> Stream:
     """The stream with one text in all places of its second task."""
     first, second, third = stream.tasks
-    split = Split((text,) * len(second.train), second.train.labels)
+    split = Texts((text,) * len(second.train), second.train.labels)
     return replace(stream, tasks=(first, replace(second, train=split, validation=split, test=split), third))
 
 

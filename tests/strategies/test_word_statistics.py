@@ -11,7 +11,7 @@ from plora.generators.word_statistics import SMOOTHING, WordStatistics, frame
 from plora.model import ContinualModel
 from plora.problems import EncodedSplit, TextClassification
 from plora.problems.text_classification import TokenizedTexts
-from plora.streams.base import Split
+from plora.streams.base import Texts
 from plora.testing.tiny import tiny_lesson
 
 PAIRS = (("ant bee", "cow"), ("dog", "elk fox gnu"), ("ant ant", "cow"))
@@ -64,7 +64,7 @@ def test_nothing_of_a_text_stays_but_its_length_and_special_tokens() -> None:
 def test_seeds_are_of_their_class_s_words_and_lengths_and_pairs_stay_pairs() -> None:
     model = a_model("first")
     problem = problem_of(model)
-    inputs = problem.encode(Split(PAIRS, np.array([0, 1, 0])))
+    inputs = problem.encode(Texts(PAIRS, np.array([0, 1, 0])))
     statistics = WordStatistics.of(None, problem, EncodedSplit(inputs, np.array([0, 1, 0])), 0)
     texts, sources = statistics.seeds(problem, 20, np.random.default_rng(0))
     assert sources.tolist() == [0] * 20 + [1] * 20
@@ -120,6 +120,6 @@ def test_a_class_whose_every_text_is_empty_is_written_empty() -> None:
     model = a_model("first")
     problem = problem_of(model)
     lesson = tiny_lesson(model)
-    nothing = replace(lesson.train, inputs=problem.encode(Split(("", ""), np.array([0, 0]))), rows=np.array([0, 0]))
+    nothing = replace(lesson.train, inputs=problem.encode(Texts(("", ""), np.array([0, 0]))), rows=np.array([0, 0]))
     texts, _ = WordStatistics.of(None, problem, nothing, 0).seeds(problem, 2, np.random.default_rng(0))
     assert texts.lengths.tolist() == [2, 2]

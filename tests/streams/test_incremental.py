@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from plora.errors import DataError
-from plora.streams.base import Split, Stream, Task
+from plora.streams.base import Stream, Task, Texts
 from plora.streams.incremental import LabelSpace
 
 
 def task(name: str, labels: tuple[str, ...]) -> Task:
     ids = np.arange(len(labels), dtype=np.int64)
-    parts = Split(tuple(f"{name} {label}" for label in labels), ids)
+    parts = Texts(tuple(f"{name} {label}" for label in labels), ids)
     return Task(name, labels, parts, parts, parts)
 
 

@@ -1,0 +1,157 @@
+"""What the settings mean for each stage, worked out once: slot, phases, rates, rows that compete, seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from plora.batches.data import EncodedTask, Stage
+from plora.build import Parts
+from plora.gates import ChoosingGate
+from plora.heads import ClosedFormHead
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """One stretch of training inside a stage.
+
+    Args:
+        number: position among the phases of the stage.
+        train: what trains: parts, or patterns of parameter names.
+        epochs: passes over the training split.
+        learning_rate: the peak.
+    """
+
+    number: int
+    train: tuple[str, ...]
+    epochs: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage.
+
+    Args:
+        stage: its tasks and their training examples.
+        position: in the stream, from 0.
+        seen: names of the tasks that were learned before.
+        task: its name where the gate needs it, else None.
+        slot: name of the slot that trains; None where none does.
+        reopened: that slot was committed before, and goes on training.
+        start_from: name of the slot whose values the new one starts from, or None.
+        retrained: older tasks whose head rows train too.
+        phases: what trains, in order; none where the head is solved.
+        solved: the head is solved from features when training is over.
+        old: rows of the head that older tasks are classified among, a softmax each.
+        competing: `[rows, rows]` bool; row r says among which rows an example whose true row is r is classified.
+        seed: of the run.
+    """
+
+    stage: Stage
+    position: int
+    seen: tuple[str, ...]
+    task: str | None
+    slot: str | None
+    reopened: bool
+    start_from: str | None
+    retrained: tuple[EncodedTask, ...]
+    phases: tuple[PhasePlan, ...]
+    solved: bool
+    old: tuple[slice, ...]
+    competing: Tensor
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+        return self.stage.name
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Names of all tasks that are learned when the stage is over."""
+        return (*self.seen, *(task.name for task in self.stage.tasks))
+
+    def steps(self, batch_size: int) -> int:
+        """Return the optimizer steps of the stage."""
+        per_epoch = -(-len(self.stage.train) // batch_size)
+        return sum(per_epoch * phase.epochs for phase in self.phases)
+
+    def step_seed(self, phase: int, step: int) -> int:
+        """Return the seed of the random numbers of one step; phase 0 is what comes before training."""
+        return one_seed(self.seed, self.position, phase, step)
+
+
+def one_seed(*numbers: int) -> int:
+    """Return one seed of some numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def plan_course(parts: Parts) -> list[StagePlan]:
+    """Return the plan of every stage of a run."""
+    plans: list[StagePlan] = []
+    seen: tuple[str, ...] = ()
+    for position, stage in enumerate(parts.stages):
+        plans.append(_plan(parts, stage, position, seen))
+        seen = plans[-1].learned
+    return plans
+
+
+def _plan(parts: Parts, stage: Stage, position: int, seen: tuple[str, ...]) -> StagePlan:
+    config, row, space = parts.config, parts.config.row, parts.space
+    gate, solved = parts.model.gate, isinstance(parts.model.head, ClosedFormHead)
+    trains_slot = parts.model.adapters is not None and (row.slots != "first" or position == 0)
+    slot = (stage.name if row.slots == "per_task" else "shared") if trains_slot else None
+    trains = not solved or (row.slots == "first" and position == 0)
+    again = seen if space.scenario == "class" and config.resolved_loss_rows() == "seen" else ()
+    named = gate is not None and (gate.needs_task or isinstance(gate, ChoosingGate))
+    return StagePlan(
+        stage=stage,
+        position=position,
+        seen=seen,
+        task=stage.name if named else None,
+        slot=slot,
+        reopened=row.slots == "one" and position > 0,
+        start_from=seen[-1] if row.merging == "magmax" and seen else None,
+        retrained=tuple(task for task in parts.tasks if task.name in again),
+        phases=_phases(parts, position) if trains else (),
+        solved=solved,
+        old=_old(parts, seen),
+        competing=_competing(parts, stage, seen),
+        seed=config.seed,
+    )
+
+
+def _phases(parts: Parts, position: int) -> tuple[PhasePlan, ...]:
+    training = parts.config.training
+    first = training.first_task if position == 0 else None
+    return tuple(
+        PhasePlan(
+            number,
+            phase.train,
+            (first and first.epochs) or phase.epochs or training.epochs,
+            (first and first.learning_rate) or phase.learning_rate or training.learning_rate,
+        )
+        for number, phase in enumerate(parts.config.resolved_phases())
+    )
+
+
+def _old(parts: Parts, seen: Sequence[str]) -> tuple[slice, ...]:
+    """The rows that older tasks are classified among: a group for each, or one for all of them."""
+    rows_of = parts.space.rows_of
+    if parts.space.scenario == "task":
+        return tuple(rows_of(name) for name in seen)
+    return (slice(0, max(rows_of(name).stop for name in seen)),) if seen else ()
+
+
+def _competing(parts: Parts, stage: Stage, seen: Sequence[str]) -> Tensor:
+    """The rows that compete in the loss of an example, for each true row: `[rows, rows]` of the head then."""
+    learned = [*seen, *(task.name for task in stage.tasks)]
+    local = parts.space.scenario != "class" or parts.config.resolved_loss_rows() == "local"
+    masks = np.zeros((len(parts.space.names), len(parts.space.names)), dtype=np.bool_)
+    for name in learned:
+        masks[parts.space.rows_of(name)] = parts.space.visible(name, [name] if local else learned)
+    rows = max(parts.space.rows_of(name).stop for name in learned)
+    return torch.from_numpy(masks[:rows, :rows])

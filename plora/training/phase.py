@@ -1,0 +1,287 @@
+"""One phase of one stage: epochs of optimizer steps, validation that looks or chooses, a checkpoint now and then."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from plora.batches.evaluate import score
+from plora.batches.features import out_of_memory
+from plora.batches.plan import Indices, plan_epoch
+from plora.build import Parts
+from plora.errors import NonFiniteLossError, TrainingError, did_you_mean
+from plora.failpoints import reached
+from plora.model import ContinualModel
+from plora.moment import Moment
+from plora.optimizers.optim import make_optimizer, rate, restore_training, training_tensors
+from plora.results import Point
+from plora.run_folder.step_checkpoint import Position, finite
+from plora.strategies import Lesson
+from plora.training.course import PhasePlan, StagePlan, one_seed
+from plora.training.meter import peak_memory
+from plora.training.session import Session
+from plora.training.step import Backward
+
+PARTS = ("head", "adapter", "gate", "modules", "backbone")
+"""What a phase can train by name; anything else is a pattern of parameter names."""
+Saved = tuple[Position, dict[str, Tensor]]
+"""A checkpoint inside a stage."""
+
+
+def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Lesson, saved: Saved | None) -> None:
+    """Train one phase of one stage, from its start or from a checkpoint inside it.
+
+    Raises:
+        NonFiniteLossError: before the optimizer could do harm.
+        TrainingError: memory ran out with a single example, or nothing of a step counts.
+    """
+    parts, meter, console = session.parts, session.meter, session.console
+    config, model, accelerator = parts.config, parts.model, parts.learner.accelerator
+    settings, processes = config.training, parts.learner.processes
+    train = plan.stage.train
+    epochs = [
+        plan_epoch(train.costs, settings.batch_size, plan.seed, plan.position, phase.number, epoch)
+        for epoch in range(phase.epochs)
+    ]
+    total = sum(len(steps) for steps in epochs)
+    validated = _validated_steps(epochs, config.evaluation.validations, settings.early_stop is not None)
+    opened = model.trainable()
+    parameters = trained_by(model, phase.train)
+    meter.trainable = max(meter.trainable, sum(p.numel() for p in parameters.values()))
+    optimizer = make_optimizer(parameters, phase.learning_rate, settings.weight_decay)
+    micro = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
+    timed = meter.strategies.running if parts.strategies else nullcontext
+    best, patience, step, first = _Best(), settings.early_stop, 0, 0
+    if saved is not None:
+        at, tensors = saved
+        restore_training(tensors, opened, parameters, optimizer, best.kept)
+        best.value, best.epochs_without = float("-inf") if at.best is None else at.best, at.epochs_without
+        first, micro = at.step, at.micro_batch_size
+        console.event("resumed", task=plan.name, phase=phase.number, step=first, of=total)
+    _prepare_rehearsals(session, plan, phase, lesson, total, len(epochs[0][0]))
+    logged = time.perf_counter(), meter.tokens, meter.samples
+    validation: float | None = None
+
+    for epoch, steps in enumerate(epochs):
+        if step + len(steps) < first:  # over before the checkpoint was written, its validation too
+            step += len(steps)
+            continue
+        draw = one_seed(plan.seed, plan.position, phase.number + 1, epoch, 1)
+        model.train()
+        for indices in steps:
+            if step < first:
+                step += 1
+                continue
+            # ---------------------------------------------------------- forward and backward, in micro-batches
+            tokens = int(train.costs[indices].sum())
+            factor = rate(step, total, settings.warmup, settings.schedule)
+            for group in optimizer.param_groups:
+                group["lr"] = phase.learning_rate * factor
+            while True:
+                seed = plan.step_seed(phase.number + 1, step)
+                torch.manual_seed(seed + processes.rank)  # dropout: from seed and step, of its own in each process
+                now = Moment(plan.position, step, total, epoch, seed, len(indices))
+                backward = Backward(parts, plan, lesson, micro, timed)
+                full = False
+                try:
+                    with meter.operations(tokens, first=step == 0):
+                        terms = backward.run(indices, now, draw)
+                except RuntimeError as error:
+                    if not out_of_memory(error):
+                        raise
+                    full = True
+                if not processes.any(full):
+                    break
+                if micro == 1:
+                    raise TrainingError(
+                        f"task '{plan.name}', step {step}: memory ran out with a single example; lower "
+                        "backbone.max_length, or set training.activation_checkpointing=true"
+                    )
+                optimizer.zero_grad()
+                micro = micro // 2  # same step, same result, less memory
+                console.event("memory_full", task=plan.name, step=step, micro_batch_size=micro)
+            meter.rehearsed += backward.rehearsed
+
+            # ---------------------------------------------------------- look before stepping
+            summed = torch.stack([*terms.values()])
+            processes.sum_gradients(parameters.values(), summed)
+            norm = accelerator.clip_grad_norm_(list(parameters.values()), settings.clip_norm or float("inf"))
+            values = dict(zip(terms, summed.tolist(), strict=True))
+            if not np.isfinite([*values.values(), float(norm)]).all():
+                raise NonFiniteLossError(_non_finite(plan.name, step, indices, values, float(norm)))
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+            meter.steps, meter.all_steps = meter.steps + 1, meter.all_steps + 1
+            meter.samples += len(indices)
+            meter.tokens += tokens
+            reached("step")
+
+            # ---------------------------------------------------------- validation looks
+            validation = None
+            if step in validated:
+                validation = validation_score(parts, plan)
+                model.train()
+
+            # ---------------------------------------------------------- say how it goes
+            if processes.main and (step % settings.log_every == 0 or step == total or validation is not None):
+                at_last = time.perf_counter()
+                elapsed = max(at_last - logged[0], 1e-9)
+                point = Point(
+                    task=plan.name,
+                    step=meter.steps,
+                    epoch=step / total * phase.epochs,
+                    loss=sum(values.values()),
+                    terms=values,
+                    learning_rate=phase.learning_rate * factor,
+                    tokens_per_second=(meter.tokens - logged[1]) / elapsed,
+                    examples_per_second=(meter.samples - logged[2]) / elapsed,
+                    seconds=at_last - meter.started,
+                    memory_bytes=peak_memory(model.device),
+                    diagnostics=_diagnostics(parts),
+                    validation=validation,
+                )
+                session.log(point)
+                console.progress(
+                    f"train {plan.name}",
+                    step,
+                    total,
+                    meter.seconds_left(),
+                    loss=point.loss,
+                    texts_per_second=point.examples_per_second,
+                )
+                logged = at_last, meter.tokens, meter.samples
+
+            # ---------------------------------------------------------- keep it against a kill
+            if session.inside.due():
+                session.inside.save(
+                    training_tensors(opened, parameters, optimizer, best.kept),
+                    stage=plan.position,
+                    phase=phase.number,
+                    step=step,
+                    micro_batch_size=micro,
+                    best=finite(best.value),
+                    epochs_without=best.epochs_without,
+                    meter=meter.state(),
+                    curve_lines=session.folder.curve_lines(),
+                )
+        meter.epochs += 1
+
+        # -------------------------------------------------------------- validation chooses
+        if patience is not None:
+            result = validation_score(parts, plan) if validation is None else validation  # None: just resumed
+            console.event("epoch_done", task=plan.name, epoch=epoch + 1, validation_accuracy=result)
+            best.offer(result, parameters)
+            if best.epochs_without >= patience:
+                console.event("early_stop", task=plan.name, epoch=epoch + 1, best=best.value)
+                meter.all_steps += total - step
+                break
+        reached("epoch")
+    best.restore(parameters)
+    for parameter in opened.values():
+        parameter.requires_grad_(True)
+
+
+def trained_by(model: ContinualModel, train: Sequence[str]) -> dict[str, nn.Parameter]:
+    """Return the parameters that a phase trains; the other open ones get no gradient until the phase ends.
+
+    Args:
+        model: with all that may train open.
+        train: parts, or patterns of which one must be found in a parameter's name.
+
+    Raises:
+        TrainingError: a pattern matches none.
+    """
+    trainable, part_of = model.trainable(), model.parts()
+    patterns = {entry: re.compile(entry) for entry in train if entry not in PARTS}
+    for entry, pattern in patterns.items():
+        if not any(pattern.search(name) for name in trainable):
+            raise TrainingError(
+                f"phases: no parameter that is open has '{entry}' in its name{did_you_mean(entry, PARTS)}; parts are "
+                f"{', '.join(PARTS)}, and parameters such as {', '.join([*trainable][:3])}"
+            )
+    chosen: dict[str, nn.Parameter] = {}
+    for name, parameter in trainable.items():
+        trains = part_of[name] in train or any(pattern.search(name) for pattern in patterns.values())
+        parameter.requires_grad_(trains)
+        if trains:
+            chosen[name] = parameter
+    return chosen
+
+
+def validation_score(parts: Parts, plan: StagePlan) -> float:
+    """Return the mean score over the validation splits of the stage's tasks, among the classes seen by now."""
+    results = [
+        score(
+            parts.learner.extractor,
+            task.splits["validation"],
+            task.name if parts.space.scenario == "task" else None,
+            parts.space.visible(task.name, plan.learned),
+        ).accuracy
+        for task in plan.stage.tasks
+    ]
+    return float(np.mean(results))
+
+
+def _prepare_rehearsals(
+    session: Session, plan: StagePlan, phase: PhasePlan, lesson: Lesson, total: int, examples: int
+) -> None:
+    """Have at hand what enters the first adapted block for the examples that strategies will rehearse."""
+    parts = session.parts
+    begun = Moment(plan.position, 0, total, 0, plan.step_seed(phase.number + 1, 0), examples)
+    for strategy in parts.strategies:
+        with session.meter.strategies.running():
+            for old in strategy.rehearse(lesson, begun):
+                if total * len(old.indices) >= len(old.examples):  # else some would be computed and never read
+                    parts.learner.extractor.prepare(old.examples)
+
+
+def _diagnostics(parts: Parts) -> dict[str, float]:
+    found = {key: value for strategy in parts.strategies for key, value in strategy.diagnostics(parts.model).items()}
+    return found if parts.model.gate is None else found | parts.model.gate.diagnostics()
+
+
+def _validated_steps(epochs: Sequence[Sequence[Indices]], times: int | None, at_epochs: bool) -> set[int]:
+    """The steps of a phase after which the validation split is scored: `times` evenly spaced, and ends of epochs."""
+    ends = np.cumsum([len(steps) for steps in epochs])
+    chosen = set(ends.tolist()) if at_epochs else set()
+    if times is not None:
+        chosen |= {int(step) for step in np.ceil(np.arange(1, times + 1) * ends[-1] / times)}
+    return chosen
+
+
+@dataclass
+class _Best:
+    """The best validation score of a phase and the parameters that gave it."""
+
+    value: float = float("-inf")
+    epochs_without: int = 0
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, value: float, parameters: Mapping[str, nn.Parameter]) -> None:
+        if value > self.value:
+            self.value, self.epochs_without = value, 0
+            self.kept = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        else:
+            self.epochs_without += 1
+
+    @torch.no_grad()
+    def restore(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        for name, tensor in self.kept.items():
+            parameters[name].copy_(tensor)
+
+
+def _non_finite(task: str, step: int, indices: Indices, terms: Mapping[str, float], norm: float) -> str:
+    shown = ", ".join(map(str, indices[:8].tolist())) + (", …" if len(indices) > 8 else "")
+    values = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+    return (
+        f"task '{task}', step {step}: the loss is not finite ({values}; gradient norm {norm:.4g}). "
+        f"The batch holds training examples {shown}; nothing was changed by this step. "
+        "Try a lower training.learning_rate or "
+        "training.precision=fp32"
+    )

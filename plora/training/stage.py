@@ -1,0 +1,269 @@
+"""One stage: open a slot and head rows, train the phases, commit, solve what is solved."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from plora import atomic
+from plora.adapters import Route
+from plora.batches.data import Stage
+from plora.batches.evaluate import block_generator
+from plora.batches.features import autocast
+from plora.build import Parts
+from plora.errors import RunError, TrainingError
+from plora.failpoints import reached
+from plora.fingerprint import hash_tensors
+from plora.gates import ChoosingGate
+from plora.heads import ClosedFormHead, LinearHead
+from plora.model import ContinualModel
+from plora.problems import Batch, Examples
+from plora.run_folder.checkpoint import read_manifest
+from plora.run_folder.folder import RunFolder
+from plora.strategies import Lesson
+from plora.training.course import StagePlan
+from plora.training.meter import Meter
+from plora.training.phase import Saved, train_phase, validation_score
+from plora.training.session import Session
+
+
+def learn_stage(session: Session, plan: StagePlan) -> float:
+    """Train and commit one stage, from the checkpoint inside it where there is one; returns the seconds it took.
+
+    Raises:
+        TrainingError: something that is declared frozen has changed, or processes have learned different things.
+    """
+    parts, model, stage = session.parts, session.parts.model, plan.stage
+    open_stage(parts, plan)
+    show_gate(parts, plan)
+    lesson = replace(
+        begin_lesson(parts, plan),
+        warn=lambda text: session.console.event("warning", text=text),
+        tell=lambda text: session.console.event("strategy", text=text),
+        progress=session.console.progress,
+        keep=partial(_keep_for_readers, session),
+    )
+    _design(session, lesson)
+    frozen = hash_tensors(model.frozen())
+    parts.learner.extractor.prepare(stage.train)
+    for strategy in parts.strategies:
+        with session.meter.strategies.running():
+            strategy.before_task(model, lesson)
+    reached("opened")
+    saved = _saved_inside(session, plan)
+    if parts.learner.processes.main:
+        session.folder.cut_curves(saved[0].curve_lines if saved else _curve_lines(session.folder))
+    with trainable_head(parts, plan):
+        for phase in plan.phases:
+            if saved is None or saved[0].phase <= phase.number:
+                here = saved if saved and saved[0].phase == phase.number else None
+                train_phase(session, plan, phase, lesson, here)
+    if hash_tensors(model.frozen()) != frozen:
+        raise TrainingError(f"task '{plan.name}': something that is declared frozen changed while it was learned")
+    reached("trained")
+    for strategy in parts.strategies:
+        with session.meter.strategies.running():
+            strategy.after_task(model, lesson)
+    _commit(session, plan)
+    _require_one_model(parts, plan)
+    reached("committed")
+    seconds = time.perf_counter() - session.meter.started
+    session.meter.training_seconds += seconds
+    return seconds
+
+
+def _design(session: Session, lesson: Lesson) -> None:
+    """Let strategies fix parts of the open slot, which are then frozen like all else."""
+    model = session.parts.model
+    for strategy in session.parts.strategies:
+        with session.meter.strategies.running():
+            fixed = strategy.design(model, lesson)
+        trainable = model.trainable()
+        for name in fixed:
+            trainable[name].requires_grad_(False)
+
+
+def _commit(session: Session, plan: StagePlan) -> None:
+    """Commit slot and head rows as the gate decides, merge slots, and solve a head that is solved."""
+    parts, model = session.parts, session.parts.model
+
+    def trial(route: Route) -> float:
+        with model.routing(route):
+            return validation_score(parts, plan)
+
+    verdict = model.commit(trial)
+    if verdict.reason:
+        session.console.event("gate", task=plan.name, dropped=str(verdict.drop).lower(), reason=verdict.reason)
+    if parts.config.row.merging is not None:
+        lost = model.merge(parts.config.row.merging, parts.config.merging)
+        session.console.event("merged", task=plan.name, slots=len(plan.learned), share_lost=lost)
+    if isinstance(model.head, ClosedFormHead):
+        _solve(parts, model.head, plan.stage, session.meter)
+
+
+def _keep_for_readers(session: Session, name: str, content: bytes) -> None:
+    if session.parts.learner.processes.main:
+        atomic.write_bytes(session.folder.path / name, content)
+
+
+def _require_one_model(parts: Parts, plan: StagePlan) -> None:
+    """Refuse to go on when what was learned is not the same, bit for bit, in every process."""
+    model = parts.model
+    tensors = {**model.trainable(), **model.head.tensors(), **(model.gate.state() if model.gate else {})}
+    for strategy in parts.strategies:
+        tensors |= {f"{strategy.kind}/{name}": tensor for name, tensor in strategy.state().items()}
+    learned = f"{hash_tensors(sorted(tensors.items()))} {sorted(model.slot_hashes.items())}"
+    if not parts.learner.processes.agree(hashlib.sha256(learned.encode()).hexdigest()):
+        raise TrainingError(
+            f"task '{plan.name}': the processes no longer have the same weights, so nothing of it was kept; use "
+            "machines of one kind with the same versions, or a single process"
+        )
+
+
+def _saved_inside(session: Session, plan: StagePlan) -> Saved | None:
+    """The checkpoint inside this stage, with which the meter goes on; one that is damaged, or that an older version
+    wrote, is named and left aside, for the stage gives the same bits without it."""
+    try:
+        saved = session.inside.load()
+        if saved is None or saved[0].stage != plan.position:
+            return None
+        session.meter.restore(saved[0].meter)
+    except RunError as error:
+        session.console.event("checkpoint_left_aside", reason=str(error))
+        return None
+    return saved
+
+
+def _curve_lines(folder: RunFolder) -> int:
+    complete = folder.complete()
+    return read_manifest(folder, complete[-1]).curve_lines if complete else 0
+
+
+def open_stage(parts: Parts, plan: StagePlan) -> None:
+    """Open (or take back) the slot and the head rows that this stage trains."""
+    config, model = parts.config, parts.model
+    torch.manual_seed(plan.step_seed(0, 0))
+    if plan.slot is not None:
+        assert model.adapters is not None
+        if plan.reopened:
+            model.adapters.reopen(plan.slot, config.lora.dropout)
+        else:
+            slot = model.adapters.open_task(plan.slot, config.lora, config.row.lateral)
+            if plan.start_from is not None:
+                slot.start_from(model.adapters[plan.start_from])
+            if model.gate is not None:
+                model.gate.opened(plan.slot)
+    for task in (*plan.retrained, *plan.stage.tasks):
+        block = parts.space.blocks[task.name]
+        model.head.open(block, task.classes, block_generator(plan.seed, block))
+    if plan.slot is not None:
+        model.fold(plan.task)
+
+
+def show_gate(parts: Parts, plan: StagePlan, most: int | None = None) -> None:
+    """Let a gate that chooses see the training examples of a stage, or the first `most` of each task."""
+    gate = parts.model.gate
+    if not isinstance(gate, ChoosingGate):
+        return
+    for task in plan.stage.tasks:
+        train = task.splits["train"]
+        if most is not None:
+            train = train.subset(np.arange(min(most, len(train))))
+        gate.learn(plan.position, parts.learner.extractor.bare_features(train), torch.from_numpy(train.rows))
+
+
+@contextmanager
+def trainable_head(parts: Parts, plan: StagePlan) -> Iterator[None]:
+    """Inside the `with` block a head that is solved gives its place to a linear one, which is not kept."""
+    model, solved = parts.model, parts.model.head
+    if isinstance(solved, ClosedFormHead):
+        model.head = LinearHead(solved.features)
+        model.head.device = solved.device
+        for task in plan.stage.tasks:
+            block = parts.space.blocks[task.name]
+            model.head.open(block, task.classes, block_generator(plan.seed, block))
+    try:
+        yield
+    finally:
+        model.head = solved
+
+
+def _solve(parts: Parts, head: ClosedFormHead, stage: Stage, meter: Meter) -> None:
+    """Fit a closed-form head on frozen features."""
+    for task in stage.tasks:
+        rows = parts.space.rows_of(task.name)
+        gathered: list[Tensor] = []
+        for split in (task.splits["train"], task.splits["validation"]):
+            tokens = int(split.costs.sum())
+            with meter.operations(tokens, first=True):
+                features = parts.learner.extractor.features(split, task.name)
+            gathered += [features, torch.from_numpy(split.rows - rows.start)]
+            meter.samples += len(split)
+            meter.tokens += tokens
+        head.fit(parts.space.blocks[task.name], *gathered)
+    meter.epochs = max(meter.epochs, 1)
+
+
+class _Teacher:
+    """The model as it was when a task began: a copy of what may change since, put in its place for a batch."""
+
+    def __init__(self, model: ContinualModel, task: str | None) -> None:
+        self.model, self.task = model, task
+        self.kept = {f"model.{name}": parameter.detach().clone() for name, parameter in model.trainable().items()}
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Mapping[str, Tensor]:
+        training = self.model.training
+        self.model.eval()
+        found: dict[str, Tensor] = functional_call(_Outputs(self.model), self.kept, (batch, self.task))
+        self.model.train(training)
+        return found
+
+
+class _Outputs(torch.nn.Module):
+    """The named outputs of a model, as the forward pass of a module that has the model's parameters by their names."""
+
+    def __init__(self, model: ContinualModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, task: str | None) -> dict[str, Tensor]:
+        """Return the outputs."""
+        return self.model.outputs(batch, task)
+
+
+def begin_lesson(parts: Parts, plan: StagePlan) -> Lesson:
+    """Return what strategies are told of a stage; its slot and its rows of the head are open."""
+    config, model = parts.config, parts.model
+
+    def scores(examples: Examples) -> Tensor:
+        features = parts.learner.extractor.features(examples, plan.task)
+        with torch.no_grad():
+            found = [model.head(part.to(model.device)).float().cpu() for part in torch.split(features, 4096)]
+        return torch.cat(found)
+
+    validations = [other.splits["validation"] for other in plan.stage.tasks]
+    competing = plan.competing.to(model.device)
+    return Lesson(
+        position=plan.position,
+        task=plan.task,
+        train=plan.stage.train,
+        validation=validations[0].followed_by(validations[1:]) if len(validations) > 1 else validations[0],
+        names=parts.space.names,
+        competing=plan.competing,
+        losses=lambda outputs, batch: model.problem.losses(outputs, batch, competing),
+        old=plan.old,
+        scores=scores,
+        teacher=_Teacher(model, plan.task),
+        autocast=partial(autocast, model.device, config.training.precision),
+        learning_rate=max((phase.learning_rate for phase in plan.phases), default=config.training.learning_rate),
+        seed=plan.step_seed(0, 1),
+        processes=parts.learner.processes,
+    )

@@ -1,0 +1,151 @@
+"""One optimizer step: micro-batches forward and backward, each term divided by what it weighs in the whole step."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from plora.batches.features import autocast
+from plora.batches.plan import Indices, micro_batches
+from plora.build import Parts
+from plora.errors import TrainingError
+from plora.failpoints import reached
+from plora.moment import Moment
+from plora.problems import Batch, Examples
+from plora.processes import Processes
+from plora.strategies import Lesson, Seen
+from plora.training.course import StagePlan
+
+
+@dataclass
+class Backward:
+    """Accumulates this process's part of the gradient of one optimizer step.
+
+    Each loss is divided by its weights in the whole step (examples, tokens, pixels), so that the sum over micro-batches
+    and processes is the mean over all that counts; so are losses of examples that a strategy rehearses, by themselves.
+    Of a penalty each process has an even part, so that it is added once. So neither accumulation nor the number of
+    processes changes the strength of a term.
+
+    Args:
+        parts: of the run.
+        plan: of the stage.
+        lesson: what strategies are told of it.
+        micro: most examples in one forward pass.
+        timed: makes the context in which strategies work.
+        rehearsed: examples that strategies trained on.
+        terms: of the loss by name, this process's part.
+    """
+
+    parts: Parts
+    plan: StagePlan
+    lesson: Lesson
+    micro: int
+    timed: Callable[[], AbstractContextManager[None]] = nullcontext
+    rehearsed: int = 0
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+    def run(self, indices: Indices, at: Moment, draw: int) -> dict[str, Tensor]:
+        """Propagate back the loss of one step.
+
+        Args:
+            indices: of the examples of the step, in the training split.
+            at: where training stands.
+            draw: decides what is random about the examples.
+
+        Returns:
+            This process's part of each term of the loss.
+
+        Raises:
+            TrainingError: nothing of the step counts in a loss.
+        """
+        strategies, model = self.parts.strategies, self.parts.model
+
+        def own_losses(seen: Seen) -> dict[str, Tensor]:
+            losses = dict(self.lesson.losses(seen.outputs, seen.batch))
+            with self.timed():
+                for strategy in strategies:
+                    losses |= strategy.on_batch(self.lesson, seen)
+            return losses
+
+        self._examples(self.plan.stage.train, indices, own_losses, at, draw)
+        with self.timed():
+            for strategy in strategies:
+                for old in strategy.rehearse(self.lesson, at):
+                    self._examples(old.examples, old.indices, old.losses, at, at.seed, old.name)
+                    self.rehearsed += len(old.indices)
+            for strategy in strategies:
+                self._penalty(strategy.penalty(model, at))
+        if model.gate is not None and model.adapters is not None:
+            self._penalty(model.gate.penalty(model.route(self.plan.task, at), at))
+        return self.terms
+
+    def _examples(
+        self,
+        examples: Examples,
+        indices: Indices,
+        losses_of: Callable[[Seen], Mapping[str, Tensor]],
+        at: Moment,
+        draw: int,
+        name: str | None = None,
+    ) -> None:
+        """Propagate back the losses of some examples, under a name of their own where they have one."""
+        own, share = _own(self.parts.learner.processes, indices)
+        settings, model = self.parts.config.training, self.parts.model
+        parts = micro_batches(own, examples.costs, self.micro, settings.tokens_per_batch)
+        several = len(parts) > 1 or self.parts.learner.processes.count > 1
+        # What a step weighs is known before its first pass; batches wait in memory until then.
+        batches = [examples.collate(part, draw) for part in parts] if several else []
+        totals = self._totals(batches, share) if several else {}
+        for position, part in enumerate(parts):
+            batch = batches[position] if several else examples.collate(part, draw)
+            totals = totals or dict(batch.weights)
+            batch = batch.to(model.device)
+            given = self.parts.learner.extractor.given(examples, part) if examples.fixed else nullcontext()
+            with autocast(model.device, settings.precision), given:
+                outputs = model.outputs(batch, self.plan.task, at)
+            found = losses_of(Seen(batch, outputs))
+            scaled = {}
+            for loss, value in found.items():
+                total = totals.get(loss, len(indices))
+                if not total:
+                    raise TrainingError(
+                        f"task '{self.plan.name}', step {at.step}: nothing in the batch counts in the loss '{loss}' "
+                        "(its weight is 0); leave such examples out, or use a larger training.batch_size"
+                    )
+                shown = loss if name is None else name if len(found) == 1 else f"{name}/{loss}"
+                scaled[shown] = share * value / total
+            self._add(scaled)
+
+    def _totals(self, batches: Sequence[Batch], share: float) -> dict[str, float]:
+        """What each loss weighs in the whole step, over micro-batches and processes."""
+        names = list(batches[0].weights)
+        sums = torch.tensor([[share * batch.weights[name] for name in names] for batch in batches], dtype=torch.float64)
+        total = sums.sum(0)
+        self.parts.learner.processes.sum([total])
+        return dict(zip(names, total.tolist(), strict=True))
+
+    def _add(self, losses: Mapping[str, Tensor]) -> None:
+        for name, loss in losses.items():
+            self.terms[name] = self.terms.get(name, 0) + loss.detach()
+        self.parts.learner.accelerator.backward(torch.stack([*losses.values()]).sum())
+        reached("micro_batch")
+
+    def _penalty(self, values: Mapping[str, Tensor]) -> None:
+        if not values:
+            return
+        penalties = {name: value / self.parts.learner.processes.count for name, value in values.items()}
+        penalty = torch.stack([*penalties.values()]).sum()
+        if penalty.requires_grad:  # not in a phase that trains none of what the penalty sees
+            self.parts.learner.accelerator.backward(penalty)
+        self.terms |= {name: value.detach() for name, value in penalties.items()}
+
+
+def _own(processes: Processes, indices: Indices) -> tuple[Indices, float]:
+    """Return the examples of this process, and how much each counts.
+
+    Where there are too few for all, some take one along that counts nothing: every process has the same terms.
+    """
+    own = indices[processes.share]
+    return (own, 1.0) if len(own) else (indices[:1], 0.0)
