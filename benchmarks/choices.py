@@ -29,7 +29,7 @@ from plora.atomic import JsonValue
 from plora.build import build
 from plora.config import load_config
 from plora.configs import find_config
-from plora.optimizers.optim import make_optimizer
+from plora.optimizers import AdamW, make_optimizer
 from plora.problems import EncodedSplit
 from plora.problems.text_classification import TokenizedTexts
 from plora.strategies import Orthogonality, Progress
@@ -84,7 +84,9 @@ def orthogonality(rounds: int = 24, slots: int = 20, length: int = 64) -> Number
     open_stage(parts, stage, 0, [])
     lesson = begin_lesson(parts, stage, 0, [])
     parameters = parts.model.trainable()
-    optimizer = make_optimizer(parameters, settings.learning_rate, settings.weight_decay)
+    optimizer = make_optimizer(
+        parameters, dict.fromkeys(parameters, "adapter"), AdamW(), (), settings.learning_rate, settings.weight_decay
+    )
     (strategy,) = parts.strategies
     assert isinstance(strategy, Orthogonality)
     progress, indices = Progress(slots, 0, 1, 0), np.arange(BATCH)

@@ -17,7 +17,7 @@ from plora.batches.plan import plan_epoch
 from plora.build import Parts, Workspace, build
 from plora.config import RunConfig, load_config
 from plora.configs import find_config
-from plora.optimizers.optim import make_optimizer
+from plora.optimizers import AdamW, make_optimizer
 from plora.strategies import Lesson, Progress
 from plora.training.flops import FlopCounter
 from plora.training.stream import _backward, begin_lesson, open_stage
@@ -38,7 +38,9 @@ class Learning:
         open_stage(parts, self.stage, 0, [])
         self.lesson: Lesson = begin_lesson(parts, self.stage, 0, [])
         settings = config.training
-        self.optimizer = make_optimizer(parts.model.trainable(), settings.learning_rate, settings.weight_decay)
+        trained = parts.model.trainable()
+        part_of = dict.fromkeys(trained, "adapter")
+        self.optimizer = make_optimizer(trained, part_of, AdamW(), (), settings.learning_rate, settings.weight_decay)
         lengths = self.stage.train.inputs.lengths
         self.plan = [plan_epoch(lengths, settings.batch_size, config.seed, 0, 0, epoch) for epoch in range(EPOCHS)]
 

@@ -14,11 +14,10 @@ from plora.config import RunConfig
 from plora.gates import ChoosingGate
 from plora.heads import ClosedFormHead
 from plora.moment import Moment
-from plora.optimizers.optim import make_optimizer
 from plora.strategies import Strategy
 from plora.training.course import StagePlan, plan_course
 from plora.training.meter import peak_memory
-from plora.training.phase import trained_by
+from plora.training.phase import optimizer_of, trained_by
 from plora.training.stage import begin_lesson, open_stage, show_gate, trainable_head
 from plora.training.step import Backward
 
@@ -122,8 +121,9 @@ def _stored_slots(config: RunConfig, stages: int) -> float:
 def _step_seconds(parts: Parts, plan: StagePlan, steps: int) -> float:
     """Seconds of one optimizer step of a stage, the median of `steps` after one that warms up."""
     settings, train = parts.config.training, plan.stage.train
+    opened = parts.model.trainable()
     parameters = trained_by(parts.model, plan.phases[0].train)
-    optimizer = make_optimizer(parameters, settings.learning_rate, settings.weight_decay)
+    optimizer = optimizer_of(settings, parts.model, opened, parameters, settings.learning_rate)
     lesson = begin_lesson(parts, plan)
     parts.model.train()
     seconds = []

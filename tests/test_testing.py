@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from plora.adapters import Route
@@ -20,6 +20,7 @@ from plora.gates import GATES, AllOnes, Gate, OneHot
 from plora.heads import HEADS, Head, LinearHead, NCMHead
 from plora.methods import METHODS, Phase
 from plora.model import ContinualModel
+from plora.optimizers import Group, OptimizerSettings, make_optimizer
 from plora.problems import TextClassification, TokenizedTexts
 from plora.problems.text_classification import Pooling
 from plora.strategies import STRATEGIES, Orthogonality, Progress, Strategy
@@ -700,8 +701,16 @@ def test_a_method_that_steals_from_an_earlier_task(monkeypatch: pytest.MonkeyPat
 
 
 def _optimizer_of(chosen: Callable[[str], bool]) -> Callable[..., torch.optim.Optimizer]:
-    def make(parameters: Mapping[str, Tensor], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-        return torch.optim.AdamW([p for name, p in parameters.items() if chosen(name)], lr=learning_rate)
+    def make(
+        parameters: Mapping[str, nn.Parameter],
+        part_of: Mapping[str, str],
+        settings: OptimizerSettings,
+        groups: Sequence[Group],
+        learning_rate: float,
+        weight_decay: float,
+    ) -> torch.optim.Optimizer:
+        some = {name: parameter for name, parameter in parameters.items() if chosen(name)}
+        return make_optimizer(some, part_of, settings, groups, learning_rate, weight_decay)
 
     return make
 

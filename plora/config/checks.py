@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from plora.adapters import Merging
 from plora.config.run import RunConfig
+from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean
 
 
@@ -20,6 +21,10 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
     possible = {part for phase in row.phases for part in phase.train}
     for part in sorted({part for phase in config.resolved_phases() for part in phase.train} - possible):
         yield f"phases: method '{config.method}' has no {part} to train; it can train: {', '.join(sorted(possible))}"
+    trained = sorted({part for phase in config.resolved_phases() for part in phase.train})
+    for number, group in enumerate(config.training.groups):
+        if group.part is not None and group.part not in trained:
+            yield f"training.groups.{number}: no {group.part} is trained in this run; trained: {', '.join(trained)}"
     if row.merging is None and config.merging != Merging():
         yield f"merging: method '{config.method}' merges nothing; use merged_average, merged_ties or merged_magmax"
     if row.slots == "first" and not any("adapter" in phase.train for phase in config.resolved_phases()):
@@ -36,6 +41,11 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"loss_rows: it decides nothing in the {config.scenario}-incremental scenario, where a task's own classes "
             "compete; leave it out, or use scenario=class"
         )
+    training, usual = config.training, TrainingConfig()
+    if training.schedule == "constant" and training.schedule_floor != usual.schedule_floor:
+        yield "training.schedule_floor: a constant schedule does not go down; leave it out, or choose another schedule"
+    if training.schedule != "polynomial" and training.schedule_power != usual.schedule_power:
+        yield f"training.schedule_power: it is of a polynomial schedule, and schedule is {training.schedule}"
     kinds = [strategy.kind for strategy in config.strategies]
     for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         yield f"strategies: '{kind}' is listed {kinds.count(kind)} times; once is possible, with all of its settings"

@@ -8,8 +8,16 @@ from pydantic_core import ErrorDetails
 
 from plora.config.run import RunConfig, said
 from plora.errors import did_you_mean
+from plora.optimizers import OPTIMIZERS
 from plora.strategies import STRATEGIES
 from plora.streams import STREAMS
+
+_BY_KIND: Mapping[str, Mapping[str, type[BaseModel]]] = {
+    "stream": STREAMS,
+    "strategies": STRATEGIES,
+    "optimizer": OPTIMIZERS,
+}
+"""Keys whose value is one of several kinds."""
 
 
 def line(error: ErrorDetails, values: Mapping[str, object], schema: type[BaseModel] | None = None) -> str:
@@ -82,8 +90,8 @@ def _models_in(model: type[BaseModel], part: str | int) -> list[type[BaseModel]]
     field = model.model_fields.get(str(part))
     if field is None:
         return []
-    if part in ("stream", "strategies"):
-        return list((STREAMS if part == "stream" else STRATEGIES).values())
+    if part in _BY_KIND:
+        return list(_BY_KIND[str(part)].values())
     found: list[type[BaseModel]] = []
     waiting = [field.annotation]
     while waiting:

@@ -1,10 +1,12 @@
 """How a task is trained and when it is scored: the keys under `training:` and `evaluation:`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
-from plora.optimizers.optim import Schedule
+from plora.config.kinds import by_kind
+from plora.optimizers.schedule import Schedule
+from plora.optimizers.settings import OPTIMIZERS, AdamW, Group, OptimizerSettings
 
 
 class FirstTask(BaseModel):
@@ -26,11 +28,19 @@ class TrainingConfig(BaseModel):
     epochs: int = Field(default=2, ge=1)
     """Passes over each task's training split."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak rate of AdamW."""
+    """Peak rate of the optimizer."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """AdamW's decoupled decay; biases are left out."""
+    """The optimizer's decay; biases are left out."""
+    optimizer: Annotated[SerializeAsAny[OptimizerSettings], by_kind(OPTIMIZERS, "optimizer")] = AdamW()
+    """What steps the parameters: `{kind: adamw}` or `{kind: sgd, momentum: 0.9}`."""
+    groups: tuple[Group, ...] = ()
+    """Parameters with a rate or decay of their own; the first group that takes a parameter has it."""
     schedule: Schedule = "linear"
-    """After warm-up: down to 0 in a line or half a cosine, or constant."""
+    """After warm-up: down in a line, in half a cosine or as a power (`polynomial`), or `constant`."""
+    schedule_floor: float = Field(default=0.0, ge=0, le=1)
+    """The rate at the end, as a share of the peak; not of a constant one."""
+    schedule_power: float = Field(default=0.9, gt=0)
+    """Of a `polynomial` schedule: below 1 the rate stays up for longer."""
     warmup: float = Field(default=0.06, ge=0, lt=1)
     """Share of a phase's steps in which the rate rises from 0."""
     clip_norm: float | None = Field(default=1.0, gt=0)

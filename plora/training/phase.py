@@ -2,23 +2,25 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from plora.batches.evaluate import score
 from plora.batches.features import out_of_memory
 from plora.batches.plan import Indices, plan_epoch
 from plora.build import Parts
+from plora.config.training import TrainingConfig
 from plora.errors import NonFiniteLossError, TrainingError, did_you_mean
 from plora.failpoints import reached
 from plora.model import ContinualModel
 from plora.moment import Moment
-from plora.optimizers.optim import make_optimizer, rate, restore_training, training_tensors
+from plora.optimizers import make_optimizer, rate, restore_training, set_rates, training_tensors
 from plora.results import Point
 from plora.run_folder.step_checkpoint import Position, finite
 from plora.strategies import Lesson
@@ -53,7 +55,7 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
     opened = model.trainable()
     parameters = trained_by(model, phase.train)
     meter.trainable = max(meter.trainable, sum(p.numel() for p in parameters.values()))
-    optimizer = make_optimizer(parameters, phase.learning_rate, settings.weight_decay)
+    optimizer = optimizer_of(settings, model, opened, parameters, phase.learning_rate)
     micro = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
     timed = meter.strategies.running if parts.strategies else nullcontext
     best, patience, step, first = _Best(), settings.early_stop, 0, 0
@@ -79,9 +81,9 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
                 continue
             # ---------------------------------------------------------- forward and backward, in micro-batches
             tokens = int(train.costs[indices].sum())
-            factor = rate(step, total, settings.warmup, settings.schedule)
-            for group in optimizer.param_groups:
-                group["lr"] = phase.learning_rate * factor
+            shape = settings.schedule, settings.schedule_floor, settings.schedule_power
+            factor = rate(step, total, settings.warmup, *shape)
+            set_rates(optimizer, factor)
             while True:
                 seed = plan.step_seed(phase.number + 1, step)
                 torch.manual_seed(seed + processes.rank)  # dropout: from seed and step, of its own in each process
@@ -212,6 +214,27 @@ def trained_by(model: ContinualModel, train: Sequence[str]) -> dict[str, nn.Para
         if trains:
             chosen[name] = parameter
     return chosen
+
+
+def optimizer_of(
+    settings: TrainingConfig,
+    model: ContinualModel,
+    opened: Iterable[str],
+    trained: Mapping[str, nn.Parameter],
+    learning_rate: float,
+) -> Optimizer:
+    """Return the optimizer of a phase.
+
+    Args:
+        settings: of the run.
+        model: whose parameters they are.
+        opened: names of all that are open in the stage.
+        trained: those that the phase trains.
+        learning_rate: the peak rate where no group says another.
+    """
+    parts = model.parts()
+    part_of = {name: parts[name] for name in opened}
+    return make_optimizer(trained, part_of, settings.optimizer, settings.groups, learning_rate, settings.weight_decay)
 
 
 def validation_score(parts: Parts, plan: StagePlan) -> float:

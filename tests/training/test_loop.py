@@ -249,7 +249,7 @@ def test_phases_train_what_they_say(toy_config: Config, monkeypatch: pytest.Monk
     trained: list[set[str]] = []
     original = loop.make_optimizer
 
-    def watched(parameters: dict[str, torch.nn.Parameter], *rest: float) -> torch.optim.AdamW:
+    def watched(parameters: dict[str, torch.nn.Parameter], *rest: object) -> torch.optim.Optimizer:
         trained.append({"head" if name.startswith("head.") else "adapter" for name in parameters})
         return original(parameters, *rest)
 

@@ -1,7 +1,6 @@
 """Plans of batches: pure functions, complete, and within their limits."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,15 +50,3 @@ def test_micro_batches_are_a_partition_within_both_limits(lengths: np.ndarray, e
 @given(LENGTHS, st.integers(8, 2000))
 def test_scoring_covers_everything_once(lengths: np.ndarray, tokens: int) -> None:
     assert sorted(np.concatenate(plan_scoring(lengths, tokens)).tolist()) == list(range(len(lengths)))
-
-
-@pytest.mark.parametrize(
-    ("schedule", "middle", "end"), [("linear", 0.5, 0.0), ("cosine", 0.5, 0.0), ("constant", 1.0, 1.0)]
-)
-def test_the_rate_rises_then_follows_its_schedule(schedule: str, middle: float, end: float) -> None:
-    from plora.optimizers.optim import rate
-
-    rates = [rate(step, 110, 10 / 110, schedule) for step in range(110)]
-    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
-    assert rates[60] == pytest.approx(middle)
-    assert rates[-1] == pytest.approx(end, abs=0.011)

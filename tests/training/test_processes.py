@@ -277,7 +277,7 @@ def test_processes_whose_weights_differ_are_stopped(make: Make, tmp_path: Path) 
 
     def work(rank: int) -> None:
         original = loop.make_optimizer
-        loop.make_optimizer = lambda parameters, peak, decay: original(parameters, peak, decay + rank)
+        loop.make_optimizer = lambda *given: original(*given[:-1], given[-1] + rank)
         run(config, quiet())
 
     assert together(2, work, place) == [REFUSED, REFUSED]
