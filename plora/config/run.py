@@ -23,12 +23,15 @@ from plora.config.training import EvaluationConfig, TrainingConfig
 from plora.errors import did_you_mean
 from plora.events.tracking import TrackerName
 from plora.methods import METHODS, LossRows, Method, Phase
+from plora.problems.settings import PROBLEMS, ProblemSettings, TextClassificationSettings
 from plora.strategies import STRATEGIES, Strategy
 from plora.streams import STREAMS
 from plora.streams.base import Scenario, StreamSource
 from plora.streams.columns import TableSource
 from plora.streams.local import LocalStream, LocalTask
 
+OWN = "own"
+"""Name of the head of a network that answers by itself."""
 _LONGEST_NAME = 200
 _OWN_KEYS = {"kind", "name", "tasks"}
 """Keys of a stream of tables that do not say how rows are chosen."""
@@ -62,6 +65,8 @@ class RunConfig(BaseModel):
     """Where the tasks come from: `kind:` and its own keys."""
     added: tuple[LocalTask, ...] = ()
     """Tasks after those of the stream, from local files; `plora extend` writes them here."""
+    problem: Annotated[SerializeAsAny[ProblemSettings], by_kind(PROBLEMS, "problem")] = TextClassificationSettings()
+    """What inputs and answers look like: `kind:` and its own keys, or a class of your own, `package.module:Class`."""
     scenario: Scenario = "task"
     """`task`: the task is known at test time, a head each; `class`: it is not, one head over all classes; `domain`:
     it is not, and all tasks have the same labels."""
@@ -135,8 +140,8 @@ class RunConfig(BaseModel):
         return LocalStream(name=self.stream.kind, tasks=self.added, **caps)
 
     def resolved_head(self) -> str:
-        """The head's name, with the method's default filled in."""
-        return self.head or self.row.heads[0]
+        """The head's name, with the method's default filled in; where there are no rows, the network answers itself."""
+        return self.head or (self.row.heads[0] if self.problem.classifies else OWN)
 
     def resolved_phases(self) -> tuple[Phase, ...]:
         """The phases, with the method's own filled in."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plora.streams.base import Split
+from plora.backbones import Backbone, BackboneConfig
+from plora.problems.settings import ProblemSettings
+from plora.streams.base import Scenario, Split, Stream
 
 Indices = NDArray[np.int64]
 
@@ -203,6 +206,38 @@ class Problem(ABC):
     score_name: str
     classifies: ClassVar[bool] = True
     moving: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    @abstractmethod
+    def load(cls, settings: ProblemSettings, config: BackboneConfig) -> Backbone:
+        """Load the backbone that this problem needs, with whatever turns inputs into tensors for it.
+
+        Args:
+            settings: of the problem.
+            config: which backbone.
+
+        Raises:
+            BackboneError: it is not there, is damaged, or is of another kind than the problem needs.
+        """
+
+    @classmethod
+    @abstractmethod
+    def around(cls, settings: ProblemSettings, backbone: Backbone, config: BackboneConfig, cache: Path | None) -> Self:
+        """Return the problem on a backbone that `load` returned.
+
+        Args:
+            settings: of the problem.
+            backbone: what inputs are made for.
+            config: of the backbone.
+            cache: folder for what may be kept of encoded splits, or None.
+        """
+
+    def check(self, stream: Stream, scenario: Scenario) -> None:  # noqa: B027  (most have nothing to refuse)
+        """Refuse a stream that this problem cannot learn.
+
+        Raises:
+            DataError: says what the stream has, and what the problem needs.
+        """
 
     @abstractmethod
     def encode(self, split: Split, first_row: int = 0) -> Examples:

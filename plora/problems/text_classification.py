@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,11 +17,12 @@ from transformers import PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
 from plora import atomic
+from plora.backbones import Backbone, BackboneConfig, Pooling, TextBackbone, load_backbone
 from plora.errors import DataError, RunError
 from plora.problems.base import EncodedInputs, Examples, LabelledExamples, Problem
-from plora.streams.base import Split, Texts
+from plora.problems.settings import ProblemSettings
+from plora.streams.base import Scenario, Split, Stream, Texts
 
-Pooling = Literal["mean", "first"]
 _ARRAYS = {"ids": torch.int32, "types": torch.int8, "lengths": torch.int64, "cut": torch.bool}
 
 
@@ -120,6 +121,26 @@ class TextClassification(Problem):
         self.tokenizer, self.max_length, self.pooling, self.cache = tokenizer, max_length, pooling, cache
         self._pad = int(tokenizer.pad_token_id or 0)
         self._encoded: dict[str, TokenizedTexts] = {}
+
+    @classmethod
+    def load(cls, settings: ProblemSettings, config: BackboneConfig) -> TextBackbone:
+        """Load an encoder or decoder and its tokenizer."""
+        return load_backbone(config)
+
+    @classmethod
+    def around(cls, settings: ProblemSettings, backbone: Backbone, config: BackboneConfig, cache: Path | None) -> Self:
+        """Return the problem on a backbone; splits are kept tokenised below `cache`."""
+        assert isinstance(backbone, TextBackbone)
+        return cls(backbone.tokenizer, config.max_length, backbone.pooling, cache / "tokens" if cache else None)
+
+    def check(self, stream: Stream, scenario: Scenario) -> None:
+        """Refuse a stream of anything but texts."""
+        for task in stream.tasks:
+            if not isinstance(task.train, Texts):
+                raise DataError(
+                    f"problem 'text_classification' needs texts, and task '{task.name}' of stream '{stream.name}' has "
+                    f"{type(task.train).__name__.lower()}; set problem.kind to what the stream holds"
+                )
 
     def encode(self, split: Split, first_row: int = 0) -> LabelledExamples:
         """Return the texts of a split and their rows; one split is tokenised once."""

@@ -95,6 +95,7 @@ def make_record(
         warnings=tuple(f"task '{name}' was learned and forgotten (plora forget)" for name in forgotten),
         complete=len(seen) == len(names),
         split=config.evaluation.split,
+        problem=config.problem.kind,
         gates=tuple(gates),
         settings=config.model_dump(mode="json", exclude=_SAID_ELSEWHERE),
     )

@@ -117,6 +117,11 @@ class Strategy(BaseModel, ABC):
     helps_merging: ClassVar[bool] = False
     """It has a use for tasks that learn alone where their slots are merged later."""
 
+    @property
+    def reads_scores(self) -> bool:
+        """Whether it has a meaning for scores of classes alone, as it is set."""
+        return False
+
     kind: str
 
     @classmethod

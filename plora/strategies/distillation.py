@@ -29,6 +29,11 @@ class Distillation(Strategy):
 
     _old: Tensor | None = PrivateAttr(default=None)
 
+    @property
+    def reads_scores(self) -> bool:
+        """It does."""
+        return True
+
     @classmethod
     def refusal(cls, slots: str, isolated: bool) -> str | None:
         """Refuse tasks that share nothing."""

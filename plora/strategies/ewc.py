@@ -65,6 +65,11 @@ class EWC(Strategy):
 
     _anchors: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = PrivateAttr(default_factory=list)  # F, θ*
 
+    @property
+    def reads_scores(self) -> bool:
+        """It does."""
+        return True
+
     @classmethod
     def refusal(cls, slots: str, isolated: bool) -> str | None:
         """Refuse what does not train one slot through all tasks."""

@@ -43,6 +43,11 @@ class EWCLoRA(Strategy):
     _fisher: dict[str, Tensor] = PrivateAttr(default_factory=dict)  # w by layer, F by parameter of the head
     _anchor: dict[str, Tensor] = PrivateAttr(default_factory=dict)  # θ*
 
+    @property
+    def reads_scores(self) -> bool:
+        """It does."""
+        return True
+
     @classmethod
     def refusal(cls, slots: str, isolated: bool) -> str | None:
         """Refuse what has no new slot beside older ones."""

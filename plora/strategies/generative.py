@@ -94,6 +94,11 @@ class GenerativeReplay(Strategy):
 
     _pool: Pool | None = PrivateAttr(default=None)
 
+    @property
+    def reads_scores(self) -> bool:
+        """It does."""
+        return True
+
     @classmethod
     def refusal(cls, slots: str, isolated: bool) -> str | None:
         """Refuse tasks that share nothing, and a network that does not stay as it was below its slots."""

@@ -39,6 +39,11 @@ class Replay(Strategy):
 
     _buffer: Buffer | None = PrivateAttr(default=None)
 
+    @property
+    def reads_scores(self) -> bool:
+        """Whether old scores are held."""
+        return self.scores_weight > 0
+
     @classmethod
     def refusal(cls, slots: str, isolated: bool) -> str | None:
         """Refuse tasks that share nothing."""

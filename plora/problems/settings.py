@@ -1,0 +1,36 @@
+"""What a run's inputs and answers look like, as settings: the section `problem:` of a config."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from plora.settings import PartSettings
+
+
+class ProblemSettings(PartSettings):
+    """The settings of a problem, and what can be said of it before anything is loaded."""
+
+    classifies: ClassVar[bool] = True
+    """Each example has one class as its answer: heads make scores of features, and rows of classes compete."""
+
+
+class TextClassificationSettings(ProblemSettings):
+    """Texts, or pairs of texts, with one class each."""
+
+    part: ClassVar[str | type[object]] = "plora.problems.text_classification:TextClassification"
+
+    kind: Literal["text_classification"] = "text_classification"
+
+
+class ImageClassificationSettings(ProblemSettings):
+    """Images with one class each."""
+
+    part: ClassVar[str | type[object]] = "plora.problems.image_classification:ImageClassification"
+
+    kind: Literal["image_classification"] = "image_classification"
+
+
+PROBLEMS: Mapping[str, type[ProblemSettings]] = {
+    "text_classification": TextClassificationSettings,
+    "image_classification": ImageClassificationSettings,
+}
+"""Every kind of problem; a class of your own is named `package.module:Class`."""
