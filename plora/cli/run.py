@@ -23,8 +23,10 @@ def command(
     from plora.dry_run import dry_run as measure
     from plora.run_folder.folder import RunFolder
     from plora.runs import run
+    from plora.runs.pretrain import make_missing
 
     configs = [load_config(path, overrides) for path in paths]
+    make_missing(configs)
     if dry_run:
         for config in configs:
             typer.echo(measure(config).describe())

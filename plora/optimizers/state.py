@@ -17,6 +17,7 @@ def training_tensors(
     trained: Mapping[str, nn.Parameter],
     optimizer: Optimizer,
     best: Mapping[str, Tensor],
+    moving: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """Return all that training would need to go on, by name.
 
@@ -24,7 +25,8 @@ def training_tensors(
         opened: every open parameter of the stage.
         trained: those that this phase trains, with their state in the optimizer.
         optimizer: any; of each parameter it keeps tensors and numbers. What is None it does not have yet.
-        best: the parameters of the best epoch so far, where validation chooses.
+        best: the parameters and buffers of the best epoch so far, where validation chooses.
+        moving: buffers that change while training.
 
     Raises:
         RunError: the optimizer keeps something else.
@@ -42,6 +44,7 @@ def training_tensors(
                     f"{type(optimizer).__name__} keeps a {type(value).__name__} '{key}' of a parameter, and a "
                     "checkpoint holds tensors and numbers; keep that, or set training.checkpoint_seconds=null"
                 )
+    tensors |= {f"moving/{name}": value for name, value in moving.items()}
     return tensors | {f"best/{name}": value for name, value in best.items()}
 
 
@@ -52,6 +55,7 @@ def restore_training(
     trained: Mapping[str, nn.Parameter],
     optimizer: Optimizer,
     best: dict[str, Tensor],
+    moving: Mapping[str, Tensor],
 ) -> None:
     """Put back what `training_tensors` returned.
 
@@ -59,8 +63,8 @@ def restore_training(
         RunError: the tensors belong to other parameters.
     """
     kept = [name.split("/", 2) for name in tensors if name.startswith("optimizer/")]
-    wanted = {f"parameter/{name}" for name in opened}
-    if wanted != {name for name in tensors if name.startswith("parameter/")} or any(
+    wanted = {*(f"parameter/{name}" for name in opened), *(f"moving/{name}" for name in moving)}
+    if wanted != {name for name in tensors if name.startswith(("parameter/", "moving/"))} or any(
         len(path) < 3 or path[2] not in trained for path in kept
     ):
         raise RunError("the checkpoint inside the task belongs to other parameters; remove checkpoints/step")
@@ -78,6 +82,8 @@ def restore_training(
             state[key.removesuffix(_NUMBER)] = value.item()
         else:  # torch counts steps on the CPU unless the whole step runs on the device
             state[key] = value if key == "step" and not fused[id(parameter)] else value.to(parameter.device)
-    for name, parameter in trained.items():
+    for name, buffer in moving.items():
+        buffer.copy_(tensors[f"moving/{name}"])
+    for name, tensor in {**trained, **moving}.items():
         if (chosen := tensors.get(f"best/{name}")) is not None:
-            best[name] = chosen.to(parameter.device)
+            best[name] = chosen.to(tensor.device)

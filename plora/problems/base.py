@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plora.backbones import Backbone, BackboneConfig
+from plora.errors import BackboneError
 from plora.problems.settings import ProblemSettings
 from plora.streams.base import Scenario, Split, Stream
 
@@ -231,6 +232,14 @@ class Problem(ABC):
             config: of the backbone.
             cache: folder for what may be kept of encoded splits, or None.
         """
+
+    def save(self, backbone: Backbone, folder: Path) -> None:
+        """Write a backbone as an ordinary `transformers` folder, with what turns inputs into tensors for it.
+
+        Raises:
+            BackboneError: this problem's backbones cannot be written.
+        """
+        raise BackboneError(f"{type(self).__name__} does not write backbones; pretrain on another problem")
 
     def check(self, stream: Stream, scenario: Scenario) -> None:  # noqa: B027  (most have nothing to refuse)
         """Refuse a stream that this problem cannot learn.

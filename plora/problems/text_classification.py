@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from plora import atomic
 from plora.backbones import Backbone, BackboneConfig, Pooling, TextBackbone, load_backbone
-from plora.errors import DataError, RunError
+from plora.errors import BackboneError, DataError, RunError
 from plora.problems.base import EncodedInputs, Examples, LabelledExamples, Problem
 from plora.problems.settings import ProblemSettings
 from plora.streams.base import Scenario, Split, Stream, Texts
@@ -125,6 +125,11 @@ class TextClassification(Problem):
     @classmethod
     def load(cls, settings: ProblemSettings, config: BackboneConfig) -> TextBackbone:
         """Load an encoder or decoder and its tokenizer."""
+        if config.kind == "new":
+            raise BackboneError(
+                "backbone.kind=new: a new network has no tokenizer, which texts need; name a pretrained one by "
+                "backbone.id"
+            )
         return load_backbone(config)
 
     @classmethod

@@ -11,6 +11,7 @@ from plora.streams.base import (
     Task,
     TextInput,
 )
+from plora.streams.digits import Digits
 from plora.streams.docstrings import DocstringSkills, DocstringTopics
 from plora.streams.hub import HUB_TASKS, HubStream, HubTask
 from plora.streams.local import LocalStream, LocalTask
@@ -18,6 +19,7 @@ from plora.streams.local import LocalStream, LocalTask
 STREAMS: dict[str, type[StreamSource]] = {
     "docstring_topics": DocstringTopics,
     "docstring_skills": DocstringSkills,
+    "digits": Digits,
     "local": LocalStream,
     "hub": HubStream,
 }
@@ -38,6 +40,7 @@ __all__ = [
     "StreamSource",
     "DocstringTopics",
     "DocstringSkills",
+    "Digits",
     "LocalStream",
     "LocalTask",
     "HubStream",

@@ -21,6 +21,7 @@ from plora.failpoints import reached
 from plora.model import ContinualModel
 from plora.moment import Moment
 from plora.optimizers import make_optimizer, rate, restore_training, set_rates, training_tensors
+from plora.processes import Processes
 from plora.results import Point
 from plora.run_folder.step_checkpoint import Position, finite
 from plora.strategies import Lesson
@@ -53,7 +54,7 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
     total = sum(len(steps) for steps in epochs)
     validated = _validated_steps(epochs, config.evaluation.validations, settings.early_stop is not None)
     opened = model.trainable()
-    parameters = trained_by(model, phase.train)
+    parameters, moving = trained_by(model, phase.train), model.moving()
     meter.trainable = max(meter.trainable, sum(p.numel() for p in parameters.values()))
     optimizer = optimizer_of(settings, model, opened, parameters, phase.learning_rate)
     micro = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
@@ -61,7 +62,7 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
     best, patience, step, first = _Best(), settings.early_stop, 0, 0
     if saved is not None:
         at, tensors = saved
-        restore_training(tensors, opened, parameters, optimizer, best.kept)
+        restore_training(tensors, opened, parameters, optimizer, best.kept, moving)
         best.value, best.epochs_without = float("-inf") if at.best is None else at.best, at.epochs_without
         first, micro = at.step, at.micro_batch_size
         console.event("resumed", task=plan.name, phase=phase.number, step=first, of=total)
@@ -118,6 +119,7 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
                 raise NonFiniteLossError(_non_finite(plan.name, step, indices, values, float(norm)))
             optimizer.step()
             optimizer.zero_grad()
+            _agree(processes, moving)
             step += 1
             meter.steps, meter.all_steps = meter.steps + 1, meter.all_steps + 1
             meter.samples += len(indices)
@@ -162,7 +164,7 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
             # ---------------------------------------------------------- keep it against a kill
             if session.inside.due():
                 session.inside.save(
-                    training_tensors(opened, parameters, optimizer, best.kept),
+                    training_tensors(opened, parameters, optimizer, best.kept, moving),
                     stage=plan.position,
                     phase=phase.number,
                     step=step,
@@ -178,13 +180,13 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
         if patience is not None:
             result = validation_score(parts, plan) if validation is None else validation  # None: just resumed
             console.event("epoch_done", task=plan.name, epoch=epoch + 1, validation_accuracy=result)
-            best.offer(result, parameters)
+            best.offer(result, {**parameters, **moving})
             if best.epochs_without >= patience:
                 console.event("early_stop", task=plan.name, epoch=epoch + 1, best=best.value)
                 meter.all_steps += total - step
                 break
         reached("epoch")
-    best.restore(parameters)
+    best.restore({**parameters, **moving})
     for parameter in opened.values():
         parameter.requires_grad_(True)
 
@@ -251,6 +253,16 @@ def validation_score(parts: Parts, plan: StagePlan) -> float:
     return float(np.mean(results))
 
 
+@torch.no_grad()
+def _agree(processes: Processes, moving: Mapping[str, Tensor]) -> None:
+    """Give all processes the mean of the statistics that each has seen."""
+    if processes.count > 1:
+        means = [buffer for buffer in moving.values() if buffer.is_floating_point()]
+        processes.sum(means)
+        for buffer in means:
+            buffer /= processes.count
+
+
 def _prepare_rehearsals(
     session: Session, plan: StagePlan, phase: PhasePlan, lesson: Lesson, total: int, examples: int
 ) -> None:
@@ -280,23 +292,23 @@ def _validated_steps(epochs: Sequence[Sequence[Indices]], times: int | None, at_
 
 @dataclass
 class _Best:
-    """The best validation score of a phase and the parameters that gave it."""
+    """The best validation score of a phase, and the parameters and buffers that gave it."""
 
     value: float = float("-inf")
     epochs_without: int = 0
     kept: dict[str, Tensor] = field(default_factory=dict)
 
-    def offer(self, value: float, parameters: Mapping[str, nn.Parameter]) -> None:
+    def offer(self, value: float, tensors: Mapping[str, Tensor]) -> None:
         if value > self.value:
             self.value, self.epochs_without = value, 0
-            self.kept = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+            self.kept = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         else:
             self.epochs_without += 1
 
     @torch.no_grad()
-    def restore(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        for name, tensor in self.kept.items():
-            parameters[name].copy_(tensor)
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, kept in self.kept.items():
+            tensors[name].copy_(kept)
 
 
 def _non_finite(task: str, step: int, indices: Indices, terms: Mapping[str, float], norm: float) -> str:

@@ -15,7 +15,7 @@ from plora.build import Workspace
 from plora.config import RunConfig
 from plora.errors import ConfigError, RunError
 from plora.results import RunRecord, StreamInfo, read_predictions, read_record, write_record
-from plora.runs import RunFolder
+from plora.run_folder.folder import RunFolder
 from plora.sealed import read_sealed
 from plora.sweep import (
     Study,

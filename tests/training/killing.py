@@ -16,7 +16,7 @@ from plora.events.console import Console
 from plora.failpoints import ENVIRONMENT
 from plora.results import read_curves, read_predictions
 from plora.run_folder.checkpoint import read_manifest
-from plora.runs import RunFolder
+from plora.run_folder.folder import RunFolder
 
 KILLED, REFUSED, FAILED = -signal.SIGKILL, 2, 1
 

@@ -1,0 +1,38 @@
+"""Runs as a user sees them: start one, go on with it, add to it, check it, use it."""
+
+from typing import TYPE_CHECKING
+
+from plora.lazy import names_from
+
+if TYPE_CHECKING:
+    from plora.runs.check import Rescored, Verified, evaluate, verify
+    from plora.runs.forget import forget
+    from plora.runs.learn import extend, resume, run
+    from plora.runs.loading import load_learner, load_run
+    from plora.runs.predict import Prediction, predict
+
+__all__ = [
+    "Prediction",
+    "Rescored",
+    "Verified",
+    "evaluate",
+    "extend",
+    "forget",
+    "load_learner",
+    "load_run",
+    "predict",
+    "resume",
+    "run",
+    "verify",
+]
+
+__getattr__, _ = names_from(
+    __name__,
+    {
+        "check": ["Rescored", "Verified", "evaluate", "verify"],
+        "forget": ["forget"],
+        "learn": ["extend", "resume", "run"],
+        "loading": ["load_learner", "load_run"],
+        "predict": ["Prediction", "predict"],
+    },
+)

@@ -1,0 +1,174 @@
+"""Start a run, go on with it, add a task to it."""
+
+from pathlib import Path
+
+from plora.build import Parts, Workspace, build
+from plora.config import RunConfig
+from plora.errors import DataError, PloraError, RunError
+from plora.events.console import Console
+from plora.failpoints import reached
+from plora.processes import Processes
+from plora.results import (
+    matrix_table,
+    read_record,
+    summary_table,
+)
+from plora.run_folder.folder import RunFolder
+from plora.runs.loading import require_same
+from plora.runs.writing import alone, writing
+from plora.streams.local import LocalTask
+from plora.training.stream import learn_stream
+
+
+def run(config: RunConfig, console: Console | None = None, workspace: Workspace | None = None) -> Path:
+    """Learn the stream of a config and return the run folder.
+
+    Args:
+        config: of the run.
+        console: where progress is shown; None is stdout.
+        workspace: what runs of this process share; None shares nothing.
+
+    Raises:
+        RunError: the run folder exists already, or cannot be written.
+        PloraError: of the part that does not fit, in one line, before anything is written.
+    """
+    processes = Processes.joined()
+    processes.lead(lambda: RunFolder.require_new(config.folder))  # refuse before minutes of loading
+    with console or Console(silent=not processes.main) as out:
+        out.event("load", stream=config.stream.kind, backbone="new" if config.backbone.kind == "new" else config.backbone.id)
+        parts = build(config, workspace)
+        parts.begin()
+        processes.lead(lambda: RunFolder.create(config.folder))
+        folder = RunFolder(config.folder)
+        with alone(folder, processes), writing(folder):
+            processes.lead(lambda: folder.write_config(config))
+            reached("created")
+            _learn(parts, folder, out)
+    return folder.path
+
+
+def resume(path: Path, console: Console | None = None, workspace: Workspace | None = None) -> Path:
+    """Go on with a run that was cut, from its last checkpoint, and return the run folder.
+
+    Weights, predictions and `results.json` end as if nothing had happened, bit for bit on the same machine.
+
+    Args:
+        path: the run folder.
+        console: where progress is shown; None is stdout.
+        workspace: what runs of this process share; None shares nothing.
+
+    Raises:
+        RunError: the folder is not a run, is being written, was changed or damaged, or data, backbone or tokenizer are
+            no longer what they were.
+    """
+    folder, processes = RunFolder.existing(path), Processes.joined()
+    with console or Console(silent=not processes.main) as out, alone(folder, processes), writing(folder):
+        config = folder.read_config()
+        out.event("load", stream=config.stream.kind, backbone="new" if config.backbone.kind == "new" else config.backbone.id)
+        parts = build(config, workspace)
+        if folder.environment.exists():
+            require_same(parts, folder)
+        if len(folder.complete()) < len(parts.stages):
+            parts.begin()
+        _learn(parts, folder, out)
+    return folder.path
+
+
+def extend(path: Path, task: LocalTask, console: Console | None = None, workspace: Workspace | None = None) -> Path:
+    """Let a finished run learn one task more, as if the task had been the last of its stream from the start.
+
+    Args:
+        path: the run folder.
+        task: its name and files.
+        console: where progress is shown; None is stdout.
+        workspace: what runs of this process share; None shares nothing.
+
+    Raises:
+        RunError: the run is not finished, or its method learns all tasks at once.
+        DataError: the task cannot be learned in the run's scenario, or its name is taken.
+    """
+    folder, processes = RunFolder.existing(path), Processes.joined()
+    workspace = workspace or Workspace()
+    with console or Console(silent=not processes.main) as out, alone(folder, processes), writing(folder):
+        former = folder.read_config()
+        if former.row.at_once:
+            raise RunError(
+                f"method '{former.method}' learns all tasks at once; a task more means a new run: add it to the stream"
+            )
+        if any(added.name == task.name for added in former.added):
+            raise DataError(f"task '{task.name}' was added already; if it was cut, go on with `plora resume {path}`")
+        config = former.model_copy(update={"added": (*former.added, task)})
+        parts = build(config, workspace)  # refuses what does not fit before anything is written
+        parts.begin()
+        complete = folder.complete()
+        if not read_record(path).complete or not complete or complete[-1] < len(parts.stream.tasks) - 1:
+            raise RunError(f"{path} is not finished; `plora resume {path}` first")
+        require_same(parts, folder)
+        processes.lead(lambda: folder.write_config(config))
+        reached("extended")
+        try:
+            _learn(parts, folder, out)
+        except PloraError:
+            # The task cannot be learned as it is: the run is again what it was before.
+            processes.lead(lambda: folder.write_config(former))
+            processes.lead(folder.forget_step)
+            _learn(build(former, workspace), folder, out)
+            raise
+    return folder.path
+
+
+def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
+    """Write what the run depends on, learn, and say how it went."""
+    parts.learner.processes.lead(lambda: _introduce(parts, folder, out))
+    record = learn_stream(parts, folder, out)
+    out.event(
+        "run_done",
+        **{name: metric.value for name, metric in record.metrics.items() if metric.value is not None},
+        folder=str(folder.path),
+    )
+    out.say(f"\n{matrix_table(record)}\n\n{summary_table([record])}\n")
+
+
+def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
+    """Write what the run depends on, and say what it is."""
+    config, processes = parts.config, parts.learner.processes.count
+    out.log = folder.log
+    changed = folder.write_environment(
+        {
+            "backbone": {"id": config.backbone.id, "fingerprint": parts.learner.backbone.fingerprint},
+            "preprocessing": {
+                "fingerprint": parts.model.problem.fingerprint(),
+                "first_batch": parts.tasks[0].splits["train"].first_batch(),
+            },
+            "stream": {
+                "fingerprint": parts.stream.fingerprint(),
+                "provenance": dict(parts.stream.provenance),
+                "splits": {task.name: task.fingerprints() for task in parts.stream.tasks},
+                "labels": {task.name: task.label_names for task in parts.stream.tasks},
+            },
+        },
+        processes,
+    )
+    if changed:
+        out.event("environment_changed", **changed)
+    out.event(
+        "run_start",
+        method=config.method,
+        stream=parts.stream.name,
+        scenario=config.scenario,
+        tasks=len(parts.tasks),
+        seed=config.seed,
+        processes=processes,
+        folder=str(folder.path),
+    )
+    for task, encoded in zip(parts.stream.tasks, parts.tasks, strict=True):
+        out.event(
+            "task_data",
+            task=task.name,
+            classes=len(task.label_names),
+            train=len(task.train),
+            validation=len(task.validation),
+            test=len(task.test),
+            truncated=f"{encoded.truncated_share():.1%}",
+            test_duplicates=task.test_duplicates(),
+        )

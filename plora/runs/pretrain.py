@@ -1,0 +1,75 @@
+"""Make a backbone: train a new network, and keep it as an ordinary `transformers` folder by what it was made from."""
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from plora import atomic
+from plora.backbones import MADE, made_by
+from plora.build import Workspace
+from plora.config import RunConfig, load_config
+from plora.configs import find_config
+from plora.errors import ConfigError
+from plora.events.console import Console
+from plora.results import RESULTS_FILE
+from plora.run_folder.folder import RunFolder
+from plora.runs.learn import resume, run
+from plora.runs.loading import load_learner
+
+_KEPT = ("torch", "transformers", "plora")
+"""Packages whose versions decide what comes out."""
+
+
+def pretrain(config: RunConfig, name: str, console: Console | None = None) -> Path:
+    """Train the new network of a config through the one loop, and return the folder that it is kept in.
+
+    The folder is named by the content of the config; where it is there already, nothing is trained. A training that was
+    cut goes on from its last checkpoint.
+
+    Args:
+        config: with a new backbone, and a method that trains it as a whole.
+        name: by which runs name it, `backbone.id=pretrained:NAME`.
+        console: where progress is shown; None is stdout.
+
+    Raises:
+        ConfigError: the config has no new backbone, several tasks in turn, or a method that does not train it.
+    """
+    if config.backbone.kind != "new":
+        raise ConfigError(["backbone.kind: pretraining starts from a new network; set kind=new, and network"])
+    if not config.row.trains_backbone:
+        raise ConfigError([f"method: '{config.method}' does not train the backbone; set method=full"])
+    versions = {package: importlib.metadata.version(package) for package in _KEPT}
+    content = config.model_dump(mode="json", exclude={"output", "name", "trackers"})
+    key = hashlib.sha256(json.dumps([content, versions], sort_keys=True).encode()).hexdigest()[:32]
+    home = made_by(name).parent
+    folder, training = home / key, home / "runs"
+    if not (folder / "config.json").is_file():
+        own = config.model_copy(update={"output": training, "name": key})
+        if (own.folder / "config.yaml").is_file():
+            resume(own.folder, console)
+        else:
+            run(own, console, Workspace())
+        _keep(own.folder, folder)
+        shutil.rmtree(training / key, ignore_errors=True)
+    atomic.write_json(made_by(name), {"folder": key})
+    return folder
+
+
+def _keep(run_folder: Path, folder: Path) -> None:
+    """Write the network of a finished run, and what it measured."""
+    learner, _, _ = load_learner(run_folder)
+    with atomic.atomic_folder(folder) as place:
+        learner.model.problem.save(learner.backbone, place)
+        for file in (RESULTS_FILE, "costs.json", RunFolder(run_folder).config.name):
+            shutil.copy(run_folder / file, place / f"pretraining-{file}")
+
+
+def make_missing(configs: Iterable[RunConfig]) -> None:
+    """Pretrain the backbones that some configs name and that are not made yet."""
+    for name in dict.fromkeys(config.backbone.id for config in configs if config.backbone.id.startswith(MADE)):
+        own = name.removeprefix(MADE)
+        if not made_by(own).is_file():
+            pretrain(load_config(find_config(own)), own)

@@ -1,0 +1,59 @@
+"""Images as splits: read when they are asked for."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plora.streams.base import Split
+
+Pixels = NDArray[np.uint8]
+"""One image, `[H, W]` or `[H, W, C]`."""
+_AT_ONCE = 256
+
+
+class Images(Split):
+    """Images with one class each; a source says how one is read."""
+
+    labels: NDArray[np.int64]
+
+    @abstractmethod
+    def read(self, indices: NDArray[np.int64]) -> Sequence[Pixels]:
+        """Return some images; their sizes may differ."""
+
+    def fingerprint(self) -> str:
+        """Return the sha256 (hex) of all pixels and labels, in their order; some images are in memory at once."""
+        digest = hashlib.sha256()
+        for start in range(0, len(self), _AT_ONCE):
+            some = np.arange(start, min(start + _AT_ONCE, len(self)))
+            for image, label in zip(self.read(some), self.labels[some].tolist(), strict=True):
+                digest.update(f"{image.shape} {label};".encode())
+                digest.update(np.ascontiguousarray(image).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class ImageArray(Images):
+    """Images of one size in memory.
+
+    Args:
+        pixels: `[N, H, W]` or `[N, H, W, C]` uint8.
+        labels: `[N]` int64.
+    """
+
+    pixels: Pixels
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, indices: NDArray[np.int64]) -> Sequence[Pixels]:
+        """Return some of the images."""
+        return [self.pixels[index] for index in indices.tolist()]
+
+    def identities(self) -> Sequence[bytes]:
+        """Return the pixels."""
+        return [image.tobytes() for image in self.pixels]
