@@ -83,6 +83,11 @@ class BackboneConfig(BaseModel):
     trust_remote_code: bool = False
     """Run the Python files that the model brings along, with all the rights of yours: read them first."""
 
+    @property
+    def label(self) -> str:
+        """What to call it: its id, or `new`."""
+        return "new" if self.kind == "new" else self.id
+
     @model_validator(mode="after")
     def _says_what_a_new_network_is(self) -> Self:
         if self.kind == "new" and (self.network is None or not isinstance(self.network.get("model_type"), str)):
@@ -205,7 +210,7 @@ def load_image_backbone(config: BackboneConfig) -> ImageBackbone:
     prepared = config.image or (_image_preparation(folder) if folder is not None else None)
     if prepared is None:
         raise BackboneError(
-            f"nothing says how images are prepared for backbone '{config.id if folder else 'new'}': it has no "
+            f"nothing says how images are prepared for backbone '{config.label}': it has no "
             "preprocessor_config.json; set backbone.image={size: …, mean: […], std: […]}"
         )
     probe = torch.zeros(1, len(prepared.mean), prepared.size, prepared.size)
@@ -214,7 +219,7 @@ def load_image_backbone(config: BackboneConfig) -> ImageBackbone:
             found = network(pixel_values=probe)
     except Exception as error:  # of the network's own code
         raise BackboneError(
-            f"backbone '{config.id if folder else 'new'}' does not take images of {list(probe.shape[1:])} "
+            f"backbone '{config.label}' does not take images of {list(probe.shape[1:])} "
             f"({type(error).__name__}: {_first_line(error)}); choose a network that reads images, or another "
             "backbone.image"
         ) from None

@@ -16,6 +16,6 @@ def command(arguments: ConfigArguments) -> None:
     if len(paths) > 1:
         raise ConfigError([f"pretrain makes one backbone at a time, got {len(paths)} configs"])
     from plora.config import load_config
-    from plora.runs.pretrain import pretrain
+    from plora.runs.pretraining import pretrain
 
     typer.echo(pretrain(load_config(paths[0], overrides), names[0].removesuffix(".yaml")))

@@ -23,7 +23,7 @@ def command(
     from plora.dry_run import dry_run as measure
     from plora.run_folder.folder import RunFolder
     from plora.runs import run
-    from plora.runs.pretrain import make_missing
+    from plora.runs.pretraining import make_missing
 
     configs = [load_config(path, overrides) for path in paths]
     make_missing(configs)

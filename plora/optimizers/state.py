@@ -1,6 +1,7 @@
 """All that training inside a phase needs to go on, as tensors by name: parameters, the optimizer's state, the best."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ def training_tensors(
     trained: Mapping[str, nn.Parameter],
     optimizer: Optimizer,
     best: Mapping[str, Tensor],
-    moving: Mapping[str, Tensor],
+    moving: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """Return all that training would need to go on, by name.
 
@@ -55,7 +56,7 @@ def restore_training(
     trained: Mapping[str, nn.Parameter],
     optimizer: Optimizer,
     best: dict[str, Tensor],
-    moving: Mapping[str, Tensor],
+    moving: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
     """Put back what `training_tensors` returned.
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from plora.lazy import names_from
 
 if TYPE_CHECKING:
-    from plora.runs.check import Rescored, Verified, evaluate, verify
-    from plora.runs.forget import forget
-    from plora.runs.learn import extend, resume, run
+    from plora.runs.checking import Rescored, Verified, evaluate, verify
+    from plora.runs.forgetting import forget
+    from plora.runs.learning import extend, resume, run
     from plora.runs.loading import load_learner, load_run
-    from plora.runs.predict import Prediction, predict
+    from plora.runs.predicting import Prediction, predict
 
 __all__ = [
     "Prediction",
@@ -29,10 +29,10 @@ __all__ = [
 __getattr__, _ = names_from(
     __name__,
     {
-        "check": ["Rescored", "Verified", "evaluate", "verify"],
-        "forget": ["forget"],
-        "learn": ["extend", "resume", "run"],
+        "checking": ["Rescored", "Verified", "evaluate", "verify"],
+        "forgetting": ["forget"],
+        "learning": ["extend", "resume", "run"],
         "loading": ["load_learner", "load_run"],
-        "predict": ["Prediction", "predict"],
+        "predicting": ["Prediction", "predict"],
     },
 )

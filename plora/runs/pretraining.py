@@ -16,7 +16,7 @@ from plora.errors import ConfigError
 from plora.events.console import Console
 from plora.results import RESULTS_FILE
 from plora.run_folder.folder import RunFolder
-from plora.runs.learn import resume, run
+from plora.runs.learning import resume, run
 from plora.runs.loading import load_learner
 
 _KEPT = ("torch", "transformers", "plora")
