@@ -35,9 +35,7 @@ def run(config: RunConfig, console: Console | None = None, workspace: Workspace 
     processes = Processes.joined()
     processes.lead(lambda: RunFolder.require_new(config.folder))  # refuse before minutes of loading
     with console or Console(silent=not processes.main) as out:
-        out.event(
-            "load", stream=config.stream.kind, backbone="new" if config.backbone.kind == "new" else config.backbone.id
-        )
+        out.event("load", stream=config.stream.kind, backbone=config.backbone.label)
         parts = build(config, workspace)
         parts.begin()
         processes.lead(lambda: RunFolder.create(config.folder))
@@ -66,9 +64,7 @@ def resume(path: Path, console: Console | None = None, workspace: Workspace | No
     folder, processes = RunFolder.existing(path), Processes.joined()
     with console or Console(silent=not processes.main) as out, alone(folder, processes), writing(folder):
         config = folder.read_config()
-        out.event(
-            "load", stream=config.stream.kind, backbone="new" if config.backbone.kind == "new" else config.backbone.id
-        )
+        out.event("load", stream=config.stream.kind, backbone=config.backbone.label)
         parts = build(config, workspace)
         if folder.environment.exists():
             require_same(parts, folder)
