@@ -29,11 +29,14 @@ from plora.atomic import JsonValue
 from plora.build import build
 from plora.config import load_config
 from plora.configs import find_config
+from plora.moment import Moment
 from plora.optimizers import AdamW, make_optimizer
-from plora.problems import EncodedSplit
+from plora.problems import LabelledExamples
 from plora.problems.text_classification import TokenizedTexts
-from plora.strategies import Orthogonality, Progress
-from plora.training.stream import _backward, begin_lesson, open_stage
+from plora.strategies import Orthogonality
+from plora.training.course import plan_course
+from plora.training.stage import begin_lesson, open_stage
+from plora.training.step import Backward
 
 WIDTH, RANK, BATCH = 384, 8, 16
 Numbers = dict[str, JsonValue]
@@ -75,26 +78,27 @@ def orthogonality(rounds: int = 24, slots: int = 20, length: int = 64) -> Number
         for parameter in adapters.parameters():
             nn.init.normal_(parameter, std=0.02)
         adapters.commit()
-    first = parts.stages[0]
+    first = plan_course(parts)[0]
     ids = np.random.default_rng(0).integers(1000, 30000, BATCH * length, dtype=np.int32)
     texts = TokenizedTexts(
         ids, np.zeros(0, np.int8), np.full(BATCH, length, np.int64), np.zeros(BATCH, np.bool_), pad=0
     )
-    stage = replace(first, train=EncodedSplit(texts, first.train.rows[:BATCH]))
-    open_stage(parts, stage, 0, [])
-    lesson = begin_lesson(parts, stage, 0, [])
+    train = LabelledExamples(texts, first.stage.train.rows[:BATCH])
+    plan = replace(first, stage=replace(first.stage, train=train))
+    open_stage(parts, plan)
+    lesson = begin_lesson(parts, plan)
     parameters = parts.model.trainable()
     optimizer = make_optimizer(
         parameters, dict.fromkeys(parameters, "adapter"), AdamW(), (), settings.learning_rate, settings.weight_decay
     )
     (strategy,) = parts.strategies
     assert isinstance(strategy, Orthogonality)
-    progress, indices = Progress(slots, 0, 1, 0), np.arange(BATCH)
+    now, indices = Moment(slots, 0, 1, 0), np.arange(BATCH)
     parts.model.train()
 
     def step(with_term: bool) -> None:
         mine = parts if with_term else replace(parts, strategies=())
-        terms = _backward(mine, stage, indices, BATCH, lesson, progress)
+        terms = Backward(mine, plan, lesson, BATCH).run(indices, now, draw=0)
         norm = parts.learner.accelerator.clip_grad_norm_(list(parameters.values()), settings.clip_norm or float("inf"))
         if not np.isfinite([*torch.stack([*terms.values()]).tolist(), float(norm)]).all():
             raise ValueError("the loss is not finite")
@@ -102,7 +106,7 @@ def orthogonality(rounds: int = 24, slots: int = 20, length: int = 64) -> Number
         optimizer.zero_grad()
 
     def term() -> None:
-        torch.autograd.backward(strategy.penalty(parts.model, progress)["orthogonality"])
+        torch.autograd.backward(strategy.penalty(parts.model, now)["orthogonality"])
         optimizer.zero_grad()
 
     seconds = in_turns(

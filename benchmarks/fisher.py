@@ -18,7 +18,8 @@ from plora.configs import find_config
 from plora.model import ContinualModel
 from plora.strategies import Lesson
 from plora.strategies.fisher import fisher
-from plora.training.stream import begin_lesson, open_stage
+from plora.training.course import plan_course
+from plora.training.stage import begin_lesson, open_stage
 
 
 def loop(model: ContinualModel, lesson: Lesson) -> dict[str, Tensor]:
@@ -48,7 +49,7 @@ def loop_of_jacobians(model: ContinualModel, lesson: Lesson) -> dict[str, Tensor
 
 
 def _of(model: ContinualModel, lesson: Lesson, example: int) -> dict[str, Tensor]:
-    return {name: t.to(model.device) for name, t in lesson.train.inputs.collate(np.array([example])).items()}
+    return dict(lesson.train.collate(np.array([example])).to(model.device).inputs)
 
 
 def main() -> None:
@@ -60,12 +61,13 @@ def main() -> None:
     overrides = [f"stream.train_per_class={options.per_class}", "training.precision=fp32"]
     overrides += [f"backbone.id={options.backbone}"]
     parts = build(load_config(find_config("quickstart/topics-sequential"), overrides))
-    open_stage(parts, parts.stages[0], 0, [])
+    plan = plan_course(parts)[0]
+    open_stage(parts, plan)
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in parts.model.trainable().values():
             parameter.add_(0.02 * torch.randn_like(parameter))  # as if something had been learned
-    lesson = begin_lesson(parts, parts.stages[0], 0, [])
+    lesson = begin_lesson(parts, plan)
     model = parts.model.eval()
     contestants = {"plora": fisher, "loop": loop, "jacobians": loop_of_jacobians}
     found = {name: way(model, lesson) for name, way in contestants.items()}  # warms up, too

@@ -17,10 +17,13 @@ from plora.batches.plan import plan_epoch
 from plora.build import Parts, Workspace, build
 from plora.config import RunConfig, load_config
 from plora.configs import find_config
+from plora.moment import Moment
 from plora.optimizers import AdamW, make_optimizer
-from plora.strategies import Lesson, Progress
+from plora.strategies import Lesson
+from plora.training.course import plan_course
 from plora.training.flops import FlopCounter
-from plora.training.stream import _backward, begin_lesson, open_stage
+from plora.training.stage import begin_lesson, open_stage
+from plora.training.step import Backward
 
 EPOCHS = 2
 
@@ -34,28 +37,29 @@ class Learning:
             bare = replace(parts.learner.extractor, prefix=None)
             parts = replace(parts, learner=replace(parts.learner, extractor=bare))
         self.parts: Parts = parts
-        self.stage = parts.stages[0]
-        open_stage(parts, self.stage, 0, [])
-        self.lesson: Lesson = begin_lesson(parts, self.stage, 0, [])
+        self.plan = plan_course(parts)[0]
+        self.stage = self.plan.stage
+        open_stage(parts, self.plan)
+        self.lesson: Lesson = begin_lesson(parts, self.plan)
         settings = config.training
         trained = parts.model.trainable()
         part_of = dict.fromkeys(trained, "adapter")
         self.optimizer = make_optimizer(trained, part_of, AdamW(), (), settings.learning_rate, settings.weight_decay)
-        lengths = self.stage.train.inputs.lengths
-        self.plan = [plan_epoch(lengths, settings.batch_size, config.seed, 0, 0, epoch) for epoch in range(EPOCHS)]
+        lengths = self.stage.train.costs
+        self.epochs = [plan_epoch(lengths, settings.batch_size, config.seed, 0, 0, epoch) for epoch in range(EPOCHS)]
 
     def prepare(self) -> float:
         """Return the seconds until what enters the last blocks is at hand for all training texts."""
         started = time.perf_counter()
-        self.parts.learner.extractor.prepare(self.stage.train.inputs)
+        self.parts.learner.extractor.prepare(self.stage.train)
         return time.perf_counter() - started
 
     def step(self, epoch: int, number: int) -> float:
         """Return the seconds of one optimizer step."""
         started = time.perf_counter()
-        indices = self.plan[epoch][number]
+        indices = self.epochs[epoch][number]
         self.parts.model.train()
-        _backward(self.parts, self.stage, indices, len(indices), self.lesson, Progress(0, number, 1, epoch))
+        Backward(self.parts, self.plan, self.lesson, len(indices)).run(indices, Moment(0, number, 1, epoch), draw=0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return time.perf_counter() - started
@@ -86,7 +90,7 @@ def learn(kept: Learning, computed: Learning) -> tuple[Seconds, Seconds]:
     for epoch in range(EPOCHS):
         for seconds in found:
             seconds[f"epoch {epoch + 1}"] = 0.0
-        for number in range(len(kept.plan[epoch])):
+        for number in range(len(kept.epochs[epoch])):
             for way, seconds in zip(ways, found, strict=True):
                 seconds[f"epoch {epoch + 1}"] += way.step(epoch, number)
     for way, seconds in zip(ways, found, strict=True):
@@ -114,7 +118,7 @@ def measure(configs: list[RunConfig], workspace: Workspace) -> dict[str, JsonVal
     operations = computed.operations() / kept.operations()
     return {
         "texts": len(kept.stage.train),
-        "blocks": kept.parts.learner.backbone.network.config.num_hidden_layers,
+        "blocks": kept.parts.model.blocks,
         "kept_seconds": {name: round(value, 2) for name, value in of_kept.items()},
         "computed_seconds": {name: round(value, 2) for name, value in of_computed.items()},
         "speedup": {name: round(of_computed[name] / of_kept[name], 2) for name in of_kept},

@@ -130,9 +130,10 @@ class PlainLoop:
 
     def batches(self, split: Split, order: NDArray[np.int64]) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Tokenised batches, padded to 128 or to the longest text of the batch."""
+        assert split.labels is not None
         for start in range(0, len(order), BATCH):
             chosen = order[start : start + BATCH]
-            texts = [split.inputs[i] for i in chosen]
+            texts = split.read(chosen)
             padding = "longest" if self.tuned else "max_length"
             encoded = self.tokenizer(texts, padding=padding, truncation=True, max_length=LENGTH, return_tensors="pt")
             yield dict(encoded), torch.from_numpy(split.labels[chosen])
@@ -150,7 +151,7 @@ class PlainLoop:
         """Share of right predictions."""
         order = np.arange(len(split))
         if self.tuned:
-            order = np.argsort([len(str(text)) for text in split.inputs])
+            order = np.argsort([len(str(text)) for text in split.read(order)])
         right = 0
         for inputs, labels in self.batches(split, order):
             right += int((self.logits(inputs, head).argmax(1) == labels).sum())

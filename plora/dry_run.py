@@ -5,21 +5,15 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-import numpy as np
-import torch
-
-from plora.batches.plan import plan_epoch
 from plora.build import Parts, build
 from plora.config import RunConfig
 from plora.gates import ChoosingGate
 from plora.heads import ClosedFormHead
-from plora.moment import Moment
 from plora.strategies import Strategy
-from plora.training.course import StagePlan, plan_course
+from plora.training.course import plan_course
 from plora.training.meter import peak_memory
-from plora.training.phase import optimizer_of, trained_by
+from plora.training.phase import step_seconds
 from plora.training.stage import begin_lesson, open_stage, show_gate, trainable_head
-from plora.training.step import Backward
 
 _SHOWN = 64
 """Texts of the first task that a gate which chooses sees."""
@@ -85,7 +79,7 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
     frozen = sum(p.numel() for p in parts.model.parameters() if not p.requires_grad)
     with trainable_head(parts, first) if total[0] else nullcontext():
         trainable = sum(p.numel() for p in parts.model.trainable().values())
-        per_step = _step_seconds(parts, first, steps) if total[0] else 0.0
+        per_step = step_seconds(parts, first, begin_lesson(parts, first), steps) if total[0] else 0.0
     per_text = _scoring_seconds(parts)
     train_texts = sum(len(stage.train) for stage in parts.stages)
     reads_all = isinstance(parts.model.head, ClosedFormHead) or isinstance(parts.model.gate, ChoosingGate)
@@ -116,26 +110,6 @@ def _stored_slots(config: RunConfig, stages: int) -> float:
         return stages
     own = config.lora.rank
     return stages + sum((config.merging.rank or own * number) / own for number in range(1, stages + 1))
-
-
-def _step_seconds(parts: Parts, plan: StagePlan, steps: int) -> float:
-    """Seconds of one optimizer step of a stage, the median of `steps` after one that warms up."""
-    settings, train = parts.config.training, plan.stage.train
-    opened = parts.model.trainable()
-    parameters = trained_by(parts.model, plan.phases[0].train)
-    optimizer = optimizer_of(settings, parts.model, opened, parameters, settings.learning_rate)
-    lesson = begin_lesson(parts, plan)
-    parts.model.train()
-    seconds = []
-    for step, indices in enumerate(plan_epoch(train.costs, settings.batch_size, plan.seed, 0, 0, 0)[: steps + 1]):
-        started = time.perf_counter()
-        at = Moment(0, step, steps, 0, plan.step_seed(1, step), len(indices))
-        terms = Backward(parts, plan, lesson, settings.batch_size).run(indices, at, draw=0)
-        parts.learner.processes.sum_gradients(parameters.values(), torch.stack([*terms.values()]))
-        optimizer.step()
-        optimizer.zero_grad()
-        seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds[1:] or seconds))
 
 
 def _scoring_seconds(parts: Parts) -> float:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import AlbertConfig, AlbertModel, LongformerConfig, LongformerModel, XLNetConfig, XLNetModel
+from transformers.modeling_outputs import BaseModelOutput
 
 from plora.adapters import Adapters
 from plora.adapters.prefix import Prefix
@@ -44,7 +45,9 @@ def test_they_are_the_means_over_tokens_of_what_enters_the_blocks(layers: str, f
     with torch.no_grad():
         found = model.bare_features(inputs)
         adapted = model.features(inputs, "first")
-    expected = torch.stack([model.problem.features(state, inputs) for state in states(model)[first:]], 1)
+    expected = torch.stack(
+        [model.problem.features(BaseModelOutput(last_hidden_state=state), inputs) for state in states(model)[first:]], 1
+    )
     assert found.shape == (8, 3 - first, 16)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert not torch.allclose(found[:, -1], adapted, atol=1e-3)  # no slot takes part

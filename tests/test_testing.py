@@ -13,17 +13,19 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from transformers import AutoTokenizer
+from transformers.modeling_outputs import BaseModelOutput
 
 from plora.adapters import Route
 from plora.errors import ConfigError, ConformanceError, PloraError, UnknownTaskError
-from plora.gates import GATES, AllOnes, Gate, OneHot
+from plora.gates import GATES, AllOnes, Gate, OneHot, Trial, Verdict
 from plora.heads import HEADS, Head, LinearHead, NCMHead
 from plora.methods import METHODS, Phase
 from plora.model import ContinualModel
+from plora.moment import Moment
 from plora.optimizers import Group, OptimizerSettings, make_optimizer
-from plora.problems import TextClassification, TokenizedTexts
-from plora.problems.text_classification import Pooling
-from plora.strategies import STRATEGIES, Orthogonality, Progress, Strategy
+from plora.problems import LabelledExamples, TextClassification, TokenizedTexts
+from plora.problems.text_classification import Pooling, texts_of
+from plora.strategies import STRATEGIES, Orthogonality, Strategy
 from plora.streams.base import Split
 from plora.testing import check_gate, check_head, check_method, check_problem, check_strategy
 
@@ -100,7 +102,7 @@ def test_the_error_is_in_the_tree_and_fails_a_test() -> None:
 class Undeclared(Gate):
     needs_task = False
 
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return Route(tuple(slots))
 
 
@@ -114,14 +116,14 @@ class Counts(AllOnes):
     asked: ClassVar[itertools.count] = itertools.count()
     constant = False
 
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return Route(tuple(slots), torch.full((len(slots),), 1.0 + next(self.asked)))
 
 
 class Noisy(AllOnes):
     constant = False
 
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return Route(tuple(slots), 1 + torch.rand(len(slots)))
 
 
@@ -129,44 +131,45 @@ class Remembers(AllOnes):
     """Answers with the slots of its first question."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.first: str | None = None
 
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         self.first = self.first or task
         return Route(tuple(slots), torch.full((len(slots),), 2.0 if self.first == "second" else 1.0))
 
 
 class Invents(AllOnes):
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return Route((*slots, "another"))
 
 
 class NoRoute(AllOnes):
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return tuple(slots)  # type: ignore[return-value]
 
 
 class WrongShape(AllOnes):
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return Route(tuple(slots), torch.ones(len(slots) + 1))
 
 
 class WrongLayers(AllOnes):
     constant = False
 
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return Route(tuple(slots), torch.ones(99, len(slots)), per="layer")
 
 
 class ForgetsTheFirst(AllOnes):
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return Route(tuple(slots[1:] if len(slots) > 1 else slots))
 
 
 class ForgetsTheOpenOne(OneHot):
     """Gives the second task the slot of the third, and the other way round."""
 
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         swapped = {"second": "third", "third": "second"} if len(slots) == 3 else {}
         return super().route(slots, swapped.get(task or "", task))
 
@@ -174,22 +177,22 @@ class ForgetsTheOpenOne(OneHot):
 class Silences(AllOnes):
     constant = False
 
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return Route(tuple(slots), torch.zeros(len(slots)))
 
 
 class TaskBlind(AllOnes):
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return Route((task,)) if task in slots else Route(tuple(slots))
 
 
 class Guesses(OneHot):
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return super().route(slots, task if task in slots or not slots else slots[-1])
 
 
 class RefusesVaguely(OneHot):
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         try:
             return super().route(slots, task)
         except UnknownTaskError:
@@ -197,7 +200,7 @@ class RefusesVaguely(OneHot):
 
 
 class MeanCalledConstant(AllOnes):
-    def route(self, slots: Sequence[str], task: str | None) -> Route:
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return Route(tuple(slots), torch.full((len(slots),), 1 / max(1, len(slots))))
 
 
@@ -236,7 +239,7 @@ class Shrink(Strategy):
     kind: Literal["shrink"] = "shrink"
     weight: float = Field(default=0.5, ge=0)
 
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         assert model.adapters is not None
         return {"shrink": self.weight * torch.stack([A.square().sum() for A in model.adapters.parameters()]).sum()}
 
@@ -249,26 +252,26 @@ def parameters(model: ContinualModel) -> list[torch.nn.Parameter]:
 class Detached(Shrink):
     """As in published code that penalises `.weight.data`."""
 
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
-        return {name: term.detach() for name, term in super().penalty(model, progress).items()}
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
+        return {name: term.detach() for name, term in super().penalty(model, at).items()}
 
 
 class OnFrozenOnes(Shrink):
     """Has a gradient, but on nothing that trains."""
 
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         return {"shrink": self.weight * torch.ones((), requires_grad=True)}
 
 
 class WeightedWrongly(Shrink):
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
-        return {"shrink": super().penalty(model, progress)["shrink"] + 1e-3 * parameters(model)[0].sum()}
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
+        return {"shrink": super().penalty(model, at)["shrink"] + 1e-3 * parameters(model)[0].sum()}
 
 
 class NoSwitch(Strategy):
     kind: Literal["no_switch"] = "no_switch"
 
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         return {"sum": parameters(model)[0].square().sum()}
 
 
@@ -277,31 +280,31 @@ class NeverOff(Shrink):
 
 
 class Steps(Shrink):
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         torch.optim.SGD(parameters(model), lr=0.0).step()
-        return super().penalty(model, progress)
+        return super().penalty(model, at)
 
 
 class Projects(Shrink):
     @torch.no_grad()
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         parameters(model)[0].mul_(0.5)
         with torch.enable_grad():
-            return super().penalty(model, progress)
+            return super().penalty(model, at)
 
 
 class WritesBuffers(Shrink):
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         assert model.adapters is not None
         for bank in model.adapters.banks.values():
             bank.A_old.add_(1.0)
-        return super().penalty(model, progress)
+        return super().penalty(model, at)
 
 
 class ClearsGradients(Shrink):
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         model.zero_grad()
-        return super().penalty(model, progress)
+        return super().penalty(model, at)
 
 
 class SwitchesToEval(Shrink):
@@ -311,43 +314,43 @@ class SwitchesToEval(Shrink):
 
 
 class LeavesARoute(Shrink):
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         assert model.adapters is not None
         model.adapters.use([])
-        return super().penalty(model, progress)
+        return super().penalty(model, at)
 
 
 class Drifts(Shrink):
     asked: ClassVar[itertools.count] = itertools.count()
 
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
-        return {"shrink": super().penalty(model, progress)["shrink"] * (1 + next(self.asked))}
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
+        return {"shrink": super().penalty(model, at)["shrink"] * (1 + next(self.asked))}
 
 
 class NotAScalar(Shrink):
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         return {"shrink": self.weight * parameters(model)[0]}
 
 
 class NotATensor(Shrink):
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         return {"shrink": 0.5}  # type: ignore[dict-item]
 
 
 class NotFinite(Shrink):
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         return {"shrink": parameters(model)[0].sum() / 0}
 
 
 class EdgeOfTheRoot(Shrink):
     """√0 is finite, its gradient is not."""
 
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         return {"shrink": self.weight * (0 * parameters(model)[0]).square().sum().sqrt()}
 
 
 class Fails(Shrink):
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         raise KeyError("bank")
 
 
@@ -526,37 +529,39 @@ def test_a_solved_head_that_breaks_a_promise() -> None:
 
 
 class AveragesPadding(TextClassification):
-    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        return states.mean(1)
+    def features(self, found: BaseModelOutput, inputs: Mapping[str, Tensor]) -> Tensor:
+        return found.last_hidden_state.mean(1)
 
 
 class CentresTheBatch(TextClassification):
-    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        features = super().features(states, inputs)
+    def features(self, found: BaseModelOutput, inputs: Mapping[str, Tensor]) -> Tensor:
+        features = super().features(found, inputs)
         return features - features.mean(0)
 
 
 class NumbersTheBatch(TextClassification):
-    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        features = super().features(states, inputs)
+    def features(self, found: BaseModelOutput, inputs: Mapping[str, Tensor]) -> Tensor:
+        features = super().features(found, inputs)
         place = torch.arange(len(features)) if len(features) == 4 else torch.zeros(len(features))
         return features + 1e-3 * place[:, None]
 
 
 class Detaches(TextClassification):
-    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        return super().features(states.detach(), inputs)
+    def features(self, found: BaseModelOutput, inputs: Mapping[str, Tensor]) -> Tensor:
+        return super().features(BaseModelOutput(last_hidden_state=found.last_hidden_state.detach()), inputs)
 
 
 class TokenFeatures(TextClassification):
-    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    def features(self, found: BaseModelOutput, inputs: Mapping[str, Tensor]) -> Tensor:
+        states: Tensor = found.last_hidden_state
         return states
 
 
 class SeesLabels(TextClassification):
-    def encode(self, split: Split) -> TokenizedTexts:
-        encoded = super().encode(split)
-        return replace(encoded, ids=encoded.ids + int(split.labels.sum()))
+    def encode(self, split: Split, first_row: int = 0) -> LabelledExamples:
+        encoded = super().encode(split, first_row)
+        texts = texts_of(encoded)
+        return replace(encoded, inputs=replace(texts, ids=texts.ids + int(encoded.rows.sum())))
 
 
 class Own(TokenizedTexts):
@@ -566,44 +571,49 @@ class Own(TokenizedTexts):
     def of(cls, texts: TokenizedTexts) -> "Own":
         return cls(texts.ids, texts.types, texts.lengths, texts.cut, texts.pad)
 
+    @classmethod
+    def examples(cls, examples: LabelledExamples) -> LabelledExamples:
+        return replace(examples, inputs=cls.of(texts_of(examples)))
+
     def followed_by(self, others: Sequence[TokenizedTexts]) -> TokenizedTexts:
         return self.of(super().followed_by(others))
 
 
 class Sorted(Own):
-    def collate(self, indices: np.ndarray) -> dict[str, Tensor]:
-        return super().collate(np.sort(indices))
+    def collate(self, indices: np.ndarray, draw: int | None = None) -> dict[str, Tensor]:
+        return super().collate(np.sort(indices), draw)
 
 
 class SortsTheBatch(TextClassification):
-    def encode(self, split: Split) -> TokenizedTexts:
-        return Sorted.of(super().encode(split))
+    def encode(self, split: Split, first_row: int = 0) -> LabelledExamples:
+        return Sorted.examples(super().encode(split, first_row))
 
 
 class Padded(Own):
-    def collate(self, indices: np.ndarray) -> dict[str, Tensor]:
-        return {name: torch.nn.functional.pad(tensor, (0, 2)) for name, tensor in super().collate(indices).items()}
+    def collate(self, indices: np.ndarray, draw: int | None = None) -> dict[str, Tensor]:
+        inputs = super().collate(indices, draw)
+        return {name: torch.nn.functional.pad(tensor, (0, 2)) for name, tensor in inputs.items()}
 
 
 class PadsMore(TextClassification):
-    def encode(self, split: Split) -> TokenizedTexts:
-        return Padded.of(super().encode(split))
+    def encode(self, split: Split, first_row: int = 0) -> LabelledExamples:
+        return Padded.examples(super().encode(split, first_row))
 
 
 class Unmasked(Own):
-    def collate(self, indices: np.ndarray) -> dict[str, Tensor]:
-        inputs = super().collate(indices)
+    def collate(self, indices: np.ndarray, draw: int | None = None) -> dict[str, Tensor]:
+        inputs = super().collate(indices, draw)
         return {**inputs, "attention_mask": torch.ones_like(inputs["attention_mask"])}
 
 
 class ForgetsTheMask(TextClassification):
     """The backbone itself attends to padding; the features read the first token alone."""
 
-    def encode(self, split: Split) -> TokenizedTexts:
-        return Unmasked.of(super().encode(split))
+    def encode(self, split: Split, first_row: int = 0) -> LabelledExamples:
+        return Unmasked.examples(super().encode(split, first_row))
 
-    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        return states[:, 0]
+    def features(self, found: BaseModelOutput, inputs: Mapping[str, Tensor]) -> Tensor:
+        return found.last_hidden_state[:, 0]
 
 
 class NewFingerprints(TextClassification):
@@ -653,7 +663,7 @@ def test_a_method_with_a_strategy_that_does_not_conform(monkeypatch: pytest.Monk
 
 
 def test_a_method_whose_optimizer_lacks_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plora.training.stream.make_optimizer", _optimizer_of(lambda name: "q_lin" not in name))
+    monkeypatch.setattr("plora.training.phase.make_optimizer", _optimizer_of(lambda name: "q_lin" not in name))
     with fails("method sequential (task-incremental): the optimizer holds all that is declared to train: got none of"):
         check_method("sequential")
 
@@ -662,7 +672,7 @@ def test_a_method_that_declares_what_gets_no_gradient(monkeypatch: pytest.Monkey
     phases = (Phase(train=("adapter",)),)  # B = 0 and a random head: A has no gradient in the first step, B has
     monkeypatch.setitem(METHODS, "broken", replace(METHODS["per_task"], name="broken", phases=phases))
     check_method("broken")
-    monkeypatch.setattr("plora.model.ContinualModel.route", lambda self, task: Route())
+    monkeypatch.setattr("plora.model.ContinualModel.route", lambda self, task, at=None: Route())
     with fails("all that trains has a gradient within two steps: got none for"):
         check_method("per_task")
 
@@ -670,10 +680,10 @@ def test_a_method_that_declares_what_gets_no_gradient(monkeypatch: pytest.Monkey
 def test_a_method_that_changes_what_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     original = ContinualModel.commit
 
-    def commit(model: ContinualModel) -> None:
+    def commit(model: ContinualModel, trial: Trial | None = None) -> Verdict:
         with torch.no_grad():
             next(model.backbone.parameters())[0, 0] += 1
-        original(model)
+        return original(model, trial)
 
     monkeypatch.setattr(ContinualModel, "commit", commit)
     monkeypatch.setattr("plora.run_folder.checkpoint._verify", lambda *_: None)
@@ -692,7 +702,7 @@ def test_a_method_that_steals_from_an_earlier_task(monkeypatch: pytest.MonkeyPat
     class Shares(OneHot):
         """Every task takes the newest slot."""
 
-        def route(self, slots: Sequence[str], task: str | None) -> Route:
+        def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
             return Route(tuple(slots[-1:]))
 
     monkeypatch.setitem(GATES, "one_hot", Shares)

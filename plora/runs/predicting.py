@@ -53,7 +53,9 @@ def predict(path: Path, texts: Sequence[TextInput], task: str | None = None, top
     split = Texts(tuple(texts), np.zeros(len(texts), dtype=np.int64))
     visible = space.visible(task, seen)
     named = task if scenario == "task" else None
-    p = probabilities(learner.extractor, learner.model.problem.encode(split), named, visible)
+    # A subset has no fingerprint: of texts that are asked for once, neither features nor states are kept.
+    examples = learner.model.problem.encode(split).subset(np.arange(len(split)))
+    p = probabilities(learner.extractor, examples, named, visible)
     shown = torch.from_numpy(np.flatnonzero(visible))  # a probability of 0 is no reason to name another task's label
     values, best = p[:, shown].topk(min(top, len(shown)), dim=1)
     rows = shown[best]

@@ -239,6 +239,34 @@ def optimizer_of(
     return make_optimizer(trained, part_of, settings.optimizer, settings.groups, learning_rate, settings.weight_decay)
 
 
+def step_seconds(parts: Parts, plan: StagePlan, lesson: Lesson, steps: int) -> float:
+    """Return the seconds of one optimizer step of a stage's first phase, the median of `steps` after one that warms up.
+
+    What trains moves: the model is no longer one that a run starts from.
+
+    Args:
+        parts: of the run.
+        plan: of the stage, which is open.
+        lesson: what strategies are told of it.
+        steps: that are measured.
+    """
+    model, settings, train = parts.model, parts.config.training, plan.stage.train
+    opened = model.trainable()
+    parameters = trained_by(model, plan.phases[0].train)
+    optimizer = optimizer_of(settings, model, opened, parameters, settings.learning_rate)
+    model.train()
+    seconds = []
+    for step, indices in enumerate(plan_epoch(train.costs, settings.batch_size, plan.seed, 0, 0, 0)[: steps + 1]):
+        started = time.perf_counter()
+        at = Moment(0, step, steps, 0, plan.step_seed(1, step), len(indices))
+        terms = Backward(parts, plan, lesson, settings.batch_size).run(indices, at, draw=0)
+        parts.learner.processes.sum_gradients(parameters.values(), torch.stack([*terms.values()]))
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[1:] or seconds))
+
+
 def validation_score(parts: Parts, plan: StagePlan) -> float:
     """Return the mean score over the validation splits of the stage's tasks, among the classes seen by now."""
     results = [

@@ -10,6 +10,7 @@ from plora.errors import PloraError, UnknownTaskError
 from plora.gates import GATES, AllOnes, Gate, Newest, OneHot
 from plora.heads import LinearHead
 from plora.model import ContinualModel
+from plora.moment import Moment
 from plora.problems import TextClassification
 
 SLOTS = ("library", "kind", "order")
@@ -72,7 +73,7 @@ def test_the_coefficients_of_a_route_are_in_the_signature(tiny_backbone: Path) -
     class Weighted(Gate):
         needs_task, constant, weight = False, False, 0.5
 
-        def route(self, slots: Sequence[str], task: str | None) -> Route:
+        def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
             return Route(tuple(slots), torch.full((len(slots),), self.weight))
 
     backbone = load_backbone(BackboneConfig(id=str(tiny_backbone), max_length=16))

@@ -8,6 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
+from transformers.modeling_outputs import BaseModelOutput
 
 from plora.problems import TextClassification, TokenizedTexts, masked_cross_entropy
 from plora.streams.base import Split, Texts
@@ -27,7 +28,7 @@ def split(texts: tuple[str | tuple[str, str], ...]) -> Split:
 def test_batches_equal_the_tokenizers_own(problem: TextClassification) -> None:
     encoded = problem.encode(split(TEXTS))
     own = problem.tokenizer(list(TEXTS), padding=True, truncation=True, max_length=16, return_tensors="pt")
-    batch = encoded.collate(np.arange(len(TEXTS)))
+    batch = encoded.collate(np.arange(len(TEXTS))).inputs
     assert set(batch) == set(own)
     for name, tensor in batch.items():
         assert torch.equal(tensor, own[name]), name
@@ -38,7 +39,7 @@ def test_pairs_keep_their_segments(problem: TextClassification) -> None:
     own = problem.tokenizer(
         [a for a, _ in pairs], [b for _, b in pairs], padding=True, truncation=True, max_length=16, return_tensors="pt"
     )
-    batch = problem.encode(split(pairs)).collate(np.arange(3))
+    batch = problem.encode(split(pairs)).collate(np.arange(3)).inputs
     assert torch.equal(batch["token_type_ids"], own["token_type_ids"])
     assert torch.equal(batch["input_ids"], own["input_ids"])
 
@@ -51,8 +52,8 @@ def test_truncation_is_counted_exactly(problem: TextClassification) -> None:
 
 def test_a_batch_is_as_wide_as_its_longest_text(problem: TextClassification) -> None:
     encoded = problem.encode(split(("apple", "the apple", "rye " * 9)))
-    assert encoded.collate(np.array([0, 1]))["input_ids"].shape == (2, 4)
-    assert encoded.collate(np.array([2, 0]))["input_ids"].shape == (2, 11)
+    assert encoded.collate(np.array([0, 1])).inputs["input_ids"].shape == (2, 4)
+    assert encoded.collate(np.array([2, 0])).inputs["input_ids"].shape == (2, 11)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -60,15 +61,15 @@ def test_a_batch_is_as_wide_as_its_longest_text(problem: TextClassification) -> 
 def test_order_and_joining_do_not_change_a_text(problem: TextClassification, order: list[int]) -> None:
     encoded = problem.encode(split(TEXTS))
     joined = encoded.followed_by([problem.encode(split(("one more",)))])
-    first = encoded.collate(np.array(order))
-    second = joined.collate(np.array(order))
+    first = encoded.collate(np.array(order)).inputs
+    second = joined.collate(np.array(order)).inputs
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_padding_never_enters_a_feature(problem: TextClassification) -> None:
     states = torch.randn(2, 5, 4)
     mask = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
-    features = problem.features(states, {"attention_mask": mask})
+    features = problem.features(BaseModelOutput(last_hidden_state=states), {"attention_mask": mask})
     torch.testing.assert_close(features[0], states[0, :2].mean(0))
     torch.testing.assert_close(features[1], states[1].mean(0))
 
@@ -86,10 +87,10 @@ def test_tokens_are_cached_on_disk_and_a_damaged_cache_is_made_anew(
     with monkeypatch.context() as patch:
         patch.setattr(TextClassification, "tokenize", fail)
         again = TextClassification(tokenizer, 16, "mean", tmp_path).encode(split(TEXTS))
-    assert np.array_equal(first.ids, again.ids)
+    assert np.array_equal(first.inputs.ids, again.inputs.ids)
     file.write_bytes(b"damaged")
     third = TextClassification(tokenizer, 16, "mean", tmp_path).encode(split(TEXTS))
-    assert np.array_equal(first.ids, third.ids)
+    assert np.array_equal(first.inputs.ids, third.inputs.ids)
     TextClassification(tokenizer, 12, "mean", tmp_path).encode(split(TEXTS))
     assert len(list(tmp_path.iterdir())) == 2  # another limit is another entry
 

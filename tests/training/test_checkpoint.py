@@ -57,7 +57,7 @@ def test_a_checkpoint_that_reads_back_differently_does_not_count(
 
     monkeypatch.setattr(LinearHead, "restore", faulty)
     config = toy_config("method=o_lora", "training.epochs=1")
-    with pytest.raises(RunError, match="gives other logits"):
+    with pytest.raises(RunError, match="gives other scores"):
         run(config)
     assert not list(config.folder.rglob("manifest.json"))
 
@@ -72,7 +72,7 @@ def test_a_router_that_reads_back_differently_does_not_count(
 
     monkeypatch.setattr(Router, "restore", faulty)
     config = toy_config("method=routed", "scenario=class", "training.epochs=1")
-    with pytest.raises(RunError, match="gives other logits"):
+    with pytest.raises(RunError, match="gives other scores"):
         run(config)
     assert [path.parent.name for path in config.folder.rglob("manifest.json")] == ["task-01"]  # of one slot no choice
 

@@ -15,10 +15,10 @@ from plora.errors import RunError
 from plora.results import read_record
 from plora.runs import resume, run
 from plora.training import stopwatch
-from plora.training import stream as loop
 from plora.training.energy import EnergyMeter
 from plora.training.flops import FlopCounter
 from plora.training.meter import Meter
+from plora.training.step import Backward
 from plora.training.stopwatch import Stopwatch
 
 Config = Callable[..., RunConfig]
@@ -163,11 +163,12 @@ SETTINGS = (f"training.batch_size={BATCH}", "training.epochs=1", "scenario=class
     ("method", "draws", "micro"), [("sequential", 0, 9), ("ewc", 0, 9), ("replay", 1, 9), ("der", 2, 5)]
 )
 def test_a_run_records_what_its_strategies_took(toy_config: Config, method: str, draws: int, micro: int) -> None:
-    """Seconds: one before and after the task and the phase; in a step each micro-batch, and what is beside them."""
+    """Seconds: one to fix a part, before and after the task and the phase; in a step each micro-batch, and what is
+    beside them."""
     cost = read_record(run(toy_config(f"method={method}", f"training.micro_batch_size={micro}", *SETTINGS))).cost
     assert [(task.steps, task.samples) for task in cost] == [(STEPS, BATCH * STEPS)] * 3
     assert [task.rehearsed for task in cost] == [0, draws * BATCH * STEPS, draws * BATCH * STEPS]
-    seconds = 0 if method == "sequential" else 3 + STEPS * (-(-BATCH // micro) + 1)
+    seconds = 0 if method == "sequential" else 4 + STEPS * (-(-BATCH // micro) + 1)
     assert [task.strategy_seconds for task in cost] == [seconds] * 3
 
 
@@ -176,7 +177,7 @@ def test_a_task_that_is_gone_on_with_keeps_what_strategies_took(
     toy_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = read_record(run(toy_config("method=replay", "name=whole", *SETTINGS))).cost
-    config, steps, backward = toy_config("method=replay", "name=cut", *SETTINGS), itertools.count(), loop._backward
+    config, steps, backward = toy_config("method=replay", "name=cut", *SETTINGS), itertools.count(), Backward.run
 
     def killed(*given: object) -> dict[str, torch.Tensor]:
         if next(steps) == STEPS + 3:
@@ -184,7 +185,7 @@ def test_a_task_that_is_gone_on_with_keeps_what_strategies_took(
         return backward(*given)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_backward", killed)
+        patch.setattr(Backward, "run", killed)
         with pytest.raises(KeyboardInterrupt):
             run(config)
     cost = read_record(resume(config.folder)).cost
@@ -195,15 +196,15 @@ def test_a_task_that_is_gone_on_with_keeps_what_strategies_took(
 
 def test_a_step_that_is_done_again_rehearses_once(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory runs out after the step has rehearsed: in another process, for example."""
-    backward = loop._backward
+    backward = Backward.run
 
-    def small_memory(*given: object) -> dict[str, torch.Tensor]:
-        terms = backward(*given)  # type: ignore[arg-type]
-        if given[3] > 4:  # type: ignore[operator]  # the micro-batch
+    def small_memory(self: Backward, *given: object) -> dict[str, torch.Tensor]:
+        terms = backward(self, *given)  # type: ignore[arg-type]
+        if self.micro > 4:
             raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate too much")
         return terms
 
-    monkeypatch.setattr(loop, "_backward", small_memory)
+    monkeypatch.setattr(Backward, "run", small_memory)
     cost = read_record(run(toy_config("method=replay", *SETTINGS))).cost
     assert [task.rehearsed for task in cost] == [0, BATCH * STEPS, BATCH * STEPS]
 

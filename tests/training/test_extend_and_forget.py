@@ -15,7 +15,7 @@ from plora.results import read_predictions, read_record
 from plora.run_folder.checkpoint import read_manifest
 from plora.runs import RunFolder, evaluate, extend, forget, predict, resume, run, verify
 from plora.streams.local import LocalTask
-from plora.training import stream as loop
+from plora.training import stage
 
 Config = Callable[..., RunConfig]
 
@@ -200,7 +200,7 @@ def test_a_task_that_cannot_be_learned_leaves_the_run_as_it_was(
         raise NonFiniteLossError("task 'nature', step 3: the loss is not finite")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_train", not_finite)
+        patch.setattr(stage, "train_phase", not_finite)
         with pytest.raises(NonFiniteLossError, match="task 'nature'"):
             extend(config.folder, third, quiet())
     assert snapshot(config.folder) == before

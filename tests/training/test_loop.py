@@ -13,27 +13,32 @@ import torch
 import plora
 from plora.adapters import Route
 from plora.batches import evaluate
-from plora.batches.data import EncodedSplit
 from plora.batches.features import Extractor
 from plora.build import Parts, build
 from plora.config import RunConfig
 from plora.errors import NonFiniteLossError, TrainingError
 from plora.gates import AllOnes
+from plora.moment import Moment
+from plora.problems import Examples, base
 from plora.results import read_curves, read_predictions, read_record
 from plora.runs import run, verify
-from plora.strategies import Orthogonality, Progress
+from plora.strategies import Orthogonality
 from plora.testing.tiny import tiny_model
-from plora.training import stream as loop
+from plora.training import phase, stage
+from plora.training.course import plan_course
+from plora.training.session import Session
+from plora.training.stage import begin_lesson, open_stage
+from plora.training.step import Backward
 
 Config = Callable[..., RunConfig]
 
 
 def _gradients(parts: Parts, micro: int, tokens: int = 8192) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    stage = parts.stages[0]
-    loop.open_stage(parts, stage, 0, [])
-    lesson = loop.begin_lesson(parts, stage, 0, [])
+    plan = plan_course(parts)[0]
+    open_stage(parts, plan)
+    lesson = begin_lesson(parts, plan)
     parts.model.train()
-    terms = loop._backward(parts, stage, np.arange(24), micro, lesson, Progress(0, 0, 1, 0))
+    terms = Backward(parts, plan, lesson, micro).run(np.arange(24), Moment(0, 0, 1, 0), draw=0)
     return terms, {name: p.grad.clone() for name, p in parts.model.trainable().items() if p.grad is not None}
 
 
@@ -51,30 +56,30 @@ def test_a_penalty_counts_once_however_many_micro_batches(toy_config: Config) ->
     totals = []
     for micro in (24, 3):
         parts = build(toy_config("method=o_lora", "lora.dropout=0"))
-        loop.open_stage(parts, parts.stages[0], 0, [])
+        first, second, _ = plan_course(parts)
+        open_stage(parts, first)
         parts.model.commit()
-        loop.open_stage(parts, parts.stages[1], 1, ["food"])
-        lesson = loop.begin_lesson(parts, parts.stages[1], 1, ["food"])
-        terms = loop._backward(parts, parts.stages[1], np.arange(24), micro, lesson, Progress(1, 0, 1, 0))
+        open_stage(parts, second)
+        now = Moment(1, 0, 1, 0)
+        terms = Backward(parts, second, begin_lesson(parts, second), micro).run(np.arange(24), now, draw=0)
         totals.append(terms["orthogonality"].item())
         bank = next(iter(parts.model.adapters.banks.values()))
-        alone = torch.autograd.grad(
-            Orthogonality().penalty(parts.model, Progress(1, 0, 1, 0))["orthogonality"], bank.A
-        )[0]
+        alone = torch.autograd.grad(Orthogonality().penalty(parts.model, now)["orthogonality"], bank.A)[0]
         torch.testing.assert_close(bank.A.grad, alone, rtol=1e-4, atol=1e-5)  # B = 0: cross-entropy gives A nothing
     assert totals[0] == totals[1]
 
 
 def test_o_lora_trains_with_its_old_slots_folded(toy_config: Config) -> None:
     parts = build(toy_config("method=o_lora"))
-    loop.open_stage(parts, parts.stages[0], 0, [])
+    first, second, _ = plan_course(parts)
+    open_stage(parts, first)
     for parameter in parts.model.adapters.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     parts.model.commit()
-    loop.open_stage(parts, parts.stages[1], 1, ["food"])
+    open_stage(parts, second)
     assert parts.model.route("travel").folded
     parts.model.eval()
-    inputs = parts.stages[1].train.inputs.collate(np.arange(8))
+    inputs = second.stage.train.collate(np.arange(8)).inputs
     folded = parts.model(inputs, "travel")
     parts.model.folded = False
     torch.testing.assert_close(parts.model(inputs, "travel"), folded, rtol=1e-4, atol=1e-5)
@@ -89,14 +94,14 @@ def test_a_full_memory_halves_the_micro_batch_and_keeps_the_result(
     toy_config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, message: str
 ) -> None:
     undisturbed = run(toy_config("lora.dropout=0", f"output={tmp_path / 'a'}"))
-    original = loop.masked_cross_entropy
+    original = base.masked_cross_entropy
 
     def small_memory(logits: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
         if len(rows) > 3:
             raise RuntimeError(message)
         return original(logits, rows, visible)
 
-    monkeypatch.setattr(loop, "masked_cross_entropy", small_memory)
+    monkeypatch.setattr(base, "masked_cross_entropy", small_memory)
     folder = run(toy_config("lora.dropout=0", f"output={tmp_path / 'b'}"))
     assert re.search(r"event=memory_full task=food step=0 micro_batch_size=2", (folder / "log.txt").read_text())
     first, second = (read_curves(path / "curves.jsonl") for path in (undisturbed, folder))
@@ -110,20 +115,20 @@ def test_other_runtime_errors_are_not_taken_for_a_full_memory(
     def broken(*_: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(loop, "masked_cross_entropy", broken)
+    monkeypatch.setattr(base, "masked_cross_entropy", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         run(toy_config())
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = loop.masked_cross_entropy
+    original = base.masked_cross_entropy
     calls = []
 
     def poisoned(*args: torch.Tensor) -> torch.Tensor:
         calls.append(1)
         return original(*args) * (float("nan") if len(calls) == 3 else 1.0)
 
-    monkeypatch.setattr(loop, "masked_cross_entropy", poisoned)
+    monkeypatch.setattr(base, "masked_cross_entropy", poisoned)
     kept: dict[str, torch.Tensor] = {}
     steps = torch.optim.AdamW.step
 
@@ -149,7 +154,7 @@ def test_early_stop_goes_back_to_the_best_epoch(toy_config: Config, monkeypatch:
         states.append(next(iter(parts.model.adapters.banks.values())).A.detach().clone())
         return next(scores)
 
-    monkeypatch.setattr(loop, "_validation", scripted)
+    monkeypatch.setattr(phase, "validation_score", scripted)
     folder = run(toy_config("training.epochs=5", "training.early_stop=2", "method=per_task"))
     log = (folder / "log.txt").read_text()
     assert log.count("event=early_stop") == 3
@@ -161,13 +166,13 @@ def test_early_stop_goes_back_to_the_best_epoch(toy_config: Config, monkeypatch:
 
 def test_validation_is_scored_without_test(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     scored = []
-    original = loop.score
+    original = phase.score
     monkeypatch.setattr(
-        loop, "score", lambda extractor, split, *rest: scored.append(split) or original(extractor, split, *rest)
+        phase, "score", lambda extractor, split, *rest: scored.append(split) or original(extractor, split, *rest)
     )
     parts: list[Parts] = []
-    real = loop.open_stage
-    monkeypatch.setattr(loop, "open_stage", lambda p, *rest: parts.append(p) or real(p, *rest))
+    real = stage.open_stage
+    monkeypatch.setattr(stage, "open_stage", lambda p, *rest: parts.append(p) or real(p, *rest))
     run(toy_config("training.early_stop=1", "training.epochs=2"))
     tests = [task.splits["test"] for task in parts[0].tasks]
     assert scored
@@ -201,8 +206,8 @@ def test_a_run_scored_on_validation_never_reads_test(toy_config: Config, monkeyp
         Extractor, "features", lambda self, split, *rest, **more: read.append(split) or real(self, split, *rest, **more)
     )
     parts: list[Parts] = []
-    opened = loop.open_stage
-    monkeypatch.setattr(loop, "open_stage", lambda p, *rest: parts.append(p) or opened(p, *rest))
+    opened = stage.open_stage
+    monkeypatch.setattr(stage, "open_stage", lambda p, *rest: parts.append(p) or opened(p, *rest))
     folder = run(toy_config("evaluation.split=validation", "evaluation.tasks=all"))
     tests = [task.splits["test"] for task in parts[0].tasks]
     assert read
@@ -235,7 +240,7 @@ def test_only_visible_classes_are_among_the_likeliest(monkeypatch: pytest.Monkey
     p = torch.tensor([[0.0, 0.0, 0.0, logit, 0.0]]).masked_fill(~torch.from_numpy(visible), float("-inf")).softmax(1)
     monkeypatch.setattr(evaluate, "probabilities", lambda *_: p)
     split = SimpleNamespace(rows=np.array([3]))
-    found = evaluate.score(cast(Extractor, None), cast(EncodedSplit, split), None, visible)
+    found = evaluate.score(cast(Extractor, None), cast(Examples, split), None, visible)
     assert found.ranking.tolist() == [[3, 1, 4, -1, -1] if logit else [1, 3, 4, -1, -1]]  # of equals the lowest first
     assert found.probabilities[0, 3:].tolist() == [0, 0]
 
@@ -247,13 +252,13 @@ def test_the_first_task_may_differ(toy_config: Config) -> None:
 
 def test_phases_train_what_they_say(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[set[str]] = []
-    original = loop.make_optimizer
+    original = phase.make_optimizer
 
     def watched(parameters: dict[str, torch.nn.Parameter], *rest: object) -> torch.optim.Optimizer:
         trained.append({"head" if name.startswith("head.") else "adapter" for name in parameters})
         return original(parameters, *rest)
 
-    monkeypatch.setattr(loop, "make_optimizer", watched)
+    monkeypatch.setattr(phase, "make_optimizer", watched)
     record = read_record(
         run(toy_config("phases=[{train: [head], epochs: 1}, {train: [adapter, head], epochs: 2, learning_rate: 0.01}]"))
     )
@@ -267,10 +272,9 @@ def test_a_lesson_names_the_highest_rate_of_its_phases(toy_config: Config) -> No
     def rates(*settings: str) -> list[float]:
         parts = build(toy_config(phases, *settings))
         found = []
-        for position, stage in enumerate(parts.stages[:2]):
-            seen = [stage.name for stage in parts.stages[:position]]
-            loop.open_stage(parts, stage, position, seen)
-            found.append(loop.begin_lesson(parts, stage, position, seen).learning_rate)
+        for plan in plan_course(parts)[:2]:
+            open_stage(parts, plan)
+            found.append(begin_lesson(parts, plan).learning_rate)
             parts.model.commit()
         return found
 
@@ -280,24 +284,25 @@ def test_a_lesson_names_the_highest_rate_of_its_phases(toy_config: Config) -> No
 
 def test_every_trainable_tensor_is_in_the_optimizer_once_and_moves(toy_config: Config) -> None:
     parts = build(toy_config("method=per_task"))
-    loop.open_stage(parts, parts.stages[0], 0, [])
+    plan = plan_course(parts)[0]
+    open_stage(parts, plan)
     trainable = parts.model.trainable()
     layers = 2 * 4
     assert len(trainable) == 2 * layers + 2  # A and B of each adapted layer, the head's weight and bias
     before = {name: p.detach().clone() for name, p in trainable.items()}
-    loop.rehearse(parts, 2)
+    phase.step_seconds(parts, plan, begin_lesson(parts, plan), 2)
     assert all(not torch.equal(before[name], p) for name, p in trainable.items())
 
 
 def test_a_frozen_tensor_that_moves_is_noticed(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = loop._train
+    original = stage.train_phase
 
-    def vandal(session: loop.Session, *rest: object) -> None:
+    def vandal(session: Session, *rest: object) -> None:
         original(session, *rest)
         with torch.no_grad():
             session.parts.model.backbone.get_submodule("embeddings.word_embeddings").weight[0, 0] += 1
 
-    monkeypatch.setattr(loop, "_train", vandal)
+    monkeypatch.setattr(stage, "train_phase", vandal)
     with pytest.raises(TrainingError, match="declared frozen changed"):
         run(toy_config())
 
@@ -306,12 +311,13 @@ def test_the_frozen_backbone_stays_in_eval_mode_and_old_slots_do_not_move(toy_co
     parts = build(toy_config("method=o_lora", "training.weight_decay=0.5"))
     parts.model.train()
     assert not any(module.training for name, module in parts.model.backbone.named_modules() if "banks" not in name)
-    loop.open_stage(parts, parts.stages[0], 0, [])
-    loop.rehearse(parts, 2)
+    first, second, _ = plan_course(parts)
+    open_stage(parts, first)
+    phase.step_seconds(parts, first, begin_lesson(parts, first), 2)
     parts.model.commit()
     kept = {name: tensor.clone() for name, tensor in parts.model.adapters["food"].A.items()}
-    loop.open_stage(parts, parts.stages[1], 1, ["food"])
-    loop.rehearse(parts, 3)
+    open_stage(parts, second)
+    phase.step_seconds(parts, second, begin_lesson(parts, second), 3)
     assert all(torch.equal(kept[name], tensor) for name, tensor in parts.model.adapters["food"].A.items())
 
 
@@ -329,7 +335,7 @@ def test_gradients_and_steps_happen_in_the_loop_alone() -> None:
         if re.search(r"(\.|\b)backward\(|\.step\(", path.read_text(encoding="utf-8"))
     ]
     # What writes texts for generative replay is a network beside the run's model, and learns beside it.
-    assert sorted(elsewhere) == ["generators/causal_language.py", "training/stream.py"]
+    assert sorted(elsewhere) == ["generators/causal_language.py", "training/phase.py", "training/step.py"]
 
 
 def test_a_record_says_how_much_each_slot_contributed(toy_config: Config) -> None:
@@ -347,9 +353,10 @@ def test_a_record_says_how_much_each_slot_contributed(toy_config: Config) -> Non
 def test_coefficients_are_means_over_layers_and_none_where_samples_decide() -> None:
     class Weighted(AllOnes):
         def __init__(self, route: Route) -> None:
+            super().__init__()
             self.given = route
 
-        def route(self, slots: Sequence[str], task: str | None) -> Route:
+        def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
             return self.given
 
     names = ("first", "second")

@@ -20,12 +20,14 @@ from plora.cache import PREFIX_CACHE_GIB
 from plora.config import RunConfig
 from plora.dry_run import dry_run
 from plora.errors import ConfigError
+from plora.moment import Moment
 from plora.params import count_parameters
 from plora.problems import EncodedInputs
 from plora.results import read_curves, read_predictions
 from plora.runs import predict, resume, run, verify
-from plora.strategies import Progress
-from plora.training import stream as loop
+from plora.training.course import plan_course
+from plora.training.stage import begin_lesson, open_stage
+from plora.training.step import Backward
 
 Config = Callable[..., RunConfig]
 
@@ -114,20 +116,20 @@ def test_cold_or_warm_the_bits_are_the_same_and_seeds_share_files(last_block: Co
 
 def test_frozen_blocks_compute_nothing_once_their_states_are_kept(last_block: Config, cache: Path) -> None:
     parts = build(last_block("runs"))
-    stage, extractor = parts.stages[0], parts.learner.extractor
-    loop.open_stage(parts, stage, 0, [])
-    extractor.prepare(stage.train.inputs)
-    lesson = loop.begin_lesson(parts, stage, 0, [])
+    plan, extractor = plan_course(parts)[0], parts.learner.extractor
+    open_stage(parts, plan)
+    extractor.prepare(plan.stage.train)
+    lesson = begin_lesson(parts, plan)
     computed = []
     first = parts.model.backbone.get_submodule("encoder.layer.0")
     first.attention.register_forward_hook(lambda *_: computed.append("first"))
     parts.model.backbone.get_submodule("encoder.layer.1").attention.register_forward_hook(
         lambda *_: computed.append("second")
     )
-    loop._backward(parts, stage, np.arange(24), 8, lesson, Progress(0, 0, 1, 0))
-    extractor.features(stage.tasks[0].splits["train"], None)
+    Backward(parts, plan, lesson, 8).run(np.arange(24), Moment(0, 0, 1, 0), draw=0)
+    extractor.features(plan.stage.tasks[0].splits["train"], None)
     assert set(computed) == {"second"}
-    extractor.features(stage.tasks[0].splits["test"], None)  # not prepared yet
+    extractor.features(plan.stage.tasks[0].splits["test"], None)  # not prepared yet
     assert "first" in computed
 
 
@@ -137,7 +139,7 @@ def test_frozen_blocks_compute_what_is_rehearsed_once(
 ) -> None:
     """Frozen blocks compute texts that were prepared before the first step, and no others while gradients are."""
     size = "{kind: generative_replay, per_class: 4}" if method.startswith("gen") else "{kind: replay, capacity: 21}"
-    inner, prepared, computed = loop._backward, [], []
+    inner, prepared, computed = Backward.run, [], []
     given, prepare = PrefixCache.given, PrefixCache.prepare
 
     def watched(self: PrefixCache, inputs: EncodedInputs, indices: Indices) -> AbstractContextManager[None]:
@@ -154,7 +156,7 @@ def test_frozen_blocks_compute_what_is_rehearsed_once(
         prepared.append(len(inputs))
         prepare(self, inputs)
 
-    monkeypatch.setattr(loop, "_backward", watching)
+    monkeypatch.setattr(Backward, "run", watching)
     monkeypatch.setattr(PrefixCache, "prepare", counted)
     run(last_block("runs", f"method={method}", "scenario=class", "training.epochs=2", f"strategies=[{size}]"))
     assert len(computed) > 20

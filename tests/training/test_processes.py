@@ -17,19 +17,21 @@ from torch import nn
 from transformers import AutoModel
 
 from plora import cli
-from plora.batches.data import Stage
 from plora.build import Parts
 from plora.config import RunConfig, load_config, load_task
 from plora.errors import RunError
 from plora.failpoints import ENVIRONMENT as FAILPOINT
 from plora.fingerprint import hash_tensors
 from plora.model import ContinualModel
+from plora.problems import base
 from plora.processes import Processes
 from plora.results import read_curves, read_predictions, read_record
 from plora.run_folder.folder import RunFolder
 from plora.runs import evaluate, extend, resume, run, verify
 from plora.sealed import read_sealed
-from plora.training import stream as loop
+from plora.training import phase, stage
+from plora.training.course import StagePlan
+from plora.training.step import Backward
 
 Make = Callable[..., RunConfig]
 
@@ -148,22 +150,22 @@ def assert_same_run(one: Path, several: Path) -> None:
         np.testing.assert_allclose(np.sort(now.probabilities), np.sort(before.probabilities), atol=1e-5)
     before, now = read_record(one), read_record(several)
     np.testing.assert_array_equal(now.matrix, before.matrix)
-    for stage, again in zip(before.cost, now.cost, strict=True):
-        assert (again.steps, again.samples, again.tokens) == (stage.steps, stage.samples, stage.tokens)
-        assert again.rehearsed == stage.rehearsed
+    for task, again in zip(before.cost, now.cost, strict=True):
+        assert (again.steps, again.samples, again.tokens) == (task.steps, task.samples, task.tokens)
+        assert again.rehearsed == task.rehearsed
 
 
 def record_weights(place: Path, rank: int) -> None:
     """Write down, in this process, the hash of all that is trained, after every task."""
-    original = loop._require_one_model
+    original = stage._require_one_model
 
-    def watched(parts: Parts, stage: Stage) -> None:
+    def watched(parts: Parts, plan: StagePlan) -> None:
         tensors = {**parts.model.trainable(), **parts.model.head.tensors()}
         with (place / f"weights-{rank}").open("a", encoding="utf-8") as file:
-            file.write(f"{stage.name} {hash_tensors(sorted(tensors.items()))}\n")
-        original(parts, stage)
+            file.write(f"{plan.name} {hash_tensors(sorted(tensors.items()))}\n")
+        original(parts, plan)
 
-    loop._require_one_model = watched
+    stage._require_one_model = watched
 
 
 @pytest.mark.parametrize(
@@ -197,13 +199,13 @@ def test_dropout_draws_other_masks_in_each_process(make: Make, tmp_path: Path) -
     place = tmp_path / "place"
 
     def work(rank: int) -> None:
-        original, drawn = loop._backward, []
+        original, drawn = Backward.run, []
 
         def watched(*arguments: object) -> object:
             drawn.append(torch.initial_seed())
             return original(*arguments)
 
-        loop._backward = watched
+        Backward.run = watched
         run(make("two", "lora.dropout=0.5", "training.epochs=1"), quiet())
         (place / f"seeds-{rank}").write_text(" ".join(map(str, drawn)))
 
@@ -241,14 +243,14 @@ def test_memory_that_runs_out_in_one_process_halves_the_micro_batch_of_all(make:
     place, config = tmp_path / "place", make("two", "training.micro_batch_size=8", "training.epochs=1")
 
     def work(rank: int) -> None:
-        original = loop.masked_cross_entropy
+        original = base.masked_cross_entropy
 
         def small_memory(scores: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
             if rank == 1 and len(rows) > 2:
                 raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried")
             return original(scores, rows, visible)
 
-        loop.masked_cross_entropy = small_memory
+        base.masked_cross_entropy = small_memory
         run(config)
 
     assert together(2, work, place) == [0, 0]
@@ -276,8 +278,8 @@ def test_processes_whose_weights_differ_are_stopped(make: Make, tmp_path: Path) 
     place, config = tmp_path / "place", make("two", "training.epochs=1")
 
     def work(rank: int) -> None:
-        original = loop.make_optimizer
-        loop.make_optimizer = lambda *given: original(*given[:-1], given[-1] + rank)
+        original = phase.make_optimizer
+        phase.make_optimizer = lambda *given: original(*given[:-1], given[-1] + rank)
         run(config, quiet())
 
     assert together(2, work, place) == [REFUSED, REFUSED]

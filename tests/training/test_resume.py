@@ -16,7 +16,7 @@ from plora.results import read_curves
 from plora.run_folder.checkpoint import read_manifest
 from plora.runs import RunFolder, resume, run
 from plora.sealed import read_sealed, write_sealed
-from plora.training import stream as loop
+from plora.training.step import Backward
 
 Config = Callable[..., RunConfig]
 
@@ -172,14 +172,14 @@ def test_fifty_random_kills(twins: Twins) -> None:
 
 @pytest.mark.slow
 def test_a_micro_batch_that_was_halved_stays_so_after_a_kill(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = loop._backward
+    backward = Backward.run
 
-    def small_memory(*arguments: object) -> object:
-        if arguments[3] > 1:  # type: ignore[operator]  # the micro-batch
+    def small_memory(self: Backward, *given: object) -> object:
+        if self.micro > 1:
             raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate too much")
-        return forward(*arguments)  # type: ignore[arg-type]
+        return backward(self, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "_backward", small_memory)
+    monkeypatch.setattr(Backward, "run", small_memory)
     whole, cut = twins.make("o_lora", "whole-small"), twins.make("o_lora", "cut-small")
     assert in_child(lambda: run(whole, quiet(), Workspace())) == 0
     assert in_child(lambda: run(cut, quiet(), Workspace()), "step:25") == KILLED
@@ -194,7 +194,7 @@ def test_no_memory_for_one_example_is_one_line(twins: Twins, monkeypatch: pytest
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate too much")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_backward", no_memory)
+        patch.setattr(Backward, "run", no_memory)
         with pytest.raises(TrainingError, match=r"task 'food', step 0: memory ran out with a single example; lower"):
             run(twins.make("o_lora", "no-memory"), quiet(), Workspace())
     monkeypatch.setattr(ContinualModel, "features", no_memory)
