@@ -15,7 +15,7 @@ from plora.config import RunConfig
 from plora.errors import ConfigError
 from plora.methods import METHODS
 from plora.results import read_record
-from plora.results.predictions import read_predictions
+from plora.results.record.predictions import read_predictions
 from plora.runs import evaluate, run
 
 Config = Callable[..., RunConfig]

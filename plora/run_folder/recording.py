@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from plora.batches.evaluate import Scores
 from plora.build import Parts
 from plora.results import RANKS, Predictions, RunRecord, StreamInfo, TaskCost, TaskData, TaskStatus
-from plora.results.metrics import Matrix
+from plora.results.record.matrix import Matrix
 
 _SAID_ELSEWHERE = {"name", "seed", "stream", "added", "order", "output", "scenario", "method"}
 """Keys of a config that a record has under its own keys, or as the fingerprint of the stream."""

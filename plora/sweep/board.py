@@ -12,7 +12,7 @@ from rich.table import Table
 
 from plora.errors import RunError
 from plora.results import RunRecord, read_record
-from plora.results.metrics import METRICS
+from plora.results.record.matrix_metrics import METRICS
 from plora.run_folder.folder import RunFolder
 from plora.sweep.plan import SweepConfig
 from plora.sweep.progress import Progress, Say

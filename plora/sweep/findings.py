@@ -7,9 +7,9 @@ from pydantic import JsonValue
 
 from plora import atomic
 from plora.errors import RunError
-from plora.results.figure import to_pdf, to_png
-from plora.results.metrics import METRICS
-from plora.results.tables import BEST
+from plora.results.metrics.better import BEST
+from plora.results.pictures.figure import to_pdf, to_png
+from plora.results.record.matrix_metrics import METRICS
 from plora.sealed import read_sealed, write_sealed
 from plora.sweep.picture import search_picture
 from plora.sweep.sampler import Settings

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from pydantic import JsonValue
 
-from plora.results.figure import FONT_POINTS, GRID, INK, MUTED, PAPER, SERIES, shorten
-from plora.results.metrics import METRICS
+from plora.results.pictures.figure import FONT_POINTS, GRID, INK, MUTED, PAPER, SERIES
+from plora.results.record.matrix_metrics import METRICS
+from plora.results.tables.one_line import shorten
 from plora.sweep.search import OneOf, Range
 from plora.sweep.study import Study
 

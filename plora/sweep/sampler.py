@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import JsonValue
 
-from plora.results.tables import BEST
+from plora.results.metrics.better import BEST
 from plora.sweep.search import OneOf, Range, SearchConfig
 
 Settings = Mapping[str, JsonValue]

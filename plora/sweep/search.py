@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from plora.errors import did_you_mean
 from plora.methods import METHODS
-from plora.results.metrics import METRICS
+from plora.results.record.matrix_metrics import METRICS
 
 _NOT_SEARCHED = {
     "seed": "seeds are repetitions; a lucky one is no setting",

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from plora.config import load_config, put
 from plora.errors import RunError
-from plora.results.tables import BEST
+from plora.results.metrics.better import BEST
 from plora.run_folder.folder import RunFolder
 from plora.sealed import read_sealed, write_sealed
 from plora.sweep.plan import SweepConfig, SweepRun, file_name, plan_runs

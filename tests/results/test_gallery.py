@@ -35,7 +35,7 @@ from plora.results import (
     to_png,
     write_figures,
 )
-from plora.results.interference_plots import layer_names
+from plora.results.pictures.interference_plots import layer_names
 from plora.runs import run
 
 GOLDEN = Path(__file__).parent / "golden_pictures"

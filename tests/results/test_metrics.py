@@ -17,7 +17,7 @@ from plora.results import (
     seen_accuracy,
     summary,
 )
-from plora.results.metrics import Matrix
+from plora.results.record.matrix import Matrix
 
 NAN = np.nan
 REFERENCE = np.array([[0.25, 0.25, 0.25], [0.9, 0.2, 0.1], [0.7, 0.8, 0.3], [0.6, 0.75, 0.85]])

@@ -12,11 +12,11 @@ from plora.results import (
     macro_f1,
     metrics_of_path,
     pooled_accuracy,
-    run_metrics,
     write_predictions,
     write_record,
 )
-from plora.results.further import SYMBOLS, unit
+from plora.results.metrics import run_metrics
+from plora.results.metrics.further import SYMBOLS, unit
 
 
 def predictions() -> Predictions:

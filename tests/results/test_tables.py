@@ -29,7 +29,9 @@ from plora.results import (
     write_record,
     write_table,
 )
-from plora.results.tables import BEST, Format, percent
+from plora.results.metrics.better import BEST
+from plora.results.tables.numbers import percent
+from plora.results.tables.tables import Format
 
 GOLDEN = Path(__file__).parent / "golden"
 SUFFIX: dict[Format, str] = {"markdown": "md", "csv": "csv", "latex": "tex"}
