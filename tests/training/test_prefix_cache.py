@@ -22,7 +22,7 @@ from plora.dry_run import dry_run
 from plora.errors import ConfigError
 from plora.params import count_parameters
 from plora.problems import EncodedInputs
-from plora.results import read_curves, read_predictions
+from plora.results import ClassRankings, read_curves
 from plora.runs import predict, resume, run, verify
 from plora.strategies import Progress
 from plora.training import stream as loop
@@ -57,7 +57,7 @@ def _assert_near(left: Path, right: Path, tolerance: float) -> None:
     found = sorted(left.glob("predictions/*.parquet"))
     assert len(found) > 1
     for path in found:
-        one, other = read_predictions(path), read_predictions(right / "predictions" / path.name)
+        one, other = ClassRankings.read(path), ClassRankings.read(right / "predictions" / path.name)
         np.testing.assert_array_equal(one.prediction, other.prediction)
         np.testing.assert_allclose(one.probabilities, other.probabilities, atol=tolerance)
 

@@ -1,4 +1,4 @@
-"""Finding runs on disk, and keeping runs apart that must not stand in one table."""
+"""Keeping runs apart that must not stand in one table."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from plora.errors import RunError
 from plora.results.record.run_record import RunRecord
+from plora.results.record.score import SCORES, Score
 
 
 def group_runs(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
@@ -158,6 +159,13 @@ def _data_difference(first: RunRecord, second: RunRecord) -> str | None:
     return None
 
 
+def _said(score: Score) -> str:
+    """The name of a score that everybody knows; of another one all that must be equal."""
+    if score == SCORES.get(score.name):
+        return score.name
+    return f"{score.name} ({score.unit or 'no unit'}, {score.better} is better, {score.low:g} to {score.high:g})"
+
+
 def _identity(record: RunRecord) -> dict[str, str]:
     return {
         "stream": record.stream.name,
@@ -165,6 +173,6 @@ def _identity(record: RunRecord) -> dict[str, str]:
         "fingerprint": record.stream.fingerprint,
         "tasks": ", ".join(record.tasks),
         "problem": record.problem,
-        "score": record.score,
+        "score": _said(record.score),
         "split": record.split,
     }

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from plora.results.comparison.comparable import series
 from plora.results.record.found_runs import unfinished_line
 from plora.results.record.run_record import RunRecord
+from plora.results.record.score import ACCURACY
 
 TRUNCATED_SHARE = 0.05
 DISCRIMINATES = 0.05
+"""Of a percentage: 5 points. Of a score without a natural span, the same share of the better of the two."""
 SEEDS_FOR_A_CLAIM = 3
 
 
@@ -18,9 +20,11 @@ def run_doubts(record: RunRecord) -> list[str]:
         doubts.append(f"This run is {unfinished_line(record)}.")
     doubts += record.warnings
     doubts += split_doubts([record])
-    if record.score != "accuracy":
+    if record.score != ACCURACY:
+        score = record.score
         doubts.append(
-            f"A cell of the matrix is '{record.score}' here, not accuracy, and so is every number made of them."
+            f"A cell of the matrix is '{score.title}' here, not accuracy, and so is every number made of them: "
+            f"{score.better} is better."
         )
     blind = [data.task for data in record.data if not data.validation]
     if blind:
@@ -56,7 +60,8 @@ def group_doubts(records: Sequence[RunRecord]) -> list[str]:
     """Return the doubts that a comparison raises: another split, few seeds, a stream that does not tell methods apart.
 
     A stream discriminates where `joint` is at least 5 points above `frozen` and `sequential` at least 5 below
-    `joint`, each by the mean ACC over its seeds; of several runs of such a method, the best counts.
+    `joint`, each by the mean ACC over its seeds; of several runs of such a method, the best counts. Of scores that are
+    no percentages, 5 % of what joint training reaches is meant, and "above" is better.
 
     Args:
         records: complete runs that are comparable.
@@ -72,15 +77,20 @@ def group_doubts(records: Sequence[RunRecord]) -> list[str]:
             "no claim can be made about small differences between methods."
         )
     joint, frozen, sequential = (_best(records, method) for method in ("joint", "frozen", "sequential"))
-    if joint is not None and frozen is not None and round(joint - frozen, 6) < DISCRIMINATES:
+    if joint is None:
+        return doubts
+    score = records[0].score
+    step, needed = (DISCRIMINATES, "5 points") if score.percent else (DISCRIMINATES * abs(joint), "5 %")
+    above, below = ("above", "below") if score.percent else ("better than", "worse than")
+    if frozen is not None and round(score.improvement(joint, frozen) - step, 6) < 0:
         doubts.append(
-            f"This stream does not discriminate: joint training ({joint:.1%}) is not 5 points above a frozen "
-            f"backbone ({frozen:.1%}), so there is little to learn."
+            f"This stream does not discriminate: joint training ({score.with_unit(joint)}) is not {needed} {above} a "
+            f"frozen backbone ({score.with_unit(frozen)}), so there is little to learn."
         )
-    if joint is not None and sequential is not None and round(joint - sequential, 6) < DISCRIMINATES:
+    if sequential is not None and round(score.improvement(joint, sequential) - step, 6) < 0:
         doubts.append(
-            f"This stream does not discriminate: sequential training ({sequential:.1%}) is not 5 points "
-            f"below joint training ({joint:.1%}), so there is little to forget."
+            f"This stream does not discriminate: sequential training ({score.with_unit(sequential)}) is not {needed} "
+            f"{below} joint training ({score.with_unit(joint)}), so there is little to forget."
         )
     return doubts
 
@@ -95,10 +105,10 @@ def _names(tasks: Sequence[str]) -> str:
 
 
 def _best(records: Sequence[RunRecord], method: str) -> float | None:
-    """Return the highest mean ACC of the series of one method, whatever its head (`frozen`, `frozen-ridge`)."""
-    means = []
+    """Return the best mean ACC of the series of one method, whatever its head (`frozen`, `frozen-ridge`)."""
+    means: list[float] = []
     for runs in series([record for record in records if record.method.partition("-")[0] == method]).values():
         values = [value for run in runs if (value := run.metrics["accuracy"].value) is not None]
         if values:
             means.append(sum(values) / len(values))
-    return max(means, default=None)
+    return records[0].score.best(means) if means else None

@@ -18,12 +18,13 @@ import numpy as np
 from plora.errors import RunError, did_you_mean
 from plora.results.comparison.comparable import require_poolable, series
 from plora.results.comparison.doubts import SEEDS_FOR_A_CLAIM
-from plora.results.metrics.further import SYMBOLS
+from plora.results.metrics.named import definitions, metric_names
 from plora.results.metrics.run_metrics import RunMetrics
 from plora.results.record.found_runs import unfinished_line
 from plora.results.record.matrix import Matrix
-from plora.results.record.matrix_metrics import METRICS, Metric, seen_accuracy
+from plora.results.record.matrix_metrics import Metric, seen_accuracy
 from plora.results.record.run_record import RunRecord
+from plora.results.record.score import Score
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
@@ -42,6 +43,8 @@ class Estimate:
     Args:
         label: of the method.
         metric: its name, e.g. `backward_transfer`.
+        symbol: of the metric.
+        score: its unit, and which way is better.
         keys: seed and order of each run.
         values: the metric of each run, in the order of `keys`; None where it has no value.
         mean: None when a run has no value: a mean over the others would be of other runs than the rest of the row.
@@ -53,6 +56,8 @@ class Estimate:
 
     label: str
     metric: str
+    symbol: str
+    score: Score
     keys: tuple[RunKey, ...]
     values: tuple[float | None, ...]
     mean: float | None = None
@@ -78,6 +83,8 @@ class Comparison:
     Args:
         first, second: their labels.
         metric: its name.
+        symbol: of the metric.
+        score: its unit, and which way is better: `differences` keep their sign, whichever it is.
         keys: the seeds and orders in common.
         differences: first − second, one per key.
         mean, std: of the differences (n − 1 in the denominator).
@@ -94,6 +101,8 @@ class Comparison:
     first: str
     second: str
     metric: str
+    symbol: str
+    score: Score
     keys: tuple[RunKey, ...]
     differences: tuple[float, ...] = ()
     mean: float | None = None
@@ -161,9 +170,10 @@ def estimates(
     Raises:
         RunError: runs that must not be pooled (names the difference), or an unknown metric.
     """
-    names = metric_names(metrics)
+    groups = pooled(records)
+    names = metric_names(metrics, records[0].score)
     metric_of = metric_of or RunMetrics()
-    return {label: _estimates(label, names, members, metric_of) for label, members in pooled(records).items()}
+    return {label: _estimates(label, names, members, metric_of) for label, members in groups.items()}
 
 
 def compare(
@@ -193,8 +203,8 @@ def compare(
     Raises:
         RunError: runs that must not be pooled (names the difference), an unknown metric or label.
     """
-    names = metric_names(metrics)
     groups = pooled(records)
+    names = metric_names(metrics, records[0].score)
     if against is not None and against not in groups:
         raise RunError(f"no runs of '{against}'{did_you_mean(against, groups)} (methods here: {', '.join(groups)})")
     if against is None:
@@ -246,24 +256,6 @@ def seen_intervals(records: Sequence[RunRecord]) -> Matrix | None:
     return intervals(np.array([seen_accuracy(record.matrix) for record in records]))
 
 
-def metric_names(metrics: Sequence[str] | None) -> list[str]:
-    """Return the names of metrics that are given by name or symbol, each once; those of the matrix for None.
-
-    Raises:
-        RunError: there is no such metric.
-    """
-    if metrics is None:
-        return [definition.name for definition in METRICS]
-    known = {name: name for name in SYMBOLS} | {symbol: name for name, symbol in SYMBOLS.items()}
-    for metric in metrics:
-        if metric not in known:
-            raise RunError(
-                f"unknown metric '{metric}'{did_you_mean(metric, known)} "
-                f"(metrics: {', '.join(SYMBOLS.values())}, or their names)"
-            )
-    return list(dict.fromkeys(known[metric] for metric in metrics))
-
-
 def _key(record: RunRecord) -> RunKey:
     return record.seed, record.tasks
 
@@ -285,7 +277,9 @@ def _estimates(
 
 def _estimate(label: str, records: Sequence[RunRecord], metrics: Sequence[Metric]) -> Estimate:
     """Return mean and standard deviation; without a reason when an interval can be given too."""
-    estimate = Estimate(label, metrics[0].name, tuple(map(_key, records)), tuple(metric.value for metric in metrics))
+    first = metrics[0]
+    keys, measured = tuple(map(_key, records)), tuple(metric.value for metric in metrics)
+    estimate = Estimate(label, first.name, first.symbol, first.score, keys, measured)
     values = [metric.value for metric in metrics if metric.value is not None]
     if len(values) < len(metrics):
         reason = next(metric.reason for metric in metrics if metric.reason is not None)
@@ -307,7 +301,8 @@ def _compare(
         {_key(record): metric_of(record, name) for record in groups[label]} for label in (first, second)
     )
     keys = tuple(key for key in of_first if key in of_second)
-    comparison = Comparison(first, second, name, keys)
+    told = definitions(groups[first][0].score)[name]
+    comparison = Comparison(first, second, name, told.symbol, told.score, keys)
     for label, metrics in ((first, of_first), (second, of_second)):
         reasons = [metrics[key].reason for key in keys if metrics[key].reason is not None]
         if reasons:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.matrix import MetricError
-from plora.results.record.predictions import Predictions
 
 BINS = 15
 """Of the calibration error; the number of Guo et al. 2017."""
@@ -32,7 +32,7 @@ class ClassScore:
     support: int
 
 
-def class_scores(predictions: Predictions) -> tuple[ClassScore, ...]:
+def class_scores(predictions: ClassRankings) -> tuple[ClassScore, ...]:
     """Return the scores of every class that is a label or a prediction, by id.
 
         F1_c = 2 TP_c / (2 TP_c + FP_c + FN_c)
@@ -66,7 +66,7 @@ def class_scores(predictions: Predictions) -> tuple[ClassScore, ...]:
     )
 
 
-def macro_f1(predictions: Predictions) -> float:
+def macro_f1(predictions: ClassRankings) -> float:
     """Return the mean F1 over the classes that are a label or a prediction; each class counts equally.
 
         macro-F1 = 1/|C| Σ_{c∈C} F1_c
@@ -83,7 +83,7 @@ def macro_f1(predictions: Predictions) -> float:
     return float(np.mean([score.f1 for score in class_scores(predictions)]))
 
 
-def task_accuracy(predictions: Predictions) -> float:
+def task_accuracy(predictions: ClassRankings) -> float:
     """Return the share of examples whose predicted class belongs to their own task, 0 to 1.
 
         TA = 1/N Σ_n [task(ŷ_n) = task of n]
@@ -106,7 +106,7 @@ def task_accuracy(predictions: Predictions) -> float:
     return float((owner[predictions.prediction] == owners).mean())
 
 
-def expected_calibration_error(predictions: Predictions, bins: int = BINS) -> float:
+def expected_calibration_error(predictions: ClassRankings, bins: int = BINS) -> float:
     """Return how far the probability of the predicted class is from the share that is right, 0 to 1.
 
         ECE = Σ_b |B_b|/N · | acc(B_b) − conf(B_b) |
@@ -134,6 +134,6 @@ def expected_calibration_error(predictions: Predictions, bins: int = BINS) -> fl
     return float(np.abs(right - confident).sum() / len(predictions))
 
 
-def _require_examples(symbol: str, predictions: Predictions) -> None:
+def _require_examples(symbol: str, predictions: ClassRankings) -> None:
     if not len(predictions):
         raise MetricError("needs test examples, and there are none", symbol)

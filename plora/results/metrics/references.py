@@ -1,7 +1,8 @@
 """Metrics that compare a run with another one: joint training, or each task learned alone.
 
 The matrices are those of `plora.results.record.matrix`; a reference is `[T]`, one accuracy per task in the same order,
-on the same backbone, test splits and number of classes per head. Whether that holds is up to who names it.
+on the same backbone, test splits and number of classes per head. Whether that holds is up to who names it. They may be
+any score, see `plora.results.record.matrix_metrics`.
 """
 
 from collections.abc import Sequence
@@ -9,9 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from plora.results.record.matrix import Matrix, MetricError, checked, diagonal, require
+from plora.results.record.matrix_metrics import oriented
+from plora.results.record.score import Better
 
 
-def intransigence_per_task(R: Matrix, joint: Sequence[float] | Matrix) -> Matrix:
+def intransigence_per_task(R: Matrix, joint: Sequence[float] | Matrix, better: Better = "higher") -> Matrix:
     """Return `[T]`: how far each task stays below a jointly trained network when it has just been learned.
 
         I_k = a*_k − R[k, k]
@@ -22,6 +25,7 @@ def intransigence_per_task(R: Matrix, joint: Sequence[float] | Matrix) -> Matrix
         R: `[T + 1, T]` fractions.
         joint: `[T]` fractions, a*_k: the accuracy on task k of a network trained on tasks 1 … k at once.
             The last row of one joint run (trained on all T tasks) is a common substitute; say so where it is used.
+        better: which way cells are better; where lower is, the difference is taken the other way round.
 
     Raises:
         MetricError: a cell of the diagonal is NaN, or the reference does not have T numbers.
@@ -31,27 +35,27 @@ def intransigence_per_task(R: Matrix, joint: Sequence[float] | Matrix) -> Matrix
     R = checked(R)
     T = R.shape[1]
     require("I", R, diagonal(T))
-    return _checked_reference("I", joint, T) - R[1:].diagonal()
+    return oriented(_checked_reference("I", joint, T), better) - oriented(R, better)[1:].diagonal()
 
 
-def intransigence(R: Matrix, joint: Sequence[float] | Matrix) -> float:
+def intransigence(R: Matrix, joint: Sequence[float] | Matrix, better: Better = "higher") -> float:
     """Return the mean of `intransigence_per_task`: what protecting the old costs when learning the new.
 
         I = 1/T Σ_k ( a*_k − R[k, k] )
 
     Args:
         R: `[T + 1, T]` fractions.
-        joint: as in `intransigence_per_task`.
+        joint, better: as in `intransigence_per_task`.
 
     Raises:
         MetricError: as `intransigence_per_task`.
 
     Source: Chaudhry et al. 2018 (RWalk, arXiv 1801.10112), here the mean over k; RWalk prints I_T alone.
     """
-    return float(intransigence_per_task(R, joint).mean())
+    return float(intransigence_per_task(R, joint, better).mean())
 
 
-def forward_transfer_of_learning(R: Matrix, single: Sequence[float] | Matrix) -> float:
+def forward_transfer_of_learning(R: Matrix, single: Sequence[float] | Matrix, better: Better = "higher") -> float:
     """Return how much better a task is learned after the others than alone: FWT_learn.
 
         FWT_learn = 1/T Σ_t ( R[t, t] − R_single[t] )
@@ -61,6 +65,7 @@ def forward_transfer_of_learning(R: Matrix, single: Sequence[float] | Matrix) ->
     Args:
         R: `[T + 1, T]` fractions.
         single: `[T]` fractions, R_single[t]: the accuracy on task t of a network that learned task t alone.
+        better: which way cells are better; where lower is, the difference is taken the other way round.
 
     Raises:
         MetricError: a cell of the diagonal is NaN, or the reference does not have T numbers.
@@ -70,7 +75,8 @@ def forward_transfer_of_learning(R: Matrix, single: Sequence[float] | Matrix) ->
     R = checked(R)
     T = R.shape[1]
     require("FWT_learn", R, diagonal(T))
-    return float((R[1:].diagonal() - _checked_reference("FWT_learn", single, T)).mean())
+    gains = oriented(R[1:].diagonal() - _checked_reference("FWT_learn", single, T), better)
+    return float(gains.mean())
 
 
 def _checked_reference(symbol: str, reference: Sequence[float] | Matrix, T: int) -> Matrix:

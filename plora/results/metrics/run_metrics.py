@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from plora.errors import RunError
-from plora.results.metrics.further import FURTHER, Needs
+from plora.results.metrics.further import Further, Needs
+from plora.results.metrics.named import definitions
+from plora.results.metrics.run_cost import run_cost
 from plora.results.record.curves import read_curves
 from plora.results.record.found_runs import CURVES_FILE, predictions_file
+from plora.results.record.kinds import MEASUREMENTS, read_measurements
 from plora.results.record.matrix_metrics import Metric
-from plora.results.record.predictions import read_predictions
+from plora.results.record.measurements import Measurements
 from plora.results.record.run_record import RunRecord
+from plora.results.record.score import ACCURACY
 
 
 class RunMetrics:
@@ -27,6 +31,7 @@ class RunMetrics:
         # A record has no hash, so its id is the key; records are kept, so that no other can have the id of one.
         self._runs = dict(runs or {})
         self._folders = {id(record): folder for folder, record in self._runs.items()}
+        self._measured: dict[Path, Measurements] = {}
         self._known: dict[int, tuple[RunRecord, dict[str, Metric]]] = {}
 
     def __call__(self, record: RunRecord, name: str) -> Metric:
@@ -34,7 +39,7 @@ class RunMetrics:
 
         Args:
             record: the run.
-            name: of a metric of `METRICS` or `FURTHER`.
+            name: of a metric, see `METRIC_NAMES`.
 
         Raises:
             KeyError: there is no such metric.
@@ -43,26 +48,36 @@ class RunMetrics:
             self._known[id(record)] = record, record.metrics
         known = self._known[id(record)][1]
         if name not in known:
-            known |= self._further(record, next((f.needs for f in FURTHER if f.name == name), None))
+            known |= self._further(record, name)
         return known[name]
 
-    def _further(self, record: RunRecord, needs: Needs | None) -> dict[str, Metric]:
-        """Return every metric that needs the same: what was read for one does for all."""
-        alike = [further for further in FURTHER if further.needs == needs]
+    def _further(self, record: RunRecord, name: str) -> dict[str, Metric]:
+        """Return every metric that needs the same as one: what was read for it does for all."""
+        further = {name: found for name, found in definitions(record.score).items() if isinstance(found, Further)}
+        needs = further[name].needs
+        alike = [found for found in further.values() if found.needs == needs]
+        if needs == "sizes" and record.score != ACCURACY:
+            return {
+                found.name: found.missing(f"pools accuracies, and this run has {record.score.title}") for found in alike
+            }
         try:
             given = self._given(record, needs)
         except RunError as error:
-            return {further.name: further.missing(str(error)) for further in alike}
-        return {further.name: further.metric(record.matrix, given) for further in alike}
+            return {found.name: found.missing(str(error)) for found in alike}
+        return {found.name: found.metric(record.matrix, given, record.score.better) for found in alike}
 
-    def _given(self, record: RunRecord, needs: Needs | None) -> object:
+    def _given(self, record: RunRecord, needs: Needs) -> object:
         """Return what a metric needs, None where the run does not have it."""
         folder = self._folders.get(id(record))
         if needs == "sizes":
             return record.sizes
-        if needs == "predictions" and folder is not None:
+        if needs == "cost":
+            return run_cost(record) if record.cost else None
+        if needs in MEASUREMENTS and folder is not None:
             file = predictions_file(folder, record)
-            return file and read_predictions(file)
+            if file is not None and file not in self._measured:
+                self._measured = {file: read_measurements(file)}  # of the last run alone: they may be large
+            return file and self._measured[file]
         if needs == "curves" and folder is not None and (folder / CURVES_FILE).exists():
             return read_curves(folder / CURVES_FILE)
         return None

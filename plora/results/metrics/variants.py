@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from plora.results.record.matrix import Matrix, MetricError, at_least_two, checked, diagonal, require
-from plora.results.record.matrix_metrics import backward_transfer, forward_transfer, summary
+from plora.results.record.matrix_metrics import backward_transfer, forward_transfer, oriented, summary
+from plora.results.record.score import ACCURACY, Score
 from plora.streams.base import Scenario
 
 
@@ -282,19 +283,21 @@ VARIANTS = (
 """Every variant of `variants`, in the order in which tables show them."""
 
 
-def variants(R: Matrix, scenario: Scenario | None) -> tuple[Variant, ...]:
+def variants(R: Matrix, scenario: Scenario | None, score: Score = ACCURACY) -> tuple[Variant, ...]:
     """Return what others would print for `R`, with the difference from our metric of the same name.
 
     Args:
-        R: `[T + 1, T]` fractions.
-        scenario: as in `summary`.
+        R: `[T + 1, T]`.
+        scenario, score: as in `summary`; where lower is better, all formulas are those of −R.
 
     Raises:
         MetricError: `R` is not an accuracy matrix.
     """
-    ours = summary(R, scenario)
+    ours, R = summary(R, scenario, score), oriented(R, score.better)
     found = []
     for definition in VARIANTS:
+        if definition.function is forward_transfer_of_zeros and score != ACCURACY:
+            continue  # its baseline is an accuracy
         own = ours[definition.metric]
         value, reason = None, None
         if definition.metric == "forward_transfer" and own.reason and not definition.artefact:

@@ -1,4 +1,4 @@
-"""What accuracy costs: one point per method."""
+"""What a score costs: one point per method."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -22,6 +22,7 @@ from plora.results.pictures.figure import (
     subtitle,
     title,
 )
+from plora.results.pictures.scale import direction
 from plora.results.record.run_record import RunRecord
 
 WIDTH = 6.4
@@ -36,19 +37,20 @@ AXES: dict[Cost, str] = {
 
 
 def cost_against_accuracy(records: Sequence[RunRecord], cost: Cost = "seconds") -> Figure:
-    """Draw ACC in percent against what it cost, on a log axis, a labelled point per method.
+    """Draw the mean of the last row against what it cost, on a log axis, a labelled point per method.
 
-    A point is the mean over the seeds of a method; its vertical line is ± one standard deviation of ACC, where
+    A point is the mean over the seeds of a method; its vertical line is ± one standard deviation of it, where
     there are two seeds or more. A cost of zero stands apart at the left end.
 
     Raises:
         RunError: the runs must not be compared, or none has both an ACC and a cost.
     """
     require_comparable(records)
+    of = records[0].score
     found: dict[str, tuple[float, list[float]]] = {}
     for label, runs in series(records).items():
         measured = [
-            (float(spent), 100 * score)
+            (float(spent), of.factor * score)
             for run in runs
             if run.cost
             and (spent := getattr(run_cost(run), cost)) is not None
@@ -68,8 +70,13 @@ def cost_against_accuracy(records: Sequence[RunRecord], cost: Cost = "seconds") 
     ax.set_xlim(low / margin, high * margin)
     tops = [max(scores) for _, scores in found.values()]
     bottoms = [min(scores) for _, scores in found.values()]
-    room = max(2.0, 0.12 * (max(tops) - min(bottoms)))
-    ax.set_ylim(max(0, min(bottoms) - room), min(100.5, max(tops) + room))
+    room = 0.12 * (max(tops) - min(bottoms))
+    if of.percent:
+        room = max(2.0, room)
+        ax.set_ylim(max(0, min(bottoms) - room), min(100.5, max(tops) + room))
+    else:
+        room = room or 0.05 * abs(max(tops)) or 0.5
+        ax.set_ylim(min(bottoms) - room, max(tops) + room)
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     ax.grid(axis="y", color=GRID, linewidth=0.7)
     ax.set_axisbelow(True)
@@ -89,12 +96,11 @@ def cost_against_accuracy(records: Sequence[RunRecord], cost: Cost = "seconds") 
     ax.tick_params(axis="x", which="minor", length=0)
     ax.set_xlabel(AXES[cost], fontsize=FONT_POINTS, color=MUTED)
     several = any(len(scores) > 1 for _, scores in found.values())
-    accuracy = (
-        f"Mean {records[0].split} accuracy after the last task (%) against its cost in {AXES[cost].split(',')[0]}"
-    )
-    title(ax, accuracy, pad=22 if several else 10)
+    unit = " (%)" if of.percent else direction(of)
+    against = f"against its cost in {AXES[cost].split(',')[0]}"
+    title(ax, f"Mean {records[0].split} {of.title} after the last task{unit} {against}", pad=22 if several else 10)
     if several:
-        subtitle(ax, "point: mean over seeds · line: ± 1 standard deviation of the accuracy over seeds")
+        subtitle(ax, f"point: mean over seeds · line: ± 1 standard deviation of the {of.title} over seeds")
     names = [f"{n}, {len(s)} seeds" if len(s) > 1 else n for n, (_, s) in found.items()]
     point_labels(ax, points, names, [_deviation(scores) for _, scores in found.values()])
     return figure

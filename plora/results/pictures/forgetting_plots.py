@@ -9,6 +9,7 @@ from plora.errors import RunError
 from plora.results.comparison.comparable import require_comparable, series
 from plora.results.pictures.figure import FONT_POINTS, GRID, INK, MUTED, PAPER, SERIES, new_figure, subtitle, title
 from plora.results.pictures.heatmap import slant, task_names
+from plora.results.pictures.scale import best_and_last, of_differences, signed, smallest_bar
 from plora.results.record.matrix import Matrix, MetricError
 from plora.results.record.matrix_metrics import forgetting_per_task
 from plora.results.record.run_record import RunRecord
@@ -20,24 +21,25 @@ NUMBERED_BARS = 20
 
 
 def forgetting_of_tasks(record: RunRecord) -> Figure:
-    """Draw how many points each task fell from its best earlier accuracy to the last row, a bar per task.
+    """Draw how far each task fell from its best earlier score to the last row, a bar per task.
 
     Raises:
         RunError: the matrix lacks a cell that the drop needs, or has one task only.
     """
-    drops = 100 * _drops(record)
+    score = record.score
+    drops = score.factor * _drops(record)
     T = len(drops)
     figure, (ax,) = new_figure(float(np.clip(1.4 + 0.8 * T, 4.4, WIDTH)), 2.6)
     ax.bar(np.arange(T) + 0.5, drops, width=0.62, color=SERIES[0], edgecolor=INK, linewidth=0.4)
     ax.axhline(0, color=MUTED, linewidth=0.8)
-    low, high = min(0.0, float(drops.min())), max(1.0, float(drops.max()))
+    low, high = min(0.0, float(drops.min())), max(smallest_bar(score), float(drops.max()))
     ax.set(xlim=(0, T), ylim=(low - (0.14 if low else 0.0) * (high - low), high + 0.14 * (high - low)))
     if T <= NUMBERED_BARS:
         ax.spines["left"].set_visible(False)
         ax.set_yticks([])
         for x, drop in enumerate(drops):
             ax.annotate(
-                f"{drop:.1f}".replace("-", "−"),
+                signed(drop / score.factor, score),
                 (x + 0.5, drop),
                 (0, 3 if drop >= 0 else -3),
                 textcoords="offset points",
@@ -54,7 +56,7 @@ def forgetting_of_tasks(record: RunRecord) -> Figure:
         slant(ax, names)
     else:
         ax.set_xlabel("task", fontsize=FONT_POINTS, color=MUTED)
-    title(ax, "Forgetting of each task (points of accuracy, best minus last)")
+    title(ax, f"Forgetting of each task ({of_differences(score)}, {best_and_last(score)})")
     return figure
 
 
@@ -67,17 +69,18 @@ def forgetting_of_methods(records: Sequence[RunRecord]) -> Figure:
         RunError: the runs must not be compared, or forgetting is not defined for any of them.
     """
     require_comparable(records)
+    score = records[0].score
     found: dict[str, Matrix] = {}
     for label, runs in series(records).items():
         drops = [_drops(run) for run in runs if has_forgetting(run)]
         if drops:
-            found[label] = 100 * np.array(drops)
+            found[label] = score.factor * np.array(drops)
     if not found:
         raise RunError("no run has the cells that forgetting needs: two tasks or more, measured after each of them")
     names = sorted(found, key=lambda label: -float(found[label].mean()))
     figure, (ax,) = new_figure(WIDTH, 1.15 + 0.34 * len(names))
     low = min(0.0, *(float(found[name].mean(axis=0).min()) for name in names))
-    high = max(1.0, *(float(found[name].mean(axis=0).max()) for name in names))
+    high = max(smallest_bar(score), *(float(found[name].mean(axis=0).max()) for name in names))
     for row, name in enumerate(names):
         of_seeds, of_tasks = found[name].mean(axis=1), found[name].mean(axis=0)
         mean = float(of_seeds.mean())
@@ -87,7 +90,7 @@ def forgetting_of_methods(records: Sequence[RunRecord]) -> Figure:
             spread = float(of_seeds.std(ddof=1))
             ax.plot([mean - spread, mean + spread], [row + 0.38] * 2, color=INK, linewidth=1.4)
         ax.annotate(
-            f"{mean:.1f}".replace("-", "−"),
+            signed(mean / score.factor, score),
             (1, row),
             (4, 0),
             xycoords=("axes fraction", "data"),
@@ -105,7 +108,7 @@ def forgetting_of_methods(records: Sequence[RunRecord]) -> Figure:
     ax.set_yticks(range(len(names)), [_named(name, len(found[name])) for name in names])
     ax.tick_params(axis="y", length=0, labelcolor=INK)
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel("points of accuracy, best minus last", fontsize=FONT_POINTS, color=MUTED)
+    ax.set_xlabel(f"{of_differences(score)}, {best_and_last(score)}", fontsize=FONT_POINTS, color=MUTED)
     title(ax, "Forgetting of each method", pad=22)
     several = any(len(drops) > 1 for drops in found.values())
     whisker = " · thin line: ± 1 standard deviation of seeds" if several else ""
@@ -120,7 +123,7 @@ def _named(label: str, seeds: int) -> str:
 def has_forgetting(record: RunRecord) -> bool:
     """Return whether the matrix has every cell that forgetting needs."""
     try:
-        forgetting_per_task(record.matrix)
+        forgetting_per_task(record.matrix, record.score.better)
     except MetricError:
         return False
     return True
@@ -128,6 +131,6 @@ def has_forgetting(record: RunRecord) -> bool:
 
 def _drops(record: RunRecord) -> Matrix:
     try:
-        return forgetting_per_task(record.matrix)
+        return forgetting_per_task(record.matrix, record.score.better)
     except MetricError as error:
         raise RunError(f"forgetting of '{record.name}/{record.method}' cannot be drawn: {error}") from None

@@ -12,7 +12,7 @@ from plora.errors import RunError
 from plora.results.comparison.comparable import group_runs
 from plora.results.metrics.interference import NoUpdatesError, read_interference
 from plora.results.metrics.run_cost import run_cost
-from plora.results.pictures.confusion import confusion
+from plora.results.pictures.confusion import confusion, confusion_of_pixels
 from plora.results.pictures.cost_plots import cost_against_accuracy
 from plora.results.pictures.figure import to_pdf, to_png
 from plora.results.pictures.forgetting_plots import forgetting_of_methods, forgetting_of_tasks, has_forgetting
@@ -20,10 +20,12 @@ from plora.results.pictures.gate_plots import gate_coefficients
 from plora.results.pictures.generated_plots import generated_confidence
 from plora.results.pictures.interference_plots import interference_of_tasks, layer_drift, overlap_of_tasks
 from plora.results.pictures.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
+from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.curves import read_curves
 from plora.results.record.found_runs import CURVES_FILE, FoundRuns, find_runs, predictions_file
 from plora.results.record.generated import generated_files, read_generated
-from plora.results.record.predictions import read_predictions
+from plora.results.record.kinds import read_measurements
+from plora.results.record.pixel_counts import PixelCounts
 from plora.results.record.run_record import RunRecord
 
 
@@ -46,13 +48,17 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
         pictures["gate"] = gate_coefficients(record)
     if (file := predictions_file(folder, record)) is not None:
         try:
-            pictures["confusion"] = confusion(read_predictions(file))
+            measured = read_measurements(file)
+            if isinstance(measured, ClassRankings):
+                pictures["confusion"] = confusion(measured)
+            elif isinstance(measured, PixelCounts):
+                pictures["confusion"] = confusion_of_pixels(measured)
         except RunError as error:
             left_out.append(f"Confusion matrix left out: {error}")
     if (folder / CURVES_FILE).exists():
         try:
             if curves := read_curves(folder / CURVES_FILE):
-                pictures["curves"] = learning_curves(curves)
+                pictures["curves"] = learning_curves(curves, record.score)
         except RunError as error:
             left_out.append(f"Learning curves left out: {error}")
     try:
@@ -118,12 +124,14 @@ def write_figures(runs: Iterable[Path], out: Path) -> list[Path]:
 
 
 def _confusion_of_each_task(file: Path, record: RunRecord) -> dict[str, Figure]:
-    predictions = read_predictions(file)
-    seen = set(predictions.task.tolist())
+    measured = read_measurements(file)
+    seen = set(measured.task.tolist())
     return {
-        f"confusion-{number:02}": confusion(predictions, task)
+        f"confusion-{number:02}": (
+            confusion_of_pixels(measured, task) if isinstance(measured, PixelCounts) else confusion(measured, task)
+        )
         for number, task in enumerate(record.tasks, start=1)
-        if task in seen
+        if task in seen and isinstance(measured, ClassRankings | PixelCounts)
     }
 
 

@@ -1,7 +1,7 @@
 """The pictures of a run: accuracy matrix, each task over time, methods compared, learning curves.
 
-Each function returns a matplotlib Figure; `to_svg` and `to_png` make files of it. Accuracies are shown in
-percent.
+Each function returns a matplotlib Figure; `to_svg` and `to_png` make files of it. Scores that are fractions are shown
+in percent, others in their unit.
 """
 
 from collections.abc import Sequence
@@ -30,28 +30,30 @@ from plora.results.pictures.figure import (
     subtitle,
     title,
 )
+from plora.results.pictures.scale import colour_limits, colour_map, direction, fit_y, shade
 from plora.results.record.curves import Point
 from plora.results.record.matrix import Matrix
 from plora.results.record.matrix_metrics import seen_accuracy
 from plora.results.record.run_record import RunRecord
+from plora.results.record.score import ACCURACY, Score
 from plora.results.tables.one_line import shorten
 
 WIDTH = 6.4  # inches: the text width of a page
 NUMBERS_UP_TO = 12  # tasks: beyond this a cell is too small for its number
 NAMES_UP_TO = 10
 POINTS_PER_CURVE = 300
-VALIDATION = "validation %"
 _DARK_TEXT, _LIGHT_TEXT = "#0b0e13", "#f7f9fc"
 
 
 def accuracy_matrix(record: RunRecord) -> Figure:
-    """Draw `R` in percent, a row per state of the network, a column per task, unmeasured cells hatched."""
+    """Draw `R` in the unit of its score, a row per state, a column per task, unmeasured cells hatched."""
     R = record.matrix
     T = R.shape[1]
     cell = float(np.clip(4.6 / T, 0.18, 0.62))
     width = float(np.clip(1.6 + 1.5 * cell * T, 4.4, WIDTH))
     figure, (ax,) = new_figure(width, 1.1 + cell * 0.72 * (T + 1))
-    colours = colormaps["Blues"].with_extremes(bad=(0, 0, 0, 0))
+    score, limits = record.score, colour_limits(R, record.score)
+    colours = colormaps[colour_map(score)].with_extremes(bad=(0, 0, 0, 0))
     # Row 0 stands apart: it was measured before anything was learned.
     for edges, cells in ((np.array([0.0, 1.0]), R[:1]), (np.arange(T + 1) + 1.15, R[1:])):
         hatched = Rectangle((0, edges[0]), T, len(cells), facecolor="none", edgecolor=GRID, hatch="////", lw=0)
@@ -61,18 +63,18 @@ def accuracy_matrix(record: RunRecord) -> Figure:
             edges,
             np.ma.masked_invalid(cells),
             cmap=colours,
-            vmin=0,
-            vmax=1,
+            vmin=limits[0],
+            vmax=limits[1],
             rasterized=T > 30,
         )
     if T <= NUMBERS_UP_TO:
         for i, j in np.ndindex(T + 1, T):
             if not np.isnan(R[i, j]):
-                dark = R[i, j] < 0.58
+                dark = shade(float(R[i, j]), limits, score) < 0.58
                 ax.text(
                     j + 0.5,
                     i + (0.65 if i else 0.5),
-                    f"{100 * R[i, j]:.1f}",
+                    score.text(float(R[i, j])),
                     ha="center",
                     va="center",
                     fontsize=FONT_POINTS,
@@ -95,17 +97,18 @@ def accuracy_matrix(record: RunRecord) -> Figure:
         ax.tick_params(axis="x", labelrotation=30)
         for label in ax.get_xticklabels():
             label.set_horizontalalignment("right")
-    title(ax, f"{record.split.capitalize()} accuracy (%) on each task, after each task")
+    title(ax, f"{record.split.capitalize()} {score.label} on each task, after each task{direction(score)}")
     return figure
 
 
 def tasks_over_time(record: RunRecord) -> Figure:
-    """Draw the accuracy of each task from the moment it was learned, one labelled line each, in percent."""
-    R = 100 * record.matrix
+    """Draw the score of each task from the moment it was learned, one labelled line each."""
+    score = record.score
+    R = score.factor * record.matrix
     T = R.shape[1]
     figure, (ax,) = new_figure(WIDTH, 3.4 if T <= NAMES_UP_TO else 4.2)
     colours = _colours(T)
-    _percent_axes(ax, R[1:][np.tri(T, T, dtype=bool)], T)
+    _axes(ax, R[1:][np.tri(T, T, dtype=bool)], T, score)
     few = T <= NAMES_UP_TO
     for j in range(T):
         ax.plot(
@@ -125,12 +128,12 @@ def tasks_over_time(record: RunRecord) -> Figure:
         ends = [float(R[-1, j]) for j in ended]
         end_labels(ax, T, ends, [record.tasks[j] for j in ended], [colours[j] for j in ended])
     _task_axis(ax, record.tasks)
-    title(ax, f"{record.split.capitalize()} accuracy (%) of each task, from when it was learned")
+    title(ax, f"{record.split.capitalize()} {score.label} of each task, from when it was learned{direction(score)}")
     return figure
 
 
 def compare_methods(records: Sequence[RunRecord]) -> Figure:
-    """Draw the mean accuracy on the tasks seen so far, one labelled line per method, in percent.
+    """Draw the mean score of the tasks seen so far, one labelled line per method.
 
         A_t = 1/t Σ_{j≤t} R[t, j]
 
@@ -142,19 +145,23 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
         RunError: the runs differ in stream, scenario or data, or none was evaluated after its last task.
     """
     require_comparable(records)
-    tasks = records[0].tasks
+    tasks, score = records[0].tasks, records[0].score
     T = len(tasks)
     runs_of = {
         label: runs
         for label, runs in series(records).items()
         if not any(np.isnan(run.matrix[-1]).any() for run in runs)
     }
-    curves = {label: 100 * np.array([seen_accuracy(run.matrix) for run in runs]) for label, runs in runs_of.items()}
-    bands = {label: 100 * band for label, runs in runs_of.items() if (band := seen_intervals(runs)) is not None}
+    curves = {
+        label: score.factor * np.array([seen_accuracy(run.matrix) for run in runs]) for label, runs in runs_of.items()
+    }
+    bands = {
+        label: score.factor * band for label, runs in runs_of.items() if (band := seen_intervals(runs)) is not None
+    }
     if not curves:
         raise RunError("no run was evaluated after its last task; there is nothing to compare yet")
     figure, (ax,) = new_figure(WIDTH, 3.4 + 0.08 * max(0, len(curves) - 8))
-    _percent_axes(ax, np.concatenate([runs.ravel() for runs in curves.values()]), T)
+    _axes(ax, np.concatenate([runs.ravel() for runs in curves.values()]), T, score)
     for number, (label, runs) in enumerate(curves.items()):
         colour, mean = SERIES[number % len(SERIES)], runs.mean(axis=0)
         band = bands.get(label)
@@ -186,7 +193,7 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
         [SERIES[number % len(SERIES)] for number in range(len(curves))],
     )
     _task_axis(ax, tasks)
-    title(ax, f"Mean {records[0].split} accuracy (%) on the tasks seen so far", pad=22)
+    title(ax, f"Mean {records[0].split} {score.label} on the tasks seen so far{direction(score)}", pad=22)
     subtitle(ax, _how_to_read([len({run.seed for run in runs}) for runs in runs_of.values()]))
     return figure
 
@@ -205,10 +212,14 @@ def _how_to_read(seeds: Sequence[int]) -> str:
     return " · ".join(parts)
 
 
-def learning_curves(curves: Sequence[Point]) -> Figure:
-    """Draw the loss and each of its terms over the steps of all tasks, one panel each, and validation accuracies.
+def learning_curves(curves: Sequence[Point], score: Score = ACCURACY) -> Figure:
+    """Draw the loss and each of its terms over the steps of all tasks, one panel each, and validation scores.
 
-    These are in percent, on the split of the task being learned, and have a panel where any was measured.
+    These are of the split of the task being learned, and have a panel where any was measured.
+
+    Args:
+        curves: of a run.
+        score: what was measured on validation.
 
     Raises:
         RunError: there are no points.
@@ -220,16 +231,17 @@ def learning_curves(curves: Sequence[Point]) -> Figure:
     if len(names) == 1:
         names = []  # a single term is the loss
     validated = any(point.validation is not None for point in curves)
-    panels = ["loss", *names, *([VALIDATION] if validated else [])]
+    validation = "validation %" if score.percent else f"validation, {score.title}"
+    panels = ["loss", *names, *([validation] if validated else [])]
     figure, axes = new_figure(WIDTH, 0.9 + (2.0 if len(panels) == 1 else 1.35 * len(panels)), rows=len(panels))
     start, ticks = 0, [0]
     for number, task in enumerate(tasks):
         points = [point for point in curves if point.task == task]
         steps = np.array([point.step for point in points], dtype=np.float64) + start
         for ax, panel in zip(axes, panels, strict=True):
-            if panel == VALIDATION:
+            if panel == validation:
                 scored = [(step, point.validation) for step, point in zip(steps, points, strict=True)]
-                found = [(step, 100 * value) for step, value in scored if value is not None]
+                found = [(step, score.factor * value) for step, value in scored if value is not None]
                 if found:
                     ax.plot(*zip(*found, strict=True), color=SERIES[2], marker="o", markersize=2.5)
             else:
@@ -260,7 +272,11 @@ def learning_curves(curves: Sequence[Point]) -> Figure:
             line.set_linewidth(1.1)
     axes[-1].set_xlabel("optimizer steps, all tasks", fontsize=FONT_POINTS, color=MUTED)
     figure.align_ylabels(axes)
-    said = ["Training loss", *(["each term of it"] if names else []), *(["validation accuracy"] if validated else [])]
+    said = [
+        "Training loss",
+        *(["each term of it"] if names else []),
+        *([f"validation {score.title}"] if validated else []),
+    ]
     title(axes[0], " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said), pad=20)
     return figure
 
@@ -291,15 +307,10 @@ def _task_labels(tasks: Sequence[str]) -> list[str]:
     return [shorten(task, 14) for task in tasks]
 
 
-def _percent_axes(ax: Axes, percents: Matrix, T: int) -> None:
-    """Fit both axes: whole tens around the data, room for the first and the last marker."""
-    low, high = (np.nanmin(percents), np.nanmax(percents)) if not np.isnan(percents).all() else (0.0, 100.0)
-    ax.set_ylim(
-        max(0.0, 10 * np.floor((low - 3) / 10)),
-        min(100.0, 10 * np.ceil((high + 3) / 10)) + 0.5,
-    )
+def _axes(ax: Axes, shown: Matrix, T: int, score: Score) -> None:
+    """Fit both axes, with room for the first and the last marker."""
+    fit_y(ax, shown, score)
     ax.set_xlim(0.8, T + (0.15 if T > 1 else 0.2))
-    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     ax.grid(axis="y", color=GRID, linewidth=0.7)
     ax.set_axisbelow(True)
 

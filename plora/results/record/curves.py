@@ -34,7 +34,7 @@ class Point:
         seconds: since training of this task began.
         memory_bytes: of the process or device now; None where not measured.
         diagnostics: numbers that strategies report beside the loss, such as `mean_abs_cos`.
-        validation: accuracy on the validation split of what is being learned, after this step; None where not measured.
+        validation: score of the validation split of what is being learned, after this step; None where not measured.
     """
 
     task: str
@@ -48,7 +48,7 @@ class Point:
     seconds: _Real = 0.0
     memory_bytes: _Count | None = None
     diagnostics: Mapping[str, _Real] = field(default_factory=dict)
-    validation: Annotated[float, Field(ge=0, le=1)] | None = None
+    validation: _Real | None = None
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""Finding runs on disk, and their files."""
+"""Finding runs on disk, and the files of a run."""
 
 import os
 import re

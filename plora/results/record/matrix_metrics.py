@@ -1,5 +1,10 @@
 """Continual-learning metrics as pure functions of one accuracy matrix, see `plora.results.record.matrix`.
 
+Cells may be any score. Where lower is better, a difference is counted the other way round, so that its sign says the
+same: positive forgetting is what got worse, negative backward transfer means forgetting, positive forward transfer a
+gain. So a metric of differences of −R is that of R with the other direction, and a metric that is a mean of cells is in
+their unit and changes its sign. What is written here about accuracies holds for every score.
+
 Most published toolkits print different numbers under the same names; each docstring says where.
 """
 
@@ -9,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from plora.results.record.matrix import Matrix, MetricError, at_least_two, checked, diagonal, require
+from plora.results.record.score import ACCURACY, Better, Score
 from plora.streams.base import Scenario
 
 
@@ -21,8 +27,9 @@ class Metric:
         symbol: its short form for table heads, e.g. `BWT`.
         title: in plain words.
         definition: one sentence with the formula.
-        value: a fraction (0.5 is 50 points), or None when the metric has no value.
+        value: in the unit of the matrix (a fraction of accuracies: 0.5 is 50 points), or None when there is none.
         reason: why there is no value; None when there is one.
+        score: its unit, which way is better, and how it is written.
     """
 
     name: str
@@ -31,6 +38,7 @@ class Metric:
     definition: str
     value: float | None
     reason: str | None = None
+    score: Score = ACCURACY
 
 
 def accuracy(R: Matrix) -> float:
@@ -55,13 +63,14 @@ def accuracy(R: Matrix) -> float:
     return float(R[-1].mean())
 
 
-def backward_transfer(R: Matrix) -> float:
+def backward_transfer(R: Matrix, better: Better = "higher") -> float:
     """Return how much learning later tasks changed the earlier ones, on average; negative means forgetting.
 
         BWT = 1/(T−1) Σ_{j<T} (R[T, j] − R[j, j])
 
     Args:
         R: `[T + 1, T]`, see the module.
+        better: which way cells are better; where lower is, with the other sign and the lowest as the best.
 
     Raises:
         MetricError: there is one task only, or a cell of the diagonal or of the last row is NaN.
@@ -75,10 +84,11 @@ def backward_transfer(R: Matrix) -> float:
     needed = diagonal(T)
     needed[-1] = True
     require("BWT", R, needed)
-    return float((R[-1, :-1] - R[1:].diagonal()[:-1]).mean())
+    gains = oriented(R, better)
+    return float((gains[-1, :-1] - gains[1:].diagonal()[:-1]).mean())
 
 
-def forgetting(R: Matrix) -> float:
+def forgetting(R: Matrix, better: Better = "higher") -> float:
     """Return the mean drop of each task from its best earlier accuracy to the last row.
 
         F_T = 1/(T−1) Σ_{j<T} ( max_{1≤l≤T−1} R[l, j] − R[T, j] )
@@ -88,6 +98,7 @@ def forgetting(R: Matrix) -> float:
 
     Args:
         R: `[T + 1, T]`, see the module.
+        better: which way cells are better; where lower is, with the other sign and the lowest as the best.
 
     Raises:
         MetricError: there is one task only, or a cell on or below the diagonal is NaN.
@@ -96,18 +107,19 @@ def forgetting(R: Matrix) -> float:
     row T too (never negative); Avalanche uses R[j, j] instead of the maximum; LibContinual leaves out two tasks;
     CODA-Prompt reports the mean drop between consecutive rows. Their formulas are in `plora.results.metrics.variants`.
     """
-    return float(forgetting_per_task(R).mean())
+    return float(forgetting_per_task(R, better).mean())
 
 
-def forgetting_per_task(R: Matrix) -> Matrix:
+def forgetting_per_task(R: Matrix, better: Better = "higher") -> Matrix:
     """Return `[T − 1]`: the term of `forgetting` of each task but the last; the same errors."""
     R = checked(R)
     T = at_least_two("F", R)
     needed = np.tri(T + 1, T, k=-1, dtype=bool)
     needed[:, -1] = False
     require("F", R, needed)
-    best: Matrix = np.nanmax(R[1:-1, :-1], axis=0)
-    return best - R[-1, :-1]
+    gains = oriented(R, better)
+    best: Matrix = np.nanmax(gains[1:-1, :-1], axis=0)
+    return best - gains[-1, :-1]
 
 
 def average_incremental_accuracy(R: Matrix) -> float:
@@ -154,7 +166,7 @@ def learning_accuracy(R: Matrix) -> float:
     return float(R[1:].diagonal().mean())
 
 
-def forward_transfer(R: Matrix) -> float:
+def forward_transfer(R: Matrix, better: Better = "higher") -> float:
     """Return how much learning the earlier tasks changed a task before it was learned itself.
 
         FWT = 1/(T−1) Σ_{j≥2} (R[j−1, j] − R[0, j])
@@ -164,6 +176,7 @@ def forward_transfer(R: Matrix) -> float:
 
     Args:
         R: `[T + 1, T]`, see the module.
+        better: which way cells are better; where lower is, with the other sign and the lowest as the best.
 
     Raises:
         MetricError: there is one task only, or a cell R[j−1, j] or R[0, j] is NaN.
@@ -179,70 +192,118 @@ def forward_transfer(R: Matrix) -> float:
     needed[0] = True
     needed[:, 0] = False
     require("FWT", R, needed)
-    return float((R[:-1].diagonal()[1:] - R[0, 1:]).mean())
+    gains = oriented(R, better)
+    return float((gains[:-1].diagonal()[1:] - gains[0, 1:]).mean())
+
+
+def oriented(R: Matrix, better: Better) -> Matrix:
+    """Return `R` where higher is better, −R where lower is: what is then larger is better."""
+    return R if better == "higher" else -R
 
 
 @dataclass(frozen=True)
-class _Definition:
+class MatrixMetric:
+    """One metric of the matrix, in the words of the score that its cells are.
+
+    Args:
+        name, symbol, title: as in `Metric`; the names are the same for every score.
+        text: its definition.
+        score: its unit, and which way is better.
+        function: of the matrix, and of which way its cells are better.
+    """
+
     name: str
     symbol: str
     title: str
     text: str
-    function: Callable[[Matrix], float]
+    score: Score
+    function: Callable[[Matrix, Better], float]
+
+    def metric(self, R: Matrix, better: Better) -> Metric:
+        """Return the metric of a matrix; the reason instead of a value where it has none."""
+        value, reason = None, None
+        try:
+            value = self.function(R, better)
+        except MetricError as error:
+            reason = error.reason
+        return Metric(self.name, self.symbol, self.title, self.text, value, reason, self.score)
+
+    def missing(self, reason: str) -> Metric:
+        """Return the metric without a value."""
+        return Metric(self.name, self.symbol, self.title, self.text, None, reason, self.score)
 
 
-METRICS = (
-    _Definition(
-        "accuracy",
-        "ACC",
-        "Accuracy after the last task",
-        "Mean accuracy over all tasks after the last one: ACC = mean over j of R[T,j].",
-        accuracy,
-    ),
-    _Definition(
-        "average_incremental_accuracy",
-        "AIA",
-        "Average incremental accuracy",
-        "Mean accuracy on the tasks seen so far, averaged over the tasks: "
-        "AIA = mean over t of A_t, A_t = mean over j ≤ t of R[t,j].",
-        average_incremental_accuracy,
-    ),
-    _Definition(
-        "backward_transfer",
-        "BWT",
-        "Backward transfer",
-        "Mean change of each task from just learned to the end: BWT = mean over j < T of R[T,j] − R[j,j]; "
-        "negative means forgetting.",
-        backward_transfer,
-    ),
-    _Definition(
-        "forgetting",
-        "F",
-        "Forgetting",
-        "Mean drop of each task from its best earlier accuracy, the last row left out (Chaudhry 2018): "
-        "F = mean over j < T of (max over l < T of R[l,j]) − R[T,j].",
-        forgetting,
-    ),
-    _Definition(
-        "learning_accuracy",
-        "LA",
-        "Learning accuracy",
-        "Mean accuracy on each task just after learning it: LA = mean over j of R[j,j].",
-        learning_accuracy,
-    ),
-    _Definition(
-        "forward_transfer",
-        "FWT",
-        "Forward transfer",
-        "Mean gain of a task from learning the earlier ones, before it is learned itself, over the untrained "
-        "network: FWT = mean over j ≥ 2 of R[j−1,j] − R[0,j].",
-        forward_transfer,
-    ),
-)
-"""Every metric of `summary`, in the order in which tables show them."""
+def matrix_metrics(score: Score) -> tuple[MatrixMetric, ...]:
+    """Return every metric of a matrix of such cells, in the order in which tables show them."""
+    last, incremental, learned = ("ACC", "AIA", "LA") if score == ACCURACY else ("last", "incremental", "learned")
+    title, higher = score.title, score.better == "higher"
+    capital = title[0].upper() + title[1:]
+    fell, best = ("drop", "max") if higher else ("rise", "min")
+
+    def minus(one: str, other: str) -> str:
+        return f"{one} − {other}" if higher else f"{other} − {one}"
+
+    return (
+        MatrixMetric(
+            "accuracy",
+            last,
+            f"{capital} after the last task",
+            f"Mean {title} over all tasks after the last one: {last} = mean over j of R[T,j].",
+            score,
+            lambda R, _: accuracy(R),
+        ),
+        MatrixMetric(
+            "average_incremental_accuracy",
+            incremental,
+            f"Average incremental {title}",
+            f"Mean {title} on the tasks seen so far, averaged over the tasks: "
+            f"{incremental} = mean over t of A_t, A_t = mean over j ≤ t of R[t,j].",
+            score,
+            lambda R, _: average_incremental_accuracy(R),
+        ),
+        MatrixMetric(
+            "backward_transfer",
+            "BWT",
+            "Backward transfer",
+            f"Mean change of each task from just learned to the end: BWT = mean over j < T of "
+            f"{minus('R[T,j]', 'R[j,j]')}; negative means forgetting.",
+            score.change("backward_transfer"),
+            backward_transfer,
+        ),
+        MatrixMetric(
+            "forgetting",
+            "F",
+            "Forgetting",
+            f"Mean {fell} of each task from its best earlier {title}, the last row left out (Chaudhry 2018): "
+            f"F = mean over j < T of {minus(f'({best} over l < T of R[l,j])', 'R[T,j]')}.",
+            score.change("forgetting", "lower"),
+            forgetting,
+        ),
+        MatrixMetric(
+            "learning_accuracy",
+            learned,
+            f"Learning {title}",
+            f"Mean {title} on each task just after learning it: {learned} = mean over j of R[j,j].",
+            score,
+            lambda R, _: learning_accuracy(R),
+        ),
+        MatrixMetric(
+            "forward_transfer",
+            "FWT",
+            "Forward transfer",
+            "Mean gain of a task from learning the earlier ones, before it is learned itself, over the untrained "
+            f"network: FWT = mean over j ≥ 2 of {minus('R[j−1,j]', 'R[0,j]')}.",
+            score.change("forward_transfer"),
+            forward_transfer,
+        ),
+    )
 
 
-def summary(R: Matrix, scenario: Scenario | None) -> dict[str, Metric]:
+METRICS = matrix_metrics(ACCURACY)
+"""Every metric of `summary` by its name, as it is said of accuracies."""
+
+
+def summary(R: Matrix, scenario: Scenario | None, score: Score = ACCURACY) -> dict[str, Metric]:
     """Return every metric by name; one that has no value here carries the reason instead.
 
     FWT has a meaning only in the domain-incremental scenario: elsewhere the head (task) or the classes
@@ -251,26 +312,20 @@ def summary(R: Matrix, scenario: Scenario | None) -> dict[str, Metric]:
     Args:
         R: `[T + 1, T]`, see the module.
         scenario: `task`, `class` or `domain`; None where nobody says, and FWT has no value.
+        score: what a cell is.
 
     Raises:
         MetricError: `R` is not an accuracy matrix.
     """
     R = checked(R)
     metrics = {}
-    for definition in METRICS:
-        value, reason = None, None
-        if definition.function is forward_transfer and scenario != "domain":
-            reason = (
+    for definition in matrix_metrics(score):
+        if definition.name == "forward_transfer" and scenario != "domain":
+            metrics[definition.name] = definition.missing(
                 f"in the {scenario}-incremental scenario the head of a future task is untrained"
                 if scenario
                 else "has a meaning in the domain-incremental scenario alone, and the scenario was not said"
             )
         else:
-            try:
-                value = definition.function(R)
-            except MetricError as error:
-                reason = error.reason
-        metrics[definition.name] = Metric(
-            definition.name, definition.symbol, definition.title, definition.text, value, reason
-        )
+            metrics[definition.name] = definition.metric(R, score.better)
     return metrics

@@ -1,13 +1,14 @@
 """The record of a run: everything that is concluded from it later, in two strict JSON files.
 
 `results.json` holds what the same seed gives again bit for bit, `costs.json` what was measured along the way: time,
-memory, bytes. Schema 2, key by key, is `RunRecord`, `StreamInfo`, `TaskCost` and `TaskData` below, plus `metrics`: the
+memory, bytes. Schema 3, key by key, is `RunRecord`, `StreamInfo`, `TaskCost` and `TaskData` below, plus `metrics`: the
 values and reasons of `plora.results.summary`, written for people and other programs. Reading recomputes them
 from the matrix and never trusts the copy. NaN is null. Keys that the schema does not have are refused, so that
 a misspelt key cannot pass for a missing one; a newer schema is refused by its number. Both files carry their sha256.
 
-Schema 1 had no `split`, `gates`, `settings`, `flops`, `strategy_bytes` and `energy_joules`, and the first files of
-schema 2 had no `rehearsed` and `strategy_seconds`; all are read, with the defaults below.
+Schemas 1 and 2 had the name of the score alone, which was accuracy. Schema 1 had no `split`, `gates`, `settings`,
+`flops`, `strategy_bytes` and `energy_joules`, and the first files of schema 2 had no `rehearsed` and
+`strategy_seconds`; all are read, with the defaults below.
 """
 
 import json
@@ -25,11 +26,12 @@ from plora.atomic import JsonValue
 from plora.errors import RunError
 from plora.results.record.matrix import Matrix, MetricError, checked
 from plora.results.record.matrix_metrics import Metric, summary
+from plora.results.record.score import ACCURACY, SCORES, Score
 from plora.sealed import read_sealed, write_sealed
 from plora.streams.base import Scenario
 
 RESULTS_FILE, COSTS_FILE = "results.json", "costs.json"
-SCHEMA = 2
+SCHEMA = 3
 
 ScoredSplit = Literal["test", "validation"]
 TaskStatus = Literal["pending", "trained", "evaluated"]
@@ -159,7 +161,7 @@ class RunRecord:
         complete: every task was learned and the last row was measured.
         environment: path of the environment file, relative to the run folder.
         problem: what the labels look like.
-        score: what a cell of the matrix is; an accuracy is a fraction from 0 to 1.
+        score: what a cell of the matrix is, whole, so that one that plora does not know can be read.
         split: which split was scored: `test`, or `validation` while settings are still being chosen.
         gates: for each stage learned, how much each slot then contributed to it, by name; see
             `ContinualModel.coefficients`.
@@ -185,7 +187,7 @@ class RunRecord:
     complete: bool
     environment: str = "environment.json"
     problem: str = "text_classification"
-    score: str = "accuracy"
+    score: Score = ACCURACY
     split: ScoredSplit = "test"
     gates: tuple[Mapping[str, float], ...] = ()
     settings: Mapping[str, AnyJson] = field(default_factory=dict)
@@ -207,8 +209,7 @@ class RunRecord:
             raise RunError(f"matrix: {matrix.shape[1]} columns for {T} tasks")
         if len(self.status) != T:
             raise RunError(f"status: {len(self.status)} entries for {T} tasks")
-        if self.score == "accuracy" and bool(((matrix < 0) | (matrix > 1)).any()):
-            raise RunError("matrix: an accuracy is a fraction from 0 to 1, got a cell outside; percentages?")
+        self.score.require(matrix)
         for task, status, row in zip(self.tasks, self.status, matrix[1:], strict=True):
             if status not in get_args(TaskStatus):
                 raise RunError(f"status: got '{status}', expected one of {', '.join(get_args(TaskStatus))}")
@@ -231,13 +232,14 @@ class RunRecord:
     @property
     def metrics(self) -> dict[str, Metric]:
         """Every metric by name, computed from the matrix."""
-        return summary(self.matrix, self.scenario)
+        return summary(self.matrix, self.scenario, self.score)
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return the content of `results.json`, metrics included."""
         content: dict[str, JsonValue] = {"schema": self.schema}
         content.update(asdict(self))
         del content["cost"]
+        content["score"] = self.score.to_json()
         content["matrix"] = [[None if np.isnan(cell) else float(cell) for cell in row] for row in self.matrix.tolist()]
         content["metrics"] = {
             metric.name: {"value": metric.value, "reason": metric.reason, "definition": metric.definition}
@@ -296,6 +298,10 @@ def _read(file: Path) -> dict[str, object]:
             f"{file} has schema {content.get('schema')!r}, this version of plora reads schemas 1 to {SCHEMA}; "
             "read it with the version of plora that wrote it (see its environment.json)"
         )
+    if isinstance(name := content.get("score", ACCURACY.name), str):  # schemas 1 and 2
+        if name not in SCORES:
+            raise RunError(f"{file} is damaged: score: '{name}' without its unit and range")
+        content["score"] = SCORES[name].to_json()
     return content | {"schema": SCHEMA}
 
 

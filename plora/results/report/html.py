@@ -24,18 +24,20 @@ from plora.errors import RunError
 from plora.results.comparison.comparable import group_runs, labels_of, series
 from plora.results.comparison.doubts import group_doubts, run_doubts
 from plora.results.comparison.statistics import Estimate, compare, estimates, seen_intervals
-from plora.results.metrics.further import FURTHER, unit
+from plora.results.metrics.further import further_metrics
 from plora.results.metrics.learning_speed import learning_speeds
 from plora.results.metrics.run_cost import run_cost
 from plora.results.metrics.run_metrics import RunMetrics
 from plora.results.pictures.figure import to_svg
 from plora.results.pictures.gallery import group_pictures, run_pictures
+from plora.results.pictures.scale import colour_limits
 from plora.results.record.curves import read_curves
 from plora.results.record.found_runs import CONFIG_FILE, CURVES_FILE, FoundRuns, find_runs
 from plora.results.record.generated import ClassOfTexts, by_class, generated_files, read_generated
-from plora.results.record.matrix_metrics import METRICS, Metric
+from plora.results.record.matrix_metrics import MatrixMetric, Metric, matrix_metrics
 from plora.results.record.run_record import RunRecord
-from plora.results.tables.numbers import mean_and_std, number, percent
+from plora.results.record.score import ACCURACY, Better, Score
+from plora.results.tables.numbers import mean_and_std, percent
 from plora.results.tables.one_line import elide
 from plora.results.tables.table import Table
 from plora.results.tables.tables import comparison_notes, interval_notes, table_of_differences
@@ -92,6 +94,8 @@ class GroupSection:
 
     Args:
         anchor: of the group in the page.
+        score: what a cell of their matrices is.
+        definitions: of the metrics of such a matrix.
         stream, scenario, fingerprint: what they have in common.
         sections: the runs, one each.
         compared: those that are complete, each seed of a method once.
@@ -105,6 +109,8 @@ class GroupSection:
     """
 
     anchor: str
+    score: Score
+    definitions: Sequence[MatrixMetric]
     stream: str
     scenario: str
     fingerprint: str
@@ -177,14 +183,14 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=percent, number=number, mean_and_std=mean_and_std, unit=unit)
+    environment.filters.update(percent=percent, told=_told, mean_and_std=mean_and_std)
     environment.filters.update(seconds=_seconds, size=_size, count=_count, rate=_rate, flop=_flop, joule=_joule)
     environment.filters["run_cost"] = run_cost
     room = files("plora.results.report")
     style, script = (room.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     page: str = environment.from_string(room.joinpath("report.html.j2").read_text(encoding="utf-8")).render(
         groups=groups,
-        definitions=METRICS,
+        definitions=list({text.text: text for group in groups for text in group.definitions}.values()),
         left_out=left_out,
         single=sum(len(group.sections) for group in groups) == 1,
         table_up_to=TABLE_UP_TO,
@@ -214,13 +220,17 @@ def _run_section(
         anchor=anchor,
         folder=name,
         record=record,
-        metrics=[metric_of(record, definition.name) for definition in METRICS],
-        further=[metric_of(record, definition.name) for definition in FURTHER],
+        metrics=[metric_of(record, definition.name) for definition in matrix_metrics(record.score)],
+        further=[
+            metric
+            for definition in further_metrics(record.score)
+            if (metric := metric_of(record, definition.name)).value is not None or record.score == ACCURACY
+        ],
         doubts=doubts,
         replaced=replaced,
         pictures=pictures,
         generated=_generated(folder),
-        steps_to_90=_steps_to_90(folder, metric_of(record, "learning_speed")),
+        steps_to_90=_steps_to_90(folder, metric_of(record, "learning_speed"), record.score.better),
         config=_text(folder, CONFIG_FILE, longest),
         environment=_text(folder, record.environment, longest),
         commands=_commands(name, record.complete),
@@ -238,10 +248,10 @@ def _generated(folder: Path) -> list[ClassOfTexts]:
     return [replace(row, samples=tuple(elide(text, LONGEST_SAMPLE) for text in row.samples)) for row in found]
 
 
-def _steps_to_90(folder: Path, speed: Metric) -> Mapping[str, int]:
+def _steps_to_90(folder: Path, speed: Metric, better: Better) -> Mapping[str, int]:
     if speed.value is None:
         return {}
-    return {found.task: found.steps for found in learning_speeds(read_curves(folder / CURVES_FILE))}
+    return {found.task: found.steps for found in learning_speeds(read_curves(folder / CURVES_FILE), better)}
 
 
 def _commands(folder: str, complete: bool) -> list[tuple[str, str]]:
@@ -268,10 +278,12 @@ def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
     drawn = {name: Markup(to_svg(figure, f"{salt}-{name}")) for name, figure in group_pictures(records).items()}
     first = sections[0].record
     methods = estimates(records) if records else {}
-    best = _best(methods) if len(methods) > ALL_PAIRS_UP_TO else None
-    differences = table_of_differences(compare(records, against=best)) if len(methods) > 1 else None
+    best = _best(methods, first.score) if len(methods) > ALL_PAIRS_UP_TO else None
+    differences = table_of_differences(compare(records, against=best), first.score) if len(methods) > 1 else None
     return GroupSection(
         anchor=salt,
+        score=first.score,
+        definitions=matrix_metrics(first.score),
         stream=first.stream.name,
         scenario=first.scenario,
         fingerprint=first.stream.fingerprint,
@@ -306,9 +318,9 @@ def _each_once(sections: Sequence[RunSection]) -> tuple[list[RunSection], list[s
     return list(kept.values()), lines
 
 
-def _best(methods: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """Return the method with the highest mean ACC; every complete run has one."""
-    return max(methods, key=lambda label: methods[label]["accuracy"].mean or 0.0)
+def _best(methods: Mapping[str, Mapping[str, Estimate]], score: Score) -> str:
+    """Return the method with the best mean ACC; every complete run has one."""
+    return max(methods, key=lambda label: score.sign * (methods[label]["accuracy"].mean or 0.0))
 
 
 def _numbers(groups: Sequence[GroupSection]) -> Markup:
@@ -317,10 +329,6 @@ def _numbers(groups: Sequence[GroupSection]) -> Markup:
     No "<", ">" or "&" is in it, so nothing that it says can end the element or begin a comment in it.
     """
     content: JsonValue = {
-        "metrics": [
-            {"symbol": metric.symbol, "title": metric.title, "text": metric.text, "unit": unit(metric.name)}
-            for metric in METRICS
-        ],
         "groups": [_group_numbers(group) for group in groups],
     }
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
@@ -341,10 +349,15 @@ def _group_numbers(group: GroupSection) -> JsonValue:
     methods = [next((method_of[id(run)] for run in runs if id(run) in method_of), None) for runs in labels.values()]
     return {
         "id": group.anchor,
+        "score": _score_numbers(group),
+        "metrics": [
+            {"symbol": metric.symbol, "title": metric.title, "text": metric.text, "unit": metric.score.unit}
+            for metric in group.definitions
+        ],
         "tasks": list(group.sections[0].record.tasks),
         "split": group.sections[0].record.split,
         "series": list(labels),
-        "bands": [_band([run for run in runs if id(run) in compared]) for runs in labels.values()],
+        "bands": [_band(group.score, [run for run in runs if id(run) in compared]) for runs in labels.values()],
         "intervals": [
             [] if method is None else [_interval(estimate) for estimate in group.methods[method].values()]
             for method in methods
@@ -356,9 +369,9 @@ def _group_numbers(group: GroupSection) -> JsonValue:
                 "series": label_of[id(section.record)],
                 "seed": section.record.seed,
                 "complete": id(section.record) in compared,
-                "matrix": [_cells(row) for row in section.record.matrix.tolist()],
+                "matrix": [_cells(group.score, row) for row in section.record.matrix.tolist()],
                 "metrics": [
-                    None if metric.value is None else round(100 * metric.value, 3) for metric in section.metrics
+                    None if metric.value is None else _shown(metric.score, metric.value) for metric in section.metrics
                 ],
             }
             for section in group.sections
@@ -366,23 +379,48 @@ def _group_numbers(group: GroupSection) -> JsonValue:
     }
 
 
-def _band(runs: Sequence[RunRecord]) -> JsonValue:
-    """Return the interval of A_t after each task in percent, null where there is none; null below three seeds."""
+def _score_numbers(group: GroupSection) -> JsonValue:
+    """Return what charts must know of a score: words, decimals, and values at the ends of the colours."""
+    score = group.score
+    cells = np.concatenate([section.record.matrix.ravel() for section in group.sections])
+    return {
+        "label": score.label,
+        "title": score.title,
+        "unit": score.unit,
+        "differences": score.of_differences,
+        "percent": score.percent,
+        "lower": score.better == "lower",
+        "decimals": len(score.text(0.0).partition(".")[2]),
+        "limits": [score.factor * end for end in colour_limits(cells, score)],
+    }
+
+
+def _band(score: Score, runs: Sequence[RunRecord]) -> JsonValue:
+    """Return the interval of A_t after each task as it is shown, null where there is none; null below three seeds."""
     band = seen_intervals(runs)
-    return None if band is None else [_cells(bounds) or None for bounds in band.tolist()]
+    return None if band is None else [_cells(score, bounds) or None for bounds in band.tolist()]
 
 
 def _interval(estimate: Estimate) -> JsonValue:
-    """Return the interval of one metric in percent, or the reason why there is none."""
-    return estimate.reason if estimate.interval is None else _cells(estimate.interval)
+    """Return the interval of one metric as it is shown, or the reason why there is none."""
+    return estimate.reason if estimate.interval is None else _cells(estimate.score, estimate.interval)
 
 
-def _cells(row: Sequence[float]) -> list[float | None]:
-    """Return a row in percent; null for NaN, and nothing for those at its end."""
-    cells = [None if np.isnan(cell) else round(100 * cell, 3) for cell in row]
+def _cells(score: Score, row: Sequence[float]) -> list[float | None]:
+    """Return a row as it is shown, a fraction in percent; null for NaN, and nothing for those at its end."""
+    cells = [None if np.isnan(cell) else _shown(score, cell) for cell in row]
     while cells and cells[-1] is None:
         cells.pop()
     return cells
+
+
+def _shown(score: Score, value: float) -> float:
+    """Return a number for the charts, without digits that nobody sees."""
+    return round(score.factor * value, 3 if score.percent else 6)
+
+
+def _told(value: float | None, score: Score) -> str:
+    return score.text(value)
 
 
 def _hash(text: str) -> str:

@@ -7,7 +7,7 @@ import yaml
 
 from plora.results.comparison.doubts import split_doubts
 from plora.results.record.run_record import RunRecord
-from plora.results.tables.numbers import percent
+from plora.results.record.score import ACCURACY
 from plora.results.tables.table import markdown_table
 from plora.streams.base import Scenario
 
@@ -44,25 +44,33 @@ def model_card(
         "tags": ["plora", "continual-learning"],
         **({"base_model": base_model} if on_hub else {}),
     }
-    accuracy = dict(zip(record.tasks, record.matrix[~np.isnan(record.matrix).all(axis=1)][-1], strict=True))
+    score = record.score
+    last = dict(zip(record.tasks, record.matrix[~np.isnan(record.matrix).all(axis=1)][-1], strict=True))
     data = [entry for entry in record.data if entry.task in labels]
     tasks = markdown_table(
-        ["task", "accuracy %", "train", "validation", "test"],
         [
-            [entry.task, percent(accuracy[entry.task]), str(entry.train), str(entry.validation), str(entry.test)]
+            "task",
+            score.title if score.unit in ("", score.title) else f"{score.title} {score.unit}",
+            "train",
+            "validation",
+            "test",
+        ],
+        [
+            [entry.task, score.text(last[entry.task]), str(entry.train), str(entry.validation), str(entry.test)]
             for entry in data
         ],
     )
     names = "".join(f"- {task}: {', '.join(labels[task])}\n" for task in labels)
     metrics = markdown_table(
-        ["metric", "%"],
-        [[f"{metric.title} ({metric.symbol})", percent(metric.value)] for metric in record.metrics.values()],
+        ["metric", score.unit or score.title],
+        [[f"{metric.title} ({metric.symbol})", metric.score.text(metric.value)] for metric in record.metrics.values()],
     )
     definitions = "".join(f"- {metric.symbol}: {metric.definition}\n" for metric in record.metrics.values())
     hashes = markdown_table(
         ["task", "split", "sha256"],
         [[entry.task, split, sha256] for entry in data for split, sha256 in entry.fingerprints.items()],
     )
+    scores = "accuracies" if score == ACCURACY else "numbers"
     choosing = "".join(line + "\n" for line in split_doubts([record]))
     warned = "".join(f"- {line}\n" for line in record.warnings)
     order = ", ".join(record.tasks)
@@ -77,7 +85,7 @@ Method `{record.method}`: {record.method_summary}. {_QUESTION[record.scenario]}
 ## Tasks
 
 {tasks}
-Accuracy on the {record.split} split, after the last task.
+{score.title[0].upper() + score.title[1:]} on the {record.split} split, after the last task.
 {choosing}
 Labels:
 
@@ -97,7 +105,7 @@ Stream `{record.stream.name}`, sha256 `{record.stream.fingerprint}`. Each split,
 
 - It gives a text of the kind it was trained on one of the labels above. Any other text gets one of them too.
 - Texts longer than {max_length} tokens are cut.
-- The accuracies above are of one run with one seed, on {record.split} splits like its training data; measure it on
+- The {scores} above are of one run with one seed, on {record.split} splits like its training data; measure it on
   texts of your own before you rely on it, and do not let it decide about people alone.
 - It has the biases of its pretrained network and of the texts and labels that it learned from.
 {warned}

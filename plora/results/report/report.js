@@ -29,12 +29,14 @@
     const middle = mean(values);
     return Math.sqrt(values.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (values.length - 1));
   };
-  const fixed = (value) => {
+  const fixed = (value, decimals = 1) => {
     if (!known(value)) return "–";
-    const text = value.toFixed(1).replace("-", "−");
-    return text === "−0.0" ? "0.0" : text;
+    const text = value.toFixed(decimals).replace("-", "−");
+    return Number(value.toFixed(decimals)) === 0 ? text.replace("−", "") : text;
   };
-  const range = ([low, high]) => `${fixed(low)} to ${fixed(high)}`;
+  const range = ([low, high], decimals) => `${fixed(low, decimals)} to ${fixed(high, decimals)}`;
+  const withUnit = (value, score) => `${fixed(value, score.decimals)}${score.unit ? ` ${score.unit}` : ""}`;
+  const direction = (score) => (score.lower ? ", lower is better" : "");
   const shorten = (text, length) => (text.length <= length ? text : text.slice(0, Math.max(1, length - 1)).trimEnd() + "…");
   // Labels of methods differ at their end where settings follow.
   const elide = (text, length) => {
@@ -169,7 +171,7 @@
     }
   }
 
-  // Lines over tasks. `state()` gives {steps, lines: [{label, series, values, faint, flat, band}], chosen}.
+  // Lines over tasks. `state()` gives {score, steps, lines: [{label, series, values, faint, flat, band}], chosen}.
   class Lines extends Chart {
     constructor(host, heading, state) {
       super(host, heading, "Left and right arrows move along the tasks, up and down between the lines.");
@@ -177,14 +179,20 @@
     }
 
     draw() {
-      const { steps, lines, chosen } = this.state();
+      const { score, steps, lines, chosen } = this.state();
+      this.score = score;
       this.lines = lines.filter((line) => line.values.some(known));
       this.steps = steps;
       this.chosen.textContent = chosen;
       if (!this.lines.length) return this.empty("Nothing is chosen that was measured.");
       const all = this.lines.flatMap((line) => [...line.values, ...line.faint.flat(), ...(line.band ?? []).flat()]).filter(known);
-      const low = Math.max(0, 10 * Math.floor((Math.min(...all) - 3) / 10));
-      const high = Math.min(100, 10 * Math.ceil((Math.max(...all) + 3) / 10));
+      let [low, high] = [Math.min(...all), Math.max(...all)];
+      if (score.percent) {
+        [low, high] = [Math.max(0, 10 * Math.floor((low - 3) / 10)), Math.min(100, 10 * Math.ceil((high + 3) / 10))];
+      } else {
+        const room = 0.08 * (high - low) || 0.05 * Math.abs(high) || 0.5;
+        [low, high] = [low - room, high + room];
+      }
       const wide = this.box.clientWidth >= 560;
       const labelled = wide && this.lines.length <= 16;
       this.start(Math.max(wide ? 330 : 270, labelled ? 70 + 16 * this.lines.length : 0));
@@ -195,7 +203,7 @@
       this.y = (value) => bottom - ((bottom - top) * (value - low)) / (high - low || 1);
       for (const place of ticks(low, high, 5)) {
         this.put("line", { class: "grid", x1: left, x2: right, y1: this.y(place), y2: this.y(place) });
-        this.put("text", { x: left - 6, y: this.y(place) + 4, "text-anchor": "end" }, String(place));
+        this.put("text", { x: left - 6, y: this.y(place) + 4, "text-anchor": "end" }, String(Number(place.toFixed(6))));
       }
       const space = (right - left) / S;
       const named = space >= 64;
@@ -282,8 +290,8 @@
       const from = within(order.indexOf(k) - 5, 0, Math.max(0, order.length - 12));
       const rows = order.slice(from, from + 12).map((number) => {
         const line = this.lines[number];
-        const bounds = line.band?.[i] ? ` (${range(line.band[i])})` : "";
-        return { series: line.series, label: line.flat ? `${line.label} (after the last task)` : line.label, value: `${fixed(line.values[i])} %${bounds}`, active: number === k };
+        const bounds = line.band?.[i] ? ` (${range(line.band[i], this.score.decimals)})` : "";
+        return { series: line.series, label: line.flat ? `${line.label} (after the last task)` : line.label, value: `${withUnit(line.values[i], this.score)}${bounds}`, active: number === k };
       });
       if (order.length > 12) rows.push({ label: `… ${order.length} lines in all`, value: "" });
       if (!rows.length) rows.push({ label: "not measured", value: "–" });
@@ -304,24 +312,25 @@
     }
 
     draw() {
-      const { rows, chosen, heading, unit } = this.state();
+      const { rows, chosen, heading, unit, score } = this.state();
+      const { decimals } = score;
       this.heading.textContent = heading;
       this.chosen.textContent = chosen;
       this.rows = rows;
-      this.unit = unit;
+      Object.assign(this, { unit, decimals });
       const all = rows.flatMap((row) => row.runs.map((run) => run.value)).filter(known);
       if (!rows.length) return this.empty("Nothing is chosen.");
       const names = this.box.clientWidth >= 560 ? 170 : 110;
       this.start(46 + 26 * rows.length);
       const [left, right, bottom] = [names, this.width - 92, this.height - 32];
       let [low, high] = all.length ? [Math.min(...all), Math.max(...all)] : [0, 1];
-      const room = Math.max(1, (high - low) * 0.06);
+      const room = Math.max(score.percent ? 1 : 1e-3, (high - low) * 0.06);
       [low, high] = [low - room, high + room];
       this.x = (value) => left + ((right - left) * (value - low)) / (high - low);
       this.y = (k) => 20 + 26 * k;
       for (const place of ticks(low, high, within(Math.floor((right - left) / 70), 2, 6))) {
         this.put("line", { class: place === 0 ? "cursor" : "grid", x1: this.x(place), x2: this.x(place), y1: 6, y2: bottom });
-        const text = String(Math.round(place * 100) / 100).replace("-", "−");
+        const text = String(Number(place.toFixed(decimals + 1))).replace("-", "−");
         this.put("text", { x: this.x(place), y: bottom + 18, "text-anchor": "middle" }, text);
       }
       rows.forEach((row, k) => {
@@ -339,7 +348,7 @@
             this.put("line", { class: `line ${colour(row.series)}`, x1, x2, y1: y, y2: y });
           }
           this.put("path", { class: `mark ${colour(row.series)}`, d: mark(row.series), transform: `translate(${this.x(middle)} ${y}) scale(1.3)` });
-          this.put("text", end, off === null ? fixed(middle) : `${fixed(middle)} ± ${fixed(off)}`);
+          this.put("text", end, off === null ? fixed(middle, decimals) : `${fixed(middle, decimals)} ± ${fixed(off, decimals)}`);
         }
         if (row.runs.length > 1) {
           for (const value of values) this.put("rect", { class: `run ${colour(row.series)}`, x: this.x(value) - 2, y: y + 5, width: 4, height: 4, rx: 2 });
@@ -360,19 +369,19 @@
     describe(k) {
       const row = this.rows[k];
       const rows = row.runs.map((run) => ({
-        label: `seed ${run.seed}`, value: known(run.value) ? `${fixed(run.value)} ${this.unit}` : "n/a",
+        label: `seed ${run.seed}`, value: known(run.value) ? `${fixed(run.value, this.decimals)} ${this.unit}` : "n/a",
       }));
       const values = row.runs.map((run) => run.value).filter(known);
       if (values.length > 1 && values.length === row.runs.length) {
-        rows.push({ label: "mean ± standard deviation", value: `${fixed(mean(values))} ± ${fixed(deviation(values))}`, active: true });
+        rows.push({ label: "mean ± standard deviation", value: `${fixed(mean(values), this.decimals)} ± ${fixed(deviation(values), this.decimals)}`, active: true });
       }
-      if (row.interval) rows.push({ label: "95 % bootstrap interval", value: Array.isArray(row.interval) ? range(row.interval) : `n/a: ${row.interval}`, active: Array.isArray(row.interval) });
+      if (row.interval) rows.push({ label: "95 % bootstrap interval", value: Array.isArray(row.interval) ? range(row.interval, this.decimals) : `n/a: ${row.interval}`, active: Array.isArray(row.interval) });
       const cursor = node("rect", { class: "band", x: 0, y: this.y(k) - 13, width: this.width, height: 26 });
       return { title: row.label, rows, x: this.x(row.runs[0].value ?? 0), y: this.y(k) + 40, cursor };
     }
   }
 
-  // The accuracy matrix of one run. `state()` gives {tasks, matrix, columns, chosen}.
+  // The matrix of one run. `state()` gives {score, tasks, matrix, columns, chosen}.
   class Matrix extends Chart {
     constructor(host, heading, state) {
       super(host, heading, "Arrow keys move between the cells.");
@@ -380,8 +389,10 @@
     }
 
     draw() {
-      const { tasks, matrix, columns, chosen } = this.state();
-      Object.assign(this, { tasks, matrix, columns });
+      const { score, tasks, matrix, columns, chosen } = this.state();
+      Object.assign(this, { score, tasks, matrix, columns });
+      const [least, most] = score.limits;
+      const shade = (value) => (score.lower ? (100 * (most - value)) / (most - least) : (100 * (value - least)) / (most - least));
       this.chosen.textContent = chosen;
       if (!columns.length) return this.empty("No task is chosen.");
       this.rows = matrix.map((_, i) => i).filter((i) => i > 0 || matrix[0].some(known));
@@ -410,10 +421,10 @@
             if (cell >= 30) this.put("text", { x: x + cell / 2, y: y + tall / 2 + 4, "text-anchor": "middle" }, "–");
             return;
           }
-          this.put("rect", { x, y, width: Math.max(1, cell - 1), height: Math.max(1, tall - 1), fill: "var(--cell)", "fill-opacity": (0.04 + 0.0096 * value).toFixed(3) });
+          this.put("rect", { x, y, width: Math.max(1, cell - 1), height: Math.max(1, tall - 1), fill: "var(--cell)", "fill-opacity": (0.04 + 0.0096 * shade(value)).toFixed(3) });
           if (cell < 30) return;
-          const tone = value < 55 ? "low" : value < 69 ? "middle" : "high";
-          this.put("text", { x: x + cell / 2, y: y + tall / 2 + 4, "text-anchor": "middle", class: `${tone}${i === j + 1 ? " own" : ""}` }, fixed(value));
+          const tone = shade(value) < 55 ? "low" : shade(value) < 69 ? "middle" : "high";
+          this.put("text", { x: x + cell / 2, y: y + tall / 2 + 4, "text-anchor": "middle", class: `${tone}${i === j + 1 ? " own" : ""}` }, fixed(value, score.decimals));
         });
       });
       return undefined;
@@ -435,9 +446,9 @@
     describe({ r, c }) {
       const [i, j] = [this.rows[r], this.columns[c]];
       const [value, own] = [this.matrix[i][j], this.matrix[j + 1]?.[j]];
-      const rows = [{ label: i ? `after ${i}: ${this.tasks[i - 1]}` : "before training", value: known(value) ? `${fixed(value)} %` : "not measured", active: true }];
+      const rows = [{ label: i ? `after ${i}: ${this.tasks[i - 1]}` : "before training", value: known(value) ? withUnit(value, this.score) : "not measured", active: true }];
       if (i > j + 1 && known(value) && known(own)) {
-        rows.push({ label: "since it was learned", value: `${value >= own ? "+" : ""}${fixed(value - own)} points` });
+        rows.push({ label: "since it was learned", value: `${value >= own ? "+" : ""}${fixed(value - own, this.score.decimals)}${this.score.differences ? ` ${this.score.differences}` : ""}` });
       }
       const [x, y] = [this.names + this.cell * c, this.head + this.tall * r];
       const cursor = node("rect", { class: "frame", x, y, width: this.cell - 1, height: this.tall - 1 });
@@ -507,12 +518,13 @@
     const redraw = () => charts.forEach((chart) => chart.draw());
     if (group.tasks.length > 1) host.append(node("div", { class: "controls" }, taskChoice(group.tasks, chosen, redraw)));
     const columns = () => [...chosen].sort((a, b) => a - b);
-    charts.push(new Matrix(host, `${ofSplit(group, true)} accuracy (%) on each task, after each task`, () => (
-      { tasks: group.tasks, matrix: run.matrix, columns: columns(), chosen: tasksText(group.tasks, chosen) }
+    charts.push(new Matrix(host, `${ofSplit(group, true)} ${group.score.label} on each task, after each task${direction(group.score)}`, () => (
+      { score: group.score, tasks: group.tasks, matrix: run.matrix, columns: columns(), chosen: tasksText(group.tasks, chosen) }
     )));
     const several = group.tasks.length > 1 && run.matrix.slice(1, -1).some((row) => row.some(known));
     if (several) {
-      charts.push(new Lines(host, `${ofSplit(group, true)} accuracy (%) of each task, from when it was learned`, () => ({
+      charts.push(new Lines(host, `${ofSplit(group, true)} ${group.score.label} of each task, from when it was learned${direction(group.score)}`, () => ({
+        score: group.score,
         steps: group.tasks,
         lines: columns().map((j) => ({
           label: group.tasks[j], series: j, faint: [], values: group.tasks.map((_, t) => (t < j ? null : run.matrix[t + 1][j] ?? null)),
@@ -578,7 +590,8 @@
     };
     const label = (s, some) => (some.length > 1 ? `${group.series[s]}, ${some.length} runs` : group.series[s]);
 
-    charts.push(new Lines(host, `Mean ${ofSplit(group)} accuracy (%) on the chosen tasks seen so far`, () => ({
+    charts.push(new Lines(host, `Mean ${ofSplit(group)} ${group.score.label} on the chosen tasks seen so far${direction(group.score)}`, () => ({
+      score: group.score,
       steps: group.tasks,
       lines: kept().map(([s, some]) => {
         const faint = some.map((run) => seen(run, group.tasks, chosen));
@@ -596,17 +609,18 @@
       chosen: `${runsText()}, ${tasksText(group.tasks, chosen)}; ${bandText()}`,
     })));
 
-    const metricPick = picker("Metric", DATA.metrics.map(({ symbol, title }) => `${symbol}: ${title}`), (number) => {
+    const metricPick = picker("Metric", group.metrics.map(({ symbol, title }) => `${symbol}: ${title}`), (number) => {
       metric = number;
       charts[1].draw();
     });
     metricPick.select.classList.add("metric");
     host.append(metricPick.label);
     charts.push(new Dots(host, "", () => {
-      const { symbol, title, text, unit } = DATA.metrics[metric];
+      const { symbol, title, text, unit } = group.metrics[metric];
       return {
-        heading: `${title} (${symbol}), ${unit}`,
+        heading: `${title} (${symbol})${unit ? `, ${unit}` : ""}`,
         unit,
+        score: group.score,
         rows: kept().map(([s, some]) => ({
           label: group.series[s], series: s, interval: whole(s, some) && some.length > 1 ? group.intervals[s][metric] : null, runs: some.map((run) => ({ seed: run.seed, value: run.metrics[metric] })),
         })),
@@ -621,7 +635,8 @@
     });
     runPick.select.classList.add("run-of-matrix");
     host.append(runPick.label);
-    charts.push(new Matrix(host, `${ofSplit(group, true)} accuracy (%) on each task, after each task`, () => ({
+    charts.push(new Matrix(host, `${ofSplit(group, true)} ${group.score.label} on each task, after each task${direction(group.score)}`, () => ({
+      score: group.score,
       tasks: group.tasks,
       matrix: shown.matrix,
       columns: [...chosen].sort((a, b) => a - b),

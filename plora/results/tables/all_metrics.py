@@ -10,22 +10,26 @@ from plora.atomic import JsonValue
 from plora.results.comparison.comparable import require_comparable
 from plora.results.comparison.doubts import split_doubts
 from plora.results.metrics.classification import ClassScore, class_scores
-from plora.results.metrics.further import FURTHER, Needs, unit
+from plora.results.metrics.further import Needs, further_metrics
 from plora.results.metrics.pooled import pooled_seen_accuracy
 from plora.results.metrics.variants import Variant, variants
+from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.curves import Point, read_curves
 from plora.results.record.found_runs import CURVES_FILE, predictions_file
+from plora.results.record.kinds import MEASUREMENTS, read_measurements
 from plora.results.record.matrix import Matrix, MetricError
 from plora.results.record.matrix_file import MatrixFile, read_matrix, read_row
 from plora.results.record.matrix_metrics import Metric, summary
-from plora.results.record.predictions import Predictions, read_predictions
+from plora.results.record.measurements import Measurements
 from plora.results.record.run_record import RESULTS_FILE, RunRecord, read_record
-from plora.results.tables.numbers import NOT_APPLICABLE
+from plora.results.record.score import ACCURACY, NOT_APPLICABLE, Score
 from plora.results.tables.table import markdown_table
 from plora.streams.base import Scenario
 
 _DISAGREES = 0.005 / 100
 """What two decimals of a percentage can show."""
+_DISAGREES_ELSE = 0.5e-3
+"""What three decimals can show."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class AllMetrics:
         metrics: ours, each with a value or the reason why it has none.
         variants: what others print.
         classes: the scores per class; empty where there are no predictions.
+        score: what a cell of the matrix is.
         notes: what a reader should know, one line each.
     """
 
@@ -47,19 +52,23 @@ class AllMetrics:
     variants: tuple[Variant, ...]
     classes: tuple[ClassScore, ...]
     notes: tuple[str, ...]
+    score: Score = ACCURACY
 
     def markdown(self) -> str:
-        """Return the tables, in percent and percentage points with two decimals, and below them the reasons."""
+        """Return the tables, percentages and points with two decimals, and below them the reasons."""
         parts = [f"{self.source}: {len(self.tasks)} task{'s' if len(self.tasks) != 1 else ''}\n"]
-        rows = [[m.title, m.symbol, _shown(m.value, unit(m.name)), unit(m.name)] for m in self.metrics]
+        rows = [[m.title, m.symbol, _shown(m.value, m.score), m.score.unit] for m in self.metrics]
         parts.append(markdown_table(["metric", "symbol", "value", "unit"], rows))
-        parts.append("What others print under these names, and how far it is from the value above, in points:\n")
-        rows = [[_whose(v), _shown(v.value), _signed(v.difference)] for v in self.variants]
+        change = self.score.change("difference")
+        parts.append(
+            f"What others print under these names, and how far it is from the value above, in {change.unit}:\n"
+        )
+        rows = [[_whose(v), _shown(v.value, change), _signed(v.difference, change)] for v in self.variants]
         parts.append(markdown_table(["printed by", "value", "difference"], rows))
         parts.append("".join(line + "\n" for line in self.disagreements()))
         if self.classes:
             scores = [
-                [c.name, str(c.id), *(_shown(x) for x in (c.precision, c.recall, c.f1)), str(c.support)]
+                [c.name, str(c.id), *(_shown(x, ACCURACY) for x in (c.precision, c.recall, c.f1)), str(c.support)]
                 for c in self.classes
             ]
             parts.append(markdown_table(["class", "id", "precision %", "recall %", "F1 %", "examples"], scores))
@@ -74,13 +83,15 @@ class AllMetrics:
         parts.append("".join(line + "\n" for line in [*lines, *self.notes]))
         formulas = [f"- {metric.definition}" for metric in self.metrics]
         formulas += [f"- {_whose(variant)}: {variant.formula}." for variant in self.variants]
-        parts.append("T tasks; R[i,j] is the accuracy on task j after learning task i.\n")
+        parts.append(f"T tasks; R[i,j] is the {self.score.title} on task j after learning task i.\n")
+        if self.score.better == "lower":
+            parts.append("Lower is better: in what others print, R[i,j] stands for its negative.\n")
         parts.append("".join(line + "\n" for line in formulas))
         return "\n".join(part for part in parts if part)
 
     def disagreements(self) -> list[str]:
-        """Return one line per metric whose definitions disagree on this matrix: by how many points at most."""
-        lines = []
+        """Return one line per metric whose definitions disagree on this matrix: by how much at most."""
+        lines, change = [], self.score.change("difference")
         for symbol in dict.fromkeys(variant.symbol for variant in self.variants):
             values = {
                 v.printed_by: v.difference
@@ -91,18 +102,21 @@ class AllMetrics:
             if own is None or not values:
                 continue
             spread = max(0.0, *values.values()) - min(0.0, *values.values())
-            if spread < _DISAGREES:
+            if spread < (_DISAGREES if self.score.percent else _DISAGREES_ELSE):
                 lines.append(f"{symbol}: all definitions agree on this matrix.")
             else:
                 far = max(values, key=lambda name: abs(values[name]))
                 lines.append(
-                    f"{symbol}: definitions disagree by up to {100 * spread:.2f} points; "
-                    f"farthest from ours is {far} ({_shown(own + values[far])} against {_shown(own)})."
+                    f"{symbol}: definitions disagree by up to {_shown(spread, change)} {change.unit}; "
+                    f"farthest from ours is {far} ({_shown(own + values[far], change)} against {_shown(own, change)})."
                 )
         return lines
 
     def to_json(self) -> dict[str, JsonValue]:
-        """Return the same as strict JSON: values are fractions (S90: steps), null where there is none."""
+        """Return the same as strict JSON: values are fractions (S90: steps), null where there is none.
+
+        Of a score that is no percentage they are in its unit.
+        """
         classes: list[JsonValue] = [
             {key: None if value != value else value for key, value in asdict(score).items()} for score in self.classes
         ]
@@ -126,8 +140,9 @@ def metrics_of_matrix(
     sizes: Sequence[int] | None = None,
     joint: Matrix | None = None,
     single: Matrix | None = None,
-    predictions: Predictions | None = None,
+    predictions: Measurements | None = None,
     curves: Sequence[Point] | None = None,
+    score: Score = ACCURACY,
 ) -> AllMetrics:
     """Return every metric of one matrix.
 
@@ -138,8 +153,9 @@ def metrics_of_matrix(
         sizes: test examples per task, for what is pooled.
         joint: `[T]`, see `intransigence`.
         single: `[T]`, see `forward_transfer_of_learning`.
-        predictions: after the last row, for F1 and calibration.
+        predictions: what was measured per example after the last row, for F1, calibration and the like.
         curves: for the learning speed.
+        score: what a cell of the matrix is.
 
     Raises:
         MetricError: `sizes`, `joint` or `single` do not fit the tasks.
@@ -154,17 +170,28 @@ def metrics_of_matrix(
         "sizes": sizes,
         "joint": joint,
         "single": single,
-        "predictions": predictions,
+        "class_rankings": predictions,
+        "token_likelihoods": predictions,
+        "pixel_counts": predictions,
         "curves": curves,
     }
-    further = (definition.metric(R, given[definition.needs]) for definition in FURTHER)
+    further = [definition.metric(R, given[definition.needs], score.better) for definition in further_metrics(score)]
+    rankings = predictions if isinstance(predictions, ClassRankings) else None
+    if score != ACCURACY:  # of the kinds of records, what this run has
+        kind = None if predictions is None else predictions.kind
+        further = [
+            metric
+            for metric, definition in zip(further, further_metrics(score), strict=True)
+            if definition.needs not in MEASUREMENTS or definition.needs == kind
+        ]
     return AllMetrics(
         source,
         matrix.tasks,
-        (*summary(R, scenario).values(), *further),
-        variants(R, scenario),
-        class_scores(predictions) if predictions is not None and len(predictions) else (),
+        (*summary(R, scenario, score).values(), *further),
+        variants(R, scenario, score),
+        class_scores(rankings) if rankings is not None and len(rankings) else (),
         matrix.notes,
+        score,
     )
 
 
@@ -204,7 +231,7 @@ def metrics_of_path(
         scenario = record.scenario
         folder = path.parent if path.name == RESULTS_FILE else path
         file = predictions_file(folder, record)
-        predictions = read_predictions(file) if file is not None else None
+        predictions = read_measurements(file) if file is not None else None
         curves = read_curves(folder / CURVES_FILE) if (folder / CURVES_FILE).exists() else None
         sizes = record.sizes
     else:
@@ -218,6 +245,7 @@ def metrics_of_path(
         _reference(single, record, percent, last_row=False) if single else None,
         predictions,
         curves,
+        ACCURACY if record is None else record.score,
     )
 
 
@@ -247,16 +275,16 @@ def _reference(path: Path, run: RunRecord | None, percent: bool, last_row: bool)
     return R[-1] if last_row else R[1:].diagonal()
 
 
-def _shown(value: float | None, of: str = "%") -> str:
+def _shown(value: float | None, score: Score) -> str:
     if value is None or np.isnan(value):
         return NOT_APPLICABLE
-    return f"{value:.1f}" if of == "steps" else f"{round(100 * value, 2) + 0.0:.2f}"
+    return score.text(value, 2 if score.percent else None)
 
 
 def _whose(variant: Variant) -> str:
     return f"{variant.symbol} of {variant.printed_by}" + (" (artefact)" if variant.artefact else "")
 
 
-def _signed(difference: float | None) -> str:
-    shown = _shown(difference)
+def _signed(difference: float | None, score: Score) -> str:
+    shown = _shown(difference, score)
     return "+" + shown if difference is not None and float(shown) > 0 else shown

@@ -44,7 +44,7 @@ def _marks(table: Table) -> dict[tuple[int, int], str]:
         printed = {}
         for i, row in enumerate(table.rows):
             try:
-                printed[i] = float(row[column].partition(" ")[0])
+                printed[i] = float(row[column].partition(" ")[0].replace(",", ""))
             except ValueError:
                 continue  # "n/a"
         ranks = sorted(set(printed.values()), reverse=best == "highest")

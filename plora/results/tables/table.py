@@ -4,12 +4,12 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from rich.cells import cell_len
 
-from plora.results.metrics.better import Best
-from plora.results.tables.numbers import NOT_APPLICABLE
+from plora.results.record.score import NOT_APPLICABLE
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Table:
     data_heads: Sequence[str]
     data: Sequence[Sequence[object]]
     notes: Sequence[str] = ()
-    best: Mapping[int, Best] | None = None
+    best: Mapping[int, Literal["highest", "lowest"]] | None = None
     legend: Sequence[str] = ()
 
 

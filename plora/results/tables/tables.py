@@ -1,6 +1,7 @@
 """Tables of runs and methods, as Markdown for the terminal, as CSV for programs, and as LaTeX for papers.
 
-In Markdown and LaTeX accuracies are percentages with one decimal; CSV has fractions with twelve digits. A cell that
+In Markdown and LaTeX accuracies are percentages with one decimal, other scores in their unit; CSV has twelve digits,
+accuracies as fractions. A cell that
 was not measured is "–" (CSV: `NaN`), a number that cannot be given is "n/a", and the reason stands below the table
 (CSV: in the last column).
 """
@@ -15,21 +16,18 @@ import numpy as np
 from plora.errors import RunError
 from plora.results.comparison.comparable import labels_of, require_comparable
 from plora.results.comparison.doubts import SEEDS_FOR_A_CLAIM, split_doubts
-from plora.results.comparison.statistics import Comparison, Estimate, compare, estimates, metric_names
-from plora.results.metrics.better import BEST
-from plora.results.metrics.further import SYMBOLS
+from plora.results.comparison.statistics import Comparison, Estimate, compare, estimates
+from plora.results.metrics.named import definitions, metric_names
 from plora.results.metrics.run_cost import run_cost
 from plora.results.metrics.run_metrics import RunMetrics
 from plora.results.record.found_runs import FoundRuns, find_runs
 from plora.results.record.matrix_metrics import seen_accuracy
 from plora.results.record.run_record import RunRecord
+from plora.results.record.score import ACCURACY, NOT_APPLICABLE, NOT_MEASURED, Score
 from plora.results.tables.numbers import (
-    NOT_APPLICABLE,
-    NOT_MEASURED,
     head_of,
+    how_to_read,
     mean_and_std,
-    number,
-    percent,
     plus_minus,
 )
 from plora.results.tables.one_line import shorten
@@ -174,25 +172,27 @@ def write_table(
 
 
 def _matrix(record: RunRecord) -> Table:
-    T = len(record.tasks)
+    T, score = len(record.tasks), record.score
+    label = score.label[0].upper() + score.label[1:]
+    head_of_rows = score.title if score.unit in ("", score.title) else f"{score.title} {score.unit}"
     named = T <= NAMES_UP_TO
     heads = [shorten(task, 16) if named else str(j) for j, task in enumerate(record.tasks, start=1)]
     rows = []
     if not np.isnan(record.matrix[0]).all():
-        rows.append(["before training", *map(percent, record.matrix[0]), ""])
+        rows.append(["before training", *map(score.text, record.matrix[0]), ""])
     seen = seen_accuracy(record.matrix)
     for head, row, mean in zip(heads, record.matrix[1:], seen, strict=True):
-        rows.append([f"after {head}", *map(percent, row), percent(mean)])
+        rows.append([f"after {head}", *map(score.text, row), score.text(mean)])
     states = ["before training", *(f"after {task}" for task in record.tasks)]
     data = [[state, *row, mean] for state, row, mean in zip(states, record.matrix, [np.nan, *seen], strict=True)]
     legend = [] if named else [f"{j}: {' '.join(task.split())}" for j, task in enumerate(record.tasks, start=1)]
     return Table(
-        f"Accuracy (%) on each task after each task: {record.method}, seed {record.seed}.",
-        ["accuracy %", *heads, "mean seen"],
+        f"{label} on each task after each task: {record.method}, seed {record.seed}.",
+        [head_of_rows, *heads, "mean seen"],
         rows,
-        ["accuracy", *record.tasks, "mean seen"],
+        [score.name, *record.tasks, "mean seen"],
         data,
-        split_doubts([record]),
+        [*how_to_read(score), *split_doubts([record])],
         legend=legend,
     )
 
@@ -203,7 +203,8 @@ _SPENT = ("samples/s", "tokens/s", "TFLOP", "kJ", "rehearsed", "strategy seconds
 
 def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric_of: RunMetrics) -> Table:
     require_comparable(records)
-    names = metric_names(metrics)
+    cells_are = records[0].score
+    names, told = metric_names(metrics, cells_are), definitions(cells_are)
     named = len({record.name for record in records}) > 1
     rows, data, spent = [], [], []
     for record, label in zip(records, labels_of(records), strict=True):
@@ -213,7 +214,7 @@ def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric
         if named:  # all of them, where the label has only names that tell methods apart
             name = f"{record.method} ({record.name})"
             label = name + label.removeprefix(name if label.startswith(name) else record.method)
-        cells = [number(metric.name, metric.value) for metric in found]
+        cells = [metric.score.text(metric.value) for metric in found]
         rows.append([label, str(record.seed), *cells, f"{cost.trainable_parameters:,}", f"{cost.seconds:.0f}"])
         rates = [_short(cost.samples_per_second), _short(cost.tokens_per_second)]
         protecting = [_short(cost.rehearsed), _short(cost.strategy_seconds)]
@@ -229,8 +230,8 @@ def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric
         )
     measured = [column for column in range(len(_SPENT)) if any(row[column] not in (NOT_MEASURED, "0") for row in spent)]
     return Table(
-        "Metrics (%) of each run. Best in bold, second underlined.",
-        ["method", "seed", *map(head_of, names), "trainable", "seconds", *(_SPENT[column] for column in measured)],
+        f"Metrics ({cells_are.unit or cells_are.title}) of each run. Best in bold, second underlined.",
+        ["method", "seed", *_heads(names, cells_are), "trainable", "seconds", *(_SPENT[column] for column in measured)],
         [[*row, *(more[column] for column in measured)] for row, more in zip(rows, spent, strict=True)],
         [
             *("method", "name", "seed", *names, "trainable_parameters", "seconds", "samples_per_second"),
@@ -238,15 +239,17 @@ def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric
             *("steps_to_90_percent", "reasons"),
         ],
         data,
-        [*_gaps(records, names, metric_of), *split_doubts(records)],
-        {column: BEST[name] for column, name in enumerate(names, start=2) if name in BEST},
+        [*_gaps(records, names, metric_of), *how_to_read(cells_are), *split_doubts(records)],
+        {column: told[name].score.end for column, name in enumerate(names, start=2)},
     )
 
 
 def _comparison(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric_of: RunMetrics | None) -> Table:
-    names = metric_names(metrics)
+    cells_are = records[0].score if records else ACCURACY
+    names = metric_names(metrics, cells_are)
     found = estimates(records, names, metric_of)
     first_of = {label: next(iter(of_metric.values())) for label, of_metric in found.items()}
+    first_of_all = next(iter(found.values()))
     several_orders = len({record.tasks for record in records}) > 1
     rows, data = [], []
     for label, of_metric in found.items():
@@ -257,13 +260,16 @@ def _comparison(records: Sequence[RunRecord], metrics: Sequence[str] | None, met
         for name in names:
             estimate = of_metric[name]
             row += [estimate.mean, estimate.std, *(estimate.interval or (None, None))]
-        reasons = _joined(f"{SYMBOLS[name]}: {reason}" for name in names if (reason := of_metric[name].reason))
+        reasons = _joined(
+            f"{of_metric[name].symbol}: {of_metric[name].reason}" for name in names if of_metric[name].reason
+        )
         data.append([*row, reasons])
     counts = ["seeds", "orders", "runs"] if several_orders else ["seeds"]
     over = "seeds and orders of the tasks" if several_orders else "seeds"
+    unit = cells_are.unit or cells_are.title
     return Table(
-        f"Mean and standard deviation (%) over {over}. Best mean in bold, second underlined.",
-        ["method", *counts, *map(head_of, names)],
+        f"Mean and standard deviation ({unit}) over {over}. Best mean in bold, second underlined.",
+        ["method", *counts, *_heads(names, cells_are)],
         rows,
         [
             *("method", "runs", "seeds", "orders"),
@@ -271,8 +277,8 @@ def _comparison(records: Sequence[RunRecord], metrics: Sequence[str] | None, met
             "reasons",
         ],
         data,
-        [*comparison_notes(records, found), *split_doubts(records)],
-        {column: BEST[name] for column, name in enumerate(names, start=1 + len(counts)) if name in BEST},
+        [*comparison_notes(records, found), *how_to_read(cells_are), *split_doubts(records)],
+        {column: first_of_all[name].score.end for column, name in enumerate(names, start=1 + len(counts))},
     )
 
 
@@ -304,9 +310,9 @@ def interval_notes(found: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
 def _places(found: Mapping[str, Mapping[str, Estimate]], what: str, lacking: Callable[[Estimate], bool]) -> list[str]:
     places: dict[str, dict[str, list[str]]] = {}
     for label, of_metric in found.items():
-        for name, estimate in of_metric.items():
+        for estimate in of_metric.values():
             if lacking(estimate) and estimate.reason is not None:
-                places.setdefault(estimate.reason, {}).setdefault(SYMBOLS[name], []).append(label)
+                places.setdefault(estimate.reason, {}).setdefault(estimate.symbol, []).append(label)
     return _gap_lines(places, len(found), what)
 
 
@@ -316,12 +322,17 @@ def _differences(
     against: str | None,
     metric_of: RunMetrics | None,
 ) -> Table:
-    table = table_of_differences(compare(records, metrics or ("accuracy",), against, metric_of))
+    compared = compare(records, metrics or ("accuracy",), against, metric_of)
+    table = table_of_differences(compared, records[0].score)
     return replace(table, notes=[*table.notes, *split_doubts(records)])
 
 
-def table_of_differences(comparisons: Sequence[Comparison]) -> Table:
+def table_of_differences(comparisons: Sequence[Comparison], cells_are: Score) -> Table:
     """Return a row per comparison.
+
+    Args:
+        comparisons: of runs whose matrices hold one score.
+        cells_are: that score.
 
     Raises:
         RunError: there are none.
@@ -331,9 +342,9 @@ def table_of_differences(comparisons: Sequence[Comparison]) -> Table:
     rows, data = [], []
     reasons: dict[str, list[str]] = {}
     for found in comparisons:
-        symbol = head_of(found.metric)
+        symbol = head_of(found.symbol, found.score, cells_are)
         pair = f"{found.first} − {found.second}"
-        difference = NOT_APPLICABLE if found.mean is None else plus_minus(found.metric, found.mean, found.std)
+        difference = NOT_APPLICABLE if found.mean is None else plus_minus(found.score, found.mean, found.std)
         d_z = NOT_APPLICABLE if found.effect_size is None else f"{round(found.effect_size, 2) + 0.0:.2f}"
         p_values = [_p(found.p_t_holm), _p(found.p_wilcoxon_holm)]
         rows.append([pair, symbol, str(len(found.keys)), difference, d_z, *p_values])
@@ -347,6 +358,7 @@ def table_of_differences(comparisons: Sequence[Comparison]) -> Table:
         )
         for line in [*([found.reason] if found.reason else []), *found.notes]:
             reasons.setdefault(line, []).append(f"{pair}, {symbol}")
+    unit = cells_are.of_differences or cells_are.title
     tested = sum(found.p_t is not None for found in comparisons)
     notes = []
     if tested:
@@ -355,12 +367,13 @@ def table_of_differences(comparisons: Sequence[Comparison]) -> Table:
             f"for {tested} comparison{'' if tested == 1 else 's'}; d_z: mean of the differences over their standard "
             "deviation"
         )
+    notes += how_to_read(cells_are)
     for line, places in reasons.items():
         whose = "" if len(places) == len(comparisons) else f" ({'; '.join(places)})"
         notes.append(line + whose)
     return Table(
-        "Differences between methods in points, mean and standard deviation over common seeds.",
-        ["difference", "metric", "pairs", "points", "d_z", "p (t)", "p (Wilcoxon)"],
+        f"Differences between methods in {unit}, mean and standard deviation over common seeds.",
+        ["difference", "metric", "pairs", unit, "d_z", "p (t)", "p (Wilcoxon)"],
         rows,
         [
             *("first", "second", "metric", "pairs", "seeds", "mean", "std", "low", "high", "d_z"),
@@ -383,6 +396,11 @@ def _p(value: float | None) -> str:
     if value is None:
         return NOT_APPLICABLE
     return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _heads(names: Sequence[str], cells_are: Score) -> list[str]:
+    told = definitions(cells_are)
+    return [head_of(told[name].symbol, told[name].score, cells_are) for name in names]
 
 
 def _joined(lines: Iterable[str]) -> str:
