@@ -20,18 +20,17 @@ import numpy as np
 from plora.results import (
     FURTHER,
     METRICS,
-    Predictions,
+    ClassRankings,
     RunRecord,
     StreamInfo,
     TaskCost,
     TaskData,
-    write_predictions,
     write_record,
     write_table,
 )
 
 CLASSES = 5  # of each task
-ALL = [definition.name for definition in (*METRICS, *FURTHER)]
+ALL = [definition.name for definition in METRICS] + [definition.name for definition in FURTHER]
 
 
 def make(folder: Path, method: int, seed: int, tasks: int, examples: int) -> None:
@@ -63,7 +62,7 @@ def make(folder: Path, method: int, seed: int, tasks: int, examples: int) -> Non
     )
     ranking = (prediction[:, None] // CLASSES) * CLASSES + (prediction[:, None] + np.arange(CLASSES)) % CLASSES
     probabilities = -np.sort(-rng.dirichlet([1.0] * CLASSES, len(label)), axis=1)
-    predictions = Predictions(
+    predictions = ClassRankings(
         np.array(names)[of_task],
         np.tile(np.arange(examples, dtype=np.int32), tasks),
         label.astype(np.int32),
@@ -72,7 +71,7 @@ def make(folder: Path, method: int, seed: int, tasks: int, examples: int) -> Non
         tuple(f"class {number}" for number in range(CLASSES * tasks)),
     )
     write_record(folder, record)
-    write_predictions(folder / "predictions" / f"task-{tasks:02}.parquet", predictions)
+    predictions.write(folder / "predictions" / f"task-{tasks:02}.parquet")
 
 
 def analyse(folder: Path) -> None:

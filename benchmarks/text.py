@@ -23,7 +23,7 @@ from pydantic import JsonValue
 
 from benchmarks import evidence
 from plora.results import find_runs, read_record
-from plora.results.all_metrics import metrics_of_path
+from plora.results.tables.all_metrics import metrics_of_path
 from plora.sweep import SweepConfig, plan_studies, sweep
 from plora.sweep.plan import plan_runs
 

@@ -6,7 +6,7 @@ PloraError (a ValueError)
 ├── BackboneError        a pretrained network that is missing, damaged or of an unknown shape
 ├── AdapterError         targets, ranks, slots
 │   └── UnknownTaskError (also a KeyError) a task or slot that does not exist
-├── MetricError          a metric that needs a cell which was not measured (in plora.results.metrics)
+├── MetricError          a metric that needs a cell which was not measured (in plora.results.record)
 ├── RunError             a run folder that exists, is damaged or is not a run
 ├── TrainingError        a stop during training
 │   └── NonFiniteLossError

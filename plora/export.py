@@ -31,7 +31,7 @@ from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.gates import GATES, ChoosingGate
 from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
 from plora.results import RunRecord, read_record
-from plora.results.model_card import model_card
+from plora.results.report.model_card import model_card
 from plora.run_folder.checkpoint import load_checkpoint, require_checkpoints
 from plora.run_folder.folder import RunFolder
 from plora.streams.incremental import LabelSpace

@@ -15,7 +15,7 @@ from plora.config import RunConfig
 from plora.errors import ConfigError
 from plora.methods import METHODS
 from plora.results import read_record
-from plora.results.predictions import read_predictions
+from plora.results.record.class_rankings import ClassRankings
 from plora.runs import evaluate, run
 
 Config = Callable[..., RunConfig]
@@ -66,7 +66,7 @@ def test_activation_checkpointing(
         _config(toy_config, method, "training.activation_checkpointing=true", f"output={tmp_path / 'checkpointed'}")
     )
     assert again > 0
-    tables = [read_predictions(max((place / "predictions").iterdir())) for place in (plain, folder)]
+    tables = [ClassRankings.read(max((place / "predictions").iterdir())) for place in (plain, folder)]
     assert (tables[0].prediction == tables[1].prediction).all()
     np.testing.assert_allclose(tables[0].probabilities, tables[1].probabilities, atol=1e-4)
 

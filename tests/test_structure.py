@@ -52,7 +52,7 @@ def test_lower_rooms_do_not_import_upper_ones(room: str) -> None:
 
 
 def test_results_know_no_torch() -> None:
-    for path in (PACKAGE / "results").glob("*.py"):
+    for path in (PACKAGE / "results").rglob("*.py"):
         assert "import torch" not in path.read_text(encoding="utf-8"), path
 
 

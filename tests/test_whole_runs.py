@@ -14,7 +14,7 @@ from plora.config import RunConfig, load_config
 from plora.errors import BackboneError, ConfigError, DataError, RunError, UnknownTaskError
 from plora.events.console import Console
 from plora.model import ContinualModel
-from plora.results import accuracy_row, generated_files, read_curves, read_generated, read_predictions, read_record
+from plora.results import ACCURACY, ClassRankings, generated_files, read_curves, read_generated, read_record
 from plora.runs import evaluate, extend, load_run, predict, resume, run, verify
 from plora.streams import LocalTask
 
@@ -81,7 +81,7 @@ def test_every_method_learns_records_and_reloads(toy_config: Config, scenario: s
     assert not np.isnan(matrix[0]).any()  # row 0 is measured before training
     assert np.isnan(matrix[1, 1:]).all()  # future tasks are not scored with evaluation.tasks=seen
     for number in [0, *(range(1, 4) if method != "joint" else [3])]:
-        row = accuracy_row(read_predictions(folder / "predictions" / f"task-{number:02}.parquet"), record.tasks)
+        row = ClassRankings.read(folder / "predictions" / f"task-{number:02}.parquet").cells(record.tasks, ACCURACY)
         np.testing.assert_array_equal(row, matrix[number])
     again = evaluate(folder)
     assert again.changed == 0

@@ -1,112 +1,111 @@
-"""What is concluded from a run: pure functions of its record, without torch."""
+"""What is concluded from a run: pure functions of its record, without torch. Names are loaded when first used."""
 
-from plora.results.all_metrics import AllMetrics, metrics_of_matrix, metrics_of_path
-from plora.results.classification import (
-    ClassScore,
-    class_scores,
-    expected_calibration_error,
-    macro_f1,
-    task_accuracy,
-)
-from plora.results.confusion import confusion, confusion_counts
-from plora.results.cost_plots import cost_against_accuracy
-from plora.results.curves import Point, read_curves
-from plora.results.doubts import group_doubts, run_doubts
-from plora.results.figure import to_pdf, to_png, to_svg
-from plora.results.forgetting_plots import forgetting_of_methods, forgetting_of_tasks
-from plora.results.further import FURTHER, Further
-from plora.results.gallery import group_pictures, run_pictures, write_figures
-from plora.results.gate_plots import gate_coefficients
-from plora.results.generated import GeneratedText, generated_files, read_generated, to_lines
-from plora.results.html import write_report
-from plora.results.interference import Interference, NoUpdatesError, read_interference
-from plora.results.interference_plots import interference_of_tasks, layer_drift, overlap_of_tasks
-from plora.results.matrix_file import MatrixFile, read_matrix
-from plora.results.metrics import (
-    METRICS,
-    Metric,
-    MetricError,
-    accuracy,
-    average_incremental_accuracy,
-    backward_transfer,
-    forgetting,
-    forgetting_per_task,
-    forward_transfer,
-    learning_accuracy,
-    seen_accuracy,
-    summary,
-)
-from plora.results.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
-from plora.results.pooled import pooled_accuracy, pooled_average_incremental_accuracy, pooled_seen_accuracy
-from plora.results.predictions import RANKS, Predictions, accuracy_row, read_predictions, write_predictions
-from plora.results.record import (
-    RESULTS_FILE,
-    RunRecord,
-    ScoredSplit,
-    StreamInfo,
-    TaskCost,
-    TaskData,
-    TaskStatus,
-    read_record,
-    write_record,
-)
-from plora.results.references import forward_transfer_of_learning, intransigence, intransigence_per_task
-from plora.results.run_cost import RunCost, run_cost
-from plora.results.run_metrics import RunMetrics
-from plora.results.runs import FoundRuns, find_runs, group_runs, require_comparable, require_poolable, series
-from plora.results.statistics import Comparison, Estimate, compare, estimates, intervals, pooled, seen_intervals
-from plora.results.tables import (
-    comparison_table,
-    differences_table,
-    latex_text,
-    matrix_table,
-    summary_table,
-    write_table,
-)
-from plora.results.variants import VARIANTS, Variant, variants
+from typing import TYPE_CHECKING
+
+from plora.lazy import names_from
+
+if TYPE_CHECKING:
+    from plora.results.comparison.comparable import group_runs, require_comparable, require_poolable, series
+    from plora.results.comparison.doubts import group_doubts, run_doubts
+    from plora.results.comparison.statistics import (
+        Comparison,
+        Estimate,
+        compare,
+        estimates,
+        intervals,
+        pooled,
+        seen_intervals,
+    )
+    from plora.results.metrics.classification import (
+        ClassScore,
+        class_scores,
+        expected_calibration_error,
+        macro_f1,
+        task_accuracy,
+    )
+    from plora.results.metrics.further import COSTS, FURTHER, Further, further_metrics
+    from plora.results.metrics.interference import Interference, NoUpdatesError, read_interference
+    from plora.results.metrics.named import METRIC_NAMES, definitions
+    from plora.results.metrics.pooled import pooled_accuracy, pooled_average_incremental_accuracy, pooled_seen_accuracy
+    from plora.results.metrics.references import forward_transfer_of_learning, intransigence, intransigence_per_task
+    from plora.results.metrics.run_cost import RunCost, run_cost
+    from plora.results.metrics.run_metrics import RunMetrics
+    from plora.results.metrics.variants import VARIANTS, Variant, variants
+    from plora.results.pictures.confusion import confusion, confusion_counts, confusion_of_pixels
+    from plora.results.pictures.cost_plots import cost_against_accuracy
+    from plora.results.pictures.figure import to_pdf, to_png, to_svg
+    from plora.results.pictures.forgetting_plots import forgetting_of_methods, forgetting_of_tasks
+    from plora.results.pictures.gallery import group_pictures, run_pictures, write_figures
+    from plora.results.pictures.gate_plots import gate_coefficients
+    from plora.results.pictures.interference_plots import interference_of_tasks, layer_drift, overlap_of_tasks
+    from plora.results.pictures.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
+    from plora.results.record.class_rankings import RANKS, ClassRankings
+    from plora.results.record.curves import Point, read_curves
+    from plora.results.record.found_runs import FoundRuns, find_runs
+    from plora.results.record.generated import GeneratedText, generated_files, read_generated, to_lines
+    from plora.results.record.kinds import MEASUREMENTS, read_measurements
+    from plora.results.record.matrix import MetricError
+    from plora.results.record.matrix_file import MatrixFile, read_matrix
+    from plora.results.record.matrix_metrics import (
+        METRICS,
+        MatrixMetric,
+        Metric,
+        accuracy,
+        average_incremental_accuracy,
+        backward_transfer,
+        forgetting,
+        forgetting_per_task,
+        forward_transfer,
+        learning_accuracy,
+        matrix_metrics,
+        seen_accuracy,
+        summary,
+    )
+    from plora.results.record.measurements import Measurements
+    from plora.results.record.pixel_counts import PixelCounts
+    from plora.results.record.run_record import (
+        RESULTS_FILE,
+        RunRecord,
+        ScoredSplit,
+        StreamInfo,
+        TaskCost,
+        TaskData,
+        TaskStatus,
+        read_record,
+        write_record,
+    )
+    from plora.results.record.score import ACCURACY, SCORES, Better, Score
+    from plora.results.record.token_likelihoods import TokenLikelihoods
+    from plora.results.report.html import write_report
+    from plora.results.tables.all_metrics import AllMetrics, metrics_of_matrix, metrics_of_path
+    from plora.results.tables.latex import latex_text
+    from plora.results.tables.tables import (
+        comparison_table,
+        differences_table,
+        matrix_table,
+        summary_table,
+        write_table,
+    )
 
 __all__ = [
+    "RANKS",
+    "ClassRankings",
+    "Point",
+    "read_curves",
+    "FoundRuns",
+    "find_runs",
     "GeneratedText",
     "generated_files",
     "read_generated",
     "to_lines",
-    "group_doubts",
-    "run_doubts",
-    "write_report",
-    "matrix_table",
-    "summary_table",
-    "comparison_table",
-    "differences_table",
-    "write_table",
-    "latex_text",
-    "Point",
-    "read_curves",
-    "confusion",
-    "confusion_counts",
-    "cost_against_accuracy",
-    "forgetting_of_methods",
-    "forgetting_of_tasks",
-    "gate_coefficients",
-    "group_pictures",
-    "run_pictures",
-    "write_figures",
-    "Interference",
-    "NoUpdatesError",
-    "read_interference",
-    "layer_drift",
-    "overlap_of_tasks",
-    "interference_of_tasks",
-    "to_pdf",
-    "to_png",
-    "to_svg",
-    "METRICS",
-    "FURTHER",
-    "Further",
-    "RunCost",
-    "run_cost",
-    "RunMetrics",
-    "Metric",
+    "MEASUREMENTS",
+    "read_measurements",
     "MetricError",
+    "MatrixFile",
+    "read_matrix",
+    "METRICS",
+    "MatrixMetric",
+    "Metric",
     "accuracy",
     "average_incremental_accuracy",
     "backward_transfer",
@@ -114,36 +113,11 @@ __all__ = [
     "forgetting_per_task",
     "forward_transfer",
     "learning_accuracy",
+    "matrix_metrics",
     "seen_accuracy",
     "summary",
-    "task_accuracy",
-    "AllMetrics",
-    "metrics_of_matrix",
-    "metrics_of_path",
-    "MatrixFile",
-    "read_matrix",
-    "pooled_accuracy",
-    "pooled_average_incremental_accuracy",
-    "pooled_seen_accuracy",
-    "forward_transfer_of_learning",
-    "intransigence",
-    "intransigence_per_task",
-    "ClassScore",
-    "class_scores",
-    "expected_calibration_error",
-    "macro_f1",
-    "VARIANTS",
-    "Variant",
-    "variants",
-    "accuracy_matrix",
-    "compare_methods",
-    "learning_curves",
-    "tasks_over_time",
-    "RANKS",
-    "Predictions",
-    "accuracy_row",
-    "read_predictions",
-    "write_predictions",
+    "Measurements",
+    "PixelCounts",
     "RESULTS_FILE",
     "RunRecord",
     "ScoredSplit",
@@ -153,12 +127,43 @@ __all__ = [
     "TaskStatus",
     "read_record",
     "write_record",
-    "FoundRuns",
-    "find_runs",
+    "ACCURACY",
+    "SCORES",
+    "Better",
+    "Score",
+    "TokenLikelihoods",
+    "ClassScore",
+    "class_scores",
+    "expected_calibration_error",
+    "macro_f1",
+    "task_accuracy",
+    "COSTS",
+    "FURTHER",
+    "Further",
+    "further_metrics",
+    "Interference",
+    "NoUpdatesError",
+    "read_interference",
+    "METRIC_NAMES",
+    "definitions",
+    "pooled_accuracy",
+    "pooled_average_incremental_accuracy",
+    "pooled_seen_accuracy",
+    "forward_transfer_of_learning",
+    "intransigence",
+    "intransigence_per_task",
+    "RunCost",
+    "run_cost",
+    "RunMetrics",
+    "VARIANTS",
+    "Variant",
+    "variants",
     "group_runs",
     "require_comparable",
     "require_poolable",
     "series",
+    "group_doubts",
+    "run_doubts",
     "Comparison",
     "Estimate",
     "compare",
@@ -166,4 +171,227 @@ __all__ = [
     "intervals",
     "pooled",
     "seen_intervals",
+    "AllMetrics",
+    "metrics_of_matrix",
+    "metrics_of_path",
+    "latex_text",
+    "comparison_table",
+    "differences_table",
+    "matrix_table",
+    "summary_table",
+    "write_table",
+    "confusion",
+    "confusion_counts",
+    "confusion_of_pixels",
+    "cost_against_accuracy",
+    "to_pdf",
+    "to_png",
+    "to_svg",
+    "forgetting_of_methods",
+    "forgetting_of_tasks",
+    "group_pictures",
+    "run_pictures",
+    "write_figures",
+    "gate_coefficients",
+    "interference_of_tasks",
+    "layer_drift",
+    "overlap_of_tasks",
+    "accuracy_matrix",
+    "compare_methods",
+    "learning_curves",
+    "tasks_over_time",
+    "write_report",
 ]
+
+__getattr__, _ = names_from(
+    __name__,
+    {
+        "record.class_rankings": [
+            "RANKS",
+            "ClassRankings",
+        ],
+        "record.curves": [
+            "Point",
+            "read_curves",
+        ],
+        "record.found_runs": [
+            "FoundRuns",
+            "find_runs",
+        ],
+        "record.generated": [
+            "GeneratedText",
+            "generated_files",
+            "read_generated",
+            "to_lines",
+        ],
+        "record.kinds": [
+            "MEASUREMENTS",
+            "read_measurements",
+        ],
+        "record.matrix": [
+            "MetricError",
+        ],
+        "record.matrix_file": [
+            "MatrixFile",
+            "read_matrix",
+        ],
+        "record.matrix_metrics": [
+            "METRICS",
+            "MatrixMetric",
+            "Metric",
+            "accuracy",
+            "average_incremental_accuracy",
+            "backward_transfer",
+            "forgetting",
+            "forgetting_per_task",
+            "forward_transfer",
+            "learning_accuracy",
+            "matrix_metrics",
+            "seen_accuracy",
+            "summary",
+        ],
+        "record.measurements": [
+            "Measurements",
+        ],
+        "record.pixel_counts": [
+            "PixelCounts",
+        ],
+        "record.run_record": [
+            "RESULTS_FILE",
+            "RunRecord",
+            "ScoredSplit",
+            "StreamInfo",
+            "TaskCost",
+            "TaskData",
+            "TaskStatus",
+            "read_record",
+            "write_record",
+        ],
+        "record.score": [
+            "ACCURACY",
+            "SCORES",
+            "Better",
+            "Score",
+        ],
+        "record.token_likelihoods": [
+            "TokenLikelihoods",
+        ],
+        "metrics.classification": [
+            "ClassScore",
+            "class_scores",
+            "expected_calibration_error",
+            "macro_f1",
+            "task_accuracy",
+        ],
+        "metrics.further": [
+            "COSTS",
+            "FURTHER",
+            "Further",
+            "further_metrics",
+        ],
+        "metrics.interference": [
+            "Interference",
+            "NoUpdatesError",
+            "read_interference",
+        ],
+        "metrics.named": [
+            "METRIC_NAMES",
+            "definitions",
+        ],
+        "metrics.pooled": [
+            "pooled_accuracy",
+            "pooled_average_incremental_accuracy",
+            "pooled_seen_accuracy",
+        ],
+        "metrics.references": [
+            "forward_transfer_of_learning",
+            "intransigence",
+            "intransigence_per_task",
+        ],
+        "metrics.run_cost": [
+            "RunCost",
+            "run_cost",
+        ],
+        "metrics.run_metrics": [
+            "RunMetrics",
+        ],
+        "metrics.variants": [
+            "VARIANTS",
+            "Variant",
+            "variants",
+        ],
+        "comparison.comparable": [
+            "group_runs",
+            "require_comparable",
+            "require_poolable",
+            "series",
+        ],
+        "comparison.doubts": [
+            "group_doubts",
+            "run_doubts",
+        ],
+        "comparison.statistics": [
+            "Comparison",
+            "Estimate",
+            "compare",
+            "estimates",
+            "intervals",
+            "pooled",
+            "seen_intervals",
+        ],
+        "tables.all_metrics": [
+            "AllMetrics",
+            "metrics_of_matrix",
+            "metrics_of_path",
+        ],
+        "tables.latex": [
+            "latex_text",
+        ],
+        "tables.tables": [
+            "comparison_table",
+            "differences_table",
+            "matrix_table",
+            "summary_table",
+            "write_table",
+        ],
+        "pictures.confusion": [
+            "confusion",
+            "confusion_counts",
+            "confusion_of_pixels",
+        ],
+        "pictures.cost_plots": [
+            "cost_against_accuracy",
+        ],
+        "pictures.figure": [
+            "to_pdf",
+            "to_png",
+            "to_svg",
+        ],
+        "pictures.forgetting_plots": [
+            "forgetting_of_methods",
+            "forgetting_of_tasks",
+        ],
+        "pictures.gallery": [
+            "group_pictures",
+            "run_pictures",
+            "write_figures",
+        ],
+        "pictures.gate_plots": [
+            "gate_coefficients",
+        ],
+        "pictures.interference_plots": [
+            "interference_of_tasks",
+            "layer_drift",
+            "overlap_of_tasks",
+        ],
+        "pictures.plots": [
+            "accuracy_matrix",
+            "compare_methods",
+            "learning_curves",
+            "tasks_over_time",
+        ],
+        "report.html": [
+            "write_report",
+        ],
+    },
+)

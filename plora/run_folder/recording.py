@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 
 from plora.batches.evaluate import Scores
 from plora.build import Parts
-from plora.results import RANKS, Predictions, RunRecord, StreamInfo, TaskCost, TaskData, TaskStatus
-from plora.results.metrics import Matrix
+from plora.results import RANKS, ClassRankings, RunRecord, StreamInfo, TaskCost, TaskData, TaskStatus
+from plora.results.record.matrix import Matrix
 
 _SAID_ELSEWHERE = {"name", "seed", "stream", "added", "order", "output", "scenario", "method"}
 """Keys of a config that a record has under its own keys, or as the fingerprint of the stream."""
 
 
-def to_predictions(rows: dict[str, Scores], class_names: tuple[str, ...]) -> Predictions:
+def to_predictions(rows: dict[str, Scores], class_names: tuple[str, ...]) -> ClassRankings:
     """Return the sufficient record of one row of the matrix: every example of every task scored."""
 
     def column(parts: Iterable[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
         return np.concatenate([np.empty(0, kind), *parts])  # typed where every task was forgotten
 
-    return Predictions(
+    return ClassRankings(
         task=column((np.full(len(scores.rows), name) for name, scores in rows.items()), np.str_),
         example=column((np.arange(len(scores.rows), dtype=np.int32) for scores in rows.values()), np.int32),
         label=column((scores.rows.astype(np.int32) for scores in rows.values()), np.int32),
@@ -31,7 +31,7 @@ def to_predictions(rows: dict[str, Scores], class_names: tuple[str, ...]) -> Pre
     )
 
 
-def from_predictions(predictions: Predictions) -> dict[str, Scores]:
+def from_predictions(predictions: ClassRankings) -> dict[str, Scores]:
     """Return the scores of each task that a row of the matrix holds."""
     rows = {}
     for name in dict.fromkeys(predictions.task.tolist()):

@@ -8,11 +8,11 @@ import numpy as np
 
 from plora.errors import RunError
 from plora.results import (
-    accuracy_row,
+    ACCURACY,
+    ClassRankings,
     generated_files,
     read_curves,
     read_generated,
-    read_predictions,
     read_record,
 )
 from plora.run_folder.checkpoint import (
@@ -50,7 +50,7 @@ def evaluate(path: Path) -> Rescored:
     if not seen:
         raise RunError(f"{path} has forgotten every task it learned; there is nothing to score")
     scorer, number = parts.scorer(), folder.last_checkpoint()
-    recorded = read_predictions(folder.predictions(number))
+    recorded = ClassRankings.read(folder.predictions(number))
     scores = {task.name: scorer.seen(task, seen) for task in parts.tasks if task.name in seen}
     changed = sum(
         int((recorded.prediction[recorded.task == name] != result.predictions).sum()) for name, result in scores.items()
@@ -113,7 +113,7 @@ def verify(path: Path) -> Verified:
         if np.isnan(record.matrix[number]).all():
             continue
         try:
-            row = accuracy_row(read_predictions(folder.predictions(number)), record.tasks)
+            row = ClassRankings.read(folder.predictions(number)).cells(record.tasks, ACCURACY)
         except RunError as error:
             problems.append(str(error))
             continue
@@ -130,7 +130,7 @@ def verify(path: Path) -> Verified:
     if not problems:
         parts, _, seen = load_run(path)
         scorer, number = parts.scorer(), folder.last_checkpoint()
-        recorded = from_predictions(read_predictions(folder.predictions(number)))
+        recorded = from_predictions(ClassRankings.read(folder.predictions(number)))
         for task in (task for task in parts.tasks if task.name in seen):
             before, now = recorded[task.name], scorer.seen(task, seen)
             examples += len(now.rows)

@@ -12,13 +12,10 @@ from rich.table import Table
 
 from plora.errors import RunError
 from plora.results import RunRecord, read_record
-from plora.results.metrics import METRICS
 from plora.run_folder.folder import RunFolder
 from plora.sweep.plan import SweepConfig
 from plora.sweep.progress import Progress, Say
 from plora.sweep.study import Study
-
-_SYMBOLS = {definition.name: definition.symbol for definition in METRICS}
 
 
 @contextmanager
@@ -63,14 +60,13 @@ def _time_left(items: Sequence[Progress], total: int) -> str:
 
 def _studies(studies: Sequence[Study], title: str) -> Table:
     """What is searched: a row for each study, below it the trials that are running."""
-    symbol = _SYMBOLS[studies[0].search.metric]
-    shown = _table(title, "search", "state", "trials", "tasks", f"best validation {symbol} %", "seconds")
+    shown = _table(title, "search", "state", "trials", "tasks", f"best validation {studies[0].head}", "seconds")
     for study in studies:
         over = [trial for trial in study.trials if trial.over]
         failed = sum(bool(trial.failure) for trial in over)
         running = [trial for trial in study.trials if trial.progress.state == "running"]
         state = "chosen" if study.chosen else "failed" if study.failure else "running" if running else "waiting"
-        best = f"{100 * (study.ranked[0].value or 0):.1f}" if study.ranked else ""
+        best = study.score.text(study.ranked[0].value) if study.ranked else ""
         seconds = sum(trial.progress.seconds for trial in study.trials)
         counts = f"{len(over)}/{study.search.total}" + (f", {failed} failed" if failed else "")
         shown.add_row(study.label, state, counts, "", best, f"{seconds:.0f}" if seconds else "")
@@ -80,10 +76,16 @@ def _studies(studies: Sequence[Study], title: str) -> Table:
 
 
 def _runs(config: SweepConfig, progress: Sequence[Progress], title: str) -> Table:
-    shown = _table(title, "run", "state", "tasks", "ACC %", "BWT", "seconds")
+    records = {id(item): _record(item.run.folder) if item.state in ("done", "was done") else None for item in progress}
+    scores = {record.score for record in records.values() if record is not None}
+    other = " or ".join(sorted(score.unit or score.title for score in scores if not score.percent))
+    percent = "%" if not other or any(score.percent for score in scores) else ""
+    shown = _table(
+        title, "run", "state", "tasks", f"ACC {' or '.join(filter(None, (percent, other)))}", "BWT", "seconds"
+    )
     for item in progress:
-        record = _record(item.run.folder) if item.state in ("done", "was done") else None
-        metrics = [_percent(record, name) for name in ("accuracy", "backward_transfer")]
+        record = records[id(item)]
+        metrics = [_text(record, name) for name in ("accuracy", "backward_transfer")]
         seconds = f"{item.seconds:.0f}" if item.seconds else ""
         shown.add_row(item.run.label, item.state, _tasks(item), *metrics, seconds)
     for text in config.planned:
@@ -114,8 +116,8 @@ def _record(folder: Path) -> RunRecord | None:
         return None
 
 
-def _percent(record: RunRecord | None, name: str) -> str:
+def _text(record: RunRecord | None, name: str) -> str:
     if record is None:
         return ""
-    value = record.metrics[name].value
-    return "n/a" if value is None else f"{100 * value:.1f}"
+    metric = record.metrics[name]
+    return metric.score.text(metric.value)

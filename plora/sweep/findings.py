@@ -7,16 +7,13 @@ from pydantic import JsonValue
 
 from plora import atomic
 from plora.errors import RunError
-from plora.results.figure import to_pdf, to_png
-from plora.results.metrics import METRICS
-from plora.results.tables import BEST
+from plora.results.pictures.figure import to_pdf, to_png
 from plora.sealed import read_sealed, write_sealed
 from plora.sweep.picture import search_picture
 from plora.sweep.sampler import Settings
 from plora.sweep.study import Study
 
 SCHEMA = 1
-_SYMBOLS = {definition.name: definition.symbol for definition in METRICS}
 
 
 def write_findings(study: Study) -> None:
@@ -45,7 +42,7 @@ def findings(study: Study) -> Mapping[str, JsonValue]:
         "study": study.label,
         "split": "validation",
         "metric": search.metric,
-        "best": BEST[search.metric],
+        "best": study.score.end,
         "seed": search.seed,
         "at_once": search.at_once,
         "space": {key: setting.model_dump(mode="json") for key, setting in search.space.items()},
@@ -65,12 +62,11 @@ def findings(study: Study) -> Mapping[str, JsonValue]:
 def trials_table(study: Study) -> str:
     """Return the trials of a study as Markdown, best first, then those that failed."""
     keys = list(study.search.space)
-    symbol = _SYMBOLS[study.search.metric]
-    heads = ["", "trial", *(f"`{key}`" for key in keys), f"{symbol} % on validation"]
+    heads = ["", "trial", *(f"`{key}`" for key in keys), f"{study.head} on validation"]
     rows = []
     for trial in study.ranked:
         mark = "**chosen**" if trial is study.chosen else ""
-        value = f"{100 * (trial.value or 0):.1f}"
+        value = study.score.text(trial.value)
         rows.append([mark, str(trial.number), *(shown(trial.settings[key]) for key in keys), value])
     failed = [trial for trial in study.trials if trial.failure]
     for trial in failed:
@@ -78,7 +74,7 @@ def trials_table(study: Study) -> str:
     lines = [
         f"# Search: {study.label}",
         "",
-        f"Chosen by {symbol} on the validation split ({BEST[study.search.metric]} is best; of equal ones the earliest "
+        f"Chosen by {study.symbol} on the validation split ({study.score.end} is best; of equal ones the earliest "
         f"trial), with seed {study.search.seed}. No trial read the test split.",
         "",
         "| " + " | ".join(heads) + " |",
@@ -92,15 +88,15 @@ def trials_table(study: Study) -> str:
 
 def choice_lines(study: Study) -> list[str]:
     """Return what a study chose, against its other trials, and where all of them stand."""
-    symbol, file = _SYMBOLS[study.search.metric], study.folder / f"{study.name}.md"
+    file = study.folder / f"{study.name}.md"
     if study.chosen is None:
         return [f"{study.label}: nothing chosen, every trial failed  {file}"]
     best, median, worst = (
-        f"{100 * (value or 0.0):.1f}" for value in (study.chosen.value, study.median, study.ranked[-1].value)
+        study.score.text(value) for value in (study.chosen.value, study.median, study.ranked[-1].value)
     )
     return [
         f"{study.label}: {settings_text(study.chosen.settings)}",
-        f"  {symbol} % on validation: {best} by trial {study.chosen.number}, the best of {len(study.ranked)} "
+        f"  {study.head} on validation: {best} by trial {study.chosen.number}, the best of {len(study.ranked)} "
         f"(median {median}, worst {worst})  {file}",
     ]
 

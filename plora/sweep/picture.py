@@ -8,13 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from pydantic import JsonValue
 
-from plora.results.figure import FONT_POINTS, GRID, INK, MUTED, PAPER, SERIES, shorten
-from plora.results.metrics import METRICS
+from plora.results.pictures.figure import FONT_POINTS, GRID, INK, MUTED, PAPER, SERIES
+from plora.results.tables.one_line import shorten
 from plora.sweep.search import OneOf, Range
 from plora.sweep.study import Study
 
 _IN_A_ROW = 3
-_SYMBOLS = {definition.name: definition.symbol for definition in METRICS}
 
 
 def search_picture(study: Study) -> Figure:
@@ -35,7 +34,7 @@ def search_picture(study: Study) -> Figure:
     for panel, (key, setting) in zip(panels, space.items(), strict=False):
         _panel(panel, study, key, setting)
     for panel in panels[::columns]:
-        panel.set_ylabel(f"{_SYMBOLS[study.search.metric]} % on validation", fontsize=FONT_POINTS, color=INK)
+        panel.set_ylabel(f"{study.head} on validation", fontsize=FONT_POINTS, color=INK)
     figure.suptitle(f"Search: {shorten(study.label, 60)}", x=0.01, ha="left", fontsize=FONT_POINTS + 1, color=INK)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
@@ -59,7 +58,7 @@ def _panel(panel: Axes, study: Study, key: str, setting: Range | OneOf) -> None:
     panel.grid(axis="y", color=GRID, linewidth=0.6)
     panel.set_axisbelow(True)
     panel.set_xlabel(key, fontsize=FONT_POINTS, color=INK)
-    values = [100 * (trial.value or 0.0) for trial in study.ranked]
+    values = [study.score.factor * (trial.value or 0.0) for trial in study.ranked]
     panel.scatter(
         [_place(setting, trial.settings[key]) for trial in study.ranked],
         values,
@@ -72,7 +71,7 @@ def _panel(panel: Axes, study: Study, key: str, setting: Range | OneOf) -> None:
     if study.chosen is not None:
         panel.scatter(
             [_place(setting, study.chosen.settings[key])],
-            [100 * (study.chosen.value or 0.0)],
+            [study.score.factor * (study.chosen.value or 0.0)],
             s=110,
             facecolor="none",
             edgecolor=SERIES[1],
@@ -81,7 +80,7 @@ def _panel(panel: Axes, study: Study, key: str, setting: Range | OneOf) -> None:
         )
     failed = [_place(setting, trial.settings[key]) for trial in study.trials if trial.failure]
     if failed:
-        low = min(values) - 0.08 * max(max(values) - min(values), 1.0)
+        low = min(values) - 0.08 * max(max(values) - min(values), 1.0 if study.score.percent else 1e-3)
         panel.scatter(failed, [low] * len(failed), s=26, marker="x", color=MUTED, linewidth=1.2, label="failed")
     _scale(panel, setting)
 

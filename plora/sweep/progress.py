@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from plora.results import read_record
+from plora.results import Metric, RunMetrics, Score, read_record
 from plora.sweep.plan import SweepRun
 
 Say = Callable[[str], None]
@@ -44,7 +44,8 @@ class Progress:
         self.seconds = time.perf_counter() - self.started
         value = None
         if not failure:
-            value, failure = reached(self.run, self.metric)
+            found, _ = reached(self.run, self.metric)
+            value, failure = found.value, why_not(found)
         self.state, self.failure = ("failed", failure) if failure else ("done", "")
         if failure:
             say(f"event=run_failed run={_word(self.run.label)} reason={_word(failure)}")
@@ -53,14 +54,19 @@ class Progress:
             say(f"event=run_done run={_word(self.run.label)} {on}{self.metric}={value:.4g} seconds={self.seconds:.0f}")
 
 
-def reached(run: SweepRun, metric: str) -> tuple[float | None, str]:
-    """Return a metric of a complete run, or None and the reason why it has no value.
+def reached(run: SweepRun, metric: str) -> tuple[Metric, Score]:
+    """Return a metric of a complete run, with the reason where it has no value, and what the run's cells are.
 
     Raises:
         RunError: the run is damaged.
     """
-    found = read_record(run.folder).metrics[metric]
-    return found.value, "" if found.value is not None else f"{found.symbol} has no value: it {found.reason}"
+    record = read_record(run.folder)
+    return RunMetrics({run.folder: record})(record, metric), record.score
+
+
+def why_not(found: Metric) -> str:
+    """Return one line where a metric has no value; else nothing."""
+    return "" if found.value is not None else f"{found.symbol} has no value: it {found.reason}"
 
 
 def _word(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import JsonValue
 
-from plora.results.tables import BEST
+from plora.results import Better
 from plora.sweep.search import OneOf, Range, SearchConfig
 
 Settings = Mapping[str, JsonValue]
@@ -25,7 +25,9 @@ _TRIES = 20
 """Times that the sampler is asked for settings that are new."""
 
 
-def ask(search: SearchConfig, finished: Sequence[tuple[Settings, float | None]]) -> list[dict[str, JsonValue]]:
+def ask(
+    search: SearchConfig, finished: Sequence[tuple[Settings, float | None]], better: Better = "higher"
+) -> list[dict[str, JsonValue]]:
     """Return the settings of the next round.
 
     The first trials are the same for every study of a sweep, so that methods are compared after the same chances.
@@ -34,6 +36,7 @@ def ask(search: SearchConfig, finished: Sequence[tuple[Settings, float | None]])
     Args:
         search: what is searched.
         finished: settings and value of every trial so far, None where it failed; whole rounds, in order.
+        better: which way values are better.
     """
     import optuna
 
@@ -42,7 +45,7 @@ def ask(search: SearchConfig, finished: Sequence[tuple[Settings, float | None]])
     distributions = {key: _distribution(search.space[key]) for key in sorted(search.space)}
     seed = np.random.SeedSequence([search.seed, len(finished) // search.at_once]).generate_state(1)[0]
     study = optuna.create_study(
-        direction="maximize" if BEST[search.metric] == "highest" else "minimize",
+        direction="maximize" if better == "higher" else "minimize",
         sampler=optuna.samplers.TPESampler(seed=int(seed), n_startup_trials=_AT_RANDOM),
     )
     for settings, value in finished:

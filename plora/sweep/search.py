@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from plora.errors import did_you_mean
 from plora.methods import METHODS
-from plora.results.metrics import METRICS
+from plora.results import ACCURACY, METRIC_NAMES, Further, definitions
 
 _NOT_SEARCHED = {
     "seed": "seeds are repetitions; a lucky one is no setting",
@@ -138,7 +138,8 @@ class SearchConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     """Of the sampler, and of every trial's run."""
     metric: str = "accuracy"
-    """What is best: a metric of the matrix that is measured on the validation split."""
+    """What is best: any metric of a run that is scored on the validation split, or what it cost. `accuracy` is the mean
+    of the last row, whatever score its cells are. The metric or the score of the runs says which way is better."""
     space: Annotated[dict[str, Setting], BeforeValidator(_flat)]
     """Key of a config → `{low, high}`, with `log: true` if wished, or a list of values."""
     methods: dict[str, Annotated[dict[str, Setting], BeforeValidator(_flat)]] = {}
@@ -160,12 +161,16 @@ class SearchConfig(BaseModel):
         Args:
             said: keys that the sweep sets in its grid or runs → where.
         """
-        names = [definition.name for definition in METRICS]
-        if self.metric not in names:
+        if self.metric not in METRIC_NAMES:
             yield (
-                f"search.metric: unknown metric '{self.metric}'{did_you_mean(self.metric, names)} "
-                f"(metrics: {', '.join(names)})"
+                f"search.metric: unknown metric '{self.metric}'{did_you_mean(self.metric, METRIC_NAMES)} "
+                f"(metrics: {', '.join(METRIC_NAMES)})"
             )
+        elif isinstance(further := definitions(ACCURACY)[self.metric], Further) and further.needs in (
+            "joint",
+            "single",
+        ):
+            yield f"search.metric: '{self.metric}' compares with another run, which no trial has; choose another metric"
         if not self.space:
             yield "search.space: is empty; list at least one key of a config, such as training.learning_rate"
         for name in self.methods:

@@ -10,11 +10,11 @@ from pydantic import JsonValue
 
 from plora.config import load_config, put
 from plora.errors import RunError
-from plora.results.tables import BEST
+from plora.results import ACCURACY, Further, MatrixMetric, Score, definitions
 from plora.run_folder.folder import RunFolder
 from plora.sealed import read_sealed, write_sealed
 from plora.sweep.plan import SweepConfig, SweepRun, file_name, plan_runs
-from plora.sweep.progress import Progress, reached
+from plora.sweep.progress import Progress, reached, why_not
 from plora.sweep.sampler import Settings, ask
 from plora.sweep.search import SearchConfig
 
@@ -30,12 +30,14 @@ class Trial:
         settings: what was tried, by key.
         progress: how far it is.
         value: what it reached, once it is over and did not fail.
+        cells: what a cell of its matrix is, as its record says.
     """
 
     number: int
     settings: Settings
     progress: Progress
     value: float | None = None
+    cells: Score | None = None
 
     @property
     def over(self) -> bool:
@@ -62,7 +64,7 @@ class Trial:
             RunError: the folder holds a run of other settings, or is damaged.
         """
         if self.progress.run.state() == "complete":
-            self.value, reason = reached(self.progress.run, self.progress.metric)
+            reason = self._take()
             self.progress.state, self.progress.failure = ("failed", reason) if reason else ("was done", "")
         elif self._failed_file.exists():
             stored = read_sealed(self._failed_file)
@@ -86,7 +88,13 @@ class Trial:
             with folder.lock() if folder.path.is_dir() else nullcontext():
                 write_sealed(self._failed_file, {"failure": self.failure, "config": self._config()})
         else:
-            self.value, _ = reached(self.progress.run, self.progress.metric)
+            self._take()
+
+    def _take(self) -> str:
+        """Take over what a complete run reached; returns why there is nothing."""
+        found, self.cells = reached(self.progress.run, self.progress.metric)
+        self.value = found.value
+        return why_not(found)
 
 
 @dataclass
@@ -127,7 +135,9 @@ class Study:
             waiting = [trial for trial in self.trials if not trial.over]
             if waiting or len(self.trials) >= self.search.total:
                 return waiting
-            for settings in ask(self.search, [(trial.settings, trial.value) for trial in self.trials]):
+            for settings in ask(
+                self.search, [(trial.settings, trial.value) for trial in self.trials], self.score.better
+            ):
                 self.trials.append(self._trial(len(self.trials), settings))
                 try:
                     self.trials[-1].read()
@@ -135,9 +145,33 @@ class Study:
                     raise RunError(f"{error} (to search anew: all of {self.trials_folder})") from None
 
     @property
+    def score(self) -> Score:
+        """What its values are, and which of them is best: the trials say it, whose problem the sweep does not know.
+
+        Before any trial has reached a value nothing is ranked, and it is as of accuracies.
+        """
+        return self._searched.score
+
+    @property
+    def symbol(self) -> str:
+        """Of what is searched."""
+        return self._searched.symbol
+
+    @property
+    def _searched(self) -> MatrixMetric | Further:
+        cells = (trial.cells for trial in self.trials if trial.cells is not None)
+        return definitions(next(cells, ACCURACY))[self.search.metric]
+
+    @property
+    def head(self) -> str:
+        """Its symbol and unit: "ACC %", "ACC, nats per byte"."""
+        score = self.score
+        return f"{self.symbol} %" if score.percent else f"{self.symbol}, {score.unit or score.title}"
+
+    @property
     def ranked(self) -> list[Trial]:
         """The trials that reached a value, best first; of equal ones the earliest first."""
-        sign = -1 if BEST[self.search.metric] == "highest" else 1
+        sign = -self.score.sign
         reached = [trial for trial in self.trials if trial.value is not None]
         return sorted(reached, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 

@@ -16,7 +16,7 @@ from plora.build import Parts
 from plora.events.console import Console
 from plora.events.tracking import Tracking
 from plora.failpoints import reached
-from plora.results import RESULTS_FILE, RunRecord, TaskCost, read_predictions, write_predictions, write_record
+from plora.results import RESULTS_FILE, ClassRankings, RunRecord, TaskCost, write_record
 from plora.run_folder.checkpoint import load_checkpoint, load_strategies, read_manifest, save_checkpoint
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.recording import from_predictions, make_record, to_predictions
@@ -167,7 +167,7 @@ def _row(
     kept: dict[str, Scores] = {}
     same_classes = False
     if path.exists():
-        stored = read_predictions(path)
+        stored = ClassRankings.read(path)
         same_classes = stored.class_names == parts.space.names
         kept = from_predictions(stored)
         if not same_classes and parts.space.scenario == "class":
@@ -182,7 +182,7 @@ def _row(
         kept[task.name] = scorer.seen(task, seen) if task.name in seen else scorer.unseen(task)
     reached("scored")
     rows = {task.name: kept[task.name] for task in wanted if task.name in kept}
-    parts.learner.processes.lead(lambda: write_predictions(path, to_predictions(rows, parts.space.names)))
+    parts.learner.processes.lead(lambda: to_predictions(rows, parts.space.names).write(path))
     return rows
 
 

@@ -14,7 +14,7 @@ import plora
 from plora.config import RunConfig, load_config
 from plora.errors import PloraError
 from plora.events.console import Console
-from plora.results import find_runs, read_curves, read_predictions, read_record, write_report
+from plora.results import ClassRankings, find_runs, read_curves, read_record, write_report
 
 FILES = ("results.json", "costs.json", "curves.jsonl", "config.yaml", "environment.json", "predictions/task-02.parquet")
 
@@ -56,7 +56,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "results.json": lambda folder: (read_record(folder), find_runs([folder])),
     "costs.json": lambda folder: (read_record(folder), find_runs([folder])),
     "curves.jsonl": lambda folder: read_curves(folder / "curves.jsonl"),
-    "predictions/task-02.parquet": lambda folder: read_predictions(folder / "predictions/task-02.parquet"),
+    "predictions/task-02.parquet": lambda folder: ClassRankings.read(folder / "predictions/task-02.parquet"),
 }
 
 
@@ -79,9 +79,9 @@ def test_damaged_predictions_are_never_read_as_others(
     whole = (run / file).read_bytes()
     place = data.draw(st.integers(4, len(whole) - 1))
     flipped = whole[:place] + bytes([whole[place] ^ data.draw(st.integers(1, 255))]) + whole[place + 1 :]
-    before = read_predictions(run / file)
+    before = ClassRankings.read(run / file)
     try:
-        after = read_predictions(copied(file, flipped) / file)
+        after = ClassRankings.read(copied(file, flipped) / file)
     except PloraError:
         return
     for name in ("task", "example", "label", "prediction", "probability"):

@@ -101,12 +101,12 @@ def make_world(place: Path) -> dict[str, object]:
 
 def learned(folder: Path) -> dict[str, object]:
     """Return what a run has learned and measured, as hashes."""
-    from plora.results import read_predictions, read_record
+    from plora.results import ClassRankings, read_record
 
     record = read_record(folder)
     said = hashlib.sha256()
     for file in sorted(folder.glob("predictions/*.parquet")):
-        found = read_predictions(file)
+        found = ClassRankings.read(file)
         said.update(json.dumps([file.stem, found.task.tolist(), found.label.tolist(), found.ranking.tolist()]).encode())
         said.update(found.probabilities.tobytes())
     results = {

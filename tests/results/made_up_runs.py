@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from plora.results import Point, RunRecord, StreamInfo, TaskCost, TaskData
-from plora.results.metrics import Matrix
+from plora.results.record.matrix import Matrix
 from plora.streams.base import Scenario
 
 TASKS = ("library", "kind", "parameters", "match", "order")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from plora.results.metrics import Matrix
+from plora.results.record.matrix import Matrix
 
 
 def as_matrix(rows: str) -> Matrix:

@@ -8,14 +8,13 @@ from peer_matrices import ONE_MATRIX_FIVE_FORMULAS
 
 from plora.errors import PloraError, RunError
 from plora.results import (
+    ClassRankings,
     MetricError,
-    Predictions,
     forward_transfer_of_learning,
     intransigence,
     macro_f1,
     metrics_of_path,
     pooled_average_incremental_accuracy,
-    write_predictions,
     write_record,
 )
 
@@ -64,7 +63,7 @@ def test_a_run_brings_its_own(tmp_path: Path) -> None:
     assert value(metrics_of_path(tmp_path / "run"), "macro_f1") is None
     rng = np.random.default_rng(0)
     label, guess = rng.integers(0, 5, (2, 60)).astype(np.int32)
-    predictions = Predictions(
+    predictions = ClassRankings(
         np.repeat(tasks[:6], 10),
         np.arange(60, dtype=np.int32),
         label,
@@ -72,7 +71,7 @@ def test_a_run_brings_its_own(tmp_path: Path) -> None:
         rng.uniform(0.2, 1, (60, 1)).astype(np.float32),
         ("a", "b|c", "d", "e", "f"),
     )
-    write_predictions(tmp_path / "run/predictions/task-11.parquet", predictions)
+    predictions.write(tmp_path / "run/predictions/task-11.parquet")
     joint = record("joint", "joint", tasks=tasks, scenario="class")
     write_record(tmp_path / "joint", joint)
     alone = record("per_task", "steady", tasks=tasks, scenario="class")

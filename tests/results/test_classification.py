@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from plora.results import (
+    ClassRankings,
     MetricError,
-    Predictions,
     class_scores,
     expected_calibration_error,
     macro_f1,
@@ -13,9 +13,9 @@ from plora.results import (
 )
 
 
-def predictions(label: list[int], prediction: list[int], probability: list[float], classes: int = 4) -> Predictions:
+def predictions(label: list[int], prediction: list[int], probability: list[float], classes: int = 4) -> ClassRankings:
     n = len(label)
-    return Predictions(
+    return ClassRankings(
         np.array(["a"] * n, dtype=np.str_),
         np.arange(n, dtype=np.int32),
         np.array(label, dtype=np.int32),

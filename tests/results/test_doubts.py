@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 from made_up_runs import record
 
-from plora.results import RunRecord, group_doubts, run_doubts
+from plora.results import SCORES, RunRecord, group_doubts, run_doubts
 
 
 def flat(method: str, accuracy: float, seed: int = 0, name: str = "skills") -> RunRecord:
@@ -24,9 +24,9 @@ def test_a_run_reports_its_warnings_truncation_duplicates_and_an_early_end() -> 
 
 def test_a_run_without_validation_and_one_with_another_score_say_so() -> None:
     run = record(tasks=["a", "b", "c"])
-    none = replace(run, data=tuple(replace(data, validation=0) for data in run.data), score="mIoU")
+    none = replace(run, data=tuple(replace(data, validation=0) for data in run.data), score=SCORES["mean_iou"])
     score, blind = run_doubts(none)[:2]
-    assert score.startswith("A cell of the matrix is 'mIoU' here, not accuracy")
+    assert score.startswith("A cell of the matrix is 'mean IoU' here, not accuracy")
     assert blind.startswith("No task has a validation split")
     some = replace(run, data=(replace(run.data[0], validation=0), *run.data[1:]))
     assert run_doubts(some)[0].startswith("Task 'a' has no validation split")

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from made_up_runs import record
 
 from plora.results import accuracy_matrix, tasks_over_time, to_png, to_svg
-from plora.results.figure import CSS_VARIABLES, elide, shorten, spread
+from plora.results.pictures.figure import CSS_VARIABLES, spread
+from plora.results.tables.one_line import elide, shorten
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=15), st.floats(0.1, 20))

@@ -13,8 +13,8 @@ from PIL import Image
 from plora.config import RunConfig
 from plora.errors import RunError
 from plora.results import (
+    ClassRankings,
     Interference,
-    Predictions,
     accuracy_matrix,
     compare_methods,
     confusion,
@@ -35,14 +35,14 @@ from plora.results import (
     to_png,
     write_figures,
 )
-from plora.results.interference_plots import layer_names
+from plora.results.pictures.interference_plots import layer_names
 from plora.runs import run
 
 GOLDEN = Path(__file__).parent / "golden_pictures"
 WIDTH = 160  # pixels of a golden picture: its shape, not its letters
 
 
-def predictions(classes: int = 6, tasks: int = 3, stray: bool = False) -> Predictions:
+def predictions(classes: int = 6, tasks: int = 3, stray: bool = False) -> ClassRankings:
     rng = np.random.default_rng(3)
     label = np.arange(classes * 20) % classes
     wrong = rng.integers(0, classes, len(label))
@@ -50,7 +50,7 @@ def predictions(classes: int = 6, tasks: int = 3, stray: bool = False) -> Predic
     if stray:
         prediction[0] = classes
     per_task = classes // tasks
-    return Predictions(
+    return ClassRankings(
         np.array([f"task {c // per_task}" for c in label]),
         np.arange(len(label), dtype=np.int32),
         label.astype(np.int32),

@@ -8,8 +8,8 @@ from made_up_runs import record
 
 from plora.errors import RunError
 from plora.results import GeneratedText, read_generated, run_pictures, to_lines, write_record, write_report
-from plora.results.generated import ClassOfTexts, by_class
-from plora.results.generated_plots import generated_confidence
+from plora.results.pictures.generated_plots import generated_confidence
+from plora.results.record.generated import ClassOfTexts, by_class
 
 EVIL = "<script>alert('x')</script>"
 TEXTS = [

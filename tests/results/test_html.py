@@ -13,13 +13,12 @@ from made_up_runs import curves, matrix, record
 from plora.errors import RunError
 from plora.results import (
     FURTHER,
+    ClassRankings,
     Point,
-    Predictions,
     RunRecord,
     compare,
     estimates,
     macro_f1,
-    write_predictions,
     write_record,
     write_report,
 )
@@ -277,7 +276,7 @@ def test_scores_of_the_validation_split_never_look_like_results(tmp_path: Path) 
 def test_every_metric_of_a_run_stands_with_its_definition_or_reason(tmp_path: Path) -> None:
     folder = put(tmp_path, record())
     label = np.arange(20, dtype=np.int32) % 2
-    given = Predictions(
+    given = ClassRankings(
         np.full(20, "library"),
         np.arange(20, dtype=np.int32),
         label,
@@ -285,7 +284,7 @@ def test_every_metric_of_a_run_stands_with_its_definition_or_reason(tmp_path: Pa
         np.full((20, 1), 0.625, dtype=np.float32),
         ("x", "y"),
     )
-    write_predictions(folder / "predictions" / "task-05.parquet", given)
+    given.write(folder / "predictions" / "task-05.parquet")
     page, text = report([folder], tmp_path / "report.html")
     for further in FURTHER:
         assert further.text in page.words

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from plora.config import RunConfig
 from plora.errors import RunError
 from plora.results import NoUpdatesError, read_interference
-from plora.results.interference import Update, drift, subspace_overlap, update_cosine
+from plora.results.metrics.interference import Update, drift, subspace_overlap, update_cosine
 from plora.runs import run
 
 Array = NDArray[np.float64]

@@ -1,7 +1,7 @@
 import pytest
 
 from plora.results import MetricError, Point
-from plora.results.learning_speed import LearningSpeed, learning_speed, learning_speeds
+from plora.results.metrics.learning_speed import LearningSpeed, learning_speed, learning_speeds
 
 
 def curve(task: str, *measured: tuple[int, float | None]) -> list[Point]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plora.results import MetricError, read_matrix
-from plora.results.matrix_file import read_row
+from plora.results.record.matrix_file import read_row
 
 NAN = np.nan
 PLAIN = "0.9,,\n0.7,0.8,\n0.6,0.75,0.85\n"

@@ -17,7 +17,7 @@ from plora.results import (
     seen_accuracy,
     summary,
 )
-from plora.results.metrics import Matrix
+from plora.results.record.matrix import Matrix
 
 NAN = np.nan
 REFERENCE = np.array([[0.25, 0.25, 0.25], [0.9, 0.2, 0.1], [0.7, 0.8, 0.3], [0.6, 0.75, 0.85]])
@@ -97,11 +97,11 @@ def test_a_missing_cell_is_an_error_or_does_not_matter(R: Matrix, data: st.DataO
     above = row <= column
     for definition in METRICS:
         try:
-            value = definition.function(holed)
+            value = definition.function(holed, "higher")
         except MetricError:
             continue
         if not (definition.name == "forgetting" and above):  # there the maximum is over fewer cells
-            assert value == pytest.approx(definition.function(R), abs=1e-12)
+            assert value == pytest.approx(definition.function(R, "higher"), abs=1e-12)
 
 
 def test_trap_d4_forgetting_is_not_one_of_the_other_formulas() -> None:

@@ -17,7 +17,7 @@ from plora.results import (
     tasks_over_time,
     to_png,
 )
-from plora.results.plots import POINTS_PER_CURVE
+from plora.results.pictures.plots import POINTS_PER_CURVE
 
 
 def texts(figure: Figure) -> list[str]:

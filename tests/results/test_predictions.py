@@ -6,10 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from plora.errors import RunError
-from plora.results import Predictions, accuracy_row, read_predictions, write_predictions
+from plora.results import ACCURACY, ClassRankings
 
 
-def predictions(**changes: object) -> Predictions:
+def predictions(**changes: object) -> ClassRankings:
     columns: dict[str, object] = {
         "task": np.array(["kind", "kind", "kind", "library", "library"]),
         "example": np.array([0, 1, 2, 0, 1], dtype=np.int32),
@@ -18,14 +18,14 @@ def predictions(**changes: object) -> Predictions:
         "probabilities": np.array([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5], [1.0, 0], [0.25, 0.2]], dtype=np.float32),
         "class_names": ("no", "yes", "torch 🐍", "no"),
     }
-    return Predictions(**(columns | changes))  # type: ignore[arg-type]
+    return ClassRankings(**(columns | changes))  # type: ignore[arg-type]
 
 
 def test_round_trip_and_columns_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "predictions" / "task-03.parquet"
     before = predictions()
-    write_predictions(path, before)
-    after = read_predictions(path)
+    before.write(path)
+    after = ClassRankings.read(path)
     for name in ("task", "example", "label", "prediction", "probability", "ranking", "probabilities"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
     assert after.class_names == before.class_names
@@ -46,7 +46,7 @@ def test_round_trip_and_columns_on_disk(tmp_path: Path) -> None:
 
 
 def test_accuracy_row_follows_the_order_of_tasks_not_of_names() -> None:
-    row = accuracy_row(predictions(), ["library", "order", "kind"])
+    row = predictions().cells(["library", "order", "kind"], ACCURACY)
     np.testing.assert_array_equal(row, [0.5, np.nan, 2 / 3])
 
 
@@ -57,17 +57,14 @@ def test_accuracy_row_of_tasks_of_unequal_size_counts_each_task_by_itself() -> N
     label = rng.integers(0, 4, len(task)).astype(np.int32)
     guess = rng.integers(0, 4, len(task)).astype(np.int32)
     shuffled = rng.permutation(len(task))
-    row = accuracy_row(
-        Predictions(
-            task[shuffled],
-            np.arange(len(task), dtype=np.int32),
-            label[shuffled],
-            guess[shuffled][:, None],
-            np.ones((len(task), 1), dtype=np.float32),
-            ("a", "b", "c", "d"),
-        ),
-        list(sizes),
-    )
+    row = ClassRankings(
+        task[shuffled],
+        np.arange(len(task), dtype=np.int32),
+        label[shuffled],
+        guess[shuffled][:, None],
+        np.ones((len(task), 1), dtype=np.float32),
+        ("a", "b", "c", "d"),
+    ).cells(list(sizes), ACCURACY)
     for column, name in enumerate(sizes):
         mine = [int(a == b) for a, b, t in zip(label, guess, task, strict=True) if t == name]
         assert row[column] == pytest.approx(sum(mine) / len(mine))
@@ -75,7 +72,7 @@ def test_accuracy_row_of_tasks_of_unequal_size_counts_each_task_by_itself() -> N
 
 def test_a_task_that_the_run_does_not_have() -> None:
     with pytest.raises(RunError, match="name the task 'library', the run has: kind"):
-        accuracy_row(predictions(), ["kind"])
+        predictions().cells(["kind"], ACCURACY)
 
 
 @pytest.mark.parametrize(
@@ -102,23 +99,23 @@ def test_columns_that_cannot_be_right(changes: dict[str, object], message: str) 
 def test_files_that_are_not_predictions_are_one_line(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     with pytest.raises(RunError, match="does not exist"):
-        read_predictions(path)
+        ClassRankings.read(path)
     path.write_bytes(b"PAR1 torn")
     with pytest.raises(RunError, match="is damaged") as caught:
-        read_predictions(path)
+        ClassRankings.read(path)
     assert "\n" not in str(caught.value)
     pq.write_table(pa.table({"task": ["a"]}), path)
     with pytest.raises(RunError, match=r"no b'plora.class_names'"):
-        read_predictions(path)
-    write_predictions(path, predictions())
+        ClassRankings.read(path)
+    predictions().write(path)
     table = pq.read_table(path)
     pq.write_table(table.drop_columns(["label"]), path)
     with pytest.raises(RunError, match="label"):
-        read_predictions(path)
+        ClassRankings.read(path)
     wrong = table.set_column(1, "example", table.column("example").cast(pa.float64()))
     pq.write_table(wrong, path)
     with pytest.raises(RunError, match="column 'example' is float64, expected int32"):
-        read_predictions(path)
+        ClassRankings.read(path)
 
 
 def test_no_examples(tmp_path: Path) -> None:
@@ -128,12 +125,12 @@ def test_no_examples(tmp_path: Path) -> None:
         ranking=np.empty((0, 1), dtype=np.int32),
         probabilities=np.empty((0, 1), dtype=np.float32),
     )
-    write_predictions(tmp_path / "p.parquet", nothing)
-    assert np.isnan(accuracy_row(read_predictions(tmp_path / "p.parquet"), ["a", "b"])).all()
+    nothing.write(tmp_path / "p.parquet")
+    assert np.isnan(ClassRankings.read(tmp_path / "p.parquet").cells(["a", "b"], ACCURACY)).all()
 
 
 def test_a_file_of_schema_1_holds_the_prediction_alone() -> None:
-    old = read_predictions(Path(__file__).parent / "schema_1" / "predictions" / "task-05.parquet")
+    old = ClassRankings.read(Path(__file__).parent / "schema_1" / "predictions" / "task-05.parquet")
     assert old.prediction.tolist() == [0, 1, 0, 2, 2]
     assert old.probability.tolist() == pytest.approx([0.9, 0.8, 0.5, 1.0, 0.25])
     assert (old.ranking[:, 1:] == -1).all()
@@ -141,8 +138,8 @@ def test_a_file_of_schema_1_holds_the_prediction_alone() -> None:
 
 def test_a_newer_schema_is_named(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
-    write_predictions(path, predictions())
+    predictions().write(path)
     table = pq.read_table(path)
     pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), b"plora.schema": b"3"}), path)
     with pytest.raises(RunError, match="has schema 3, this version of plora reads schemas 1 and 2"):
-        read_predictions(path)
+        ClassRankings.read(path)

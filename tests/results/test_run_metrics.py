@@ -6,22 +6,21 @@ from made_up_runs import record
 
 from plora.results import (
     FURTHER,
+    ClassRankings,
     Point,
-    Predictions,
     RunMetrics,
     macro_f1,
     metrics_of_path,
     pooled_accuracy,
-    run_metrics,
-    write_predictions,
     write_record,
 )
-from plora.results.further import SYMBOLS, unit
+from plora.results.metrics import run_metrics
+from plora.results.metrics.further import SYMBOLS
 
 
-def predictions() -> Predictions:
+def predictions() -> ClassRankings:
     label = np.arange(40, dtype=np.int32) % 4
-    return Predictions(
+    return ClassRankings(
         np.full(40, "library"),
         np.arange(40, dtype=np.int32),
         label,
@@ -50,10 +49,10 @@ def test_a_record_alone_has_what_its_matrix_and_sizes_give() -> None:
 
 def test_predictions_are_read_once_and_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    original = run_metrics.read_predictions
-    monkeypatch.setattr(run_metrics, "read_predictions", lambda file: read.append(file) or original(file))
+    original = run_metrics.read_measurements
+    monkeypatch.setattr(run_metrics, "read_measurements", lambda file: read.append(file) or original(file))
     file = tmp_path / "predictions" / "task-05.parquet"
-    write_predictions(file, predictions())
+    predictions().write(file)
     run = record()
     metric_of = RunMetrics({tmp_path: run})
     assert metric_of(run, "accuracy").value is not None
@@ -68,15 +67,15 @@ def test_predictions_are_read_once_and_only_when_asked_for(tmp_path: Path, monke
 
 def test_an_unfinished_run_has_the_predictions_of_its_last_row(tmp_path: Path) -> None:
     run = record(complete=False)
-    write_predictions(tmp_path / "predictions" / "task-04.parquet", predictions())
+    predictions().write(tmp_path / "predictions" / "task-04.parquet")
     assert RunMetrics({tmp_path: run})(run, "macro_f1").value == pytest.approx(macro_f1(predictions()))
     assert RunMetrics({tmp_path / "elsewhere": run})(run, "macro_f1").value is None
 
 
 def test_names_symbols_and_units_are_unambiguous() -> None:
     assert len({*SYMBOLS, *SYMBOLS.values()}) == 2 * len(SYMBOLS)
-    assert [further.symbol for further in FURTHER if unit(further.name) == "points"] == ["I", "FWT_learn"]
-    assert [further.symbol for further in FURTHER if unit(further.name) == "steps"] == ["S90"]
+    assert [further.symbol for further in FURTHER if further.score.unit == "points"] == ["I", "FWT_learn"]
+    assert [further.symbol for further in FURTHER if further.score.unit == "steps"] == ["S90"]
 
 
 def test_the_learning_speed_is_that_of_the_curve(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from rich.cells import cell_len
 
 from plora.errors import RunError
 from plora.results import (
+    ACCURACY,
     FURTHER,
     METRICS,
+    ClassRankings,
     Point,
-    Predictions,
     RunRecord,
     StreamInfo,
     comparison_table,
@@ -25,11 +26,12 @@ from plora.results import (
     latex_text,
     matrix_table,
     summary_table,
-    write_predictions,
     write_record,
     write_table,
 )
-from plora.results.tables import BEST, Format, percent
+from plora.results.metrics.named import METRIC_NAMES, definitions
+from plora.results.tables.numbers import percent
+from plora.results.tables.tables import Format
 
 GOLDEN = Path(__file__).parent / "golden"
 SUFFIX: dict[Format, str] = {"markdown": "md", "csv": "csv", "latex": "tex"}
@@ -161,8 +163,9 @@ def test_latex_marks_the_best_and_the_second_in_the_direction_of_each_metric() -
 
 
 def test_every_metric_has_a_direction() -> None:
-    assert {definition.name for definition in (*METRICS, *FURTHER)} == set(BEST)
-    lowest = {name for name, best in BEST.items() if best == "lowest"}
+    told = definitions(ACCURACY)
+    assert {definition.name for definition in (*METRICS, *FURTHER)} <= set(METRIC_NAMES) == set(told)
+    lowest = {definition.name for definition in (*METRICS, *FURTHER) if told[definition.name].score.end == "lowest"}
     assert lowest == {"forgetting", "intransigence", "expected_calibration_error", "learning_speed"}
 
 
@@ -260,17 +263,14 @@ def put_predictions(folder: Path, run: RunRecord, right: float) -> None:
     label = np.repeat([0, 1, 2, 3], 100).astype(np.int32)
     prediction = np.where(np.arange(400) % 100 < 100 * right, label, (label + 1) % 4).astype(np.int32)
     write_record(folder, run)
-    write_predictions(
-        folder / "predictions" / "task-02.parquet",
-        Predictions(
-            np.repeat(["a", "b"], 200),
-            np.tile(np.arange(200, dtype=np.int32), 2),
-            label,
-            prediction[:, None],
-            np.full((400, 1), 0.75, dtype=np.float32),
-            tuple("wxyz"),
-        ),
-    )
+    ClassRankings(
+        np.repeat(["a", "b"], 200),
+        np.tile(np.arange(200, dtype=np.int32), 2),
+        label,
+        prediction[:, None],
+        np.full((400, 1), 0.75, dtype=np.float32),
+        tuple("wxyz"),
+    ).write(folder / "predictions" / "task-02.parquet")
 
 
 def test_a_table_has_every_metric_that_a_folder_can_give(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from hypothesis.extra.numpy import arrays
 from peer_matrices import CLASS_GROUPS, ONE_MATRIX_FIVE_FORMULAS, TWENTY_CLASSES_PER_TASK, as_matrix
 
 from plora.results import VARIANTS, MetricError, Variant, backward_transfer, forgetting, summary, variants
-from plora.results.metrics import Matrix
-from plora.results.variants import forgetting_over_all_rows
+from plora.results.metrics.variants import forgetting_over_all_rows
+from plora.results.record.matrix import Matrix
 
 NAN = np.nan
 SMALL = np.array([[0.25, 0.25, 0.25], [0.9, 0.2, 0.1], [0.7, 0.8, 0.3], [0.6, 0.75, 0.85]])

@@ -14,7 +14,7 @@ import plora.sweep.work as work
 from plora.build import Workspace
 from plora.config import RunConfig
 from plora.errors import ConfigError, RunError
-from plora.results import RunRecord, StreamInfo, read_predictions, read_record, write_record
+from plora.results import ClassRankings, RunRecord, StreamInfo, read_record, write_record
 from plora.run_folder.folder import RunFolder
 from plora.sealed import read_sealed
 from plora.sweep import (
@@ -340,7 +340,7 @@ def test_trials_read_no_test_data(tuned: SweepConfig) -> None:
         found = read_record(folder)
         assert found.split == "validation"
         assert found.sizes == [data.validation for data in found.data]
-        predicted = read_predictions(RunFolder(folder).predictions(3))
+        predicted = ClassRankings.read(RunFolder(folder).predictions(3))
         assert len(predicted) == sum(data.validation for data in found.data) != sum(data.test for data in found.data)
         assert trial.value == found.metrics["accuracy"].value
     (final,) = plan_runs(config)

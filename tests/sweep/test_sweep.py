@@ -9,7 +9,7 @@ import plora.sweep.work as work
 from plora.build import Workspace
 from plora.config import RunConfig, load_config
 from plora.errors import DataError, RunError
-from plora.results import read_predictions, read_record
+from plora.results import ClassRankings, read_record
 from plora.run_folder.checkpoint import read_manifest
 from plora.runs import RunFolder, run
 from plora.sweep import SweepConfig, plan_runs, sweep
@@ -33,7 +33,7 @@ def config(toy_values: dict[str, object]) -> SweepConfig:
 
 def weights(folder: Path) -> object:
     manifest = read_manifest(RunFolder(folder), 3)
-    return manifest.slots, manifest.parts, read_predictions(RunFolder(folder).predictions(3)).probabilities.tobytes()
+    return manifest.slots, manifest.parts, ClassRankings.read(RunFolder(folder).predictions(3)).probabilities.tobytes()
 
 
 def test_runs_are_done_once_and_are_those_of_plora_run(

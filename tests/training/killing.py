@@ -14,7 +14,7 @@ import torch
 from plora.errors import PloraError
 from plora.events.console import Console
 from plora.failpoints import ENVIRONMENT
-from plora.results import read_curves, read_predictions
+from plora.results import ClassRankings, read_curves
 from plora.run_folder.checkpoint import read_manifest
 from plora.run_folder.folder import RunFolder
 
@@ -88,7 +88,7 @@ def snapshot(path: Path) -> dict[str, object]:
         measured = {"seconds": 0.0, "strategy_seconds": 0.0, "peak_memory_bytes": None, "energy_joules": None}
         content[f"counts {number}"] = replace(manifest.cost, **measured)
     for file in sorted(path.glob("predictions/*.parquet")):
-        predictions = read_predictions(file)
+        predictions = ClassRankings.read(file)
         content[file.name] = (
             predictions.task.tolist(),
             predictions.ranking.tolist(),

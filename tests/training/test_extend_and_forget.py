@@ -11,7 +11,7 @@ from plora.build import Workspace
 from plora.config import RunConfig, load_task
 from plora.errors import ConfigError, DataError, NonFiniteLossError, PloraError, RunError, UnknownTaskError
 from plora.export import export
-from plora.results import read_predictions, read_record
+from plora.results import ClassRankings, read_record
 from plora.run_folder.checkpoint import read_manifest
 from plora.runs import RunFolder, evaluate, extend, forget, predict, resume, run, verify
 from plora.streams.local import LocalTask
@@ -170,7 +170,7 @@ def test_everything_can_be_forgotten(toy_config: Config, tmp_path: Path) -> None
     assert in_child(lambda: run(early, quiet(), Workspace()), "checkpointed") == KILLED
     forget(early.folder, "food")  # before there is a record
     assert in_child(lambda: resume(early.folder, quiet())) == 0
-    assert set(read_predictions(RunFolder(early.folder).predictions(3)).task.tolist()) == {"travel", "nature"}
+    assert set(ClassRankings.read(RunFolder(early.folder).predictions(3)).task.tolist()) == {"travel", "nature"}
     for task in ("travel", "nature"):
         forget(early.folder, task)
     for work in (lambda: evaluate(early.folder), lambda: predict(early.folder, ["a"], "food")):
@@ -247,7 +247,7 @@ def test_a_run_goes_on_after_it_forgot(shorter: Callable[..., RunConfig], third:
     record = read_record(config.folder)
     assert np.isnan(record.matrix[3, 0])
     assert not np.isnan(record.matrix[3, 1:]).any()
-    assert set(read_predictions(RunFolder(config.folder).predictions(3)).task.tolist()) == {"travel", "nature"}
+    assert set(ClassRankings.read(RunFolder(config.folder).predictions(3)).task.tolist()) == {"travel", "nature"}
     assert verify(config.folder).problems == ()
 
 

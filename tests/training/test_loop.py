@@ -20,7 +20,7 @@ from plora.errors import NonFiniteLossError, TrainingError
 from plora.gates import AllOnes
 from plora.moment import Moment
 from plora.problems import Examples, base
-from plora.results import read_curves, read_predictions, read_record
+from plora.results import ClassRankings, read_curves, read_record
 from plora.runs import run, verify
 from plora.strategies import Orthogonality
 from plora.testing.tiny import tiny_model
@@ -195,7 +195,7 @@ def test_validations_are_on_the_curve_and_change_nothing(toy_config: Config) -> 
     assert [p.step for p in points if p.validation is not None] == [-(-total * k // 4) for k in (1, 2, 3, 4)]
     np.testing.assert_array_equal(read_record(looked).matrix, read_record(plain).matrix)
     for file in ("task-01.parquet", "task-03.parquet"):
-        one, other = (read_predictions(folder / "predictions" / file) for folder in (plain, looked))
+        one, other = (ClassRankings.read(folder / "predictions" / file) for folder in (plain, looked))
         np.testing.assert_array_equal(one.probabilities, other.probabilities)
 
 
@@ -214,19 +214,19 @@ def test_a_run_scored_on_validation_never_reads_test(toy_config: Config, monkeyp
     assert not any(split is test for split in read for test in tests)
     record = read_record(folder)
     assert record.split == "validation"
-    scored = read_predictions(folder / "predictions" / "task-03.parquet")
+    scored = ClassRankings.read(folder / "predictions" / "task-03.parquet")
     assert len(scored) == sum(record.sizes or []) == sum(data.validation for data in record.data)
     assert verify(folder).problems == ()
 
 
 def test_the_next_likeliest_classes_are_kept(toy_config: Config) -> None:
     folder = run(toy_config("scenario=class"))
-    kept = read_predictions(folder / "predictions" / "task-03.parquet")
+    kept = ClassRankings.read(folder / "predictions" / "task-03.parquet")
     classes = len(kept.class_names)
     assert classes >= 5
     assert (np.diff(kept.probabilities, axis=1) <= 0).all()
     assert all(len(set(row.tolist())) == 5 for row in kept.ranking)
-    early = read_predictions(folder / "predictions" / "task-01.parquet")  # the classes of the first task alone
+    early = ClassRankings.read(folder / "predictions" / "task-01.parquet")  # the classes of the first task alone
     competing = len(set(early.label.tolist()))
     assert (early.ranking[:, :competing] >= 0).all()
     assert (early.ranking[:, competing:] == -1).all()

@@ -23,7 +23,7 @@ from plora.errors import ConfigError
 from plora.moment import Moment
 from plora.params import count_parameters
 from plora.problems import EncodedInputs
-from plora.results import read_curves, read_predictions
+from plora.results import ClassRankings, read_curves
 from plora.runs import predict, resume, run, verify
 from plora.training.course import plan_course
 from plora.training.stage import begin_lesson, open_stage
@@ -59,7 +59,7 @@ def _assert_near(left: Path, right: Path, tolerance: float) -> None:
     found = sorted(left.glob("predictions/*.parquet"))
     assert len(found) > 1
     for path in found:
-        one, other = read_predictions(path), read_predictions(right / "predictions" / path.name)
+        one, other = ClassRankings.read(path), ClassRankings.read(right / "predictions" / path.name)
         np.testing.assert_array_equal(one.prediction, other.prediction)
         np.testing.assert_allclose(one.probabilities, other.probabilities, atol=tolerance)
 

@@ -25,7 +25,7 @@ from plora.fingerprint import hash_tensors
 from plora.model import ContinualModel
 from plora.problems import base
 from plora.processes import Processes
-from plora.results import read_curves, read_predictions, read_record
+from plora.results import ClassRankings, read_curves, read_record
 from plora.run_folder.folder import RunFolder
 from plora.runs import evaluate, extend, resume, run, verify
 from plora.sealed import read_sealed
@@ -144,7 +144,7 @@ def assert_same_run(one: Path, several: Path) -> None:
         assert q.terms == pytest.approx(p.terms, abs=1e-5, rel=1e-5)
         assert q.validation == p.validation
     for file in sorted(one.glob("predictions/*")):
-        before, now = read_predictions(file), read_predictions(several / "predictions" / file.name)
+        before, now = ClassRankings.read(file), ClassRankings.read(several / "predictions" / file.name)
         np.testing.assert_array_equal(now.prediction, before.prediction)
         np.testing.assert_array_equal(now.task, before.task)
         np.testing.assert_allclose(np.sort(now.probabilities), np.sort(before.probabilities), atol=1e-5)

@@ -1,0 +1,1 @@
+"""Which runs may stand side by side, and what may be said from several."""

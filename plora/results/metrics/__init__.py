@@ -1,0 +1,1 @@
+"""What is computed from the record of one run."""

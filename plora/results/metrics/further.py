@@ -1,0 +1,266 @@
+"""Metrics that need more than the matrix: test sizes, a reference, records per example, the learning curve, costs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from plora.results.metrics.classification import expected_calibration_error, macro_f1, task_accuracy
+from plora.results.metrics.learning_speed import learning_speed
+from plora.results.metrics.pooled import pooled_accuracy, pooled_average_incremental_accuracy
+from plora.results.metrics.references import forward_transfer_of_learning, intransigence
+from plora.results.record.matrix import Matrix, MetricError
+from plora.results.record.matrix_metrics import METRICS, Metric
+from plora.results.record.measurements import Measurements
+from plora.results.record.score import ACCURACY, PERCENT, SCORES, Better, Score
+
+Needs = Literal["sizes", "joint", "single", "class_rankings", "token_likelihoods", "pixel_counts", "curves", "cost"]
+
+MISSING: Mapping[Needs, str] = {
+    "sizes": "needs the number of test examples of each task (plora metrics --sizes)",
+    "joint": "needs a reference, the accuracies of joint training (plora metrics --joint)",
+    "single": "needs a reference, the accuracies of each task learned alone (plora metrics --single)",
+    "class_rankings": "needs the predictions of a run folder",
+    "token_likelihoods": "needs the likelihoods of a run folder",
+    "pixel_counts": "needs the pixel counts of a run folder",
+    "curves": "needs the learning curve of a run folder",
+    "cost": "needs the costs of a run folder",
+}
+"""Why a metric has no value when what it needs was not given."""
+
+
+@dataclass(frozen=True)
+class Further:
+    """One metric that needs more than the matrix.
+
+    Args:
+        name, symbol, title, text: as in `Metric`; `text` is its definition.
+        needs: `sizes` and the references are `[T]`, `curves` are points, `cost` is the `RunCost`, and the kinds of
+            `MEASUREMENTS` are what was measured after the last row.
+        function: of the matrix, what it needs, and which way the cells of the matrix are better.
+        score: its unit, and which way is better.
+    """
+
+    name: str
+    symbol: str
+    title: str
+    text: str
+    needs: Needs
+    function: Callable[[Matrix, Any, Better], float]
+    score: Score
+
+    def metric(self, R: Matrix, given: object, better: Better = "higher") -> Metric:
+        """Return the metric of a matrix and what it needs; the reason instead of a value where that is None."""
+        if given is None:
+            return self.missing(MISSING[self.needs])
+        if isinstance(given, Measurements) and given.kind != self.needs:
+            other, needed = (kind.replace("_", " ") for kind in (given.kind, self.needs))
+            return self.missing(f"needs {needed}, and this run recorded {other}")
+        try:
+            value = self.function(R, given, better)
+        except MetricError as error:
+            return self.missing(error.reason)
+        if value != value:
+            return self.missing("was not measured in this run")
+        return Metric(self.name, self.symbol, self.title, self.text, value, None, self.score)
+
+    def missing(self, reason: str) -> Metric:
+        """Return the metric without a value."""
+        return Metric(self.name, self.symbol, self.title, self.text, None, reason, self.score)
+
+
+_POOLED = (
+    Further(
+        "pooled_accuracy",
+        "ACC pooled",
+        "Last accuracy over all test examples",
+        "Share of right predictions among the test examples of all tasks after the last one: "
+        "ACC pooled = (sum over j of n_j R[T,j]) / (sum over j of n_j).",
+        "sizes",
+        lambda R, sizes, _: pooled_accuracy(R, sizes),
+        ACCURACY,
+    ),
+    Further(
+        "pooled_average_incremental_accuracy",
+        "AIA pooled",
+        "Average incremental accuracy over all test examples",
+        "Share of right predictions among the test examples seen so far, averaged over the tasks: "
+        "AIA pooled = mean over t of (sum over j ≤ t of n_j R[t,j]) / (sum over j ≤ t of n_j).",
+        "sizes",
+        lambda R, sizes, _: pooled_average_incremental_accuracy(R, sizes),
+        ACCURACY,
+    ),
+)
+"""Their formula holds for what is a mean over examples: of accuracies alone."""
+
+_OF_CLASSES = (
+    Further(
+        "macro_f1",
+        "macro-F1",
+        "Macro-F1",
+        "Mean over the classes of the F1 of all test examples after the last row: "
+        "macro-F1 = mean over c of 2 TP_c / (2 TP_c + FP_c + FN_c).",
+        "class_rankings",
+        lambda _, rankings, __: macro_f1(rankings),
+        SCORES["macro_f1"],
+    ),
+    Further(
+        "task_accuracy",
+        "TA",
+        "Task accuracy",
+        "Share of the test examples after the last row whose predicted class is one of their own task (100 % where the "
+        "task is given; of a method that routes, the accuracy of its router): "
+        "TA = mean over n of 1 if task(prediction_n) is task_n.",
+        "class_rankings",
+        lambda _, rankings, __: task_accuracy(rankings),
+        Score("task_accuracy", PERCENT, "higher", 0.0, 1.0),
+    ),
+    Further(
+        "expected_calibration_error",
+        "ECE",
+        "Expected calibration error",
+        "Distance between probability and share of right predictions, 15 equal-width bins: "
+        "ECE = sum over bins of N_b/N · abs(accuracy_b − probability_b).",
+        "class_rankings",
+        lambda _, rankings, __: expected_calibration_error(rankings),
+        Score("expected_calibration_error", PERCENT, "lower", 0.0, 1.0),
+    ),
+)
+
+
+def _of_all_examples(name: str, symbol: str, title: str, text: str, needs: Needs) -> Further:
+    """A score of `SCORES`, of all examples together after the last row."""
+    score = SCORES[name]
+    return Further(name, symbol, title, text, needs, lambda _, measured, __: measured.value(score), score)
+
+
+OF_KINDS = (
+    _of_all_examples(
+        "nats_per_byte",
+        "nats/byte",
+        "Nats per byte of all documents",
+        "Negative log-likelihood of all test documents after the last row over their length: "
+        "nats/byte = (sum over n of NLL_n) / (sum over n of bytes_n).",
+        "token_likelihoods",
+    ),
+    _of_all_examples(
+        "nats_per_token",
+        "nats/token",
+        "Nats per token of all documents",
+        "Negative log-likelihood of all test documents after the last row over their tokens: "
+        "nats/token = (sum over n of NLL_n) / (sum over n of tokens_n).",
+        "token_likelihoods",
+    ),
+    _of_all_examples(
+        "perplexity",
+        "PPL",
+        "Perplexity of all documents",
+        "What a token costs, as a number of equally likely ones: PPL = exp(nats/token).",
+        "token_likelihoods",
+    ),
+    _of_all_examples(
+        "mean_iou",
+        "mIoU",
+        "Mean IoU of all images",
+        "Mean over the classes that occur of the intersection over union of all test images after the last row: "
+        "mIoU = mean over c of TP_c / (TP_c + FP_c + FN_c).",
+        "pixel_counts",
+    ),
+    _of_all_examples(
+        "pixel_accuracy",
+        "PA",
+        "Pixel accuracy of all images",
+        "Share of the pixels of all test images after the last row that are right: PA = (sum over c of TP_c) / pixels.",
+        "pixel_counts",
+    ),
+    _of_all_examples(
+        "outlier_auroc",
+        "AUROC",
+        "AUROC of outliers",
+        "Probability that a pixel of an outlier has a higher outlier score than another one, equal ones counting half.",
+        "pixel_counts",
+    ),
+)
+"""Metrics of what is measured per example where that is no ranking of classes."""
+
+
+def _cost(name: str, title: str, unit: str) -> Further:
+    """A number of `RunCost`."""
+
+    def spent(_: Matrix, cost: object, __: Better) -> float:
+        value: float | None = getattr(cost, name)
+        if value is None:
+            raise MetricError("was not measured in this run")
+        return float(value)
+
+    text = f"{title} of the whole run, see `costs.json`."
+    return Further(name, name, title, text, "cost", spent, Score(name, unit, "lower", 0.0))
+
+
+COSTS = (
+    _cost("seconds", "Seconds of training", "seconds"),
+    _cost("flops", "Floating-point operations of training", "operations"),
+    _cost("energy_joules", "Energy of training", "joules"),
+    _cost("trainable_parameters", "Trainable parameters, most of any task", "parameters"),
+    _cost("stored_bytes", "Bytes kept to predict", "bytes"),
+    _cost("strategy_seconds", "Seconds of strategies", "seconds"),
+)
+"""What a run cost, as metrics: they can be optimised and tested as any other."""
+
+
+def further_metrics(score: Score) -> tuple[Further, ...]:
+    """Return every metric that needs more than the matrix, in the words of a score, in the order of tables.
+
+    Args:
+        score: what a cell of the matrix is; accuracies are told of classes, other scores of every kind of record.
+    """
+    if score.better == "higher":
+        below, minus, speed = "below", "a*_k − R[k,k]", "first s with v_j(s) ≥ 0.9 max v_j"
+        gained = "R[t,t] − R_single[t]"
+    else:
+        below, minus, speed = "above", "R[k,k] − a*_k", "first s with 0.9 v_j(s) ≤ min v_j"
+        gained = "R_single[t] − R[t,t]"
+    compared = (
+        Further(
+            "intransigence",
+            "I",
+            "Intransigence",
+            f"How far a task just learned stays {below} joint training: I = mean over k of {minus}.",
+            "joint",
+            intransigence,
+            score.change("intransigence", "lower"),
+        ),
+        Further(
+            "forward_transfer_of_learning",
+            "FWT_learn",
+            "Forward transfer of learning",
+            f"How much better a task is learned after the others than alone: FWT_learn = mean over t of {gained}.",
+            "single",
+            forward_transfer_of_learning,
+            score.change("forward_transfer_of_learning"),
+        ),
+    )
+    speeds = (
+        Further(
+            "learning_speed",
+            "S90",
+            "Learning speed",
+            f"Mean over the tasks of the optimizer steps until 90 % of the best validation {score.title} of the task: "
+            f"S90 = mean over j of the {speed}.",
+            "curves",
+            lambda _, points, better: learning_speed(points, better),
+            Score("learning_speed", "steps", "lower", 0.0),
+        ),
+    )
+    if score == ACCURACY:
+        return (*_POOLED, *compared, *_OF_CLASSES, *speeds)
+    return (*compared, *_OF_CLASSES, *OF_KINDS, *speeds)
+
+
+FURTHER = further_metrics(ACCURACY)
+"""Those of accuracies, in the order in which tables show them."""
+
+SYMBOLS = {
+    **{definition.name: definition.symbol for definition in METRICS},
+    **{definition.name: definition.symbol for definition in FURTHER},
+}
+"""The symbol of every metric of accuracies by its name: first those of the matrix."""

@@ -1,0 +1,278 @@
+"""Why a run forgets, read from its own slots on disk: how far each layer moved, and in whose way.
+
+The *update* of task t in one layer is what learning it changed there, D_t `[O, I]`. With a slot per task it is that
+slot, D_t = ΔW_t = s B_t A_t; with one slot for all tasks it is what the slot gained, D_t = ΔW_t − ΔW_{t−1}, which is
+
+    D_t = s [B_t, B_t − B_{t−1}] [A_t − A_{t−1}; A_{t−1}]
+
+so that every update is a product of two thin factors, and no `[O, I]` matrix is ever formed. Overlap compares the slots
+themselves: one per task, or the one slot as it stood after each task (its A, so how far it turned).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from plora.errors import RunError
+from plora.results.record.matrix import Matrix
+from plora.sealed import read_sealed
+
+_TENSORS = "adapter_model.safetensors"
+_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+_SAME_DIRECTION = 1e-6  # singular values below this share of the largest are rounding (slots are stored as float32)
+_Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class NoUpdatesError(RunError):
+    """A run whose method leaves no update of a task to look at: no slots, or all tasks at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What learning one task changed in one layer: D = B A.
+
+    Args:
+        A: `[r, I]` float64; its rows are the input directions that the update reads.
+        B: `[O, r]` float64, the scale of the slot included.
+    """
+
+    A: NDArray[np.float64]
+    B: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Interference:
+    """What the updates of T tasks in L layers say about forgetting.
+
+    Args:
+        tasks: T names, in the order in which they were learned.
+        layers: L paths of layers in the backbone.
+        shared: one slot for all tasks; else one per task.
+        drift: `[T, L]`, see `drift`.
+        overlap: `[T, T]`, see `subspace_overlap`.
+        cosine: `[T, T]`, see `update_cosine`.
+        chance: what `overlap` would be on average for random subspaces of the same ranks.
+    """
+
+    tasks: tuple[str, ...]
+    layers: tuple[str, ...]
+    shared: bool
+    drift: Matrix
+    overlap: Matrix
+    cosine: Matrix
+    chance: float
+
+
+def read_interference(folder: Path) -> Interference:
+    """Measure drift, overlap and interference of every task of a run, from the slots in its folder.
+
+    Args:
+        folder: of a run; may be unfinished, and tasks that were forgotten are left out.
+
+    Raises:
+        NoUpdatesError: the run has no slots, or learned all its tasks at once.
+        RunError: a file is missing, changed or damaged.
+    """
+    tasks, slots, shared = read_slots(folder)
+    changes = [slots[0], *(_gained(*pair) for pair in pairwise(slots))] if shared else slots
+    layers = tuple(slots[0])
+    updates = [[change[layer] for layer in layers] for change in changes]
+    states = [[slot[layer] for layer in layers] for slot in slots]
+    return Interference(
+        tasks, layers, shared, drift(updates), subspace_overlap(states), update_cosine(updates), _chance(states)
+    )
+
+
+def drift(updates: Sequence[Sequence[Update]]) -> Matrix:
+    """Return `[T, L]`: how far each task moved the weight of each layer.
+
+        drift[t, l] = ‖D_t‖_F = √ tr(BᵀB · AAᵀ)    of layer l
+
+    Args:
+        updates: T tasks × L layers.
+    """
+    return np.array([[np.sqrt(max(0.0, _inner(layer, layer))) for layer in task] for task in updates])
+
+
+def subspace_overlap(updates: Sequence[Sequence[Update]]) -> Matrix:
+    """Return `[T, T]`, 0 to 1: how much of the input directions that one task reads another reads too.
+
+        overlap[i, j] = mean over layers of  ‖Q_i Q_jᵀ‖²_F / min(k_i, k_j)
+
+    where the k rows of Q are an orthonormal basis of the row space of A. It is the mean squared cosine of the
+    principal angles between the two spaces: 1 where one lies in the other, 0 where they are orthogonal. Two random
+    spaces give max(k_i, k_j) / I on average. NaN where an update has no direction.
+
+    Args:
+        updates: T tasks × L layers; only A counts.
+
+    Source: φ of Hu et al. 2021 (LoRA, arXiv 2106.09685, §7.2), there for leading singular directions, here for the
+    whole row space; principal angles: Björck & Golub 1973. Orthogonal subspaces (overlap 0) are what O-LoRA (Wang
+    et al. 2023, arXiv 2310.14152) aims at.
+    """
+    T, L = len(updates), len(updates[0])
+    found = np.full((L, T, T), np.nan)
+    for layer in range(L):
+        bases = [_row_basis(task[layer].A) for task in updates]
+        for i, j in np.ndindex(T, T):
+            if smaller := min(len(bases[i]), len(bases[j])):
+                found[layer, i, j] = np.square(bases[i] @ bases[j].T).sum() / smaller
+    overlap: Matrix = np.clip(found.mean(axis=0), 0, 1)
+    return overlap
+
+
+def update_cosine(updates: Sequence[Sequence[Update]]) -> Matrix:
+    """Return `[T, T]`, −1 to 1: whether two tasks push the same weights the same way.
+
+        cosine[i, j] = Σ_l ⟨D_i, D_j⟩ / ( √Σ_l ‖D_i‖² · √Σ_l ‖D_j‖² )
+        ⟨D_i, D_j⟩   = tr(D_iᵀ D_j) = tr(B_iᵀB_j · A_jA_iᵀ)
+
+    the cosine between the two updates as one long vector over all layers l. Below 0 the later task undoes part of what
+    the earlier one did, 0 is no interference, above 0 they agree. NaN where an update is zero.
+
+    Args:
+        updates: T tasks × L layers.
+
+    Source: the cosine between task vectors, Ilharco et al. 2023 (arXiv 2212.04089, figure 5).
+    """
+    T = len(updates)
+    inner = np.zeros((T, T))
+    for i, j in np.ndindex(T, T):
+        if i <= j:
+            inner[i, j] = inner[j, i] = sum(_inner(a, b) for a, b in zip(updates[i], updates[j], strict=True))
+    norms = np.sqrt(np.maximum(inner.diagonal(), 0))
+    norms[norms == 0] = np.nan
+    cosine: Matrix = np.clip(inner / np.outer(norms, norms), -1, 1)
+    return cosine
+
+
+def _inner(one: Update, other: Update) -> float:
+    """⟨D_i, D_j⟩ = Σ (B_iᵀB_j ⊙ A_iA_jᵀ)."""
+    return float(np.sum((one.B.T @ other.B) * (one.A @ other.A.T)))
+
+
+def _row_basis(A: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Orthonormal rows `[k, I]` that span the rows of A."""
+    _, values, rows = np.linalg.svd(A, full_matrices=False)
+    basis: NDArray[np.float64] = rows[values > _SAME_DIRECTION * values.max(initial=0.0)]
+    return basis
+
+
+def _chance(updates: Sequence[Sequence[Update]]) -> float:
+    """Mean of max(k_i, k_j) / I over layers and pairs of tasks: the overlap of random subspaces."""
+    shares = []
+    for of_layer in zip(*updates, strict=True):
+        ranks = [len(_row_basis(update.A)) for update in of_layer]
+        inputs = of_layer[0].A.shape[1]
+        shares += [max(a, b) / inputs for i, a in enumerate(ranks) for b in ranks[:i]]
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+# ---------------------------------------------------------------------- from the run folder
+
+
+class _Manifest(BaseModel):
+    """The part of a checkpoint's manifest that is needed here."""
+
+    model_config = ConfigDict(extra="ignore", strict=False)
+
+    tasks: tuple[str, ...]
+    slots: dict[str, _Hash]
+    files: dict[str, _Hash]
+
+
+def read_slots(folder: Path) -> tuple[tuple[str, ...], list[dict[str, Update]], bool]:
+    """Return the tasks of a run, for each the slot by layer (as it stood after the task), and whether they share one.
+
+    Raises:
+        RunError: see `read_interference`.
+    """
+    manifests = _manifests(folder)
+    if not manifests:
+        raise NoUpdatesError(
+            f"{folder} has no checkpoint, so it has no slots to compare; let the run learn its first task"
+        )
+    last = manifests[max(manifests)]
+    if not last.slots:
+        raise NoUpdatesError(
+            f"{folder} has no slots: its method adapts no layer, so there is no update of a task to compare"
+        )
+    if set(last.tasks) <= set(last.slots):
+        slots = {task: _read_slot(folder, last, task) for task in last.tasks}
+        _require_same_layers(folder, list(slots.values()))
+        return tuple(slots), list(slots.values()), False
+    name = next(iter(last.slots))
+    if len(last.slots) > 1 or len(manifests) < len(last.tasks):
+        why = "learned all its tasks at once" if len(manifests) == 1 else "lacks the checkpoint of some of its tasks"
+        raise NoUpdatesError(f"{folder} {why}, so what one task changed in its slot cannot be told apart")
+    states = [_read_slot(folder, manifests[number], name) for number in sorted(manifests)]
+    _require_same_layers(folder, states)
+    return last.tasks, states, True
+
+
+def _gained(before: Mapping[str, Update], after: Mapping[str, Update]) -> dict[str, Update]:
+    """B' A' − B A as one pair of factors, in which equal parts cancel before they are multiplied."""
+    return {
+        layer: Update(
+            np.concatenate([after[layer].A - old.A, old.A]),
+            np.concatenate([after[layer].B, after[layer].B - old.B], axis=1),
+        )
+        for layer, old in before.items()
+    }
+
+
+def _manifests(folder: Path) -> dict[int, _Manifest]:
+    """Manifests of the complete checkpoints by their number."""
+    found = {}
+    for path in folder.glob("checkpoints/task-*/manifest.json"):
+        number = path.parent.name.removeprefix("task-")
+        if number.isdecimal():
+            try:
+                found[int(number)] = _Manifest.model_validate(read_sealed(path))
+            except ValidationError as error:
+                mistake = error.errors(include_url=False)[0]
+                key = ".".join(str(part) for part in mistake["loc"])
+                raise RunError(f"{path} is damaged: {key}: {mistake['msg']}") from None
+    return found
+
+
+def _read_slot(folder: Path, manifest: _Manifest, name: str) -> dict[str, Update]:
+    """Read a slot by layer path, its file compared with the manifest."""
+    if name not in manifest.slots:
+        raise RunError(f"{folder}: a checkpoint has no slot '{name}', which later ones have; restore it from a copy")
+    file = f"slots/{manifest.slots[name]}/{_TENSORS}"
+    path = folder / file
+    try:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}; restore it from a copy of the run") from None
+    if found != manifest.files.get(file):
+        raise RunError(f"{path} was changed after the run wrote it; restore it from a copy of the run")
+    try:
+        with safe_open(path, framework="np") as tensors:
+            own = json.loads((tensors.metadata() or {})["plora"])
+            return {
+                layer: Update(
+                    tensors.get_tensor(f"{_PREFIX}{layer}{_A}").astype(np.float64),
+                    tensors.get_tensor(f"{_PREFIX}{layer}{_B}").astype(np.float64) * float(values["scale"]),
+                )
+                for layer, values in own.items()
+            }
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{path} is not a slot that plora wrote: {error}") from None
+
+
+def _require_same_layers(folder: Path, slots: Sequence[Mapping[str, Update]]) -> None:
+    shapes = [{layer: (u.A.shape[-1], len(u.B)) for layer, u in slot.items()} for slot in slots]
+    if not shapes[0] or any(other != shapes[0] for other in shapes[1:]):
+        raise RunError(f"{folder}: its slots adapt different layers, so they cannot be compared")

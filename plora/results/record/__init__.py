@@ -1,0 +1,1 @@
+"""What a run measured, on disk and checked: the record, from which everything else is recomputed."""

@@ -1,0 +1,108 @@
+"""Finding runs on disk, and the files of a run."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from plora.errors import RunError
+from plora.results.record.run_record import RESULTS_FILE, RunRecord, read_record
+
+CONFIG_FILE, CURVES_FILE = "config.yaml", "curves.jsonl"
+
+
+@dataclass(frozen=True)
+class FoundRuns:
+    """What `find_runs` found.
+
+    Args:
+        runs: the record of each run by its folder, sorted by path (seed-2 before seed-10).
+        left_out: one line per damaged run below a parent folder, naming it and the damage.
+        unfinished: one line per run that is not complete; those that have a record are in `runs` too.
+    """
+
+    runs: Mapping[Path, RunRecord]
+    left_out: tuple[str, ...]
+    unfinished: tuple[str, ...]
+
+
+def find_runs(paths: Iterable[Path]) -> FoundRuns:
+    """Find and read the runs that are meant by some paths.
+
+    Args:
+        paths: run folders (or their `results.json`), or folders that have run folders at any depth below them.
+
+    Returns:
+        The runs, and which were left out or are unfinished. A folder met twice counts once. Hidden folders
+        and links to folders are not entered.
+
+    Raises:
+        RunError: a path does not exist, holds no run, or is itself a damaged run.
+    """
+    folders: set[Path] = set()
+    unfinished = []
+    named = set()
+    for path in paths:
+        folder = path.parent if path.name == RESULTS_FILE else path
+        if not folder.is_dir():
+            raise RunError(f"{path} does not exist or is not a folder; name a run folder or a parent of some")
+        below, started = _walk(folder)
+        if not below and not started:
+            raise RunError(
+                f"{path} is not a run: it has no {RESULTS_FILE}, nor has any folder below it; "
+                "name a folder that 'plora run' made, or a parent of some"
+            )
+        if not below and folder in started:
+            raise RunError(f"{path} has no {RESULTS_FILE}: the run stopped before its first evaluation")
+        named.add(folder.resolve())
+        folders.update(below)
+        unfinished += [f"{run}: stopped before its first evaluation" for run in started]
+    runs: dict[Path, RunRecord] = {}
+    left_out = []
+    seen = set()
+    for folder in sorted(folders, key=_natural):
+        if folder.resolve() in seen:
+            continue
+        seen.add(folder.resolve())
+        try:
+            record = read_record(folder)
+        except RunError as error:
+            if folder.resolve() in named:
+                raise
+            left_out.append(str(error))
+            continue
+        runs[folder] = record
+        if not record.complete:
+            unfinished.append(f"{folder}: {unfinished_line(record)}")
+    return FoundRuns(runs, tuple(left_out), tuple(unfinished))
+
+
+def unfinished_line(record: RunRecord) -> str:
+    """Return "unfinished: …" with how far the run came."""
+    learned = sum(status != "pending" for status in record.status)
+    return f"unfinished: {learned} of {len(record.tasks)} tasks learned"
+
+
+def predictions_file(folder: Path, record: RunRecord) -> Path | None:
+    """Return the predictions behind the last row that was measured; None where there is no such row or file."""
+    measured = [number for number, status in enumerate(record.status, start=1) if status == "evaluated"]
+    file = folder / "predictions" / f"task-{max(measured, default=0):02}.parquet"
+    return file if measured and file.is_file() else None
+
+
+def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders with a record, and those with a config but no record."""
+    found, started = [], []
+    for root, folders, files in os.walk(folder):
+        if RESULTS_FILE in files:
+            found.append(Path(root))
+            folders.clear()
+        elif CONFIG_FILE in files:
+            started.append(Path(root))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    return found, started
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]

@@ -1,0 +1,283 @@
+"""Which pixels were taken for which class: the record of a run whose answers are maps of classes.
+
+`predictions/task-03.parquet` holds, after task 3, the columns `task` (string), `example` (int32, position in the split
+that was scored), and for each image the cells of its confusion matrix that are not 0: `pairs` (list of int32, true
+class · C + predicted class, rising) and `counts` (list of int64). Where an outlier score was measured, `inlier` and
+`outlier` (lists of int64) are its histograms over the pixels of both. The file's metadata holds `plora.kind`
+`pixel_counts`, `plora.schema` 1 and `plora.class_names`, a JSON list of the names of the C classes.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from plora.errors import RunError
+from plora.results.record.columns import (
+    CLASS_NAMES_KEY,
+    KIND_KEY,
+    SCHEMA_KEY,
+    class_names_of,
+    column,
+    example_columns,
+    examples_of,
+    read_table,
+    require_schema,
+    write_columns,
+)
+from plora.results.record.matrix import Matrix
+from plora.results.record.measurements import Chosen, Measurements
+from plora.results.record.score import Score
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class PixelCounts(Measurements):
+    """N images of one or more tasks, after one row of the matrix. The confusion matrices are kept without their zeros.
+
+    Args:
+        task: `[N]` strings, the task of each image.
+        example: `[N]` int32, its position in the split of its task that was scored.
+        starts: `[N + 1]` int64, where the cells of each image begin, and the end of the last.
+        pairs: `[M]` int32, true class · C + predicted class of each cell.
+        counts: `[M]` int64, its pixels, at least 1.
+        class_names: the names of the C classes.
+        inlier, outlier: `[N, bins]` int64, how many pixels of each kind have an outlier score in each bin, low scores
+            first; None where none was measured. Pixels that count in neither are left out.
+
+    Raises:
+        RunError: the columns do not fit each other, or a class or a count is out of range.
+    """
+
+    kind: ClassVar[str] = "pixel_counts"
+    scores: ClassVar[tuple[str, ...]] = ("mean_iou", "pixel_accuracy", "outlier_auroc")
+
+    task: NDArray[np.str_]
+    example: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    pairs: NDArray[np.int32]
+    counts: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    inlier: NDArray[np.int64] | None = None
+    outlier: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        N, M, C = len(self.task), len(self.pairs), len(self.class_names)
+        fit = len(self.example) == N and len(self.starts) == N + 1 and len(self.counts) == M
+        if not fit or self.starts[0] != 0 or self.starts[-1] != M or bool((np.diff(self.starts) < 0).any()):
+            raise RunError(f"pixel counts: the columns of {N} images and {M} cells do not fit each other")
+        if M and not 0 <= int(self.pairs.min()) <= int(self.pairs.max()) < C * C:
+            raise RunError(f"pixel counts: a class is out of range, there are {C} classes")
+        if M and int(self.counts.min()) < 1:
+            raise RunError("pixel counts: a cell has fewer than 1 pixel; leave it out")
+        if (self.inlier is None) != (self.outlier is None):
+            raise RunError("pixel counts: inlier and outlier scores are measured together")
+        for histogram in (self.inlier, self.outlier):
+            if histogram is not None and (histogram.ndim != 2 or len(histogram) != N or bool((histogram < 0).any())):
+                raise RunError(f"pixel counts: histograms of {N} images are [N, bins] and never negative")
+        if self.inlier is not None and self.outlier is not None and self.inlier.shape != self.outlier.shape:
+            raise RunError("pixel counts: inlier and outlier scores have the same bins")
+
+    @classmethod
+    def of_confusions(
+        cls,
+        task: NDArray[np.str_],
+        example: NDArray[np.int32],
+        confusions: NDArray[np.int64],
+        class_names: Sequence[str],
+        inlier: NDArray[np.int64] | None = None,
+        outlier: NDArray[np.int64] | None = None,
+    ) -> Self:
+        """Return the record of whole confusion matrices.
+
+        Args:
+            confusions: `[N, C, C]`, entry (i, j) of each counts pixels of class i that were taken for j.
+            task, example, class_names, inlier, outlier: as they stand in the record.
+
+        Raises:
+            RunError: the matrices do not have the size of the classes, or what the class itself refuses.
+        """
+        C = len(class_names)
+        if confusions.shape != (len(task), C, C):
+            got = list(confusions.shape)
+            raise RunError(f"pixel counts: {len(task)} images of {C} classes need [{len(task)}, {C}, {C}], got {got}")
+        flat = confusions.reshape(len(task), C * C)
+        images, pairs = np.nonzero(flat)
+        starts = np.searchsorted(images, np.arange(len(task) + 1)).astype(np.int64)
+        counts = flat[images, pairs].astype(np.int64)
+        return cls(task, example, starts, pairs.astype(np.int32), counts, tuple(class_names), inlier, outlier)
+
+    def write(self, path: Path) -> None:
+        """Write a parquet file, atomically."""
+        starts = pa.array(self.starts.astype(np.int32))
+        columns = example_columns(self.task, self.example) | {
+            "pairs": pa.ListArray.from_arrays(starts, pa.array(np.ascontiguousarray(self.pairs, dtype=np.int32))),
+            "counts": pa.ListArray.from_arrays(starts, pa.array(np.ascontiguousarray(self.counts, dtype=np.int64))),
+        }
+        for name, histogram in (("inlier", self.inlier), ("outlier", self.outlier)):
+            if histogram is not None:
+                columns[name] = pa.array(histogram.tolist(), pa.list_(pa.int64()))
+        names = json.dumps(self.class_names)
+        write_columns(path, columns, {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA), CLASS_NAMES_KEY: names})
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and check a file that `write` wrote.
+
+        Raises:
+            RunError: it is missing or damaged, a column is missing or has another type, a value is out of range.
+        """
+        table = read_table(path)
+        require_schema(path, table, cls.kind, SCHEMA)
+        pairs, counts = (
+            column(path, table, name, pa.list_(kind)).combine_chunks()
+            for name, kind in (("pairs", pa.int32()), ("counts", pa.int64()))
+        )
+        lengths, of_counts = (np.asarray(lists.value_lengths(), dtype=np.int64) for lists in (pairs, counts))
+        if not np.array_equal(lengths, of_counts):
+            raise RunError(f"{path} is damaged: pairs and counts differ in length")
+        histograms = [
+            column(path, table, name, pa.list_(pa.int64())).to_pylist() if name in table.column_names else None
+            for name in ("inlier", "outlier")
+        ]
+        task, example = examples_of(path, table)
+        try:
+            inlier, outlier = (None if found is None else _histograms(found) for found in histograms)
+            return cls(
+                task,
+                example,
+                np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+                pairs.flatten().to_numpy(zero_copy_only=False),
+                counts.flatten().to_numpy(zero_copy_only=False),
+                class_names_of(path, table),
+                inlier,
+                outlier,
+            )
+        except (RunError, ValueError) as error:
+            raise RunError(f"{path}: {error}") from None
+
+    def rows(self, chosen: Chosen) -> Self:
+        """Return some of the images."""
+        lengths = np.diff(self.starts)
+        cells = np.repeat(chosen, lengths)
+        return type(self)(
+            self.task[chosen],
+            self.example[chosen],
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[chosen])]),
+            self.pairs[cells],
+            self.counts[cells],
+            self.class_names,
+            None if self.inlier is None else self.inlier[chosen],
+            None if self.outlier is None else self.outlier[chosen],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the images of several.
+
+        Raises:
+            RunError: there are none, they have other classes, or some have an outlier score and some have none.
+        """
+        if not parts:
+            raise RunError("pixel counts: there is nothing to join")
+        if len({part.class_names for part in parts}) > 1:
+            raise RunError("pixel counts: records of other classes cannot be joined")
+        scored = [part.inlier is not None for part in parts]
+        if any(scored) != all(scored):
+            raise RunError("pixel counts: some images have an outlier score and some have none")
+        lengths = np.concatenate([np.diff(part.starts) for part in parts])
+        inlier, outlier = (
+            np.concatenate(some) if (some := [found for found in histograms if found is not None]) else None
+            for histograms in ([part.inlier for part in parts], [part.outlier for part in parts])
+        )
+        return cls(
+            np.concatenate([part.task for part in parts]),
+            np.concatenate([part.example for part in parts]),
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+            np.concatenate([part.pairs for part in parts]),
+            np.concatenate([part.counts for part in parts]),
+            parts[0].class_names,
+            inlier,
+            outlier,
+        )
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Return `[C, C]`: the pixels of all images, entry (i, j) those of class i that were taken for j."""
+        C = len(self.class_names)
+        found = np.zeros(C * C, dtype=np.int64)
+        np.add.at(found, self.pairs, self.counts)
+        return found.reshape(C, C)
+
+    def ious(self) -> Matrix:
+        """Return `[C]`: the intersection over union of each class, NaN where it is neither truth nor prediction.
+
+        IoU_c = TP_c / (TP_c + FP_c + FN_c)
+        """
+        counts = self.confusion()
+        hits = counts.diagonal().astype(np.float64)
+        union = counts.sum(axis=0) + counts.sum(axis=1) - hits
+        found: Matrix = np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+        return found
+
+    def value(self, score: Score) -> float:
+        """Return a score of the pixels of all images together, as one large image.
+
+            mean IoU = mean of IoU_c over the classes that occur      pixel accuracy = Σ_c TP_c / Σ pixels
+            outlier AUROC = P(outlier > inlier) + ½ P(same bin)
+
+        Source: Everingham et al. 2010 (PASCAL VOC) for IoU over a whole set; means over images are another number.
+
+        Raises:
+            RunError: the score is none of these.
+        """
+        if score.name not in self.scores:
+            raise self._unknown(score)
+        if score.name == "outlier_auroc":
+            return self._auroc()
+        if not len(self.counts):
+            return float("nan")
+        if score.name == "mean_iou":
+            return float(np.nanmean(self.ious()))
+        counts = self.confusion()
+        return float(counts.trace() / counts.sum())
+
+    def _auroc(self) -> float:
+        if self.inlier is None or self.outlier is None:
+            return float("nan")
+        inside, outside = self.inlier.sum(axis=0).astype(np.float64), self.outlier.sum(axis=0).astype(np.float64)
+        if not inside.sum() or not outside.sum():
+            return float("nan")
+        below = np.cumsum(inside) - inside
+        return float((outside * (below + inside / 2)).sum() / (inside.sum() * outside.sum()))
+
+    def differs(self, other: Self) -> Chosen:
+        """Return which images have another confusion matrix."""
+        return self._distances(other) > 0
+
+    def farthest(self, other: Self) -> float:
+        """Return the most pixels of an image by which a cell of its confusion matrix differs."""
+        return float(self._distances(other).max())
+
+    def _distances(self, other: Self) -> NDArray[np.int64]:
+        """`[N]`: of each image, the largest difference of a cell."""
+        found = np.zeros(len(self), dtype=np.int64)
+        for image in range(len(self)):
+            cells = {int(pair): int(count) for pair, count in zip(*self._cells(image), strict=True)}
+            for pair, count in zip(*other._cells(image), strict=True):
+                cells[int(pair)] = cells.get(int(pair), 0) - int(count)
+            found[image] = max(map(abs, cells.values()), default=0)
+        return found
+
+    def _cells(self, image: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        own = slice(int(self.starts[image]), int(self.starts[image + 1]))
+        return self.pairs[own], self.counts[own]
+
+
+def _histograms(lists: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    return np.array(lists, dtype=np.int64).reshape(len(lists), -1) if lists else np.zeros((0, 1), np.int64)

@@ -1,0 +1,140 @@
+"""What a language model gave documents: the record of a run whose answers are texts.
+
+`predictions/task-03.parquet` holds, after task 3, the columns `task` (string), `example` (int32, position in the split
+that was scored), `nll` (float64, in nats), `tokens` and `bytes` (int64). The file's metadata holds `plora.kind`
+`token_likelihoods` and `plora.schema` 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from plora.errors import RunError
+from plora.results.record.columns import (
+    KIND_KEY,
+    SCHEMA_KEY,
+    column,
+    example_columns,
+    examples_of,
+    read_table,
+    require_schema,
+    write_columns,
+)
+from plora.results.record.measurements import Chosen, Measurements
+from plora.results.record.score import Score
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class TokenLikelihoods(Measurements):
+    """N documents of one or more tasks, after one row of the matrix.
+
+    Args:
+        task: `[N]` strings, the task of each document.
+        example: `[N]` int32, its position in the split of its task that was scored.
+        nll: `[N]` float64, minus the log-likelihood of its tokens that were predicted, summed, in nats; at least 0.
+        tokens: `[N]` int64, how many were predicted.
+        bytes: `[N]` int64, the length in UTF-8 of the text that these tokens stand for.
+
+    Raises:
+        RunError: the columns differ in length, or a number is negative or not finite.
+    """
+
+    kind: ClassVar[str] = "token_likelihoods"
+    scores: ClassVar[tuple[str, ...]] = ("nats_per_byte", "nats_per_token", "perplexity")
+
+    task: NDArray[np.str_]
+    example: NDArray[np.int32]
+    nll: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(getattr(self, name)) for name in ("task", "example", "nll", "tokens", "bytes")}
+        if len(set(lengths.values())) > 1:
+            raise RunError(f"token likelihoods: columns differ in length: {lengths}")
+        if not bool((np.isfinite(self.nll) & (self.nll >= 0)).all()):
+            raise RunError("token likelihoods: a negative log-likelihood is NaN, infinite or below 0")
+        if bool((self.tokens < 0).any()) or bool((self.bytes < 0).any()):
+            raise RunError("token likelihoods: a document has fewer than 0 tokens or bytes")
+
+    def write(self, path: Path) -> None:
+        """Write a parquet file, atomically."""
+        columns = example_columns(self.task, self.example) | {
+            "nll": pa.array(np.ascontiguousarray(self.nll, dtype=np.float64)),
+            "tokens": pa.array(np.ascontiguousarray(self.tokens, dtype=np.int64)),
+            "bytes": pa.array(np.ascontiguousarray(self.bytes, dtype=np.int64)),
+        }
+        write_columns(path, columns, {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA)})
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and check a file that `write` wrote.
+
+        Raises:
+            RunError: it is missing or damaged, a column is missing or has another type, a value is out of range.
+        """
+        table = read_table(path)
+        require_schema(path, table, cls.kind, SCHEMA)
+        nll, tokens, long = (
+            column(path, table, name, kind).to_numpy()
+            for name, kind in (("nll", pa.float64()), ("tokens", pa.int64()), ("bytes", pa.int64()))
+        )
+        try:
+            return cls(*examples_of(path, table), nll, tokens, long)
+        except RunError as error:
+            raise RunError(f"{path}: {error}") from None
+
+    def rows(self, chosen: Chosen) -> Self:
+        """Return some of the documents."""
+        return type(self)(
+            self.task[chosen], self.example[chosen], self.nll[chosen], self.tokens[chosen], self.bytes[chosen]
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the documents of several.
+
+        Raises:
+            RunError: there are none.
+        """
+        if not parts:
+            raise RunError("token likelihoods: there is nothing to join")
+        return cls(
+            np.concatenate([part.task for part in parts]),
+            np.concatenate([part.example for part in parts]),
+            np.concatenate([part.nll for part in parts]),
+            np.concatenate([part.tokens for part in parts]),
+            np.concatenate([part.bytes for part in parts]),
+        )
+
+    def value(self, score: Score) -> float:
+        """Return a score of all documents together, long ones counting by their length.
+
+            nats per byte = Σ nll / Σ bytes      nats per token = Σ nll / Σ tokens      perplexity = e^(nats per token)
+
+        Raises:
+            RunError: the score is none of these.
+        """
+        if score.name not in self.scores:
+            raise self._unknown(score)
+        length = int((self.bytes if score.name == "nats_per_byte" else self.tokens).sum())
+        if not length:
+            return float("nan")
+        nats = float(self.nll.sum()) / length
+        return float(np.exp(nats)) if score.name == "perplexity" else nats
+
+    def differs(self, other: Self) -> Chosen:
+        """Return which documents have another likelihood, or other lengths."""
+        changed: Chosen = (self.nll != other.nll) | (self.tokens != other.tokens) | (self.bytes != other.bytes)
+        return changed
+
+    def farthest(self, other: Self) -> float:
+        """Return the largest difference of a document's negative log-likelihood, in nats."""
+        return float(np.abs(self.nll - other.nll).max())

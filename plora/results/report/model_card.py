@@ -1,0 +1,114 @@
+"""The README.md of an exported model: what it learned, from which data, how well, and what it is good for."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import yaml
+
+from plora.results.comparison.doubts import split_doubts
+from plora.results.record.run_record import RunRecord
+from plora.results.record.score import ACCURACY
+from plora.results.tables.table import markdown_table
+from plora.streams.base import Scenario
+
+_QUESTION: Mapping[Scenario, str] = {
+    "task": "The task of a text is given, and each task has its own labels.",
+    "class": "The task of a text is not given: the labels of all tasks compete.",
+    "domain": "The task of a text is not given: all tasks have the same labels.",
+}
+
+
+def model_card(
+    record: RunRecord,
+    labels: Mapping[str, Sequence[str]],
+    base_model: str,
+    on_hub: bool,
+    library: str,
+    max_length: int,
+    usage: str,
+) -> str:
+    """Return a model card in Markdown, with the header that the hub reads.
+
+    Args:
+        record: of the run.
+        labels: the label names of each task that was exported, in order.
+        base_model: hub id or folder of the pretrained network.
+        on_hub: whether it is a hub id.
+        library: what loads the model, `peft` or `transformers`.
+        max_length: longest input in tokens.
+        usage: how to use it, in Markdown.
+    """
+    header = {
+        "library_name": library,
+        "pipeline_tag": "text-classification",
+        "tags": ["plora", "continual-learning"],
+        **({"base_model": base_model} if on_hub else {}),
+    }
+    score = record.score
+    last = dict(zip(record.tasks, record.matrix[~np.isnan(record.matrix).all(axis=1)][-1], strict=True))
+    data = [entry for entry in record.data if entry.task in labels]
+    tasks = markdown_table(
+        [
+            "task",
+            score.title if score.unit in ("", score.title) else f"{score.title} {score.unit}",
+            "train",
+            "validation",
+            "test",
+        ],
+        [
+            [entry.task, score.text(last[entry.task]), str(entry.train), str(entry.validation), str(entry.test)]
+            for entry in data
+        ],
+    )
+    names = "".join(f"- {task}: {', '.join(labels[task])}\n" for task in labels)
+    metrics = markdown_table(
+        ["metric", score.unit or score.title],
+        [[f"{metric.title} ({metric.symbol})", metric.score.text(metric.value)] for metric in record.metrics.values()],
+    )
+    definitions = "".join(f"- {metric.symbol}: {metric.definition}\n" for metric in record.metrics.values())
+    hashes = markdown_table(
+        ["task", "split", "sha256"],
+        [[entry.task, split, sha256] for entry in data for split, sha256 in entry.fingerprints.items()],
+    )
+    scores = "accuracies" if score == ACCURACY else "numbers"
+    choosing = "".join(line + "\n" for line in split_doubts([record]))
+    warned = "".join(f"- {line}\n" for line in record.warnings)
+    order = ", ".join(record.tasks)
+    return f"""---
+{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---
+
+# {record.name}: {record.method}, seed {record.seed}
+
+A text classifier on `{base_model}` that learned a stream of tasks with plora: {order}.
+Method `{record.method}`: {record.method_summary}. {_QUESTION[record.scenario]}
+
+## Tasks
+
+{tasks}
+{score.title[0].upper() + score.title[1:]} on the {record.split} split, after the last task.
+{choosing}
+Labels:
+
+{names}
+## Metrics
+
+Of the whole run, over all its tasks.
+
+{metrics}
+{definitions}
+## Data
+
+Stream `{record.stream.name}`, sha256 `{record.stream.fingerprint}`. Each split, inputs and labels in order:
+
+{hashes}
+## Intended use and limits
+
+- It gives a text of the kind it was trained on one of the labels above. Any other text gets one of them too.
+- Texts longer than {max_length} tokens are cut.
+- The {scores} above are of one run with one seed, on {record.split} splits like its training data; measure it on
+  texts of your own before you rely on it, and do not let it decide about people alone.
+- It has the biases of its pretrained network and of the texts and labels that it learned from.
+{warned}
+## How to use
+
+{usage}"""

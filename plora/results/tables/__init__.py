@@ -1,0 +1,1 @@
+"""Tables for the terminal, for programs and for papers."""

@@ -1,0 +1,19 @@
+"""Texts on one line of bounded length."""
+
+
+def shorten(text: str, length: int) -> str:
+    """Return `text` on one line, cut to `length` characters with "…" when it is longer."""
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def elide(text: str, length: int) -> str:
+    """Return `text` on one line, "…" in its middle when it is longer than `length`.
+
+    For labels that differ at their end: `o_lora, training.learning_rate 0.001`.
+    """
+    text = " ".join(text.split())
+    if len(text) <= length:
+        return text
+    head = (length - 1) // 2
+    return text[:head].rstrip() + "…" + text[len(text) - (length - 1 - head) :].lstrip()
