@@ -2,42 +2,19 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from plora.batches.data import EncodedTask
-from plora.batches.features import Extractor
-from plora.problems import Examples
-from plora.results import RANKS, ScoredSplit
+from plora.batches.features import Extractor, autocast
+from plora.batches.plan import plan_scoring
+from plora.problems import Batch, Examples
+from plora.problems.base import among
+from plora.results import Measurements, ScoredSplit
+from plora.streams.base import SplitName
 from plora.streams.incremental import LabelSpace
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What the model says of N examples.
-
-    Args:
-        rows: `[N]` true rows.
-        ranking: `[N, K]` the likeliest rows, the prediction first; −1 where fewer are visible.
-        probabilities: `[N, K]` float32, softmax over the visible rows, of those.
-    """
-
-    rows: NDArray[np.int64]
-    ranking: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
-
-    @property
-    def predictions(self) -> NDArray[np.int64]:
-        """Predicted rows, `[N]`."""
-        return self.ranking[:, 0]
-
-    @property
-    def accuracy(self) -> float:
-        """Share of examples whose prediction is the true row."""
-        return float((self.predictions == self.rows).mean())
 
 
 @torch.inference_mode()
@@ -50,30 +27,73 @@ def probabilities(extractor: Extractor, split: Examples, task: str | None, visib
         task: the task, where the gate needs it.
         visible: `[rows]` the rows that may be predicted.
     """
+    return among(_scores(extractor, split, task), visible)
+
+
+def measure(
+    extractor: Extractor, task: EncodedTask, split: SplitName, named: str | None, space: LabelSpace, seen: Sequence[str]
+) -> Measurements:
+    """Return what is measured of each example of a split, in the split's own order.
+
+    Args:
+        extractor: of the model.
+        task: whose split.
+        split: its name.
+        named: the task's name, where it is known at test time.
+        space: which rows may be predicted.
+        seen: tasks whose classes are known by now.
+    """
+    examples, visible = task.splits[split], space.visible(task.name, seen)
+    problem = extractor.model.problem
+    if problem.classifies:
+        columns = problem.measure({"scores": _scores(extractor, examples, named)}, _targets(examples), visible)
+    else:
+        columns = _measured(extractor, examples, named, visible)
+    names = np.full(len(examples), task.name)
+    return problem.measurements(names, np.arange(len(examples), dtype=np.int32), columns, space.names)
+
+
+@torch.inference_mode()
+def _scores(extractor: Extractor, examples: Examples, task: str | None) -> torch.Tensor:
+    """Scores `[N, rows]` of the head, on the CPU; features that nothing changes any more are computed once."""
     model = extractor.model
     model.eval()
-    chosen = extractor.chosen(split, task)
-    features = extractor.features(split, task, chosen=chosen)
+    chosen = extractor.chosen(examples, task)
+    features = extractor.features(examples, task, chosen=chosen)
     parts = [model.head(part.to(model.device)) for part in torch.split(features, 4096)]
     scores = torch.cat(parts).float().cpu()
-    if chosen is not None:
-        scores = model.confined(scores, chosen)
-    padded = scores.new_full((len(split), len(visible)), float("-inf"))
-    padded[:, : scores.shape[1]] = scores
-    return padded.masked_fill(~torch.from_numpy(visible), float("-inf")).softmax(dim=1)
+    return scores if chosen is None else model.confined(scores, chosen)
 
 
-def score(extractor: Extractor, split: Examples, task: str | None, visible: NDArray[np.bool_]) -> Scores:
-    """Score one split; see `probabilities` for the arguments. Of equally likely rows the lowest stands first."""
-    p = probabilities(extractor, split, task, visible)
-    shown = torch.from_numpy(visible).nonzero().squeeze(1)  # a visible row may have 0 too, and others are no answer
-    best, places = p[:, shown].sort(dim=1, descending=True, stable=True)
-    rows = shown[places]
-    ranking = np.full((len(p), RANKS), -1)
-    kept = np.zeros((len(p), RANKS), np.float32)
-    k = min(RANKS, len(shown))
-    ranking[:, :k], kept[:, :k] = rows[:, :k].numpy(), best[:, :k].numpy()
-    return Scores(split.rows, ranking, kept)
+def _targets(examples: Examples) -> Batch:
+    rows = torch.from_numpy(examples.rows)
+    return Batch({}, {"rows": rows}, np.arange(len(rows)))
+
+
+@torch.inference_mode()
+def _measured(
+    extractor: Extractor, examples: Examples, task: str | None, visible: NDArray[np.bool_]
+) -> dict[str, NDArray[np.generic]]:
+    """What is measured of each example, batch by batch: never a whole split of outputs."""
+    model, processes = extractor.model, extractor.processes
+    model.eval()
+    found: dict[str, NDArray[np.generic]] = {}
+    plan = plan_scoring(examples.costs, extractor.tokens_per_batch)
+    mine = plan[processes.share]
+    for indices in mine or plan[:1]:  # a process without a share has the same columns, and zeros
+        batch = examples.collate(indices).to(model.device)
+        with autocast(model.device, extractor.precision), extractor.given(examples, indices):
+            outputs = model.outputs(batch, task)
+        for name, column in model.problem.measure(outputs, batch, visible).items():
+            whole = found.setdefault(name, np.zeros((len(examples), *column.shape[1:]), column.dtype))
+            if mine:
+                whole[indices] = column
+    if processes.count > 1:  # of each example one process has the numbers and the others zeros
+        for name, column in found.items():
+            summed = torch.from_numpy(column.astype(np.float64))
+            processes.sum([summed])
+            found[name] = summed.numpy().astype(column.dtype)
+    return found
 
 
 class Scorer:
@@ -99,10 +119,10 @@ class Scorer:
     ) -> None:
         self.extractor, self.model = extractor, extractor.model
         self.space, self.tasks, self.seed, self.split = space, tasks, seed, split
-        self._known: dict[str, tuple[str, Scores]] = {}
-        self.untrained: dict[str, Scores] = {}  # row 0
+        self._known: dict[str, tuple[str, Measurements]] = {}
+        self.untrained: dict[str, Measurements] = {}  # row 0
 
-    def seen(self, task: EncodedTask, seen: Sequence[str], reuse: bool = True) -> Scores:
+    def seen(self, task: EncodedTask, seen: Sequence[str], reuse: bool = True) -> Measurements:
         """Score a task that has been learned.
 
         Args:
@@ -114,11 +134,11 @@ class Scorer:
         known = self._known.get(task.name)
         if known is not None and known[0] == signature and reuse:
             return known[1]
-        result = self._score(task, self.space.visible(task.name, seen))
+        result = self._score(task, seen)
         self._known[task.name] = (signature, result)
         return result
 
-    def recall(self, task: EncodedTask, seen: Sequence[str], scores: Scores) -> None:
+    def recall(self, task: EncodedTask, seen: Sequence[str], scores: Measurements) -> None:
         """Take over what was measured, by another process, on the state that the model is in now."""
         if task.name not in self._known:
             self._known[task.name] = (self._signature(task, seen), scores)
@@ -129,7 +149,7 @@ class Scorer:
             self._named(task), list(dict.fromkeys(self.space.blocks[name] for name in competing))
         )
 
-    def unseen(self, task: EncodedTask) -> Scores:
+    def unseen(self, task: EncodedTask) -> Measurements:
         """Score a task that has not been learned, with untrained head rows for every class that has none yet.
 
         Before the first task this is row 0 of the matrix: the pretrained backbone under a random head. Where the
@@ -145,13 +165,13 @@ class Scorer:
             if block not in self.model.head.blocks:
                 self.model.head.open(block, other.classes, block_generator(self.seed, block))
         everything = [other.name for other in self.tasks]
-        result = self._score(task, self.space.visible(task.name, everything))
+        result = self._score(task, everything)
         self.model.head = head
         self.untrained.setdefault(task.name, result)
         return result
 
-    def _score(self, task: EncodedTask, visible: NDArray[np.bool_]) -> Scores:
-        return score(self.extractor, task.splits[self.split], self._named(task), visible)
+    def _score(self, task: EncodedTask, seen: Sequence[str]) -> Measurements:
+        return measure(self.extractor, task, self.split, self._named(task), self.space, seen)
 
     def _named(self, task: EncodedTask) -> str | None:
         """The task's name in the only scenario in which it is known at test time."""

@@ -15,9 +15,12 @@ from torch import Tensor
 from plora.backbones import Backbone, BackboneConfig
 from plora.errors import BackboneError
 from plora.problems.settings import ProblemSettings
+from plora.results import ACCURACY, RANKS, ClassRankings, Measurements, PixelCounts, Score
 from plora.streams.base import Scenario, Split, Stream
 
 Indices = NDArray[np.int64]
+Columns = dict[str, NDArray[np.generic]]
+"""What is measured of some examples: numbers `[N, …]` by name."""
 
 
 @dataclass(frozen=True)
@@ -199,12 +202,14 @@ class Problem(ABC):
     """One kind of task. A new problem is one file in this folder and one line in `PROBLEMS`.
 
     Attributes:
-        score_name: what a cell of the matrix is.
+        score: what a cell of the matrix is.
+        record: what is kept of each example that was scored; `score` is computed from it.
         classifies: each example has one row of the head as its answer, and `scores` is one of the outputs.
         moving: names (regular expressions) of the backbone's buffers that may change while a task is learned.
     """
 
-    score_name: str
+    score: Score = ACCURACY
+    record: type[Measurements] = ClassRankings
     classifies: ClassVar[bool] = True
     moving: ClassVar[tuple[str, ...]] = ()
 
@@ -306,9 +311,60 @@ class Problem(ABC):
         rows = batch.targets["rows"]
         return {"cross_entropy": masked_cross_entropy(outputs["scores"], rows, competing[rows]).sum()}
 
+    def measure(self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_]) -> Columns:
+        """Return what is measured of each example of a batch: columns `[B, …]` of numbers, by name.
+
+        Args:
+            outputs: of the batch, in evaluation.
+            batch: with its targets.
+            visible: `[rows]` the rows that may be predicted.
+        """
+        p = among(outputs["scores"].float().cpu(), visible)
+        shown = torch.from_numpy(visible).nonzero().squeeze(1)  # a visible row may have 0 too; others are no answer
+        best, places = p[:, shown].sort(dim=1, descending=True, stable=True)
+        rows = shown[places]
+        ranking = np.full((len(p), RANKS), -1, np.int32)
+        kept = np.zeros((len(p), RANKS), np.float32)
+        k = min(RANKS, len(shown))
+        ranking[:, :k], kept[:, :k] = rows[:, :k].numpy(), best[:, :k].numpy()
+        return {
+            "label": batch.targets["rows"].cpu().numpy().astype(np.int32),
+            "ranking": ranking,
+            "probabilities": kept,
+        }
+
+    def measurements(
+        self, task: NDArray[np.str_], example: NDArray[np.int32], columns: Columns, names: tuple[str, ...]
+    ) -> Measurements:
+        """Return the record of some examples.
+
+        Args:
+            task: `[N]` name of each example's task.
+            example: `[N]` its position in its split.
+            columns: what `measure` returned, of all of them.
+            names: of the class of each row of the head.
+        """
+        return ClassRankings(task=task, example=example, **columns, class_names=names)  # type: ignore[arg-type]
+
+    def with_names(self, kept: Measurements, names: tuple[str, ...]) -> Measurements:
+        """Return a record with the names of all classes, of which it may know the first ones only."""
+        return replace(kept, class_names=names) if isinstance(kept, ClassRankings | PixelCounts) else kept
+
     @abstractmethod
     def fingerprint(self) -> str:
         """Return the sha256 of everything that decides how an input is encoded."""
+
+
+def among(scores: Tensor, visible: NDArray[np.bool_]) -> Tensor:
+    """Return softmax over the visible rows, `[N, rows]`, 0 in the others.
+
+    Args:
+        scores: `[N, k]` of the first k rows.
+        visible: `[rows]` the rows that may be predicted.
+    """
+    padded = scores.new_full((len(scores), len(visible)), float("-inf"))
+    padded[:, : scores.shape[1]] = scores
+    return padded.masked_fill(~torch.from_numpy(visible), float("-inf")).softmax(dim=1)
 
 
 def masked_cross_entropy(logits: Tensor, rows: Tensor, visible: Tensor) -> Tensor:

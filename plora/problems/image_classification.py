@@ -126,8 +126,6 @@ class ImageClassification(Problem):
         preparation: what is made of an image.
     """
 
-    score_name = "accuracy"
-
     def __init__(self, preparation: Preparation) -> None:
         self.preparation = preparation
 

@@ -113,8 +113,6 @@ class TextClassification(Problem):
         cache: folder for tokenised splits, or None.
     """
 
-    score_name = "accuracy"
-
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, max_length: int, pooling: Pooling, cache: Path | None = None
     ) -> None:

@@ -1,47 +1,13 @@
 """From the live parts of a run to its record."""
 
-from collections.abc import Iterable
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from plora.batches.evaluate import Scores
 from plora.build import Parts
-from plora.results import RANKS, ClassRankings, RunRecord, StreamInfo, TaskCost, TaskData, TaskStatus
+from plora.results import RunRecord, StreamInfo, TaskCost, TaskData, TaskStatus
 from plora.results.record.matrix import Matrix
 
 _SAID_ELSEWHERE = {"name", "seed", "stream", "added", "order", "output", "scenario", "method"}
 """Keys of a config that a record has under its own keys, or as the fingerprint of the stream."""
-
-
-def to_predictions(rows: dict[str, Scores], class_names: tuple[str, ...]) -> ClassRankings:
-    """Return the sufficient record of one row of the matrix: every example of every task scored."""
-
-    def column(parts: Iterable[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
-        return np.concatenate([np.empty(0, kind), *parts])  # typed where every task was forgotten
-
-    return ClassRankings(
-        task=column((np.full(len(scores.rows), name) for name, scores in rows.items()), np.str_),
-        example=column((np.arange(len(scores.rows), dtype=np.int32) for scores in rows.values()), np.int32),
-        label=column((scores.rows.astype(np.int32) for scores in rows.values()), np.int32),
-        ranking=np.concatenate([np.empty((0, RANKS), np.int32), *(s.ranking.astype(np.int32) for s in rows.values())]),
-        probabilities=np.concatenate([np.empty((0, RANKS), np.float32), *(s.probabilities for s in rows.values())]),
-        class_names=class_names,
-    )
-
-
-def from_predictions(predictions: ClassRankings) -> dict[str, Scores]:
-    """Return the scores of each task that a row of the matrix holds."""
-    rows = {}
-    for name in dict.fromkeys(predictions.task.tolist()):
-        chosen = predictions.task == name
-        rows[str(name)] = Scores(
-            predictions.label[chosen].astype(np.int64),
-            predictions.ranking[chosen].astype(np.int64),
-            predictions.probabilities[chosen],
-        )
-    return rows
 
 
 def make_record(
@@ -96,6 +62,7 @@ def make_record(
         complete=len(seen) == len(names),
         split=config.evaluation.split,
         problem=config.problem.kind,
+        score=parts.model.problem.score,
         gates=tuple(gates),
         settings=config.model_dump(mode="json", exclude=_SAID_ELSEWHERE),
     )

@@ -4,7 +4,6 @@ Random numbers need no state: each step draws its own from the seed and its numb
 it goes when its stage has a checkpoint of its own.
 """
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,8 +114,3 @@ class StepCheckpoint:
         for path in [self.folder / _MANIFEST, *self.folder.glob("state-*.safetensors")]:
             path.unlink(missing_ok=True)
         self._last = time.perf_counter()
-
-
-def finite(value: float) -> float | None:
-    """Return a score for JSON, which has no infinity."""
-    return value if math.isfinite(value) else None

@@ -8,11 +8,10 @@ import numpy as np
 
 from plora.errors import RunError
 from plora.results import (
-    ACCURACY,
-    ClassRankings,
     generated_files,
     read_curves,
     read_generated,
+    read_measurements,
     read_record,
 )
 from plora.run_folder.checkpoint import (
@@ -21,7 +20,6 @@ from plora.run_folder.checkpoint import (
     require_checkpoints,
 )
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.recording import from_predictions
 from plora.runs.loading import load_run
 
 
@@ -50,16 +48,15 @@ def evaluate(path: Path) -> Rescored:
     if not seen:
         raise RunError(f"{path} has forgotten every task it learned; there is nothing to score")
     scorer, number = parts.scorer(), folder.last_checkpoint()
-    recorded = ClassRankings.read(folder.predictions(number))
+    problem = parts.model.problem
+    recorded = problem.with_names(problem.record.read(folder.predictions(number)), parts.space.names)
     scores = {task.name: scorer.seen(task, seen) for task in parts.tasks if task.name in seen}
-    changed = sum(
-        int((recorded.prediction[recorded.task == name] != result.predictions).sum()) for name, result in scores.items()
-    )
+    changed = sum(recorded.of(name).changed(result) for name, result in scores.items())
     row = read_record(path).matrix[number]
     columns = [task.name for task in parts.tasks]
     return Rescored(
         list(scores),
-        [result.accuracy for result in scores.values()],
+        [result.value(problem.score) for result in scores.values()],
         [float(row[columns.index(name)]) for name in scores],
         changed,
     )
@@ -113,7 +110,7 @@ def verify(path: Path) -> Verified:
         if np.isnan(record.matrix[number]).all():
             continue
         try:
-            row = ClassRankings.read(folder.predictions(number)).cells(record.tasks, ACCURACY)
+            row = read_measurements(folder.predictions(number)).cells(record.tasks, record.score)
         except RunError as error:
             problems.append(str(error))
             continue
@@ -130,16 +127,15 @@ def verify(path: Path) -> Verified:
     if not problems:
         parts, _, seen = load_run(path)
         scorer, number = parts.scorer(), folder.last_checkpoint()
-        recorded = from_predictions(ClassRankings.read(folder.predictions(number)))
+        problem = parts.model.problem
+        recorded = problem.with_names(problem.record.read(folder.predictions(number)), parts.space.names)
         for task in (task for task in parts.tasks if task.name in seen):
-            before, now = recorded[task.name], scorer.seen(task, seen)
-            examples += len(now.rows)
-            changed = int((before.predictions != now.predictions).sum())
-            kept = before.ranking >= 0  # files of an older version hold the prediction alone
-            far = float(np.abs(before.probabilities - now.probabilities)[kept].max())
+            before, now = recorded.of(task.name), scorer.seen(task, seen)
+            examples += len(now)
+            changed, far = before.changed(now), before.largest_difference(now)
             if changed or far:
                 problems.append(
-                    f"task '{task.name}': {changed} of {len(now.rows)} predictions differ from the record, "
+                    f"task '{task.name}': {changed} of {len(now)} predictions differ from the record, "
                     f"probabilities by up to {far:.2g}; the same bits are promised for the same machine and versions"
                 )
     return Verified(len(checked), len(numbers), examples, tuple(problems))

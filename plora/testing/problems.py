@@ -9,6 +9,7 @@ from transformers import BertConfig, BertModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from plora.problems import EncodedInputs, Examples, LabelledExamples, Problem
+from plora.results import Score
 from plora.streams.base import Split, TextInput, Texts
 from plora.testing.promises import Promises
 from plora.testing.tiny import WIDTH, own_random_numbers
@@ -34,8 +35,11 @@ def check_problem(problem: Problem, texts: Sequence[TextInput]) -> None:
         ConformanceError: the first promise that is broken.
     """
     promises = Promises(f"problem {type(problem).__name__}")
-    score = getattr(problem, "score_name", None)
-    promises.keep(isinstance(score, str) and bool(score), "it names its score", repr(score), "a text")
+    score = getattr(problem, "score", None)
+    promises.keep(isinstance(score, Score), "it says what its score is", repr(score), "a Score")
+    promises.keep(
+        problem.score.name in problem.record.scores, "its record gives its score", score, problem.record.scores
+    )
     first, second = problem.fingerprint(), problem.fingerprint()
     promises.keep(first == second and len(first) == 64, "its fingerprint is one sha256", f"{first}, {second}", "one")
     with promises.no_error("it encodes these texts"):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from plora.batches.evaluate import score
+from plora.batches.evaluate import measure
 from plora.batches.features import out_of_memory
 from plora.batches.plan import Indices, plan_epoch
 from plora.build import Parts
@@ -22,8 +22,8 @@ from plora.model import ContinualModel
 from plora.moment import Moment
 from plora.optimizers import make_optimizer, rate, restore_training, set_rates, training_tensors
 from plora.processes import Processes
-from plora.results import Point
-from plora.run_folder.step_checkpoint import Position, finite
+from plora.results import Point, Score
+from plora.run_folder.step_checkpoint import Position
 from plora.strategies import Lesson
 from plora.training.course import PhasePlan, StagePlan, one_seed
 from plora.training.meter import peak_memory
@@ -59,11 +59,11 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
     optimizer = optimizer_of(settings, model, opened, parameters, phase.learning_rate)
     micro = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
     timed = meter.strategies.running if parts.strategies else nullcontext
-    best, patience, step, first = _Best(), settings.early_stop, 0, 0
+    best, patience, step, first = _Best(model.problem.score), settings.early_stop, 0, 0
     if saved is not None:
         at, tensors = saved
         restore_training(tensors, opened, parameters, optimizer, best.kept, moving)
-        best.value, best.epochs_without = float("-inf") if at.best is None else at.best, at.epochs_without
+        best.value, best.epochs_without = at.best, at.epochs_without
         first, micro = at.step, at.micro_batch_size
         console.event("resumed", task=plan.name, phase=phase.number, step=first, of=total)
     _prepare_rehearsals(session, plan, phase, lesson, total, len(epochs[0][0]))
@@ -169,7 +169,7 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
                     phase=phase.number,
                     step=step,
                     micro_batch_size=micro,
-                    best=finite(best.value),
+                    best=best.value,
                     epochs_without=best.epochs_without,
                     meter=meter.state(),
                     curve_lines=session.folder.curve_lines(),
@@ -179,7 +179,7 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
         # -------------------------------------------------------------- validation chooses
         if patience is not None:
             result = validation_score(parts, plan) if validation is None else validation  # None: just resumed
-            console.event("epoch_done", task=plan.name, epoch=epoch + 1, validation_accuracy=result)
+            console.event("epoch_done", task=plan.name, epoch=epoch + 1, **{f"validation_{best.score.name}": result})
             best.offer(result, {**parameters, **moving})
             if best.epochs_without >= patience:
                 console.event("early_stop", task=plan.name, epoch=epoch + 1, best=best.value)
@@ -270,12 +270,14 @@ def step_seconds(parts: Parts, plan: StagePlan, lesson: Lesson, steps: int) -> f
 def validation_score(parts: Parts, plan: StagePlan) -> float:
     """Return the mean score over the validation splits of the stage's tasks, among the classes seen by now."""
     results = [
-        score(
+        measure(
             parts.learner.extractor,
-            task.splits["validation"],
+            task,
+            "validation",
             task.name if parts.space.scenario == "task" else None,
-            parts.space.visible(task.name, plan.learned),
-        ).accuracy
+            parts.space,
+            plan.learned,
+        ).value(parts.model.problem.score)
         for task in plan.stage.tasks
     ]
     return float(np.mean(results))
@@ -322,12 +324,13 @@ def _validated_steps(epochs: Sequence[Sequence[Indices]], times: int | None, at_
 class _Best:
     """The best validation score of a phase, and the parameters and buffers that gave it."""
 
-    value: float = float("-inf")
+    score: Score
+    value: float | None = None
     epochs_without: int = 0
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     def offer(self, value: float, tensors: Mapping[str, Tensor]) -> None:
-        if value > self.value:
+        if self.value is None or self.score.improvement(value, self.value) > 0:
             self.value, self.epochs_without = value, 0
             self.kept = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         else:

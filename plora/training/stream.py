@@ -5,21 +5,21 @@ the last thing that a process does; the next one goes on from what is on disk. `
 `phase` its epochs of steps, `step` one step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 
-from plora.batches.evaluate import Scorer, Scores
+from plora.batches.evaluate import Scorer
 from plora.batches.features import lacks_bf16
 from plora.build import Parts
 from plora.events.console import Console
 from plora.events.tracking import Tracking
 from plora.failpoints import reached
-from plora.results import RESULTS_FILE, ClassRankings, RunRecord, TaskCost, write_record
+from plora.results import RESULTS_FILE, Measurements, RunRecord, TaskCost, write_record
 from plora.run_folder.checkpoint import load_checkpoint, load_strategies, read_manifest, save_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.recording import from_predictions, make_record, to_predictions
+from plora.run_folder.recording import make_record
 from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.training.course import StagePlan, plan_course
 from plora.training.energy import EnergyMeter
@@ -78,7 +78,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
 
     # ------------------------------------------------------------------ row 0: before training
     rows = _row(session, scorer, 0, [], [])
-    matrix[0] = _accuracies(rows, names)
+    matrix[0] = _cells(parts, rows)
     scorer.untrained = rows
     reached("untrained")
     complete = folder.complete()
@@ -117,20 +117,20 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
         # ------------------------------------------------------------------ score it
         gone = [task for task in forgotten if task in seen]
         rows = _row(session, scorer, number, seen, gone, partial(hold, number))
-        matrix[number] = _accuracies(rows, names)
+        matrix[number] = _cells(parts, rows)
         reached("predicted")
         if number >= max(complete, default=0) and processes.main:
             write_record(folder.path, make_record(parts, matrix, costs, gates, seen, gone))
             reached("recorded")
         if number not in complete:
             done = matrix[number, : len(seen)]
-            accuracies = zip(names, matrix[number].tolist(), strict=True)
-            told = {f"accuracy/{name}": value for name, value in accuracies if not np.isnan(value)}
+            score, cells = parts.model.problem.score.name, zip(names, matrix[number].tolist(), strict=True)
+            told = {f"{score}/{name}": value for name, value in cells if not np.isnan(value)}
             tracking.log(told, meter.all_steps)
             console.event(
                 "task_done",
                 task=plan.name,
-                accuracy=float(done[-1]),
+                **{score: float(done[-1])},
                 mean_seen=float(np.nanmean(done)),
                 seconds=manifest.cost.seconds,
             )
@@ -149,7 +149,7 @@ def _row(
     seen: list[str],
     forgotten: list[str],
     hold: Callable[[], None] = lambda: None,
-) -> dict[str, Scores]:
+) -> dict[str, Measurements]:
     """Return the scores after `number` tasks: those on disk, and what they lack measured now and written.
 
     A run that was extended has rows of a shorter stream. What was seen then is as it was; scores of unseen tasks
@@ -162,14 +162,16 @@ def _row(
         hold: brings the model into the state after `number` tasks.
     """
     parts, path = session.parts, session.folder.predictions(number)
+    problem = parts.model.problem
     everything = number == 0 or parts.config.evaluation.tasks == "all"
     wanted = [task for task in parts.tasks if task.name in seen or everything]
-    kept: dict[str, Scores] = {}
+    kept: dict[str, Measurements] = {}
     same_classes = False
     if path.exists():
-        stored = ClassRankings.read(path)
-        same_classes = stored.class_names == parts.space.names
-        kept = from_predictions(stored)
+        stored = problem.record.read(path)
+        whole = problem.with_names(stored, parts.space.names)
+        same_classes = getattr(stored, "class_names", None) == getattr(whole, "class_names", None)
+        kept = {str(name): whole.of(name) for name in dict.fromkeys(stored.task.tolist())}
         if not same_classes and parts.space.scenario == "class":
             kept = {name: scores for name, scores in kept.items() if name in seen}
     missing = [task for task in wanted if task.name not in kept and task.name not in forgotten]
@@ -182,7 +184,8 @@ def _row(
         kept[task.name] = scorer.seen(task, seen) if task.name in seen else scorer.unseen(task)
     reached("scored")
     rows = {task.name: kept[task.name] for task in wanted if task.name in kept}
-    parts.learner.processes.lead(lambda: to_predictions(rows, parts.space.names).write(path))
+    found = [*rows.values()] or [_nothing_of(next(iter(scorer.untrained.values())))]  # every task was forgotten
+    parts.learner.processes.lead(lambda: problem.record.joined(found).write(path))
     return rows
 
 
@@ -209,5 +212,12 @@ def _keep(session: Session, plan: StagePlan, forgotten: list[str], seconds: floa
     session.inside.clear()
 
 
-def _accuracies(rows: dict[str, Scores], names: list[str]) -> list[float]:
-    return [rows[name].accuracy if name in rows else float("nan") for name in names]
+def _nothing_of(kept: Measurements) -> Measurements:
+    """A record of no examples."""
+    return kept.rows(np.zeros(len(kept), np.bool_))
+
+
+def _cells(parts: Parts, rows: Mapping[str, Measurements]) -> list[float]:
+    """The scores of all tasks of the stream, NaN of those that were not measured."""
+    score = parts.model.problem.score
+    return [rows[task.name].value(score) if task.name in rows else float("nan") for task in parts.tasks]
