@@ -47,7 +47,7 @@ class Workspace:
         One is kept, in one precision: for another one it is loaded anew. A method that trains the backbone gets its
         own.
         """
-        problem = named(config.problem.part, Problem)  # type: ignore[type-abstract]
+        problem = named(config.problem.part, Problem)
         if config.row.trains_backbone:
             return problem.load(config.problem, config.backbone)
         settings = f"{config.problem.model_dump_json()} {config.backbone.model_dump_json()}"
@@ -142,7 +142,7 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
         stream=stream,
         space=space,
         learner=learner,
-        strategies=tuple(strategy.model_copy(deep=True) for strategy in config.resolved_strategies()),
+        strategies=tuple(named(s.part, Strategy)(s) for s in config.resolved_strategies()),
         tasks=tasks,
         stages=make_stages(tasks, config.row.at_once),
     )
@@ -158,7 +158,7 @@ def assemble(config: RunConfig, workspace: Workspace) -> Learner:
         eager = getattr(backbone.network, "set_attn_implementation", None)
         if eager is not None:
             eager("eager")
-    part = named(config.problem.part, Problem)  # type: ignore[type-abstract]
+    part = named(config.problem.part, Problem)
     problem = part.around(config.problem, backbone, config.backbone, cache_folder())
     model = build_model(config, backbone, problem).to(accelerator.device)
     model.head.device = accelerator.device

@@ -1,4 +1,4 @@
-"""Settings of a part that is one of several kinds. Nothing here imports torch: who reads a config reads these."""
+"""Settings of a part that is one of several kinds, and the part that they name. Imports no torch."""
 
 from importlib import import_module
 from typing import ClassVar, TypeVar

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from plora.adapters import Merging
+from plora.adapters.settings import Merging
 from plora.config.run import OWN, RunConfig
 from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean

@@ -8,9 +8,9 @@ from pydantic_core import ErrorDetails
 
 from plora.config.run import RunConfig, said
 from plora.errors import did_you_mean
-from plora.optimizers import OPTIMIZERS
+from plora.optimizers.settings import OPTIMIZERS
 from plora.problems.settings import PROBLEMS
-from plora.strategies import STRATEGIES
+from plora.strategies.settings import STRATEGIES
 from plora.streams import STREAMS
 
 _BY_KIND: Mapping[str, Mapping[str, type[BaseModel]]] = {
