@@ -22,7 +22,7 @@ from plora.cache import cache_folder, prefix_cache_bytes
 from plora.config import RunConfig
 from plora.errors import ConfigError, DataError
 from plora.events.tracking import require_installed
-from plora.gates import GATES
+from plora.gates import GATES, Gate
 from plora.heads import HEADS
 from plora.model import ContinualModel
 from plora.problems import Problem
@@ -204,7 +204,7 @@ def build_model(config: RunConfig, backbone: Backbone, problem: Problem) -> Cont
     if config.training.precision == "bf16" and not trains_backbone:
         hold_in_bf16(backbone.network)
     head = HEADS[config.resolved_head()](backbone.width, config.scenario != "task")
-    gate = GATES[row.gate]() if row.gate else None
+    gate = named(GATES[row.gate].part, Gate)(GATES[row.gate](kind=row.gate)) if row.gate else None
     return ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from plora.adapters.settings import Way
-from plora.gates import GATES, ChoosingGate
+from plora.gates.settings import GATES
 from plora.strategies.settings import (
     DistillationSettings,
     EWCLoRASettings,
@@ -50,7 +50,7 @@ class Method:
         name: as in a config.
         summary: one line for `plora ls` and the documentation.
         slots: `none`, one that the `first` task alone trains, `one` that all tasks train, or one `per_task`.
-        gate: a name in `plora.gates.GATES`, or None without slots.
+        gate: a name in `plora.gates.settings.GATES`, or None without slots.
         phases: what trains, in order.
         heads: the heads that make sense, the default first.
         strategies: what protects old knowledge, by kind; a config may change their settings.
@@ -104,7 +104,7 @@ class Method:
         if head != "linear":
             return f"the head '{head}' is solved, not trained step by step"
         gate = GATES[self.gate] if self.gate is not None else None
-        alone = gate is not None and (gate.needs_task or issubclass(gate, ChoosingGate))
+        alone = gate is not None and (gate.needs_task or gate.chooses)
         merged = self.merging is not None and not strategy.helps_merging
         if reason := strategy.refusal(self.slots, alone or merged):
             return reason
@@ -122,7 +122,7 @@ class Method:
             return f"method '{self.name}' has one slot, which every task changed"
         if self.slots == "first":
             return f"method '{self.name}' has one slot, which the first task trained and all tasks stand on"
-        if self.gate is not None and issubclass(GATES[self.gate], ChoosingGate):
+        if self.gate is not None and GATES[self.gate].chooses:
             return f"method '{self.name}' chooses among all tasks by what it knows of each"
         if self.merging is not None:
             return f"method '{self.name}' answers for every task with the slot that it made of all of them"

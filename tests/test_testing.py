@@ -2,10 +2,12 @@
 
 import itertools
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -18,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from plora.adapters import Route
 from plora.errors import ConfigError, ConformanceError, PloraError, UnknownTaskError
-from plora.gates import GATES, AllOnes, Gate, OneHot, Trial, Verdict
+from plora.gates import GATES, AllOnes, Gate, OneHot, OneHotSettings, Trial, Verdict
 from plora.heads import HEADS, Head, LinearHead, NCMHead
 from plora.methods import METHODS, Phase
 from plora.model import ContinualModel
@@ -26,6 +28,7 @@ from plora.moment import Moment
 from plora.optimizers import Group, OptimizerSettings, make_optimizer
 from plora.problems import LabelledExamples, TextClassification, TokenizedTexts
 from plora.problems.text_classification import Pooling, texts_of
+from plora.settings import named
 from plora.strategies import STRATEGIES, OrthogonalitySettings, Strategy, StrategySettings
 from plora.streams.base import Split
 from plora.testing import check_gate, check_head, check_method, check_problem, check_strategy
@@ -49,7 +52,7 @@ def fails(says: str) -> object:
 
 @pytest.mark.parametrize("name", GATES)
 def test_our_gates_conform(name: str) -> None:
-    check_gate(GATES[name])
+    check_gate(named(GATES[name].part, Gate))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -728,7 +731,7 @@ def test_a_method_that_steals_from_an_earlier_task(monkeypatch: pytest.MonkeyPat
         def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
             return Route(tuple(slots[-1:]))
 
-    monkeypatch.setitem(GATES, "one_hot", Shares)
+    monkeypatch.setattr(OneHotSettings, "part", Shares)
     with fails("'first' is as it was when 'second' is learned: got another signature"):
         check_method("per_task")
 
@@ -753,7 +756,9 @@ def _optimizer_of(chosen: Callable[[str], bool]) -> Callable[..., torch.optim.Op
 
 def test_the_page_on_adding_a_gate_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parent.parent / "docs/guide/add-a-gate.md").read_text(encoding="utf-8")
-    names: dict[str, object] = {}
+    module = ModuleType("my_parts")
+    monkeypatch.setitem(sys.modules, "my_parts", module)
+    names = vars(module)
     for block in re.findall(r"```python.*?\n(.*?)```", page, flags=re.DOTALL):
         exec(block, names)
     names["test_mean"]()  # type: ignore[operator]
