@@ -22,7 +22,7 @@ from plora.gates import AllOnes
 from plora.heads import LinearHead
 from plora.model import ContinualModel
 from plora.problems import TextClassification
-from plora.strategies import Orthogonality, Progress
+from plora.strategies import Orthogonality, OrthogonalitySettings, Progress
 
 EPOCHS = 4
 
@@ -35,7 +35,7 @@ def main(backbone_id: str) -> None:
     problem = TextClassification(backbone.tokenizer, max_length=32, pooling=backbone.pooling)
     model = ContinualModel(backbone.network, problem, LinearHead(backbone.width), adapters, AllOnes())
     model.to(accelerator.device).head.device = accelerator.device
-    strategy = Orthogonality()
+    strategy = Orthogonality(OrthogonalitySettings())
 
     for number, task in enumerate(TASKS):
         torch.manual_seed(number)  # every process draws the same slot

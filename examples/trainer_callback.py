@@ -23,7 +23,7 @@ from plora.gates import AllOnes
 from plora.heads import LinearHead
 from plora.model import ContinualModel
 from plora.problems import TextClassification
-from plora.strategies import Orthogonality
+from plora.strategies import Orthogonality, OrthogonalitySettings
 
 
 class TaskTrainer(Trainer):
@@ -71,7 +71,7 @@ def main(backbone_id: str, folder: str) -> None:
         model.head.open(task, classes=2, generator=torch.Generator().manual_seed(number))
         trainer = TaskTrainer(
             task,
-            ContinualCallback(model, number, [Orthogonality()]),
+            ContinualCallback(model, number, [Orthogonality(OrthogonalitySettings())]),
             model=model,
             args=settings,
             train_dataset=texts(task, "train", 128),

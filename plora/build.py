@@ -22,7 +22,7 @@ from plora.cache import cache_folder, prefix_cache_bytes
 from plora.config import RunConfig
 from plora.errors import ConfigError, DataError
 from plora.events.tracking import require_installed
-from plora.gates import GATES
+from plora.gates import GATES, Gate
 from plora.heads import HEADS
 from plora.model import ContinualModel
 from plora.problems import Problem
@@ -47,7 +47,7 @@ class Workspace:
         One is kept, in one precision: for another one it is loaded anew. A method that trains the backbone gets its
         own.
         """
-        problem = named(config.problem.part, Problem)  # type: ignore[type-abstract]
+        problem = named(config.problem.part, Problem)
         if config.row.trains_backbone:
             return problem.load(config.problem, config.backbone)
         settings = f"{config.problem.model_dump_json()} {config.backbone.model_dump_json()}"
@@ -142,7 +142,7 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
         stream=stream,
         space=space,
         learner=learner,
-        strategies=tuple(strategy.model_copy(deep=True) for strategy in config.resolved_strategies()),
+        strategies=tuple(named(s.part, Strategy)(s) for s in config.resolved_strategies()),
         tasks=tasks,
         stages=make_stages(tasks, config.row.at_once),
     )
@@ -158,7 +158,7 @@ def assemble(config: RunConfig, workspace: Workspace) -> Learner:
         eager = getattr(backbone.network, "set_attn_implementation", None)
         if eager is not None:
             eager("eager")
-    part = named(config.problem.part, Problem)  # type: ignore[type-abstract]
+    part = named(config.problem.part, Problem)
     problem = part.around(config.problem, backbone, config.backbone, cache_folder())
     model = build_model(config, backbone, problem).to(accelerator.device)
     model.head.device = accelerator.device
@@ -204,7 +204,7 @@ def build_model(config: RunConfig, backbone: Backbone, problem: Problem) -> Cont
     if config.training.precision == "bf16" and not trains_backbone:
         hold_in_bf16(backbone.network)
     head = HEADS[config.resolved_head()](backbone.width, config.scenario != "task")
-    gate = GATES[row.gate]() if row.gate else None
+    gate = named(GATES[row.gate].part, Gate)(GATES[row.gate](kind=row.gate)) if row.gate else None
     return ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)
 
 

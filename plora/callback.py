@@ -17,7 +17,7 @@ class ContinualCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
     """Guards one task that a `Trainer` learns, and commits it at the end.
 
         model.adapters.open_task("mail", plora.LoRA())  # first: Trainer makes its optimizer when it starts to train
-        continual = ContinualCallback(model, task=1, strategies=[Orthogonality()])
+        continual = ContinualCallback(model, task=1, strategies=[Orthogonality(OrthogonalitySettings())])
         trainer = MyTrainer(model=model, callbacks=[continual], …)  # its compute_loss adds continual.penalty()
         trainer.train()
 

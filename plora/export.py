@@ -28,7 +28,7 @@ from plora.backbones import Pooling, TextBackbone, no_progress_bar
 from plora.build import Learner, Workspace, assemble
 from plora.config import RunConfig
 from plora.errors import RunError, UnknownTaskError, did_you_mean
-from plora.gates import GATES, ChoosingGate
+from plora.gates import GATES
 from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
 from plora.results import RunRecord, read_record
 from plora.results.report.model_card import model_card
@@ -173,7 +173,7 @@ def refuse(config: RunConfig, task: str | None, merged: bool, push: str | None) 
         raise RunError(
             f"method '{config.method}' has no slots to write as adapters; add --merged for the whole network"
         )
-    if config.row.gate is not None and issubclass(GATES[config.row.gate], ChoosingGate):
+    if config.row.gate is not None and GATES[config.row.gate].chooses:
         raise RunError(
             f"method '{config.method}' chooses one of its slots for each input, which no PEFT adapter and no merged "
             "network does; label inputs with `plora predict`, or learn with method 'per_task' or 'first_session'"

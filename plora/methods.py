@@ -9,9 +9,18 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from plora.adapters.merging import Way
-from plora.gates import GATES, ChoosingGate
-from plora.strategies import EWC, Distillation, EWCLoRA, GenerativeReplay, Orthogonality, Replay, Sparsity, Strategy
+from plora.adapters.settings import Way
+from plora.gates.settings import GATES
+from plora.strategies.settings import (
+    DistillationSettings,
+    EWCLoRASettings,
+    EWCSettings,
+    GenerativeReplaySettings,
+    OrthogonalitySettings,
+    ReplaySettings,
+    SparsitySettings,
+    StrategySettings,
+)
 from plora.streams.base import SCENARIOS, Scenario
 
 Part = Literal["head", "adapter", "backbone"]
@@ -41,7 +50,7 @@ class Method:
         name: as in a config.
         summary: one line for `plora ls` and the documentation.
         slots: `none`, one that the `first` task alone trains, `one` that all tasks train, or one `per_task`.
-        gate: a name in `plora.gates.GATES`, or None without slots.
+        gate: a name in `plora.gates.settings.GATES`, or None without slots.
         phases: what trains, in order.
         heads: the heads that make sense, the default first.
         strategies: what protects old knowledge, by kind; a config may change their settings.
@@ -60,7 +69,7 @@ class Method:
     gate: str | None
     phases: tuple[Phase, ...]
     heads: tuple[str, ...] = ("linear",)
-    strategies: Mapping[str, Strategy] = field(default_factory=dict)
+    strategies: Mapping[str, StrategySettings] = field(default_factory=dict)
     loss_rows: LossRows = "local"
     merging: Way | None = None
     at_once: bool = False
@@ -82,7 +91,7 @@ class Method:
             f"use scenario={' or '.join(allowed)}, or another method"
         )
 
-    def nothing_to_protect(self, strategy: Strategy, head: str, shares_rows: bool) -> str | None:
+    def nothing_to_protect(self, strategy: StrategySettings, head: str, shares_rows: bool) -> str | None:
         """Return why a strategy has nothing to do in this method, or None where it has.
 
         Args:
@@ -95,7 +104,7 @@ class Method:
         if head != "linear":
             return f"the head '{head}' is solved, not trained step by step"
         gate = GATES[self.gate] if self.gate is not None else None
-        alone = gate is not None and (gate.needs_task or issubclass(gate, ChoosingGate))
+        alone = gate is not None and (gate.needs_task or gate.chooses)
         merged = self.merging is not None and not strategy.helps_merging
         if reason := strategy.refusal(self.slots, alone or merged):
             return reason
@@ -113,7 +122,7 @@ class Method:
             return f"method '{self.name}' has one slot, which every task changed"
         if self.slots == "first":
             return f"method '{self.name}' has one slot, which the first task trained and all tasks stand on"
-        if self.gate is not None and issubclass(GATES[self.gate], ChoosingGate):
+        if self.gate is not None and GATES[self.gate].chooses:
             return f"method '{self.name}' chooses among all tasks by what it knows of each"
         if self.merging is not None:
             return f"method '{self.name}' answers for every task with the slot that it made of all of them"
@@ -203,7 +212,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
-            strategies={"orthogonality": Orthogonality()},
+            strategies={"orthogonality": OrthogonalitySettings()},
         ),
         Method(
             "n_lora",
@@ -211,7 +220,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
-            strategies={"sparsity": Sparsity()},
+            strategies={"sparsity": SparsitySettings()},
         ),
         Method(
             "ewc",
@@ -219,7 +228,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
-            strategies={"ewc": EWC()},
+            strategies={"ewc": EWCSettings()},
         ),
         Method(
             "online_ewc",
@@ -227,7 +236,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
-            strategies={"ewc": EWC(decay=0.95)},
+            strategies={"ewc": EWCSettings(decay=0.95)},
         ),
         Method(
             "ewc_lora",
@@ -235,7 +244,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
-            strategies={"ewc_lora": EWCLoRA()},
+            strategies={"ewc_lora": EWCLoRASettings()},
         ),
         Method(
             "replay",
@@ -243,7 +252,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
-            strategies={"replay": Replay()},
+            strategies={"replay": ReplaySettings()},
             loss_rows="seen",
         ),
         Method(
@@ -252,7 +261,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
-            strategies={"replay": Replay(weight=0.5, scores_weight=0.5)},
+            strategies={"replay": ReplaySettings(weight=0.5, scores_weight=0.5)},
             loss_rows="seen",
         ),
         Method(
@@ -261,7 +270,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
-            strategies={"generative_replay": GenerativeReplay()},
+            strategies={"generative_replay": GenerativeReplaySettings()},
             loss_rows="seen",
         ),
         Method(
@@ -270,7 +279,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
-            strategies={"distillation": Distillation()},
+            strategies={"distillation": DistillationSettings()},
         ),
         Method(
             "merged_average",

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plora.adapters import Adapters, Merging, Route, find_blocks
-from plora.adapters.merging import MERGED, Way, merge
+from plora.adapters.merging import MERGED, merge
 from plora.adapters.prefix import Prefix
+from plora.adapters.settings import Way
 from plora.fingerprint import hash_tensors
 from plora.gates import ChoosingGate, Gate, Verdict
 from plora.heads import Head

@@ -1,4 +1,4 @@
-"""Settings of a part that is one of several kinds. Nothing here imports torch: who reads a config reads these."""
+"""Settings of a part that is one of several kinds, and the part that they name. Imports no torch."""
 
 from importlib import import_module
 from typing import ClassVar, TypeVar
@@ -47,8 +47,8 @@ def named(name: str | type[object], base: type[Kind]) -> type[Kind]:
             ) from None
         except AttributeError:
             raise ConfigError([f"'{name}': module '{module}' has no '{path}'"]) from None
-        except (ImportError, SyntaxError, ValueError) as error:  # ValueError: an empty or relative name
-            raise ConfigError([f"'{name}' cannot be imported: {error}"]) from None
+        except Exception as error:  # whatever a module of somebody else's raises
+            raise ConfigError([f"'{name}' cannot be imported: {type(error).__name__}: {error}"]) from None
     if not isinstance(found, type) or not issubclass(found, base):
         raise ConfigError([f"'{name}' is not derived from {base.__module__}.{base.__name__}"])
     return found

@@ -319,7 +319,7 @@ def test_the_models_own_pooling_is_taken(tiny_backbone: Path, tmp_path: Path) ->
 def test_the_embedded_minilm_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = load_backbone(BackboneConfig())
     assert backbone.width == 384
-    monkeypatch.setattr("plora.backbones._MINILM_SHA256", "0" * 64)
+    monkeypatch.setattr("plora.backbones.loading._MINILM_SHA256", "0" * 64)
     with pytest.raises(BackboneError, match="is not the published file"):
         load_backbone(BackboneConfig())
 

@@ -13,7 +13,8 @@ from plora.callback import ContinualCallback
 from plora.errors import ConfigError, TrainingError
 from plora.gates import AllOnes
 from plora.model import ContinualModel
-from plora.strategies import EWC, Distillation, Orthogonality, Replay, Strategy
+from plora.settings import named
+from plora.strategies import STRATEGIES, Orthogonality, OrthogonalitySettings, Strategy
 from plora.testing.tiny import WIDTH, tiny_model, tiny_texts, tiny_tokenizer
 
 
@@ -80,7 +81,7 @@ def test_two_tasks_are_learned_and_committed(tmp_path: Path) -> None:
     for number, task in enumerate(("one", "two")):
         open_next(model, task)
         before = model.adapters[task].content_hash()
-        trainer = trainer_of(model, tmp_path, number, [Orthogonality()])
+        trainer = trainer_of(model, tmp_path, number, [Orthogonality(OrthogonalitySettings())])
         trainer.train()
         assert model.adapters.open_name is None
         assert [*model.head.parameters()] == []
@@ -104,8 +105,12 @@ def test_a_term_counts_once_however_many_batches_are_accumulated(tmp_path: Path)
                 matrix.add_(0.1)
         model.commit()
         open_next(model, "two")
-        start = Orthogonality().penalty(model, ContinualCallback(model, 1)._progress())["orthogonality"].item()
-        trainer = trainer_of(model, tmp_path, 1, [Orthogonality()], accumulate=accumulate)
+        start = (
+            Orthogonality(OrthogonalitySettings())
+            .penalty(model, ContinualCallback(model, 1)._progress())["orthogonality"]
+            .item()
+        )
+        trainer = trainer_of(model, tmp_path, 1, [Orthogonality(OrthogonalitySettings())], accumulate=accumulate)
         trainer.train()
         first = next(entry for entry in trainer.state.log_history if "loss" in entry)
         assert first["orthogonality"] == pytest.approx(start)
@@ -148,7 +153,9 @@ def test_without_strategies_the_penalty_is_0() -> None:
     assert model.head.features == WIDTH
 
 
-@pytest.mark.parametrize("strategy", [EWC(), Replay(), Distillation()])
-def test_a_strategy_that_needs_more_than_a_penalty_is_refused(strategy: Strategy) -> None:
+@pytest.mark.parametrize("kind", ["ewc", "replay", "distillation"])
+def test_a_strategy_that_needs_more_than_a_penalty_is_refused(kind: str) -> None:
+    settings = STRATEGIES[kind]()
+    strategy = named(settings.part, Strategy)(settings)
     with pytest.raises(ConfigError, match=f"'{strategy.kind}' must be asked for more than a penalty"):
         ContinualCallback(tiny_model(AllOnes()), 0, [strategy])

@@ -16,6 +16,27 @@ def plora(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, input=stdin, env=os.environ, check=False)
 
 
+LIGHT = """
+import sys
+from plora.cli import app
+app(sys.argv[1:], standalone_mode=False)
+print(sorted({"torch", "transformers", "accelerate", "datasets", "matplotlib", "pyarrow", "scipy", "sklearn"}
+             & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["ls"], ["validate", "quickstart/topics-o_lora"], ["cp", "quickstart/topics-o_lora"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_needs_no_network_loads_no_library_for_one(arguments: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LIGHT, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.fixture
 def config(toy_values: dict[str, object], tmp_path: Path) -> Path:
     path = tmp_path / "toy.yaml"

@@ -14,7 +14,7 @@ from plora.config import RunConfig, load_config
 from plora.configs import find_config, header, shipped_configs
 from plora.errors import ConfigError
 from plora.methods import METHODS
-from plora.strategies import EWC, STRATEGIES, Orthogonality, Replay, Strategy
+from plora.strategies import STRATEGIES, EWCSettings, OrthogonalitySettings, ReplaySettings, StrategySettings
 
 TOPICS = {"stream": {"kind": "docstring_topics"}, "scenario": "class"}
 
@@ -177,16 +177,16 @@ def test_overrides_never_change_the_callers_mapping() -> None:
 @pytest.mark.parametrize(
     ("method", "given", "expected"),
     [
-        ("der", Replay(capacity=500), Replay(weight=0.5, scores_weight=0.5, capacity=500)),
-        ("der", Replay(scores_weight=0.0), Replay(weight=0.5, scores_weight=0.0)),
-        ("online_ewc", EWC(weight=7), EWC(weight=7, decay=0.95)),
-        ("online_ewc", EWC(decay=1.0), EWC(decay=1.0)),
-        ("replay", Replay(capacity=500), Replay(capacity=500)),
-        ("sequential", Replay(capacity=500), Replay(capacity=500)),
+        ("der", ReplaySettings(capacity=500), ReplaySettings(weight=0.5, scores_weight=0.5, capacity=500)),
+        ("der", ReplaySettings(scores_weight=0.0), ReplaySettings(weight=0.5, scores_weight=0.0)),
+        ("online_ewc", EWCSettings(weight=7), EWCSettings(weight=7, decay=0.95)),
+        ("online_ewc", EWCSettings(decay=1.0), EWCSettings(decay=1.0)),
+        ("replay", ReplaySettings(capacity=500), ReplaySettings(capacity=500)),
+        ("sequential", ReplaySettings(capacity=500), ReplaySettings(capacity=500)),
     ],
 )
 def test_what_is_not_set_of_a_strategy_stays_as_the_method_has_it(
-    method: str, given: Strategy, expected: Strategy, tmp_path: Path
+    method: str, given: StrategySettings, expected: StrategySettings, tmp_path: Path
 ) -> None:
     """Also when the resolved config is read again, as a resumed run does."""
     strategies = [{"kind": given.kind, **given.model_dump(exclude_unset=True)}]
@@ -216,10 +216,10 @@ def test_no_weight_is_infinite(kind: str) -> None:
 def test_a_strategys_settings_replace_the_methods_own() -> None:
     config = load_config(TOPICS, ["method=o_lora", "strategies=[{kind: orthogonality, weight: 5, penalty_form: sq}]"])
     (strategy,) = config.resolved_strategies()
-    assert isinstance(strategy, Orthogonality)
+    assert isinstance(strategy, OrthogonalitySettings)
     assert (strategy.weight, strategy.penalty_form) == (5, "sq")
     (default,) = load_config(TOPICS, ["method=o_lora"]).resolved_strategies()
-    assert isinstance(default, Orthogonality)
+    assert isinstance(default, OrthogonalitySettings)
     assert default.weight == 0.5
 
 

@@ -2,9 +2,12 @@
 
 import itertools
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from plora.adapters import Route
 from plora.errors import ConfigError, ConformanceError, PloraError, UnknownTaskError
-from plora.gates import GATES, AllOnes, Gate, OneHot, Trial, Verdict
+from plora.gates import GATES, AllOnes, Gate, OneHot, OneHotSettings, Trial, Verdict
 from plora.heads import HEADS, Head, LinearHead, NCMHead
 from plora.methods import METHODS, Phase
 from plora.model import ContinualModel
@@ -25,7 +28,8 @@ from plora.moment import Moment
 from plora.optimizers import Group, OptimizerSettings, make_optimizer
 from plora.problems import LabelledExamples, TextClassification, TokenizedTexts
 from plora.problems.text_classification import Pooling, texts_of
-from plora.strategies import STRATEGIES, Orthogonality, Strategy
+from plora.settings import named
+from plora.strategies import STRATEGIES, OrthogonalitySettings, Strategy, StrategySettings
 from plora.streams.base import Split
 from plora.testing import check_gate, check_head, check_method, check_problem, check_strategy
 
@@ -48,7 +52,7 @@ def fails(says: str) -> object:
 
 @pytest.mark.parametrize("name", GATES)
 def test_our_gates_conform(name: str) -> None:
-    check_gate(GATES[name])
+    check_gate(named(GATES[name].part, Gate))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -57,7 +61,7 @@ def test_our_strategies_conform(name: str) -> None:
 
 
 def test_settings_of_our_strategies_conform() -> None:
-    check_strategy(Orthogonality(weight=2, penalty_form="sq", norm_weight=0.1))
+    check_strategy(OrthogonalitySettings(weight=2, penalty_form="sq", norm_weight=0.1))
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -85,7 +89,7 @@ def test_checking_leaves_the_random_numbers_alone(problem: TextClassification) -
     torch.manual_seed(3)
     before = torch.get_rng_state()
     check_gate(OneHot)
-    check_strategy(Orthogonality())
+    check_strategy(OrthogonalitySettings())
     check_head(HEADS["linear"])
     check_problem(problem, TEXTS)
     assert torch.equal(torch.get_rng_state(), before)
@@ -233,15 +237,21 @@ def test_a_gate_that_breaks_a_promise(gate: type[Gate], says: str) -> None:
 # ---------------------------------------------------------------------- strategies that break a promise
 
 
-class Shrink(Strategy):
-    """A strategy that conforms: it shrinks the open slot. The broken ones differ in one thing."""
-
+class ShrinkSettings(StrategySettings):
     kind: Literal["shrink"] = "shrink"
     weight: float = Field(default=0.5, ge=0)
 
+
+class Shrink(Strategy):
+    """A strategy that conforms: it shrinks the open slot. The broken ones differ in one thing."""
+
+    settings: ShrinkSettings
+
     def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         assert model.adapters is not None
-        return {"shrink": self.weight * torch.stack([A.square().sum() for A in model.adapters.parameters()]).sum()}
+        return {
+            "shrink": self.settings.weight * torch.stack([A.square().sum() for A in model.adapters.parameters()]).sum()
+        }
 
 
 def parameters(model: ContinualModel) -> list[torch.nn.Parameter]:
@@ -260,7 +270,7 @@ class OnFrozenOnes(Shrink):
     """Has a gradient, but on nothing that trains."""
 
     def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
-        return {"shrink": self.weight * torch.ones((), requires_grad=True)}
+        return {"shrink": self.settings.weight * torch.ones((), requires_grad=True)}
 
 
 class WeightedWrongly(Shrink):
@@ -269,13 +279,15 @@ class WeightedWrongly(Shrink):
 
 
 class NoSwitch(Strategy):
-    kind: Literal["no_switch"] = "no_switch"
-
     def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         return {"sum": parameters(model)[0].square().sum()}
 
 
-class NeverOff(Shrink):
+class NoWeightSettings(StrategySettings):
+    kind: Literal["no_switch"] = "no_switch"
+
+
+class NeverOff(ShrinkSettings):
     weight: float = Field(default=0.5, gt=0)
 
 
@@ -329,7 +341,7 @@ class Drifts(Shrink):
 
 class NotAScalar(Shrink):
     def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
-        return {"shrink": self.weight * parameters(model)[0]}
+        return {"shrink": self.settings.weight * parameters(model)[0]}
 
 
 class NotATensor(Shrink):
@@ -346,7 +358,7 @@ class EdgeOfTheRoot(Shrink):
     """√0 is finite, its gradient is not."""
 
     def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
-        return {"shrink": self.weight * (0 * parameters(model)[0]).square().sum().sqrt()}
+        return {"shrink": self.settings.weight * (0 * parameters(model)[0]).square().sum().sqrt()}
 
 
 class Fails(Shrink):
@@ -359,48 +371,60 @@ class OddDiagnostics(Shrink):
         return {"cos": float("nan")}
 
 
-class Lenient(Shrink, extra="ignore"):
+class Lenient(ShrinkSettings, extra="ignore"):
     pass
 
 
-class ForgetsSettings(Shrink):
+class ForgetsSettings(ShrinkSettings):
     seed: int = Field(default=0, exclude=True)
 
 
+def settings_of(strategy: type[Strategy], base: type[StrategySettings] = ShrinkSettings) -> type[StrategySettings]:
+    """Settings that name a strategy."""
+
+    class Named(base):  # type: ignore[valid-type, misc]
+        part = strategy
+
+    return Named
+
+
 @pytest.mark.parametrize(
-    ("strategy", "says"),
+    ("make", "says"),
     [
-        (Detached(), "strategy Detached: term 'shrink' has a gradient: got a constant (requires_grad=False)"),
-        (OnFrozenOnes(), "strategy OnFrozenOnes: term 'shrink' has a gradient: got 0 on all that trains"),
-        (WeightedWrongly(), "weight 0 equals plain training: got"),
-        (NoSwitch(), "it can be switched off: got no setting 'weight' or '…_weight'"),
-        (NeverOff(), "weight 0 is allowed: got ValidationError"),
-        (Steps(), "asking for terms steps no optimizer of the model: got 1 steps, expected 0"),
-        (Projects(), "asking for terms changes nothing: got another backbone."),
-        (WritesBuffers(), "asking for terms changes nothing: got another backbone."),
-        (ClearsGradients(), "asking for terms changes nothing: got another gradient of "),
-        (SwitchesToEval(), "asking for diagnostics changes nothing: got another mode of "),
-        (LeavesARoute(), "asking for terms changes nothing: got another route"),
-        (Drifts(), "the same question has the same answer: got"),
-        (NotAScalar(), "term 'shrink' is a scalar: got shape [2, 16], expected shape []"),
-        (NotATensor(), "term 'shrink' is a tensor: got float, expected Tensor"),
-        (NotFinite(), "term 'shrink' is finite: got"),
-        (EdgeOfTheRoot(), "the gradient of term 'shrink' is finite"),
-        (Fails(), "its terms in task 1: got KeyError"),
-        (OddDiagnostics(), "diagnostics are finite floats: got {'cos': nan}"),
-        (Lenient(), "an unknown setting is refused: got no error for 'no_such_setting'"),
-        (ForgetsSettings(seed=1), "its settings survive a config file: got"),
-        (Orthogonality(weight=0), "it protects something: got no term in the third task"),
+        (
+            settings_of(Detached),
+            "strategy Detached: term 'shrink' has a gradient: got a constant (requires_grad=False)",
+        ),
+        (settings_of(OnFrozenOnes), "strategy OnFrozenOnes: term 'shrink' has a gradient: got 0 on all that trains"),
+        (settings_of(WeightedWrongly), "weight 0 equals plain training: got"),
+        (settings_of(NoSwitch, NoWeightSettings), "it can be switched off: got no setting 'weight' or '…_weight'"),
+        (settings_of(Shrink, NeverOff), "weight 0 is allowed: got ValidationError"),
+        (settings_of(Steps), "asking for terms steps no optimizer of the model: got 1 steps, expected 0"),
+        (settings_of(Projects), "asking for terms changes nothing: got another backbone."),
+        (settings_of(WritesBuffers), "asking for terms changes nothing: got another backbone."),
+        (settings_of(ClearsGradients), "asking for terms changes nothing: got another gradient of "),
+        (settings_of(SwitchesToEval), "asking for diagnostics changes nothing: got another mode of "),
+        (settings_of(LeavesARoute), "asking for terms changes nothing: got another route"),
+        (settings_of(Drifts), "the same question has the same answer: got"),
+        (settings_of(NotAScalar), "term 'shrink' is a scalar: got shape [2, 16], expected shape []"),
+        (settings_of(NotATensor), "term 'shrink' is a tensor: got float, expected Tensor"),
+        (settings_of(NotFinite), "term 'shrink' is finite: got"),
+        (settings_of(EdgeOfTheRoot), "the gradient of term 'shrink' is finite"),
+        (settings_of(Fails), "its terms in task 1: got KeyError"),
+        (settings_of(OddDiagnostics), "diagnostics are finite floats: got {'cos': nan}"),
+        (settings_of(Shrink, Lenient), "an unknown setting is refused: got no error for 'no_such_setting'"),
+        (partial(settings_of(Shrink, ForgetsSettings), seed=1), "its settings survive a config file: got"),
+        (partial(OrthogonalitySettings, weight=0), "it protects something: got no term in the third task"),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Strategy) else "",
+    ids=lambda value: value.part.__name__ if isinstance(value, type) else "",
 )
-def test_a_strategy_that_breaks_a_promise(strategy: Strategy, says: str) -> None:
+def test_a_strategy_that_breaks_a_promise(make: Callable[[], StrategySettings], says: str) -> None:
     with fails(says):
-        check_strategy(strategy)
+        check_strategy(make())
 
 
 def test_a_small_strategy_conforms() -> None:
-    check_strategy(Shrink())
+    check_strategy(settings_of(Shrink)())
 
 
 # ---------------------------------------------------------------------- heads that break a promise
@@ -657,7 +681,9 @@ def test_an_unknown_method() -> None:
 
 
 def test_a_method_with_a_strategy_that_does_not_conform(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "broken", replace(METHODS["o_lora"], name="broken", strategies={"shrink": Detached()}))
+    monkeypatch.setitem(
+        METHODS, "broken", replace(METHODS["o_lora"], name="broken", strategies={"shrink": settings_of(Detached)()})
+    )
     with fails("strategy Detached: term 'shrink' has a gradient"):
         check_method("broken")
 
@@ -705,7 +731,7 @@ def test_a_method_that_steals_from_an_earlier_task(monkeypatch: pytest.MonkeyPat
         def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
             return Route(tuple(slots[-1:]))
 
-    monkeypatch.setitem(GATES, "one_hot", Shares)
+    monkeypatch.setattr(OneHotSettings, "part", Shares)
     with fails("'first' is as it was when 'second' is learned: got another signature"):
         check_method("per_task")
 
@@ -730,7 +756,9 @@ def _optimizer_of(chosen: Callable[[str], bool]) -> Callable[..., torch.optim.Op
 
 def test_the_page_on_adding_a_gate_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parent.parent / "docs/guide/add-a-gate.md").read_text(encoding="utf-8")
-    names: dict[str, object] = {}
+    module = ModuleType("my_parts")
+    monkeypatch.setitem(sys.modules, "my_parts", module)
+    names = vars(module)
     for block in re.findall(r"```python.*?\n(.*?)```", page, flags=re.DOTALL):
         exec(block, names)
     names["test_mean"]()  # type: ignore[operator]

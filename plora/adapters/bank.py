@@ -14,30 +14,14 @@ slot is a view. What a user sees as `slot.B` is the transpose `[O, r]`, so that 
 
 import itertools
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plora.adapters.route import Route
+from plora.adapters.settings import Init, SlotShape
 from plora.errors import AdapterError
-
-Init = Literal["kaiming", "gauss"]
-
-
-@dataclass(frozen=True)
-class SlotShape:
-    """Rank and scaling of one slot in one bank.
-
-    Args:
-        rank: rows of A and B, ≥ 1.
-        scale: s, what B A is multiplied with (alpha / rank, or alpha / √rank for rsLoRA).
-    """
-
-    rank: int
-    scale: float
 
 
 class Bank(nn.Module):

@@ -15,11 +15,8 @@ from transformers.pytorch_utils import Conv1D
 from plora.adapters.bank import Bank
 from plora.adapters.linear import WHOLE, AdaptedLinear
 from plora.adapters.route import Switch
+from plora.adapters.settings import Targets
 from plora.errors import AdapterError, did_you_mean
-
-Targets = str | Sequence[str]
-"""`attention` (q, k, v and output), `attention:qv` (any of q, k, v, o), `mlp`, `all_linear`, a list of module names
-(the last part of a path, or more of it), or one regular expression that must match the whole path."""
 
 _ROLES = {
     "q": r"(^|\.)(q|query|q_proj|q_lin|wq|to_q)$",

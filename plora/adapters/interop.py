@@ -22,11 +22,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from plora import atomic
-from plora.adapters.bank import SlotShape
-from plora.adapters.inject import Targets, find_targets, inject, refuse_adapted, require_rank
+from plora.adapters.inject import find_targets, inject, refuse_adapted, require_rank
 from plora.adapters.linear import AdaptedLinear
 from plora.adapters.route import Route
-from plora.adapters.slots import Adapters, LoRA, Slot
+from plora.adapters.settings import LoRA, SlotShape, Targets
+from plora.adapters.slots import Adapters, Slot
 from plora.errors import AdapterError
 
 CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"

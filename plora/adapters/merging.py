@@ -15,31 +15,15 @@ Marczak et al. 2024 (arXiv 2407.06322), whose slots are learned one after the ot
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from plora.adapters.bank import Bank, SlotShape
+from plora.adapters.bank import Bank
+from plora.adapters.settings import Merging, SlotShape, Way
 
-Way = Literal["average", "ties", "magmax"]
 MERGED = "merged"
 """Name of the slot that is made of all others; no task can have it."""
-
-
-class Merging(BaseModel):
-    """How slots are merged, in the methods that do so."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    scale: float | None = Field(default=None, gt=0)
-    """λ; None takes 1 for the average and TIES and 0.5 for MagMax."""
-    keep: float = Field(default=0.2, gt=0, le=1)
-    """TIES: the share of each slot's entries that is kept, the largest ones."""
-    rank: int | None = Field(default=None, ge=1)
-    """Of the merged slot; None takes the sum of the slots' ranks, with which an average loses nothing. In no layer
-    more than its smaller side."""
 
 
 @torch.no_grad()

@@ -1,57 +1,18 @@
 """The adapters of a whole network seen as slots: open, train, commit, use, delete."""
 
 import hashlib
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Annotated
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
-from plora.adapters.bank import Bank, Init, SlotShape
-from plora.adapters.inject import Targets, find_targets, inject, refuse_adapted
+from plora.adapters.bank import Bank
+from plora.adapters.inject import find_targets, inject, refuse_adapted
 from plora.adapters.linear import AdaptedLinear
 from plora.adapters.route import Route, Switch
+from plora.adapters.settings import LoRA, SlotShape, Targets
 from plora.errors import AdapterError, UnknownTaskError, did_you_mean
-
-
-def _layers(text: str) -> str:
-    if not re.fullmatch(r"all|last [1-9][0-9]{0,5}", text):
-        raise PydanticCustomError("layers", "expected 'all', or 'last N' with N of 1 or more, such as 'last 3'")
-    return text
-
-
-class LoRA(BaseModel):
-    """Low-rank adaptation: y = W x + b + s · B A dropout(x), A `[r, I]`, B `[O, r]`; B starts at 0.
-
-    Source: Hu et al. 2021 (arXiv 2106.09685); rank-stabilised scaling: Kalajdzievski 2023 (arXiv 2312.03732).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    rank: int = Field(default=8, ge=1)
-    """r, rows of A and columns of B; at most the smaller side of each adapted layer."""
-    alpha: float = Field(default=16.0, gt=0)
-    """Scaling numerator: s = alpha / rank."""
-    dropout: float = Field(default=0.05, ge=0, lt=1)
-    """Probability with which inputs of the open slot are dropped in training; committed slots are never touched."""
-    targets: str | tuple[str, ...] = "attention"
-    """Which layers: `attention`, `attention:qkv`, `mlp`, `all_linear`, a list of names, or a regular expression."""
-    layers: Annotated[str, AfterValidator(_layers)] = "all"
-    """In which blocks: `all`, or `last N`, the last N of the repeated ones; what enters the first of them is then
-    computed once per text and kept on disk."""
-    init: Init = "kaiming"
-    """A ~ U(±1/√I) (`kaiming`, as loralib and PEFT) or N(0, 0.01²) (`gauss`)."""
-    rslora: bool = False
-    """Scale by alpha / √rank instead."""
-
-    def shape(self) -> SlotShape:
-        """Return rank and scale of a slot with these settings."""
-        return SlotShape(self.rank, self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank))
 
 
 class Slot:

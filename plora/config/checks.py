@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from plora.adapters import Merging
+from plora.adapters.settings import Merging
 from plora.config.run import OWN, RunConfig
 from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean
-from plora.gates import GATES, ChoosingGate
+from plora.gates.settings import GATES
 
 
 def cross_checks(config: RunConfig) -> Iterator[str]:
@@ -69,7 +69,7 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
         yield f"method: '{config.method}' solves a head over classes, and problem '{kind}' has none"
     if all(part == "head" for phase in config.resolved_phases() for part in phase.train):
         yield f"method: '{config.method}' trains a head alone, and problem '{kind}' answers with the network itself"
-    if row.gate is not None and issubclass(GATES[row.gate], ChoosingGate):
+    if row.gate is not None and GATES[row.gate].chooses:
         yield f"method: '{config.method}' chooses by classes that features are near to, and problem '{kind}' has none"
     for strategy in config.resolved_strategies():
         if strategy.reads_scores:

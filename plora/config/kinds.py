@@ -5,11 +5,18 @@ from collections.abc import Callable, Mapping
 from pydantic import BaseModel, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from plora.errors import did_you_mean
+from plora.errors import ConfigError, did_you_mean
+from plora.settings import named
 
 
-def by_kind(table: Mapping[str, type[BaseModel]], what: str) -> WrapValidator:
-    """Choose a class by its `kind` key from a visible table, so that errors name the chosen class's own keys."""
+def by_kind(table: Mapping[str, type[BaseModel]], what: str, base: type[BaseModel]) -> WrapValidator:
+    """Choose a class by its `kind` key, so that errors name the chosen class's own keys.
+
+    Args:
+        table: the kinds that there are.
+        what: they are kinds of, in words.
+        base: of all of them; a user's own class, whose kind is `package.module:Class`, is derived from it too.
+    """
 
     def choose(value: object, _: Callable[[object], BaseModel]) -> BaseModel:
         if isinstance(value, BaseModel):
@@ -17,6 +24,11 @@ def by_kind(table: Mapping[str, type[BaseModel]], what: str) -> WrapValidator:
         if not isinstance(value, Mapping) or "kind" not in value:
             raise PydanticCustomError("kind", "needs a 'kind' key; kinds: {kinds}", {"kinds": ", ".join(table)})
         kind = str(value["kind"])
+        if is_own(kind):
+            try:
+                return named(kind, base).model_validate(value)
+            except ConfigError as error:
+                raise PydanticCustomError("kind", "{reason}", {"reason": str(error)}) from None
         if kind not in table:
             raise PydanticCustomError(
                 "kind",
@@ -26,3 +38,19 @@ def by_kind(table: Mapping[str, type[BaseModel]], what: str) -> WrapValidator:
         return table[kind].model_validate(value)
 
     return WrapValidator(choose)
+
+
+def is_own(kind: str) -> bool:
+    """Say whether a kind names a user's own class, `package.module:Class`."""
+    return ":" in kind
+
+
+def own_kinds(values: object) -> list[str]:
+    """Return the users' own classes that a config names, before any of them is imported."""
+    if isinstance(values, Mapping):
+        kind = values.get("kind")
+        inner = [found for value in values.values() for found in own_kinds(value)]
+        return [kind, *inner] if isinstance(kind, str) and is_own(kind) else inner
+    if isinstance(values, list | tuple):
+        return [found for value in values for found in own_kinds(value)]
+    return []

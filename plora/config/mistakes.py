@@ -6,11 +6,13 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from plora.config.kinds import is_own
 from plora.config.run import RunConfig, said
 from plora.errors import did_you_mean
-from plora.optimizers import OPTIMIZERS
+from plora.optimizers.settings import OPTIMIZERS
 from plora.problems.settings import PROBLEMS
-from plora.strategies import STRATEGIES
+from plora.settings import named
+from plora.strategies.settings import STRATEGIES
 from plora.streams import STREAMS
 
 _BY_KIND: Mapping[str, Mapping[str, type[BaseModel]]] = {
@@ -77,10 +79,15 @@ def _keys_beside(location: Sequence[str | int], values: Mapping[str, object], sc
     """Names of the fields of the model that the last part of `location` was looked up in."""
     models: list[type[BaseModel]] = [schema]
     place: object = values
+    key = ""
     for part in location[:-1]:
         place = place[part] if isinstance(place, Mapping | list) else None  # type: ignore[index]
         kind = str(place.get("kind")) if isinstance(place, Mapping) else None
+        key = str(part) if isinstance(part, str) else key
         inner = [model for outer in models for model in _models_in(outer, part)]
+        if kind is not None and key in _BY_KIND and is_own(kind):
+            models = [named(kind, BaseModel)]
+            continue
         chosen = [
             model for model in inner if "kind" in model.model_fields and model.model_fields["kind"].default == kind
         ]

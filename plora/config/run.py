@@ -16,15 +16,15 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from plora.adapters import LoRA, Merging
-from plora.backbones import BackboneConfig
+from plora.adapters.settings import LoRA, Merging
+from plora.backbones.settings import BackboneConfig
 from plora.config.kinds import by_kind
 from plora.config.training import EvaluationConfig, TrainingConfig
 from plora.errors import did_you_mean
-from plora.events.tracking import TrackerName
+from plora.events.settings import TrackerName
 from plora.methods import METHODS, LossRows, Method, Phase
 from plora.problems.settings import PROBLEMS, ProblemSettings, TextClassificationSettings
-from plora.strategies import STRATEGIES, Strategy
+from plora.strategies.settings import STRATEGIES, StrategySettings
 from plora.streams import STREAMS
 from plora.streams.base import Scenario, StreamSource
 from plora.streams.columns import TableSource
@@ -61,11 +61,13 @@ class RunConfig(BaseModel):
     name: Annotated[str, AfterValidator(_folder_name)] = Field(default="run", pattern=r"^[\w][\w.-]*$")
     """Name of the experiment, of letters, digits, `_`, `.` and `-`; the run goes to
     `<output>/<name>/<method>/seed-<seed>`."""
-    stream: Annotated[SerializeAsAny[StreamSource], by_kind(STREAMS, "stream")]
+    stream: Annotated[SerializeAsAny[StreamSource], by_kind(STREAMS, "stream", StreamSource)]
     """Where the tasks come from: `kind:` and its own keys."""
     added: tuple[LocalTask, ...] = ()
     """Tasks after those of the stream, from local files; `plora extend` writes them here."""
-    problem: Annotated[SerializeAsAny[ProblemSettings], by_kind(PROBLEMS, "problem")] = TextClassificationSettings()
+    problem: Annotated[SerializeAsAny[ProblemSettings], by_kind(PROBLEMS, "problem", ProblemSettings)] = (
+        TextClassificationSettings()
+    )
     """What inputs and answers look like: `kind:` and its own keys, or a class of your own, `package.module:Class`."""
     scenario: Scenario = "task"
     """`task`: the task is known at test time, a head each; `class`: it is not, one head over all classes; `domain`:
@@ -89,7 +91,9 @@ class RunConfig(BaseModel):
     loss_rows: LossRows | None = None
     """Class-incremental: rows that compete in the loss, the current task's (`local`) or all `seen`; None takes `seen`
     where old examples are replayed, and else the method's own."""
-    strategies: tuple[Annotated[SerializeAsAny[Strategy], by_kind(STRATEGIES, "strategy")], ...] = ()
+    strategies: tuple[
+        Annotated[SerializeAsAny[StrategySettings], by_kind(STRATEGIES, "strategy", StrategySettings)], ...
+    ] = ()
     """Settings of the method's strategies, by `kind`: what is not set here stays as the method has it. Kinds that the
     method does not list are added to it."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -104,7 +108,9 @@ class RunConfig(BaseModel):
 
     @field_validator("strategies", mode="after")
     @classmethod
-    def _with_the_methods_settings(cls, given: tuple[Strategy, ...], info: ValidationInfo) -> tuple[Strategy, ...]:
+    def _with_the_methods_settings(
+        cls, given: tuple[StrategySettings, ...], info: ValidationInfo
+    ) -> tuple[StrategySettings, ...]:
         """Take what is not set from the method's own strategy of that kind, not from the default of the kind."""
         row = METHODS.get(info.data.get("method", ""))
         own = row.strategies if row is not None else {}
@@ -147,9 +153,9 @@ class RunConfig(BaseModel):
         """The phases, with the method's own filled in."""
         return self.phases or self.row.phases
 
-    def resolved_strategies(self) -> tuple[Strategy, ...]:
+    def resolved_strategies(self) -> tuple[StrategySettings, ...]:
         """The method's strategies with this config's settings, then those it adds."""
-        chosen: dict[str, Strategy] = {**self.row.strategies, **{s.kind: s for s in self.strategies}}
+        chosen: dict[str, StrategySettings] = {**self.row.strategies, **{s.kind: s for s in self.strategies}}
         return tuple(chosen.values())
 
     def resolved_loss_rows(self) -> LossRows:

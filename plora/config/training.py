@@ -31,7 +31,9 @@ class TrainingConfig(BaseModel):
     """Peak rate of the optimizer."""
     weight_decay: float = Field(default=0.01, ge=0)
     """The optimizer's decay; biases are left out."""
-    optimizer: Annotated[SerializeAsAny[OptimizerSettings], by_kind(OPTIMIZERS, "optimizer")] = AdamW()
+    optimizer: Annotated[SerializeAsAny[OptimizerSettings], by_kind(OPTIMIZERS, "optimizer", OptimizerSettings)] = (
+        AdamW()
+    )
     """What steps the parameters: `{kind: adamw}` or `{kind: sgd, momentum: 0.9}`."""
     groups: tuple[Group, ...] = ()
     """Parameters with a rate or decay of their own; the first group that takes a parameter has it."""

@@ -7,13 +7,13 @@ environment variables (`WANDB_MODE`, `MLFLOW_TRACKING_URI`, …).
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from plora.errors import ConfigError
+from plora.events.settings import TrackerName
 
-TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 TRACKERS: tuple[TrackerName, ...] = ("tensorboard", "wandb", "mlflow", "trackio")
 Failed = Callable[[str, Exception], None]
 

@@ -1,11 +1,48 @@
-"""Gates: how much each slot contributes. A new gate is one file here and one line in the table."""
+"""Gates: how much each slot contributes. A new gate is its settings, a line in their table, and one file here."""
 
-from plora.gates.all_ones import AllOnes
-from plora.gates.base import ChoosingGate, Gate, Trial, Verdict
-from plora.gates.newest import Newest
-from plora.gates.one_hot import OneHot
-from plora.gates.router import Router
+from typing import TYPE_CHECKING
 
-GATES: dict[str, type[Gate]] = {"all_ones": AllOnes, "one_hot": OneHot, "newest": Newest, "router": Router}
+from plora.gates.settings import (
+    GATES,
+    AllOnesSettings,
+    GateSettings,
+    NewestSettings,
+    OneHotSettings,
+    RouterSettings,
+)
+from plora.lazy import names_from
 
-__all__ = ["GATES", "AllOnes", "ChoosingGate", "Gate", "Newest", "OneHot", "Router", "Trial", "Verdict"]
+if TYPE_CHECKING:
+    from plora.gates.all_ones import AllOnes
+    from plora.gates.base import ChoosingGate, Gate, Trial, Verdict
+    from plora.gates.newest import Newest
+    from plora.gates.one_hot import OneHot
+    from plora.gates.router import Router
+
+__all__ = [
+    "GATES",
+    "AllOnes",
+    "AllOnesSettings",
+    "ChoosingGate",
+    "Gate",
+    "GateSettings",
+    "Newest",
+    "NewestSettings",
+    "OneHot",
+    "OneHotSettings",
+    "Router",
+    "RouterSettings",
+    "Trial",
+    "Verdict",
+]
+
+__getattr__, _ = names_from(
+    __name__,
+    {
+        "all_ones": ["AllOnes"],
+        "base": ["ChoosingGate", "Gate", "Trial", "Verdict"],
+        "newest": ["Newest"],
+        "one_hot": ["OneHot"],
+        "router": ["Router"],
+    },
+)

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from plora.adapters import Route
 from plora.gates.base import Gate
+from plora.gates.settings import AllOnesSettings
 from plora.moment import Moment
 
 
 class AllOnes(Gate):
     """c_k = 1 for every slot: y = W x + Σ_k s_k B_k A_k x."""
 
-    needs_task = False
-    constant = True
+    settings = AllOnesSettings()
 
     def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         """Return the route through all slots."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from plora.adapters import Route
 from plora.errors import RunError
+from plora.gates.settings import GateSettings
 from plora.moment import Moment
 
 Trial = Callable[[Route], float]
@@ -37,16 +38,31 @@ class Gate(nn.Module, ABC):
     parameters, buffers and the moment: noise is drawn from the moment's seed, so that it is the same in each
     micro-batch, in every process and when a block is computed again; and schedules are functions of its share.
 
-    Attributes:
-        needs_task: the route depends on the task id, so the gate has no meaning where none is given.
-        constant: while a task trains, every committed slot on the route counts 1, so those slots can be folded into
-            an effective weight and cost nothing.
-        merges: older slots take part through the newest one, which is made of them when a task is committed.
+    Args:
+        settings: with what the gate declares; None takes those of its class.
     """
 
-    needs_task: bool
-    constant: bool
-    merges: bool = False
+    settings: GateSettings
+
+    def __init__(self, settings: GateSettings | None = None) -> None:
+        super().__init__()
+        if settings is not None:
+            self.settings = settings
+
+    @property
+    def needs_task(self) -> bool:
+        """Whether the route depends on the task id; see `GateSettings`."""
+        return self.settings.needs_task
+
+    @property
+    def constant(self) -> bool:
+        """Whether committed slots may be folded while a task trains; see `GateSettings`."""
+        return self.settings.constant
+
+    @property
+    def merges(self) -> bool:
+        """Whether older slots take part through the newest one; see `GateSettings`."""
+        return self.settings.merges
 
     @abstractmethod
     def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
@@ -63,7 +79,7 @@ class Gate(nn.Module, ABC):
 
     def fresh(self) -> Self:
         """Return a gate of this kind and these settings that has learned nothing."""
-        return type(self)()
+        return type(self)(self.settings)
 
     def opened(self, slot: str) -> None:
         """Get ready for a slot that was opened: make the parameters that it needs."""
@@ -108,9 +124,6 @@ class ChoosingGate(Gate):
 
     While a task trains it is named. Without a name the gate's route names all slots that may be chosen.
     """
-
-    needs_task = False
-    constant = False
 
     @abstractmethod
     def learn(self, position: int, features: Tensor, rows: Tensor) -> None:

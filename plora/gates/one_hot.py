@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from plora.adapters import Route
 from plora.errors import UnknownTaskError, did_you_mean
 from plora.gates.base import Gate
+from plora.gates.settings import OneHotSettings
 from plora.moment import Moment
 
 
@@ -14,8 +15,7 @@ class OneHot(Gate):
     Forgetting is 0 by construction: nothing that a later task trains is on an earlier task's route.
     """
 
-    needs_task = True
-    constant = True
+    settings = OneHotSettings()
 
     def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         """Return the route through the slot named `task`; the bare network before any slot exists."""

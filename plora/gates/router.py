@@ -9,6 +9,7 @@ from torch import Tensor
 from plora.adapters import Route
 from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.gates.base import ChoosingGate
+from plora.gates.settings import GateSettings, RouterSettings
 from plora.moment import Moment
 
 SHRINKAGE = 0.1
@@ -33,8 +34,10 @@ class Router(ChoosingGate):
     (Ahrens et al. 2023, arXiv 2312.08888), which regresses on all of them at once.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    settings = RouterSettings()
+
+    def __init__(self, settings: GateSettings | None = None) -> None:
+        super().__init__(settings)
         self._sums: dict[str, Tensor] = {}
         self._whitening: Tensor | None = None  # [D, d, d], Σ_l^(−1/2) up to a rotation
         self._means = torch.empty(0)  # [C, D · d], whitened

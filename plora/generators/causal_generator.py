@@ -1,17 +1,15 @@
 """Texts written by a causal language model of its own, with a LoRA slot for each task."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, PrivateAttr
 from torch import Tensor
 
-from plora.adapters import LoRA
 from plora.backbones import BackboneConfig
 from plora.errors import DataError, RunError
 from plora.generators.causal_language import CausalLanguage, Drill, drawing_from
+from plora.generators.settings import CausalGeneratorSettings
 from plora.generators.text_generator import Drafts, TextGenerator
 from plora.model import ContinualModel
 from plora.problems import TextClassification
@@ -34,26 +32,12 @@ class CausalGenerator(TextGenerator):
     Source: Sun et al. 2020 (LAMOL, arXiv 1909.03329).
     """
 
-    kind: Literal["causal"] = "causal"
-    id: str
-    """A folder, or a model id on the Hugging Face hub: the network that writes, such as `distilbert/distilgpt2`."""
-    revision: str | None = None
-    """Commit, branch or tag on the hub; None is the newest."""
-    lora: LoRA = LoRA()
-    """Geometry of its slots."""
-    epochs: int = Field(default=5, ge=1)
-    """Passes over the training texts of a task."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """The first step's; it falls in a line to 0."""
-    batch_size: int = Field(default=16, ge=1)
-    """Texts of one step."""
-    top_k: int = Field(default=20, ge=1)
-    """Each token is drawn from so many."""
-    temperature: float = Field(default=1.0, ge=0.01)
-    """Scores are divided by it before a token is drawn."""
+    settings: CausalGeneratorSettings
 
-    _language: CausalLanguage | None = PrivateAttr(default=None)
-    _sources: tuple[tuple[int, int], ...] = PrivateAttr(default=())
+    def __init__(self, settings: CausalGeneratorSettings) -> None:
+        super().__init__(settings)
+        self._language: CausalLanguage | None = None
+        self._sources: tuple[tuple[int, int], ...] = ()
 
     def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
         """Load the network that writes, and refuse pairs of texts, and classes whose texts it has no positions for."""
@@ -72,13 +56,15 @@ class CausalGenerator(TextGenerator):
 
     def _load(self, model: ContinualModel) -> CausalLanguage:
         if self._language is None:
-            config = BackboneConfig(id=self.id, revision=self.revision, max_length=_problem(model).max_length)
-            self._language = CausalLanguage.load(config, self.lora, model.device)
+            own, longest = self.settings, _problem(model).max_length
+            config = BackboneConfig(id=own.id, revision=own.revision, max_length=longest)
+            self._language = CausalLanguage.load(config, own.lora, model.device)
         return self._language
 
     def write(self, model: ContinualModel, lesson: Lesson, count: int) -> Drafts:
         """Let the slot of each old task write for each of its classes."""
         language, texts, total = self._load(model), list[str](), count * len(self._sources)
+        top_k, temperature = self.settings.top_k, self.settings.temperature
 
         def wrote(number: int) -> None:
             lesson.progress("write old texts", len(texts) + number, total)
@@ -86,7 +72,7 @@ class CausalGenerator(TextGenerator):
         with drawing_from(lesson.seed):
             for task, row in self._sources:
                 name = lesson.names[row]
-                texts += language.write(_slot(task), name, count, self.top_k, self.temperature, lesson, wrote)
+                texts += language.write(_slot(task), name, count, top_k, temperature, lesson, wrote)
         encoded = _problem(model).tokenize(Texts(tuple(texts), np.zeros(len(texts), np.int64)))
         tasks, rows = np.repeat(np.array(self._sources, np.int64), count, axis=0).T
         return Drafts(encoded, tasks, rows)
@@ -99,7 +85,7 @@ class CausalGenerator(TextGenerator):
             (lesson.names[row], tokenizer.decode(texts.ids[start:end], skip_special_tokens=True))
             for row, start, end in zip(rows.tolist(), texts.starts.tolist(), ends.tolist(), strict=True)
         ]
-        drill = Drill(self.epochs, self.learning_rate, self.batch_size)
+        drill = Drill(self.settings.epochs, self.settings.learning_rate, self.settings.batch_size)
         first, last = self._load(model).learn(_slot(lesson.position), examples, drill, lesson)
         lesson.tell(
             f"what writes this task's texts again: perplexity {first:.1f} in the first pass, {last:.1f} in the last"

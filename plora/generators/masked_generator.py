@@ -1,14 +1,13 @@
 """Texts written by the frozen backbone itself, as a masked language model."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from plora.generators.masked_language import MaskedLanguage, of_texts
+from plora.generators.settings import MaskedGeneratorSettings
 from plora.generators.text_generator import Drafts, TextGenerator
 from plora.generators.word_statistics import WordStatistics
 from plora.model import ContinualModel
@@ -30,14 +29,12 @@ class MaskedGenerator(TextGenerator):
     as a Gibbs sampler is Wang & Cho 2019 (arXiv 1902.04094).
     """
 
-    kind: Literal["mlm"] = "mlm"
-    seeds: Literal["statistics", "current"] = "statistics"
-    """What texts begin as: words drawn by the remembered counts of a class, or texts of the new task."""
-    sweeps: int = Field(default=3, ge=0)
-    """How often words are masked and filled again; 0 leaves them as drawn."""
+    settings: MaskedGeneratorSettings
 
-    _language: MaskedLanguage = PrivateAttr(default_factory=lambda: MaskedLanguage({}))
-    _statistics: WordStatistics | None = PrivateAttr(default=None)
+    def __init__(self, settings: MaskedGeneratorSettings) -> None:
+        super().__init__(settings)
+        self._language: MaskedLanguage = MaskedLanguage({})
+        self._statistics: WordStatistics | None = None
 
     def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
         """Refuse a backbone that has no mask token."""
@@ -58,7 +55,7 @@ class MaskedGenerator(TextGenerator):
         """Return texts for each old class, or with `seeds: current` as many for the groups of rows they compete in."""
         assert self._language.head is not None
         vocabulary, rng = self._language.head.vocabulary, np.random.default_rng(lesson.seed)
-        if self.seeds == "statistics":
+        if self.settings.seeds == "statistics":
             assert self._statistics is not None, "an older task was remembered"
             texts, sources = self._statistics.seeds(of_texts(model), count, rng)
             classes, leanings = self._statistics.sources, self._statistics.leanings(vocabulary)
@@ -69,13 +66,13 @@ class MaskedGenerator(TextGenerator):
             texts = current.subset(rng.choice(len(current), len(sources), replace=len(sources) > len(current)))
             classes = np.array([[0, group.start] for group in lesson.old])
             leanings = torch.zeros(len(classes), len(vocabulary))
-        texts = self._language.rewrite(model, lesson, texts, leanings, sources, self.sweeps)
+        texts = self._language.rewrite(model, lesson, texts, leanings, sources, self.settings.sweeps)
         tasks, rows = classes[sources].T
-        return Drafts(texts, tasks, rows, self.seeds == "statistics")
+        return Drafts(texts, tasks, rows, self.settings.seeds == "statistics")
 
     def remember(self, model: ContinualModel, lesson: Lesson) -> None:
         """Count words and lengths of each class."""
-        if self.seeds == "statistics":
+        if self.settings.seeds == "statistics":
             self._statistics = WordStatistics.of(self._statistics, of_texts(model), lesson.train, lesson.position)
 
     def state(self) -> dict[str, Tensor]:

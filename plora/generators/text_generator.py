@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from plora.generators.settings import GeneratorSettings
 from plora.model import ContinualModel
 from plora.problems.text_classification import TokenizedTexts
 from plora.strategies.base import Lesson
@@ -32,12 +32,13 @@ class Drafts:
     for_a_class: bool = True
 
 
-class TextGenerator(BaseModel, ABC):
-    """Settings as fields, what it remembers as private attributes."""
+class TextGenerator(ABC):
+    """Made with its settings; what it remembers are attributes of its own."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    settings: GeneratorSettings
 
-    kind: str
+    def __init__(self, settings: GeneratorSettings) -> None:
+        self.settings = settings
 
     @abstractmethod
     def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ class ProblemSettings(PartSettings):
 class TextClassificationSettings(ProblemSettings):
     """Texts, or pairs of texts, with one class each."""
 
-    part: ClassVar[str | type[object]] = "plora.problems.text_classification:TextClassification"
+    part = "plora.problems.text_classification:TextClassification"
 
     kind: Literal["text_classification"] = "text_classification"
 
@@ -24,7 +24,7 @@ class TextClassificationSettings(ProblemSettings):
 class ImageClassificationSettings(ProblemSettings):
     """Images with one class each."""
 
-    part: ClassVar[str | type[object]] = "plora.problems.image_classification:ImageClassification"
+    part = "plora.problems.image_classification:ImageClassification"
 
     kind: Literal["image_classification"] = "image_classification"
 

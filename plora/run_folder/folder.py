@@ -17,13 +17,16 @@ from filelock import FileLock, Timeout
 
 from plora import __version__, atomic
 from plora.atomic import JsonValue
-from plora.config import RunConfig, load_config
+from plora.config import RunConfig, load_config, read_values
+from plora.config.kinds import own_kinds
 from plora.errors import RunError
 from plora.results import Point
 from plora.sealed import read_sealed, write_sealed
 
 TRUST_REMOTE_CODE = "PLORA_TRUST_REMOTE_CODE"
 """Environment variable: run folders may name backbones that bring their own code."""
+TRUST_OWN_PARTS = "PLORA_TRUST_OWN_PARTS"
+"""Environment variable: run folders may name classes that are not plora's, `kind: package.module:Class`."""
 _SEAL = "# sha256 of the lines above: "
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "datasets", "peft")
 
@@ -183,13 +186,20 @@ class RunFolder:
         """Read the config that the run was started with.
 
         Raises:
-            RunError: it was changed since, or wants remote code to run and the environment does not allow it.
+            RunError: it was changed since, or wants to run code that is not plora's and the environment does not allow
+                it.
         """
         text, mark, seal = self.config.read_bytes().rpartition(_SEAL.encode())
         if not mark or seal.decode("utf-8", "replace").strip() != hashlib.sha256(text).hexdigest():
             raise RunError(
                 f"{self.config} was changed after the run was started, so it no longer says what was learned; "
                 "restore it, and start a new run for other settings (plora run CONFIG key=value name=…)"
+            )
+        own = own_kinds(read_values(self.config))
+        if own and os.environ.get(TRUST_OWN_PARTS) != "1":  # before they are imported
+            raise RunError(
+                f"{self.config} asks to run Python code of '{own[0]}', and a folder cannot decide that; if it is "
+                f"yours, or you have read it and trust it, set {TRUST_OWN_PARTS}=1"
             )
         config = load_config(self.config)
         if config.backbone.trust_remote_code and os.environ.get(TRUST_REMOTE_CODE) != "1":

@@ -1,36 +1,64 @@
-"""Strategies: what protects old knowledge. A new one is one file here and one line in the table."""
+"""Strategies: what protects old knowledge. A new one is its settings, a line in their table, and one file here."""
 
-from plora.strategies.base import Lesson, Progress, Rehearsal, Seen, Strategy
-from plora.strategies.distillation import Distillation
-from plora.strategies.ewc import EWC
-from plora.strategies.ewc_lora import EWCLoRA
-from plora.strategies.generative import GenerativeReplay
-from plora.strategies.orthogonal import Orthogonality
-from plora.strategies.replay import Replay
-from plora.strategies.sparsity import Sparsity
+from typing import TYPE_CHECKING
 
-STRATEGIES: dict[str, type[Strategy]] = {
-    "orthogonality": Orthogonality,
-    "ewc": EWC,
-    "ewc_lora": EWCLoRA,
-    "replay": Replay,
-    "generative_replay": GenerativeReplay,
-    "distillation": Distillation,
-    "sparsity": Sparsity,
-}
+from plora.lazy import names_from
+from plora.strategies.settings import (
+    STRATEGIES,
+    DistillationSettings,
+    EWCLoRASettings,
+    EWCSettings,
+    GenerativeReplaySettings,
+    OrthogonalitySettings,
+    ReplaySettings,
+    SparsitySettings,
+    StrategySettings,
+)
+
+if TYPE_CHECKING:
+    from plora.strategies.base import Lesson, Progress, Rehearsal, Seen, Strategy
+    from plora.strategies.distillation import Distillation
+    from plora.strategies.ewc import EWC
+    from plora.strategies.ewc_lora import EWCLoRA
+    from plora.strategies.generative import GenerativeReplay
+    from plora.strategies.orthogonal import Orthogonality
+    from plora.strategies.replay import Replay
+    from plora.strategies.sparsity import Sparsity
 
 __all__ = [
-    "EWC",
-    "STRATEGIES",
     "Distillation",
+    "DistillationSettings",
+    "EWC",
     "EWCLoRA",
+    "EWCLoRASettings",
+    "EWCSettings",
     "GenerativeReplay",
+    "GenerativeReplaySettings",
     "Lesson",
     "Orthogonality",
+    "OrthogonalitySettings",
     "Progress",
     "Rehearsal",
     "Replay",
     "Seen",
+    "ReplaySettings",
+    "STRATEGIES",
     "Sparsity",
+    "SparsitySettings",
     "Strategy",
+    "StrategySettings",
 ]
+
+__getattr__, _ = names_from(
+    __name__,
+    {
+        "base": ["Lesson", "Progress", "Rehearsal", "Seen", "Strategy"],
+        "distillation": ["Distillation"],
+        "ewc": ["EWC"],
+        "ewc_lora": ["EWCLoRA"],
+        "generative": ["GenerativeReplay"],
+        "orthogonal": ["Orthogonality"],
+        "replay": ["Replay"],
+        "sparsity": ["Sparsity"],
+    },
+)

@@ -1,20 +1,18 @@
 """One thing that protects old knowledge."""
 
-from abc import ABC
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from plora.model import ContinualModel
 from plora.moment import Moment
 from plora.problems import Batch, Examples
 from plora.processes import Processes
+from plora.strategies.settings import StrategySettings
 from plora.streams.base import Stream
 
 Progress = Moment
@@ -102,37 +100,23 @@ class Rehearsal:
     losses: Callable[[Seen], Mapping[str, Tensor]]
 
 
-class Strategy(BaseModel, ABC):
-    """Settings as fields, what it remembers as private attributes.
+class Strategy:
+    """Made with its settings; what it remembers are attributes of its own.
 
     A strategy never steps the optimizer, zeroes a gradient or changes the loss: it answers questions, and the one
     loop acts. It overrides the questions that it has an answer to. Each term it returns is added to the loss of each
     optimizer step and logged by its name; with every `weight` and `…_weight` at 0 it changes no bit.
     """
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    settings: StrategySettings
 
-    replays: ClassVar[bool] = False
-    """Old examples are trained on beside new ones, so class-incrementally the rows of both compete in the loss."""
-    helps_merging: ClassVar[bool] = False
-    """It has a use for tasks that learn alone where their slots are merged later."""
+    def __init__(self, settings: StrategySettings) -> None:
+        self.settings = settings
 
     @property
-    def reads_scores(self) -> bool:
-        """Whether it has a meaning for scores of classes alone, as it is set."""
-        return False
-
-    kind: str
-
-    @classmethod
-    def refusal(cls, slots: str, isolated: bool) -> str | None:
-        """Return why it has nothing to protect in a method, or None where it has.
-
-        Args:
-            slots: `none`, `first`, `one` or `per_task`.
-            isolated: a task trains with its own slot alone, so that nothing is shared.
-        """
-        return None
+    def kind(self) -> str:
+        """Its name in configs, logs and checkpoints."""
+        return self.settings.kind
 
     def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
         """Get ready for a run: load what is needed from outside, refuse what it cannot work with.
@@ -199,6 +183,3 @@ class Strategy(BaseModel, ABC):
     def diagnostics(self, model: ContinualModel) -> dict[str, float]:
         """Return numbers worth logging that are not part of the loss."""
         return {}
-
-
-SHARES_NOTHING = "each task trains a slot of its own alone, so there is nothing to protect"

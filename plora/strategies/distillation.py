@@ -1,14 +1,12 @@
 """Learning without forgetting: the new task's inputs keep the answers that the old model gave."""
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from plora.model import ContinualModel
-from plora.strategies.base import SHARES_NOTHING, Lesson, Seen, Strategy
+from plora.strategies.base import Lesson, Seen, Strategy
+from plora.strategies.settings import DistillationSettings
 
 
 class Distillation(Strategy):
@@ -21,32 +19,20 @@ class Distillation(Strategy):
     Source: Li & Hoiem 2016 (LwF, arXiv 1606.09282).
     """
 
-    kind: Literal["distillation"] = "distillation"
-    weight: float = Field(default=1.0, ge=0)
-    """μ."""
-    temperature: float = Field(default=2.0, gt=0)
-    """τ; above 1 the unlikely answers count more."""
+    settings: DistillationSettings
 
-    _old: Tensor | None = PrivateAttr(default=None)
-
-    @property
-    def reads_scores(self) -> bool:
-        """It does."""
-        return True
-
-    @classmethod
-    def refusal(cls, slots: str, isolated: bool) -> str | None:
-        """Refuse tasks that share nothing."""
-        return SHARES_NOTHING if isolated else None
+    def __init__(self, settings: DistillationSettings) -> None:
+        super().__init__(settings)
+        self._old: Tensor | None = None
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Ask the old model about the new task's inputs."""
-        asked = lesson.old and self.weight and lesson.train.fixed
+        asked = lesson.old and self.settings.weight and lesson.train.fixed
         self._old = lesson.scores(lesson.train) if asked else None
 
     def on_batch(self, lesson: Lesson, seen: Seen) -> dict[str, Tensor]:
         """Return `distillation`, from the second task on."""
-        if not lesson.old or not self.weight:
+        if not lesson.old or not self.settings.weight:
             return {}
         if self._old is None:
             old = lesson.teacher(seen.batch)["scores"].float()
@@ -54,11 +40,11 @@ class Distillation(Strategy):
             old = self._old[torch.from_numpy(seen.batch.indices)]
         apart = [
             F.kl_div(
-                F.log_softmax(seen.scores[:, rows].float() / self.temperature, dim=1),
-                F.log_softmax(old[:, rows] / self.temperature, dim=1).to(seen.scores.device),
+                F.log_softmax(seen.scores[:, rows].float() / self.settings.temperature, dim=1),
+                F.log_softmax(old[:, rows] / self.settings.temperature, dim=1).to(seen.scores.device),
                 reduction="sum",
                 log_target=True,
             )
             for rows in lesson.old
         ]
-        return {"distillation": self.weight * self.temperature**2 * torch.stack(apart).sum()}
+        return {"distillation": self.settings.weight * self.settings.temperature**2 * torch.stack(apart).sum()}

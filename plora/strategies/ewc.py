@@ -1,16 +1,15 @@
 """Elastic weight consolidation: what mattered to old tasks is held where it was."""
 
 from collections.abc import Mapping
-from typing import Literal, Self
 
 import torch
-from pydantic import Field, PrivateAttr, model_validator
 from torch import Tensor
 
 from plora.errors import RunError
 from plora.model import ContinualModel
 from plora.strategies.base import Lesson, Progress, Strategy
-from plora.strategies.fisher import Estimator, fisher
+from plora.strategies.fisher import fisher
+from plora.strategies.settings import EWCSettings
 
 
 def warn_of_overshoot(lesson: Lesson, name: str, curvature: float) -> None:
@@ -43,37 +42,11 @@ class EWC(Strategy):
     EWC, arXiv 1805.06370), whose γ also multiplies the penalty, here only what is carried on.
     """
 
-    kind: Literal["ewc"] = "ewc"
-    weight: float = Field(default=1000.0, ge=0)
-    """λ."""
-    estimator: Estimator = "exact"
-    """Of the Fisher information: `exact`, `sample`, `empirical`, or for comparison `batched`."""
-    samples: int = Field(default=500, ge=1)
-    """Training examples that it is estimated from, balanced over the classes."""
-    anchors: Literal["single", "multi"] = "single"
-    """One anchor for all old tasks, or one for each."""
-    decay: float = Field(default=1.0, gt=0, le=1)
-    """γ, with one anchor: how much of the older tasks' information is kept when a task is added."""
+    settings: EWCSettings
 
-    @model_validator(mode="after")
-    def _fades_with_one_anchor_alone(self) -> Self:
-        if self.anchors == "multi" and self.decay != 1:
-            raise ValueError(
-                f"decay is {self.decay:g}, and anchors=multi, which lets nothing fade, takes decay=1 alone"
-            )
-        return self
-
-    _anchors: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = PrivateAttr(default_factory=list)  # F, θ*
-
-    @property
-    def reads_scores(self) -> bool:
-        """It does."""
-        return True
-
-    @classmethod
-    def refusal(cls, slots: str, isolated: bool) -> str | None:
-        """Refuse what does not train one slot through all tasks."""
-        return None if slots == "one" else "it holds the slot that all tasks train, and there is none"
+    def __init__(self, settings: EWCSettings) -> None:
+        super().__init__(settings)
+        self._anchors: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []  # F, θ*
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Warn where a step of plain gradient descent would overshoot the anchors, whose F add up."""
@@ -84,11 +57,11 @@ class EWC(Strategy):
                 if name in trained:
                     held[name] = held[name] + F if name in held else F
         largest = max((float(F.max()) for F in held.values()), default=0.0)
-        warn_of_overshoot(lesson, "EWC", self.weight * largest)
+        warn_of_overshoot(lesson, "EWC", self.settings.weight * largest)
 
     def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
         """Return `ewc`, from the second task on."""
-        if not self._anchors or not self.weight:
+        if not self._anchors or not self.settings.weight:
             return {}
         trained = model.trainable()
         apart = [
@@ -97,16 +70,16 @@ class EWC(Strategy):
             for name, F in fishers.items()
             if name in trained
         ]
-        return {"ewc": self.weight / 2 * torch.stack(apart).sum()} if apart else {}
+        return {"ewc": self.settings.weight / 2 * torch.stack(apart).sum()} if apart else {}
 
     def after_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Measure what the task needs, and where it ended."""
-        new = fisher(model, lesson, self.estimator, self.samples)
+        new = fisher(model, lesson, self.settings.estimator, self.settings.samples)
         anchor = {name: parameter.detach().clone() for name, parameter in model.trainable().items()}
-        if self.anchors == "single" and self._anchors:
+        if self.settings.anchors == "single" and self._anchors:
             ((old, former),) = self._anchors
             for name, value in old.items():
-                new[name] = new[name] + self.decay * value if name in new else self.decay * value
+                new[name] = new[name] + self.settings.decay * value if name in new else self.settings.decay * value
                 anchor.setdefault(name, former[name])
             self._anchors = []
         self._anchors.append((new, anchor))

@@ -1,18 +1,17 @@
 """Elastic weight consolidation of the update itself: a new slot stays out of the entries of ΔW that mattered."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from plora.errors import RunError
 from plora.model import ContinualModel
-from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Strategy
+from plora.strategies.base import Lesson, Progress, Strategy
 from plora.strategies.ewc import warn_of_overshoot
-from plora.strategies.fisher import Estimator, fisher_of_updates
+from plora.strategies.fisher import fisher_of_updates
+from plora.strategies.settings import EWCLoRASettings
 
 ITERATIONS = 20
 """Of the power method: from below, it is then within some percent of the largest eigenvalue."""
@@ -30,30 +29,12 @@ class EWCLoRA(Strategy):
     Source: EWC-LoRA (arXiv 2602.17559), with λ = 1e7 and γ = 1.
     """
 
-    kind: Literal["ewc_lora"] = "ewc_lora"
-    weight: float = Field(default=1e7, ge=0)
-    """λ."""
-    estimator: Estimator = "exact"
-    """Of the Fisher information: `exact`, `sample`, `empirical`, or for comparison `batched`."""
-    samples: int = Field(default=500, ge=1)
-    """Training examples that it is estimated from, balanced over the classes."""
-    decay: float = Field(default=1.0, gt=0, le=1)
-    """γ: how much of the older tasks' information is kept when a task is added."""
+    settings: EWCLoRASettings
 
-    _fisher: dict[str, Tensor] = PrivateAttr(default_factory=dict)  # w by layer, F by parameter of the head
-    _anchor: dict[str, Tensor] = PrivateAttr(default_factory=dict)  # θ*
-
-    @property
-    def reads_scores(self) -> bool:
-        """It does."""
-        return True
-
-    @classmethod
-    def refusal(cls, slots: str, isolated: bool) -> str | None:
-        """Refuse what has no new slot beside older ones."""
-        if slots != "per_task":
-            return "it holds a task's new slot back where older ones mattered, and there is one at most"
-        return SHARES_NOTHING if isolated else None
+    def __init__(self, settings: EWCLoRASettings) -> None:
+        super().__init__(settings)
+        self._fisher: dict[str, Tensor] = {}  # w by layer, F by parameter of the head
+        self._anchor: dict[str, Tensor] = {}  # θ*
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Warn where a step of plain gradient descent would overshoot, with A as the new slot starts.
@@ -61,7 +42,7 @@ class EWCLoRA(Strategy):
         At B = 0 the term is quadratic in B alone, with curvature λ s² A diag(w_o) Aᵀ in what leads to output o. This
         says nothing of what comes later: as B grows, so does the curvature in A.
         """
-        if not self._fisher or not self.weight:
+        if not self._fisher or not self.settings.weight:
             return
         assert model.adapters is not None
         trained, open_name = model.trainable(), model.adapters.open_name
@@ -71,11 +52,11 @@ class EWCLoRA(Strategy):
                 bank.open_shape.scale**2 * _largest_curvature(self._fisher[path], bank.rows(open_name)[0].detach())
                 for path, bank in model.adapters.banks.items()
             ]
-        warn_of_overshoot(lesson, "EWC-LoRA", self.weight * max(apart, default=0.0))
+        warn_of_overshoot(lesson, "EWC-LoRA", self.settings.weight * max(apart, default=0.0))
 
     def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
         """Return `ewc_lora`, from the second task on."""
-        if not self._fisher or not self.weight:
+        if not self._fisher or not self.settings.weight:
             return {}
         assert model.adapters is not None
         trained, open_name = model.trainable(), model.adapters.open_name
@@ -87,13 +68,13 @@ class EWCLoRA(Strategy):
         if open_name is not None:
             deltas = model.adapters[open_name].delta()
             apart += [(self._fisher[path] * delta.square()).sum() for path, delta in deltas.items()]
-        return {"ewc_lora": self.weight / 2 * torch.stack(apart).sum()} if apart else {}
+        return {"ewc_lora": self.settings.weight / 2 * torch.stack(apart).sum()} if apart else {}
 
     def after_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Measure what the task needs, and where the head ended."""
-        new = fisher_of_updates(model, lesson, self.estimator, self.samples)
+        new = fisher_of_updates(model, lesson, self.settings.estimator, self.settings.samples)
         self._anchor |= {name: p.detach().clone() for name, p in model.trainable().items() if name in new}
-        old = {name: self.decay * value for name, value in self._fisher.items()}
+        old = {name: self.settings.decay * value for name, value in self._fisher.items()}
         self._fisher = old | {name: old[name] + value if name in old else value for name, value in new.items()}
 
     def state(self) -> dict[str, Tensor]:

@@ -13,7 +13,6 @@ Source: van de Ven 2025 (arXiv 2502.11756) on the estimators and what they do to
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Literal
 
 import numpy as np
 import torch
@@ -25,8 +24,8 @@ from plora.adapters.capture import Passed, captured
 from plora.errors import AdapterError
 from plora.model import ContinualModel
 from plora.strategies.base import Lesson
+from plora.strategies.settings import Estimator
 
-Estimator = Literal["exact", "sample", "empirical", "batched"]
 BATCH = 32
 """Examples whose gradients `batched` averages before it squares."""
 MEMORY_BYTES = 64 * 2**20

@@ -3,24 +3,22 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
 from torch import Tensor
 
-from plora.generators.causal_generator import CausalGenerator
-from plora.generators.masked_generator import MaskedGenerator
-from plora.generators.text_generator import Drafts
+from plora.generators.text_generator import Drafts, TextGenerator
 from plora.generators.word_statistics import frame
 from plora.model import ContinualModel
 from plora.problems import Examples, LabelledExamples
 from plora.problems.text_classification import TextClassification, TokenizedTexts
 from plora.results import GeneratedText, to_lines
-from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Rehearsal, Seen, Strategy
+from plora.settings import named
+from plora.strategies.base import Lesson, Progress, Rehearsal, Seen, Strategy
+from plora.strategies.settings import GenerativeReplaySettings
 from plora.streams.base import Stream
 
 CANDIDATES = 1.5
@@ -75,50 +73,26 @@ class GenerativeReplay(Strategy):
     1606.09282); of what writes, see `MaskedGenerator` and `CausalGenerator`.
     """
 
-    replays: ClassVar[bool] = True
+    settings: GenerativeReplaySettings
 
-    kind: Literal["generative_replay"] = "generative_replay"
-    generator: MaskedGenerator | CausalGenerator = Field(default_factory=MaskedGenerator, discriminator="kind")
-    """What writes: `{kind: mlm}` or `{kind: causal, id: …}`."""
-    weight: float = Field(default=1.0, ge=0)
-    """μ."""
-    temperature: float = Field(default=2.0, gt=0)
-    """τ; above 1 the unlikely answers count more."""
-    ratio: float = Field(default=1.0, gt=0)
-    """Texts rehearsed in each step, as a share of the batch."""
-    per_class: int = Field(default=50, ge=1)
-    """Most texts kept for each class of each old task."""
-    confidence: float = Field(default=0.0, ge=0, le=1)
-    """A text stays when the old model gives the class that it stands for at least so much probability; of those, the
-    surest per class."""
-
-    _pool: Pool | None = PrivateAttr(default=None)
-
-    @property
-    def reads_scores(self) -> bool:
-        """It does."""
-        return True
-
-    @classmethod
-    def refusal(cls, slots: str, isolated: bool) -> str | None:
-        """Refuse tasks that share nothing, and a network that does not stay as it was below its slots."""
-        if slots == "none":
-            return "it protects the slots that tasks share, and there are none"
-        return SHARES_NOTHING if isolated else None
+    def __init__(self, settings: GenerativeReplaySettings) -> None:
+        super().__init__(settings)
+        self.generator = named(settings.generator.part, TextGenerator)(settings.generator)
+        self._pool: Pool | None = None
 
     def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
         """Let the generator load what it needs."""
-        if self.weight:
+        if self.settings.weight:
             self.generator.begin(model, stream, names)
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Get the generator ready, and let it write the texts that stand in for older tasks."""
         self._pool = None
-        if not self.weight:
+        if not self.settings.weight:
             return
         self.generator.prepare(model, lesson)
         if lesson.old:
-            drafts = self.generator.write(model, lesson, math.ceil(CANDIDATES * self.per_class))
+            drafts = self.generator.write(model, lesson, math.ceil(CANDIDATES * self.settings.per_class))
             self._pool = self._chosen(model, lesson, drafts)
 
     def _chosen(self, model: ContinualModel, lesson: Lesson, drafts: Drafts) -> Pool | None:
@@ -132,7 +106,8 @@ class GenerativeReplay(Strategy):
         rows = torch.from_numpy(intended) if drafts.for_a_class else said.argmax(dim=1)
         sure = said.gather(1, rows[:, None]).squeeze(1)
         classes = tasks * among.shape[1] + rows.numpy()
-        rejected = judge(texts, classes, sure.numpy(), self.confidence, self.per_class, frame(problem))
+        confidence, per_class = self.settings.confidence, self.settings.per_class
+        rejected = judge(texts, classes, sure.numpy(), confidence, per_class, frame(problem))
         lesson.keep(
             f"generated/task-{lesson.position + 1:02}.jsonl",
             to_lines(
@@ -162,7 +137,7 @@ class GenerativeReplay(Strategy):
         if not len(kept):
             return None
         where = torch.from_numpy(kept)
-        answers = (scores[where] / self.temperature).softmax(dim=1)
+        answers = (scores[where] / self.settings.temperature).softmax(dim=1)
         return Pool(
             LabelledExamples(texts.subset(kept), rows[where].numpy()), classes[kept], among[where], rows[where], answers
         )
@@ -177,16 +152,16 @@ class GenerativeReplay(Strategy):
             scores, where = seen.scores, torch.from_numpy(seen.batch.indices)
             q = _wider(pool.answers[where], scores)
             among = _wider(pool.among[where], scores) | _wider(lesson.competing[pool.rows[where]], scores)
-            now = F.log_softmax(scores.float().masked_fill(~among, -torch.inf) / self.temperature, dim=1)
+            now = F.log_softmax(scores.float().masked_fill(~among, -torch.inf) / self.settings.temperature, dim=1)
             apart = torch.xlogy(q, q) - q * now.masked_fill(~among, 0)
-            return {"apart": (self.weight * self.temperature**2 * apart.sum(dim=1)).sum()}
+            return {"apart": (self.settings.weight * self.settings.temperature**2 * apart.sum(dim=1)).sum()}
 
-        drawn = pool.draw(math.ceil(self.ratio * progress.examples), progress.seed)
+        drawn = pool.draw(math.ceil(self.settings.ratio * progress.examples), progress.seed)
         return [Rehearsal("generated", pool.examples, drawn, losses)]
 
     def after_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Let the generator keep what it needs of the task."""
-        if self.weight:
+        if self.settings.weight:
             self.generator.remember(model, lesson)
 
     def state(self) -> dict[str, Tensor]:

@@ -1,14 +1,12 @@
 """Orthogonality of the new slot to the old ones (O-LoRA)."""
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from plora.adapters.bank import Bank
 from plora.model import ContinualModel
-from plora.strategies.base import SHARES_NOTHING, Progress, Strategy
+from plora.strategies.base import Progress, Strategy
+from plora.strategies.settings import OrthogonalitySettings
 
 
 class Orthogonality(Strategy):
@@ -22,32 +20,19 @@ class Orthogonality(Strategy):
     Source: Wang et al. 2023 (arXiv 2310.14152); `l1` and λ₂ are the official code's, `sq` is the paper's.
     """
 
-    kind: Literal["orthogonality"] = "orthogonality"
-    weight: float = Field(default=0.5, ge=0)
-    """λ₁."""
-    penalty_form: Literal["l1", "sq"] = "l1"
-    """φ: sum of absolute values, or of squares."""
-    norm_weight: float = Field(default=0.0, ge=0)
-    """λ₂, shrinks the new slot."""
-
-    @classmethod
-    def refusal(cls, slots: str, isolated: bool) -> str | None:
-        """Refuse what has no older slots, or does not train beside them."""
-        if slots != "per_task":
-            return "it compares a task's slot with older ones, and there is one at most"
-        return SHARES_NOTHING if isolated else None
+    settings: OrthogonalitySettings
 
     def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
         """Return `orthogonality` (from the second task on) and `norm` (when λ₂ > 0), weighted."""
         banks = _open_banks(model)
         terms: dict[str, Tensor] = {}
-        if self.weight and any(len(bank.A_old) for bank in banks):
+        if self.settings.weight and any(len(bank.A_old) for bank in banks):
             overlaps = [_overlap(bank) for bank in banks]
-            phi = [(o.abs() if self.penalty_form == "l1" else o.square()).sum() for o in overlaps]
-            terms["orthogonality"] = self.weight * torch.stack(phi).sum()
-        if self.norm_weight:
+            phi = [(o.abs() if self.settings.penalty_form == "l1" else o.square()).sum() for o in overlaps]
+            terms["orthogonality"] = self.settings.weight * torch.stack(phi).sum()
+        if self.settings.norm_weight:
             norms = [matrix.norm() for bank in banks for matrix in (bank.A, bank.B) if matrix is not None]
-            terms["norm"] = self.norm_weight * torch.stack(norms).sum()
+            terms["norm"] = self.settings.norm_weight * torch.stack(norms).sum()
         return terms
 
     @torch.no_grad()

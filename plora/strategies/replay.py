@@ -1,16 +1,15 @@
 """Experience replay: old examples, trained on again (ER), and held to their old scores (DER++)."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from plora.model import ContinualModel
-from plora.strategies.base import SHARES_NOTHING, Lesson, Progress, Rehearsal, Seen, Strategy
+from plora.strategies.base import Lesson, Progress, Rehearsal, Seen, Strategy
 from plora.strategies.buffer import Buffer
+from plora.strategies.settings import ReplaySettings
 
 
 class Replay(Strategy):
@@ -27,27 +26,11 @@ class Replay(Strategy):
     Source: Chaudhry et al. 2019 (ER, arXiv 1902.10486); Buzzega et al. 2020 (DER++, arXiv 2004.07211).
     """
 
-    replays: ClassVar[bool] = True
+    settings: ReplaySettings
 
-    kind: Literal["replay"] = "replay"
-    weight: float = Field(default=1.0, ge=0)
-    """β, of the cross-entropy of old examples."""
-    scores_weight: float = Field(default=0.0, ge=0)
-    """α, of the distance to the old scores."""
-    capacity: int = Field(default=200, ge=1)
-    """Examples kept, of all tasks together."""
-
-    _buffer: Buffer | None = PrivateAttr(default=None)
-
-    @property
-    def reads_scores(self) -> bool:
-        """Whether old scores are held."""
-        return self.scores_weight > 0
-
-    @classmethod
-    def refusal(cls, slots: str, isolated: bool) -> str | None:
-        """Refuse tasks that share nothing."""
-        return SHARES_NOTHING if isolated else None
+    def __init__(self, settings: ReplaySettings) -> None:
+        super().__init__(settings)
+        self._buffer: Buffer | None = None
 
     def rehearse(self, lesson: Lesson, progress: Progress) -> list[Rehearsal]:
         """Return a draw for each term whose weight is above 0; nothing in the first task."""
@@ -60,27 +43,27 @@ class Replay(Strategy):
         count = progress.examples
 
         def losses(seen: Seen) -> dict[str, Tensor]:
-            return {name: self.weight * loss for name, loss in lesson.losses(seen.outputs, seen.batch).items()}
+            return {name: self.settings.weight * loss for name, loss in lesson.losses(seen.outputs, seen.batch).items()}
 
         def distance(seen: Seen) -> dict[str, Tensor]:
             old = buffer.scores[torch.from_numpy(seen.batch.indices)].to(seen.scores.device)
             known = ~old.isnan()
             apart = (seen.scores[:, : old.shape[1]] - old.nan_to_num()) * known
-            return {"distance": (self.scores_weight * apart.square().sum(1) / known.sum(1)).sum()}
+            return {"distance": (self.settings.scores_weight * apart.square().sum(1) / known.sum(1)).sum()}
 
-        if self.weight:
+        if self.settings.weight:
             found.append(Rehearsal("replay", buffer.examples, buffer.draw(count, first), losses))
-        if self.scores_weight:
+        if self.settings.scores_weight:
             found.append(Rehearsal("replayed_scores", buffer.examples, buffer.draw(count, second), distance))
         return found
 
     def after_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Offer every training example of the task to the buffer."""
         scores = torch.empty(len(lesson.train), 0)
-        if self.scores_weight or model.problem.classifies:
+        if self.settings.scores_weight or model.problem.classifies:
             classified = lesson.competing[torch.from_numpy(lesson.train.rows)]
             scores = lesson.scores(lesson.train).masked_fill(~classified, torch.nan)
-        self._buffer = Buffer.offered(self._buffer, lesson.train, scores, self.capacity, lesson.seed)
+        self._buffer = Buffer.offered(self._buffer, lesson.train, scores, self.settings.capacity, lesson.seed)
 
     def state(self) -> dict[str, Tensor]:
         """Return the buffer."""

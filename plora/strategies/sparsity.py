@@ -1,13 +1,11 @@
 """Sparse updates seldom collide (N-LoRA)."""
 
-from typing import ClassVar, Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from plora.model import ContinualModel
-from plora.strategies.base import SHARES_NOTHING, Progress, Strategy
+from plora.strategies.base import Progress, Strategy
+from plora.strategies.settings import SparsitySettings
 
 
 class Sparsity(Strategy):
@@ -18,23 +16,16 @@ class Sparsity(Strategy):
     Source: Yang et al. 2024 (N-LoRA, arXiv 2410.10179).
     """
 
-    helps_merging: ClassVar[bool] = True
-
-    kind: Literal["sparsity"] = "sparsity"
-    weight: float = Field(default=1e-4, ge=0)
-    """λ; a sum over all entries of all layers, so small."""
-
-    @classmethod
-    def refusal(cls, slots: str, isolated: bool) -> str | None:
-        """Refuse what has no adapters, and slots that never meet."""
-        if slots == "none":
-            return "it keeps updates of adapters sparse, and there are none"
-        return SHARES_NOTHING if isolated else None
+    settings: SparsitySettings
 
     def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
         """Return `sparsity`."""
-        deltas = self._deltas(model) if self.weight else []
-        return {"sparsity": self.weight * torch.stack([delta.abs().sum() for delta in deltas]).sum()} if deltas else {}
+        deltas = self._deltas(model) if self.settings.weight else []
+        return (
+            {"sparsity": self.settings.weight * torch.stack([delta.abs().sum() for delta in deltas]).sum()}
+            if deltas
+            else {}
+        )
 
     @torch.no_grad()
     def diagnostics(self, model: ContinualModel) -> dict[str, float]:

@@ -1,11 +1,7 @@
 """What a user says about a table: its columns, its label names, and how many rows to use."""
 
-from dataclasses import dataclass
-
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from plora.errors import DataError, did_you_mean
 from plora.streams.base import StreamSource
 
 
@@ -78,26 +74,3 @@ class TableSource(StreamSource):
 
     test_per_class: int | None = Field(default=None, ge=1)
     """At most so many test rows per class (cut from train: at most half of a class); None: all, or the fraction."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A table and the words for it in error messages, such as `train.csv`."""
-
-    table: pa.Table
-    where: str
-
-
-def column_of(source: Source, column: str) -> pa.ChunkedArray:
-    """Return a column of the table.
-
-    Raises:
-        DataError: there is no such column; names those that exist.
-    """
-    known = source.table.column_names
-    if column not in known:
-        raise DataError(
-            f"{source.where} has no column '{column}'; its columns are: {', '.join(known) or 'none'}"
-            f"{did_you_mean(column, known)}"
-        )
-    return source.table.column(column)

@@ -10,11 +10,12 @@ from pydantic import Field, field_validator
 
 from plora.errors import DataError, did_you_mean
 from plora.streams.base import SplitName, Stream
-from plora.streams.columns import Source, TableSource, TableTask
-from plora.streams.table import task_from_tables
+from plora.streams.columns import TableSource, TableTask
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
+
+    from plora.streams.source import Source
 
 
 class HubTask(TableTask):
@@ -138,6 +139,8 @@ class HubStream(TableSource):
             DataError: `datasets` is not installed, or a data set, split, column or label cannot be used; says
                 what to download and where to put it.
         """
+        from plora.streams.table import task_from_tables
+
         tasks = []
         provenance: dict[str, str] = {}
         for task in self.tasks:
@@ -158,7 +161,9 @@ def _known(name: str) -> HubTask:
     return HUB_TASKS[name]
 
 
-def _tables(task: HubTask, root: Path | None, cache: Path | None) -> Mapping[SplitName, Source]:
+def _tables(task: HubTask, root: Path | None, cache: Path | None) -> Mapping[SplitName, "Source"]:
+    from plora.streams.source import Source
+
     data = _load_dataset(task, root, cache)
     wanted: dict[SplitName, str | None] = {
         "train": task.train,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from plora.errors import DataError
-from plora.streams.columns import Source, TableTask, column_of
+from plora.streams.columns import TableTask
+from plora.streams.source import Source, column_of
 
 _KINDS = (
     pa.types.is_string,

@@ -6,9 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from plora.streams.base import Stream
-from plora.streams.columns import Source, TableSource, TableTask
-from plora.streams.readers import content_hash, read_source
-from plora.streams.table import task_from_tables
+from plora.streams.columns import TableSource, TableTask
 
 
 class LocalTask(TableTask):
@@ -48,6 +46,10 @@ class LocalStream(TableSource):
         Raises:
             DataError: a file, a row, a column or a label that cannot be used; says which.
         """
+        from plora.streams.readers import content_hash, read_source
+        from plora.streams.source import Source
+        from plora.streams.table import task_from_tables
+
         tasks = []
         provenance: dict[str, str] = {}
         for task in self.tasks:

@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from plora.errors import DataError, did_you_mean
-from plora.streams.columns import Source
+from plora.streams.source import Source
 
 _LONGEST_ROW = 2**26
 """Bytes of one row of a CSV file; pyarrow's own limit of a MiB is less than some texts have."""

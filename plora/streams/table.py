@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from plora.errors import DataError
 from plora.streams.base import Split, Task, TextInput, Texts
-from plora.streams.columns import Source, TableSource, TableTask, column_of
+from plora.streams.columns import TableSource, TableTask
 from plora.streams.hashing import text_key
 from plora.streams.labels import label_ids, label_values
+from plora.streams.source import Source, column_of
 
 _BATCH_ROWS = 10_000  # millions of texts are never Python strings all at once
 

@@ -35,14 +35,14 @@ def check_gate(gate: type[Gate]) -> None:
         ConformanceError: the first promise that is broken.
     """
     promises = Promises(f"gate {gate.__name__}")
-    for name in ("needs_task", "constant"):
-        value = getattr(gate, name, None)
-        promises.keep(isinstance(value, bool), f"it declares {name}", repr(value), "True or False")
     with promises.no_error("it is made without arguments"):
-        gate()
+        made = gate()
+    for name in ("needs_task", "constant"):
+        value = getattr(made, name, None)
+        promises.keep(isinstance(value, bool), f"it declares {name}", repr(value), "True or False")
     for number in range(len(TASKS) + 1):
         _check_routes(promises, gate, TASKS[:number])
-    if gate.needs_task:
+    if made.needs_task:
         _check_refusals(promises, gate())
     if issubclass(gate, ChoosingGate):
         _check_choices(promises, gate)
@@ -50,9 +50,10 @@ def check_gate(gate: type[Gate]) -> None:
 
 
 def _check_routes(promises: Promises, gate: type[Gate], slots: Sequence[str]) -> None:
+    made = gate()
     with_slots = f"with {len(slots)} slot{'' if len(slots) == 1 else 's'}"
-    asked: list[str | None] = [*(slots or TASKS[:1])] if gate.needs_task else [*slots, None]
-    if not gate.needs_task and not issubclass(gate, ChoosingGate):
+    asked: list[str | None] = [*(slots or TASKS[:1])] if made.needs_task else [*slots, None]
+    if not made.needs_task and not issubclass(gate, ChoosingGate):
         asked.append(_UNKNOWN)
     routes: dict[str | None, Route] = {}
     for task in asked:
@@ -73,7 +74,7 @@ def _check_routes(promises: Promises, gate: type[Gate], slots: Sequence[str]) ->
                 _shown(again),
                 _shown(routes[task]),
             )
-    if not gate.needs_task and not issubclass(gate, ChoosingGate):
+    if not made.needs_task and not issubclass(gate, ChoosingGate):
         for task, route in routes.items():
             promises.keep(
                 _same(route, routes[None]),
@@ -82,7 +83,7 @@ def _check_routes(promises: Promises, gate: type[Gate], slots: Sequence[str]) ->
                 f"{_shown(routes[None])} as for None",
             )
     reached = {name for route in routes.values() for name in route.slots}
-    forgotten = [name for name in (slots[-1:] if gate.merges else slots) if name not in reached]
+    forgotten = [name for name in (slots[-1:] if made.merges else slots) if name not in reached]
     promises.keep(not forgotten, f"{with_slots}, each is on some task's route", f"none with {forgotten}", list(slots))
 
 

@@ -22,6 +22,8 @@ from plora.methods import METHODS, Method, Phase
 from plora.model import ContinualModel
 from plora.run_folder.checkpoint import load_checkpoint
 from plora.run_folder.folder import RunFolder
+from plora.settings import named
+from plora.strategies import Strategy
 from plora.streams.base import SCENARIOS, Scenario
 from plora.testing.promises import Promises
 from plora.testing.strategies import check_strategy, weight_settings
@@ -54,8 +56,8 @@ def check_method(name: str) -> None:
     if name not in METHODS:
         raise ConfigError([f"method: there is no '{name}'{did_you_mean(name, METHODS)}; known: {', '.join(METHODS)}"])
     row = METHODS[name]
-    for strategy in row.strategies.values():
-        check_strategy(strategy)
+    for settings in row.strategies.values():
+        check_strategy(settings)
     with TemporaryDirectory() as place, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         _write_world(Path(place))
         scenarios = [scenario for scenario in SCENARIOS if scenario not in row.refusals]
@@ -179,11 +181,11 @@ def _check_signatures(promises: Promises, row: Method, config: RunConfig, folder
 
 
 def _check_weight_0(promises: Promises, row: Method, config: RunConfig) -> None:
-    off = [
-        strategy.model_copy(update=dict.fromkeys(weight_settings(strategy), 0.0))
-        for strategy in row.strategies.values()
-    ]
-    silent, plain = (replace(build(config), strategies=strategies) for strategies in (tuple(off), ()))
+    off = tuple(
+        named(settings.part, Strategy)(settings.model_copy(update=dict.fromkeys(weight_settings(settings), 0.0)))
+        for settings in row.strategies.values()
+    )
+    silent, plain = (replace(build(config), strategies=strategies) for strategies in (off, ()))
     for parts, place in ((silent, "silent"), (plain, "plain")):
         _learn(parts, config.folder.with_name(place))
     for task in plain.tasks:

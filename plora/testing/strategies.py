@@ -14,14 +14,15 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from plora.gates import AllOnes
 from plora.model import ContinualModel
 from plora.problems import Examples
-from plora.strategies import Lesson, Progress, Seen, Strategy
+from plora.settings import named
+from plora.strategies import Lesson, Progress, Seen, Strategy, StrategySettings
 from plora.testing.promises import Promises
 from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_lesson, tiny_model, tiny_stream
 
 
 @own_random_numbers()
-def check_strategy(strategy: Strategy) -> None:
-    """Check that a strategy can stand in `STRATEGIES`, with these settings.
+def check_strategy(settings: StrategySettings) -> None:
+    """Check that a strategy can be named in a config, with these settings.
 
     It is led through three tasks, with a slot each or one for all, as it can, and asked in each of them:
 
@@ -34,27 +35,28 @@ def check_strategy(strategy: Strategy) -> None:
     - with every `weight` and `…_weight` at 0 there is no term, so that training is plain training, bit for bit.
 
     Args:
-        strategy: with the settings to test.
+        settings: they name the strategy.
 
     Raises:
         ConformanceError: the first promise that is broken.
     """
-    promises = Promises(f"strategy {type(strategy).__name__}")
-    _check_settings(promises, strategy)
-    strategy = strategy.model_copy(deep=True)  # what it remembers here is nobody else's
+    kind = named(settings.part, Strategy)
+    promises = Promises(f"strategy {kind.__name__}")
+    _check_settings(promises, settings)
+    strategy = kind(settings)
     terms: dict[str, Tensor] = {}
     model = tiny_model(AllOnes())
     for lesson, progress in _stream(promises, strategy, model):
         terms = _ask(promises, strategy, model, lesson, progress)
         _check_gradients(promises, model, terms)
     promises.keep(bool(terms), "it protects something", "no term in the third task", "one at least")
-    _check_weight_0(promises, strategy)
+    _check_weight_0(promises, settings)
 
 
 def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> Iterator[tuple[Lesson, Progress]]:
     """Learn three tasks, as far as a strategy can see: in each, a random slot and head rows are open."""
     assert model.adapters is not None
-    shared = strategy.refusal("per_task", isolated=False) is not None
+    shared = strategy.settings.refusal("per_task", isolated=False) is not None
     with promises.no_error("it can begin"), _unchanged(promises, model, "beginning"):
         strategy.begin(model, tiny_stream(), tuple(f"class {row}" for row in range(2 * len(TASKS))))
     for position, task in enumerate(TASKS):
@@ -75,7 +77,7 @@ def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> It
         yield lesson, Progress(task=position, step=1, total=10, epoch=0, seed=position, examples=8)
         with _unchanged(promises, model.eval(), "remembering a task"), own_random_numbers():
             strategy.after_task(model, lesson)
-        again = type(strategy).model_validate(strategy.model_dump())
+        again = type(strategy)(strategy.settings)
         with promises.no_error("it can be given its memory"):
             again.restore({name: tensor.clone() for name, tensor in strategy.state().items()}, model)
         before, after = strategy.state(), again.state()
@@ -86,13 +88,13 @@ def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> It
         model.commit()
 
 
-def _check_settings(promises: Promises, strategy: Strategy) -> None:
-    kind = type(strategy)
+def _check_settings(promises: Promises, settings: StrategySettings) -> None:
+    kind = type(settings)
     with promises.no_error("its settings survive a config file"):
-        again = kind.model_validate_json(strategy.model_dump_json())
-    promises.keep(again == strategy, "its settings survive a config file", repr(again), repr(strategy))
+        again = kind.model_validate_json(settings.model_dump_json())
+    promises.keep(again == settings, "its settings survive a config file", repr(again), repr(settings))
     try:
-        kind.model_validate({**strategy.model_dump(), "no_such_setting": 1})
+        kind.model_validate({**settings.model_dump(), "no_such_setting": 1})
     except ValueError:
         return
     promises.keep(False, "an unknown setting is refused", "no error for 'no_such_setting'", "a ValidationError")
@@ -109,16 +111,17 @@ def _check_gradients(promises: Promises, model: ContinualModel, terms: Mapping[s
         promises.keep(finite, f"the gradient of term '{name}' is finite", "NaN or infinite values", "numbers")
 
 
-def weight_settings(strategy: Strategy) -> list[str]:
+def weight_settings(settings: StrategySettings) -> list[str]:
     """Return the names of the settings that weigh a term: `weight`, and all that end in `_weight`."""
-    return [name for name in type(strategy).model_fields if name == "weight" or name.endswith("_weight")]
+    return [name for name in type(settings).model_fields if name == "weight" or name.endswith("_weight")]
 
 
-def _check_weight_0(promises: Promises, strategy: Strategy) -> None:
-    weights = weight_settings(strategy)
+def _check_weight_0(promises: Promises, settings: StrategySettings) -> None:
+    weights = weight_settings(settings)
     promises.keep(bool(weights), "it can be switched off", "no setting 'weight' or '…_weight'", "one at least")
     with promises.no_error("weight 0 is allowed"):
-        off = type(strategy).model_validate({**strategy.model_dump(), **dict.fromkeys(weights, 0.0)})
+        silent = type(settings).model_validate({**settings.model_dump(), **dict.fromkeys(weights, 0.0)})
+    off = named(settings.part, Strategy)(silent)
     model = tiny_model(AllOnes())
     for lesson, progress in _stream(promises, off, model):
         trainable = model.trainable()

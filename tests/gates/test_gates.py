@@ -7,11 +7,12 @@ import torch
 from plora.adapters import Adapters, LoRA, Route
 from plora.backbones import BackboneConfig, load_backbone
 from plora.errors import PloraError, UnknownTaskError
-from plora.gates import GATES, AllOnes, Gate, Newest, OneHot
+from plora.gates import GATES, AllOnes, ChoosingGate, Gate, Newest, OneHot
 from plora.heads import LinearHead
 from plora.model import ContinualModel
 from plora.moment import Moment
 from plora.problems import TextClassification
+from plora.settings import named
 
 SLOTS = ("library", "kind", "order")
 
@@ -63,8 +64,10 @@ def test_one_hot_needs_a_task_that_exists(task: str | None, says: str) -> None:
 def test_the_table_holds_final_gates() -> None:
     assert set(GATES) == {"all_ones", "one_hot", "newest", "router"}
     for gate in GATES.values():
-        assert issubclass(gate, Gate)
-        assert isinstance(gate(), Gate)
+        made = named(gate.part, Gate)()
+        assert made.settings == gate()
+        assert made.fresh().settings == made.settings
+        assert isinstance(made, ChoosingGate) == gate.chooses
         assert isinstance(gate.needs_task, bool)
         assert isinstance(gate.constant, bool)
 

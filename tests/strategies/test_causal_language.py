@@ -15,8 +15,9 @@ from plora.backbones import BackboneConfig
 from plora.errors import AdapterError, BackboneError, ConfigError, DataError, RunError, TrainingError
 from plora.generators.causal_generator import CausalGenerator
 from plora.generators.causal_language import CausalLanguage, Drill, drawing_from
+from plora.generators.settings import CausalGeneratorSettings
 from plora.processes import Processes
-from plora.strategies import GenerativeReplay, Lesson
+from plora.strategies import GenerativeReplaySettings, Lesson
 from plora.streams.base import Stream, Texts
 from plora.testing import check_strategy
 from plora.testing.tiny import tiny_lesson, tiny_stream
@@ -154,7 +155,7 @@ def test_a_network_that_does_not_write_is_refused(tiny_backbone: Path, tiny_writ
 
 
 def test_the_generator_writes_for_each_class_of_each_old_task(tiny_writer: Path) -> None:
-    generator = CausalGenerator(id=str(tiny_writer), lora=GEOMETRY, epochs=2)
+    generator = CausalGenerator(CausalGeneratorSettings(id=str(tiny_writer), lora=GEOMETRY, epochs=2))
     model = a_model("first", "second", "third")
     for position in range(2):
         lesson = tiny_lesson(model, position=position, first_row=2 * position)
@@ -171,19 +172,21 @@ def test_the_generator_writes_for_each_class_of_each_old_task(tiny_writer: Path)
     assert len(drafts.texts) == 12
     assert drafts.for_a_class
     assert done == [(3, 12), (6, 12), (9, 12), (12, 12)]
-    again = CausalGenerator(id=str(tiny_writer), lora=GEOMETRY, epochs=2)
+    again = CausalGenerator(CausalGeneratorSettings(id=str(tiny_writer), lora=GEOMETRY, epochs=2))
     again.restore(generator.state(), model)
     same = again.write(model, lesson, 3).texts
     assert np.array_equal(same.ids, drafts.texts.ids)
 
 
 def test_it_keeps_the_promises_of_a_strategy(tiny_writer: Path) -> None:
-    check_strategy(GenerativeReplay(generator=CausalGenerator(id=str(tiny_writer), epochs=1), per_class=4))
+    check_strategy(
+        GenerativeReplaySettings(generator=CausalGeneratorSettings(id=str(tiny_writer), epochs=1), per_class=4)
+    )
 
 
 def test_pairs_of_texts_are_refused_and_texts_with_separators_are_not(tiny_writer: Path) -> None:
     model, stream = a_model("first"), tiny_stream()
-    generator = CausalGenerator(id=str(tiny_writer))
+    generator = CausalGenerator(CausalGeneratorSettings(id=str(tiny_writer)))
     generator.begin(model, changed(stream, "ant [SEP] bee"), ("x",))
     with pytest.raises(DataError, match="writes single texts, and task 'second' has pairs"):
         generator.begin(model, changed(stream, ("ant", "bee")), ("x",))
@@ -197,7 +200,7 @@ def changed(stream: Stream, text: str | tuple[str, str]) -> Stream:
 
 
 def test_a_class_name_that_is_too_long_is_refused_before_the_run(tiny_writer: Path) -> None:
-    generator = CausalGenerator(id=str(tiny_writer))
+    generator = CausalGenerator(CausalGeneratorSettings(id=str(tiny_writer)))
     with pytest.raises(BackboneError, match="has 64 positions"):
         generator.begin(a_model("first"), tiny_stream(), ("short", "very " * 60))
 
@@ -205,7 +208,9 @@ def test_a_class_name_that_is_too_long_is_refused_before_the_run(tiny_writer: Pa
 def test_geometry_that_does_not_fit_is_named_as_the_generators(tiny_writer: Path) -> None:
     for lora, said in ((LoRA(rank=64), "rank 64 is larger"), (LoRA(targets="nothing"), "targets 'nothing'")):
         with pytest.raises(AdapterError, match=rf"^generator\.lora: .*{said}"):
-            CausalGenerator(id=str(tiny_writer), lora=lora).begin(a_model("first"), tiny_stream(), ("x",))
+            CausalGenerator(CausalGeneratorSettings(id=str(tiny_writer), lora=lora)).begin(
+                a_model("first"), tiny_stream(), ("x",)
+            )
 
 
 def test_a_network_that_reads_later_words_is_refused(tiny_writer: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from lessons import a_model
 from reference.distillation import without_forgetting
 
-from plora.strategies import Distillation
+from plora.strategies import Distillation, DistillationSettings
 from plora.testing.tiny import tiny_lesson
 
 
@@ -25,7 +25,7 @@ def test_against_the_loop_over_examples_and_groups(seed: int) -> None:
         old=tuple(slice(group.start, group.stop) for group in groups),
         scores=lambda _: before,
     )
-    lwf = Distillation(weight=weight, temperature=temperature)
+    lwf = Distillation(DistillationSettings(weight=weight, temperature=temperature))
     lwf.before_task(a_model("first"), lesson)
     indices = rng.permutation(12)[:examples]
     now = before[torch.from_numpy(indices)] + torch.from_numpy(rng.normal(0, 2, (examples, ends[-1] + 2))).float()
@@ -42,7 +42,7 @@ def test_against_the_loop_over_examples_and_groups(seed: int) -> None:
 def test_the_term_is_the_formula_summed_over_groups(groups: tuple[slice, ...]) -> None:
     model = a_model("first", "second", "third")
     lesson = replace(tiny_lesson(model, first_row=4), old=groups)
-    lwf = Distillation(weight=1.5, temperature=2.0)
+    lwf = Distillation(DistillationSettings(weight=1.5, temperature=2.0))
     lwf.before_task(model, lesson)
     indices = np.array([5, 0, 7])
     before = lesson.scores(lesson.train.inputs)[torch.from_numpy(indices)]
@@ -56,7 +56,7 @@ def test_the_term_is_the_formula_summed_over_groups(groups: tuple[slice, ...]) -
 def test_the_teacher_does_not_move_with_the_student() -> None:
     model = a_model("first", "second")
     lesson = tiny_lesson(model, first_row=2)
-    lwf = Distillation()
+    lwf = Distillation(DistillationSettings())
     lwf.before_task(model, lesson)
     before = lesson.scores(lesson.train.inputs)
     with torch.no_grad():
@@ -73,6 +73,9 @@ def test_the_first_task_and_weight_0_ask_nobody() -> None:
     def nobody(_: object) -> torch.Tensor:
         raise AssertionError("the old model was asked")
 
-    for lwf, old in ((Distillation(), ()), (Distillation(weight=0.0), (slice(0, 2),))):
+    for lwf, old in (
+        (Distillation(DistillationSettings()), ()),
+        (Distillation(DistillationSettings(weight=0.0)), (slice(0, 2),)),
+    ):
         lwf.before_task(model, replace(tiny_lesson(model), old=old, scores=nobody))
         assert lwf.on_batch(torch.zeros(2, 2), np.arange(2)) == {}

@@ -12,7 +12,7 @@ import plora.strategies.fisher as fast
 from plora.adapters import Route
 from plora.errors import AdapterError, RunError
 from plora.gates import AllOnes
-from plora.strategies import EWC, Progress
+from plora.strategies import EWC, EWCSettings, Progress
 from plora.strategies.fisher import Estimator, fisher, fisher_of_updates
 from plora.testing.tiny import WIDTH, tiny_lesson
 
@@ -139,7 +139,7 @@ def test_the_examples_are_balanced_over_the_classes() -> None:
 
 def test_the_penalty_is_the_formula_and_its_gradient() -> None:
     model = a_model("first")
-    ewc = EWC(weight=3.0)
+    ewc = EWC(EWCSettings(weight=3.0))
     assert ewc.penalty(model, START) == {}
     lesson = tiny_lesson(model)
     ewc.after_task(model, lesson)
@@ -155,13 +155,13 @@ def test_the_penalty_is_the_formula_and_its_gradient() -> None:
     assert term.item() == pytest.approx(expected, rel=1e-5)
     for (name, parameter), g in zip(trained.items(), torch.autograd.grad(term, [*trained.values()]), strict=True):
         torch.testing.assert_close(g, 3.0 * F[name] * (parameter - anchor[name]))
-    assert EWC(weight=0.0).penalty(model, START) == {}
+    assert EWC(EWCSettings(weight=0.0)).penalty(model, START) == {}
 
 
 @pytest.mark.parametrize(("anchors", "decay"), [("single", 1.0), ("single", 0.5), ("multi", 1.0)])
 def test_two_tasks(anchors: str, decay: float) -> None:
     model = a_model("first")
-    ewc = EWC(weight=2.0, anchors=anchors, decay=decay)  # type: ignore[arg-type]
+    ewc = EWC(EWCSettings(weight=2.0, anchors=anchors, decay=decay))  # type: ignore[arg-type]
     name = next(iter(model.trainable()))
     F, places = [], []
     for seed in (0, 1):
@@ -177,21 +177,21 @@ def test_two_tasks(anchors: str, decay: float) -> None:
     else:
         expected = ((decay * F[0] + F[1]) * (at - places[1]) ** 2).sum()
     assert ewc.penalty(model, START)["ewc"].item() == pytest.approx(float(expected), rel=1e-5)
-    again = EWC(weight=2.0, anchors=anchors, decay=decay)  # type: ignore[arg-type]
+    again = EWC(EWCSettings(weight=2.0, anchors=anchors, decay=decay))  # type: ignore[arg-type]
     again.restore(ewc.state(), model)
     assert again.penalty(model, START)["ewc"].item() == ewc.penalty(model, START)["ewc"].item()
 
 
 def test_a_damaged_memory_is_named() -> None:
     model = a_model("first")
-    ewc = EWC()
+    ewc = EWC(EWCSettings())
     ewc.after_task(model, tiny_lesson(model))
     state = ewc.state()
     with pytest.raises(RunError, match="unknown tensor 'x'"):
-        EWC().restore({**state, "x": torch.zeros(1)}, model)
+        EWC(EWCSettings()).restore({**state, "x": torch.zeros(1)}, model)
     state.pop(next(key for key in state if "/anchor/" in key))
     with pytest.raises(RunError, match="lacks an anchor"):
-        EWC().restore(state, model)
+        EWC(EWCSettings()).restore(state, model)
 
 
 @pytest.mark.parametrize("anchors", ["single", "multi"])
@@ -203,7 +203,7 @@ def test_a_weight_that_overshoots_is_said(anchors: Literal["single", "multi"]) -
 
     def told(weight: float, anchored: int) -> list[str]:
         lines: list[str] = []
-        ewc = EWC(weight=weight, anchors=anchors)
+        ewc = EWC(EWCSettings(weight=weight, anchors=anchors))
         ewc.before_task(model, replace(lesson, warn=lines.append))
         for _ in range(anchored):
             ewc.after_task(model, lesson)
@@ -224,13 +224,14 @@ def test_a_weight_that_overshoots_is_said(anchors: Literal["single", "multi"]) -
 def test_rows_that_no_longer_train_cannot_overshoot(anchors: Literal["single", "multi"]) -> None:
     """Class-incremental with local loss: the rows of older tasks are committed, the slot goes on."""
     model = a_model("first")
-    ewc = EWC(weight=1.0, anchors=anchors)
+    ewc = EWC(EWCSettings(weight=1.0, anchors=anchors))
     lesson = tiny_lesson(model)
     ewc.after_task(model, lesson)
     F = fisher(model, lesson)
     in_slot, in_head = (max(float(F[n].max()) for n in F if n.startswith("head.") == head) for head in (False, True))
     assert in_head > 1.1 * in_slot  # otherwise the test says nothing
-    ewc.weight = 2 / (lesson.learning_rate * (in_slot * in_head) ** 0.5)
+    weight = 2 / (lesson.learning_rate * (in_slot * in_head) ** 0.5)
+    ewc.settings = ewc.settings.model_copy(update={"weight": weight})
     told: list[str] = []
     ewc.before_task(model, replace(lesson, warn=told.append))
     assert len(told) == 1

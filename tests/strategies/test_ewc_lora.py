@@ -8,7 +8,7 @@ from reference import fisher as reference
 import plora.strategies.fisher as fast
 from plora.errors import RunError
 from plora.model import ContinualModel
-from plora.strategies import EWCLoRA, Progress
+from plora.strategies import EWCLoRA, EWCLoRASettings, Progress
 from plora.strategies.ewc_lora import _largest_curvature
 from plora.strategies.fisher import Estimator, fisher, fisher_of_updates
 from plora.testing.tiny import open_filled, tiny_lesson
@@ -67,7 +67,7 @@ def _turned(model: ContinualModel) -> None:
 def test_information_and_term_are_the_same_for_other_factors_of_the_same_update() -> None:
     model = a_model("first", "second")
     lesson = tiny_lesson(model, first_row=2)
-    strategy = EWCLoRA(weight=2.0)
+    strategy = EWCLoRA(EWCLoRASettings(weight=2.0))
     strategy.after_task(model, lesson)
     of_factors, term = fisher(model, lesson), strategy.penalty(model, START)["ewc_lora"].item()
     F_W = fisher_of_updates(model, lesson)
@@ -85,7 +85,7 @@ def test_information_and_term_are_the_same_for_other_factors_of_the_same_update(
 
 def test_the_term_is_the_formula_for_the_new_slot_and_a_shared_head() -> None:
     model = a_model("first")
-    strategy = EWCLoRA(weight=3.0, decay=0.5)
+    strategy = EWCLoRA(EWCLoRASettings(weight=3.0, decay=0.5))
     assert strategy.penalty(model, START) == {}
     F = []
     for seed in (0, 1):
@@ -103,12 +103,13 @@ def test_the_term_is_the_formula_for_the_new_slot_and_a_shared_head() -> None:
     term = strategy.penalty(model, START)["ewc_lora"]
     assert term.item() == pytest.approx(1.5 * expected, rel=1e-5)
     assert all(g.any() for g in torch.autograd.grad(term, [*trained.values()]))
-    assert strategy.model_copy(update={"weight": 0.0}).penalty(model, START) == {}
+    strategy.settings = EWCLoRASettings(weight=0.0)
+    assert strategy.penalty(model, START) == {}
 
 
 def test_a_new_slot_starts_without_a_term_and_older_slots_have_none() -> None:
     model = a_model("first")
-    strategy = EWCLoRA()
+    strategy = EWCLoRA(EWCLoRASettings())
     strategy.after_task(model, tiny_lesson(model))
     model.commit()
     open_filled(model, "second")
@@ -122,7 +123,7 @@ def test_a_new_slot_starts_without_a_term_and_older_slots_have_none() -> None:
 def test_a_weight_that_overshoots_is_said() -> None:
     """From η κ = 2 on, κ the largest eigenvalue of the term's Hessian in all that trains, by autograd."""
     model = a_model("first")
-    strategy = EWCLoRA(weight=1.0)
+    strategy = EWCLoRA(EWCLoRASettings(weight=1.0))
     lesson = tiny_lesson(model)
     told: list[str] = []
     warning = replace(lesson, warn=told.append)
@@ -138,10 +139,10 @@ def test_a_weight_that_overshoots_is_said() -> None:
     rows = [torch.autograd.grad(one, trained, retain_graph=True, materialize_grads=True) for one in gradient]
     hessian = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
     largest = float(torch.linalg.eigvalsh(hessian)[-1])
-    strategy.weight = 0.97 * 2 / (lesson.learning_rate * largest)
+    strategy.settings = EWCLoRASettings(weight=0.97 * 2 / (lesson.learning_rate * largest))
     strategy.before_task(model, warning)
     assert told == []
-    strategy.weight = 1.03 * 2 / (lesson.learning_rate * largest)
+    strategy.settings = EWCLoRASettings(weight=1.03 * 2 / (lesson.learning_rate * largest))
     strategy.before_task(model, warning)
     (line,) = told
     assert "EWC-LoRA" in line
@@ -162,7 +163,7 @@ def test_the_largest_curvature_is_that_of_the_worst_output() -> None:
 
 def test_shared_rows_of_the_head_can_overshoot_too() -> None:
     model = a_model("first")
-    strategy = EWCLoRA()
+    strategy = EWCLoRA(EWCLoRASettings())
     lesson = tiny_lesson(model)
     strategy.after_task(model, lesson)
     for bank in model.adapters.banks.values():
@@ -171,7 +172,7 @@ def test_shared_rows_of_the_head_can_overshoot_too() -> None:
     largest = max(float(strategy._fisher[name].max()) for name in F if name.startswith("head."))
     told: list[str] = []
     for factor in (0.99, 1.01):
-        strategy.weight = factor * 2 / (lesson.learning_rate * largest)
+        strategy.settings = EWCLoRASettings(weight=factor * 2 / (lesson.learning_rate * largest))
         strategy.before_task(model, replace(lesson, warn=told.append))
     assert len(told) == 1
     model.head.commit()
@@ -190,11 +191,11 @@ def test_folding_older_slots_changes_nothing() -> None:
 
 def test_a_damaged_memory_is_named() -> None:
     model = a_model("first")
-    strategy = EWCLoRA()
+    strategy = EWCLoRA(EWCLoRASettings())
     strategy.after_task(model, tiny_lesson(model))
     state = strategy.state()
     with pytest.raises(RunError, match="unknown tensor 'x'"):
-        EWCLoRA().restore({**state, "x": torch.zeros(1)}, model)
+        EWCLoRA(EWCLoRASettings()).restore({**state, "x": torch.zeros(1)}, model)
     for key in (next(iter(state)), next(key for key in state if key.startswith("anchor/"))):
         with pytest.raises(RunError, match="lacks an anchor or the Fisher information"):
-            EWCLoRA().restore({name: value for name, value in state.items() if name != key}, model)
+            EWCLoRA(EWCLoRASettings()).restore({name: value for name, value in state.items() if name != key}, model)

@@ -10,14 +10,18 @@ from reference.generative import chances, rehearsed, surest
 from scipy.stats import chi2
 
 from plora.generators.masked_generator import MaskedGenerator
+from plora.generators.settings import MaskedGeneratorSettings
 from plora.generators.text_generator import Drafts
 from plora.model import ContinualModel
 from plora.problems.text_classification import TokenizedTexts
-from plora.strategies import GenerativeReplay, Lesson, Progress, Rehearsal
+from plora.strategies import GenerativeReplay, GenerativeReplaySettings, Lesson, Progress, Rehearsal
 from plora.strategies.generative import EMPTY, ENOUGH, REPEATED, TWICE, UNSURE, Pool, judge
 from plora.testing.tiny import tiny_lesson
 
-UNFILTERED = {"confidence": 0.0, "per_class": 8}
+
+def unfiltered(**settings: object) -> GenerativeReplay:
+    """A strategy that keeps texts however unsure their teacher is."""
+    return GenerativeReplay(GenerativeReplaySettings(**{"confidence": 0.0, "per_class": 8, **settings}))
 
 
 def texts(*rows: list[int]) -> TokenizedTexts:
@@ -107,7 +111,7 @@ def test_against_the_loop_over_texts_and_rows(seed: int, for_a_class: bool, monk
         scores=lambda _: old,
     )
     weight, temperature = float(rng.uniform(0.2, 3)), (0.5, 1.7, 4.0)[seed // 2]
-    strategy = GenerativeReplay(weight=weight, temperature=temperature, per_class=16, confidence=0.0)
+    strategy = unfiltered(weight=weight, temperature=temperature, per_class=16)
     strategy.before_task(model, lesson)
     rehearsal = drawn(strategy, lesson, examples=20, seed=seed)
     new, expected = torch.from_numpy(rng.normal(0, 3, (20, total))).float(), []
@@ -124,7 +128,7 @@ def test_against_the_loop_over_texts_and_rows(seed: int, for_a_class: bool, monk
 
 
 def test_every_text_is_shown_with_its_answer_and_those_kept_are_rehearsed() -> None:
-    strategy, model = GenerativeReplay(**UNFILTERED), a_model("first", "second")
+    strategy, model = unfiltered(), a_model("first", "second")
     _, shown = second_task(model, strategy)
     assert len(shown) == 2 * 12
     assert {line["intended"] for line in shown} == {"class 0", "class 1"}
@@ -142,13 +146,16 @@ def test_every_text_is_shown_with_its_answer_and_those_kept_are_rehearsed() -> N
 
 def test_the_same_seed_writes_the_same_and_another_does_not() -> None:
     model = a_model("first", "second")
-    (_, one), (_, same), (_, other) = (second_task(model, GenerativeReplay(**UNFILTERED), seed) for seed in (3, 3, 4))
+    (_, one), (_, same), (_, other) = (second_task(model, unfiltered(), seed) for seed in (3, 3, 4))
     assert one == same != other
 
 
 def test_a_memory_that_was_given_back_writes_the_same() -> None:
     model = a_model("first", "second")
-    strategy, again = GenerativeReplay(**UNFILTERED), GenerativeReplay(**UNFILTERED)
+    strategy, again = (
+        unfiltered(),
+        unfiltered(),
+    )
     strategy.before_task(model, tiny_lesson(model, seed=2))
     strategy.after_task(model, tiny_lesson(model))
     again.restore(strategy.state(), model)
@@ -161,11 +168,13 @@ def test_a_memory_that_was_given_back_writes_the_same() -> None:
 
 
 def test_the_loss_is_the_formula_and_0_where_student_is_teacher() -> None:
-    model, strategy = a_model("first", "second"), GenerativeReplay(weight=1.5, temperature=2.0, **UNFILTERED)
+    model, strategy = (
+        a_model("first", "second"),
+        unfiltered(weight=1.5, temperature=2.0, ratio=0.5),
+    )
     lesson, _ = second_task(model, strategy)
     competing = torch.zeros(4, 4, dtype=torch.bool)  # each task by itself
     competing[:2, :2], competing[2:, 2:] = True, True
-    strategy.ratio = 0.5
     rehearsal = drawn(strategy, replace(lesson, competing=competing), examples=9)
     assert (rehearsal.name, len(rehearsal.indices)) == ("generated", 5)  # half a batch, rounded up
     before = lesson.scores(rehearsal.inputs)[torch.from_numpy(rehearsal.indices)]
@@ -176,7 +185,7 @@ def test_the_loss_is_the_formula_and_0_where_student_is_teacher() -> None:
 
 
 def test_where_all_classes_compete_an_old_text_is_none_of_the_new() -> None:
-    model, strategy = a_model("first", "second"), GenerativeReplay(**UNFILTERED)
+    model, strategy = a_model("first", "second"), unfiltered()
     lesson, _ = second_task(model, strategy)
     rehearsal = drawn(strategy, lesson)
     before = lesson.scores(rehearsal.inputs)[torch.from_numpy(rehearsal.indices)].requires_grad_()
@@ -190,7 +199,7 @@ def test_where_all_classes_compete_an_old_text_is_none_of_the_new() -> None:
 
 
 def test_tasks_that_share_no_rows_are_answered_each_among_its_own() -> None:
-    model, strategy = a_model("first", "second", "third"), GenerativeReplay(**UNFILTERED)
+    model, strategy = a_model("first", "second", "third"), unfiltered()
     for position in range(2):
         strategy.before_task(model, tiny_lesson(model, position=position))
         strategy.after_task(model, tiny_lesson(model, position=position, first_row=2 * position))
@@ -207,10 +216,8 @@ def test_tasks_that_share_no_rows_are_answered_each_among_its_own() -> None:
 
 
 def test_seeds_of_the_current_task_need_no_statistics() -> None:
-    model, strategy = (
-        a_model("first", "second"),
-        GenerativeReplay(generator=MaskedGenerator(seeds="current", sweeps=0), **UNFILTERED),
-    )
+    strategy = unfiltered(generator=MaskedGeneratorSettings(seeds="current", sweeps=0))
+    model = a_model("first", "second")
     lesson, shown = second_task(model, strategy)
     assert not any(name.startswith("statistics/") for name in strategy.state())
     assert len(shown) == 2 * 12
@@ -228,7 +235,7 @@ def test_seeds_of_the_current_task_need_no_statistics() -> None:
 
 
 def test_no_text_that_is_sure_enough_is_said_and_rehearses_nothing() -> None:
-    model, strategy = a_model("first", "second"), GenerativeReplay(confidence=1.0)
+    model, strategy = a_model("first", "second"), GenerativeReplay(GenerativeReplaySettings(confidence=1.0))
     strategy.before_task(model, tiny_lesson(model))
     strategy.after_task(model, tiny_lesson(model))
     said: list[str] = []
@@ -239,7 +246,7 @@ def test_no_text_that_is_sure_enough_is_said_and_rehearses_nothing() -> None:
 
 
 def test_weight_0_reads_nothing_writes_nothing_and_remembers_nothing() -> None:
-    model, strategy = a_model("first", "second"), GenerativeReplay(weight=0.0)
+    model, strategy = a_model("first", "second"), GenerativeReplay(GenerativeReplaySettings(weight=0.0))
 
     def never(*_: object) -> torch.Tensor:
         raise AssertionError("asked for something")

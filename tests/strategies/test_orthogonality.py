@@ -16,7 +16,7 @@ from plora.heads import LinearHead
 from plora.model import ContinualModel
 from plora.problems import Problem
 from plora.problems.base import EncodedInputs
-from plora.strategies import STRATEGIES, Orthogonality, Progress
+from plora.strategies import STRATEGIES, Orthogonality, OrthogonalitySettings, Progress
 from plora.streams.base import Split
 
 I = 8  # noqa: E741  (input features, as in the bank)
@@ -74,13 +74,13 @@ def arrays(model: ContinualModel, path: str) -> list[np.ndarray]:
 @settings(max_examples=25)
 def test_against_the_double_loop(form: Literal["l1", "sq"], ranks: list[int], seed: int, weight: float) -> None:
     model = model_with(*ranks, seed=seed)
-    terms = Orthogonality(weight=weight, penalty_form=form).penalty(model, START)
+    terms = Orthogonality(OrthogonalitySettings(weight=weight, penalty_form=form)).penalty(model, START)
     expected = weight * sum(orthogonality((A := arrays(model, path))[:-1], A[-1], form) for path in ("0", "1"))
     assert terms.keys() == {"orthogonality"}
     assert terms["orthogonality"].shape == ()
     assert terms["orthogonality"].item() == pytest.approx(expected, rel=1e-4)
     cosines = [mean_abs_cosine((A := arrays(model, path))[:-1], A[-1]) for path in ("0", "1")]
-    found = Orthogonality().diagnostics(model)["mean_abs_cos"]
+    found = Orthogonality(OrthogonalitySettings()).diagnostics(model)["mean_abs_cos"]
     assert found == pytest.approx(np.mean(cosines), rel=1e-4)
     assert 0 <= found <= 1
 
@@ -89,14 +89,14 @@ def test_identical_slots() -> None:
     model = model_with(3, 3, layers=1)
     A = torch.from_numpy(arrays(model, "0")[0]).float()
     set_A(model, A)
-    got = Orthogonality(weight=1, penalty_form="sq").penalty(model, START)["orthogonality"]
+    got = Orthogonality(OrthogonalitySettings(weight=1, penalty_form="sq")).penalty(model, START)["orthogonality"]
     assert got.item() == pytest.approx((A @ A.T).square().sum().item(), rel=1e-6)
-    got = Orthogonality(weight=1).penalty(model, START)["orthogonality"]
+    got = Orthogonality(OrthogonalitySettings(weight=1)).penalty(model, START)["orthogonality"]
     assert got.item() == pytest.approx((A @ A.T).abs().sum().item(), rel=1e-6)
     set_A(model, 7 * A[:1].expand(3, I))
     model_of_one = model_with(1, 1, layers=1)
     set_A(model_of_one, -4 * torch.from_numpy(arrays(model_of_one, "0")[0]).float())
-    assert Orthogonality().diagnostics(model_of_one)["mean_abs_cos"] == pytest.approx(1.0)
+    assert Orthogonality(OrthogonalitySettings()).diagnostics(model_of_one)["mean_abs_cos"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("form", ["l1", "sq"])
@@ -107,8 +107,11 @@ def test_orthonormal_disjoint_rows_cost_nothing(form: Literal["l1", "sq"]) -> No
     for bank in model.adapters.banks.values():
         bank.A_old.copy_(axes[:5])
     set_A(model, axes[5:])
-    assert Orthogonality(weight=2, penalty_form=form).penalty(model, START)["orthogonality"].item() == 0.0
-    assert Orthogonality().diagnostics(model) == {"mean_abs_cos": 0.0}
+    assert (
+        Orthogonality(OrthogonalitySettings(weight=2, penalty_form=form)).penalty(model, START)["orthogonality"].item()
+        == 0.0
+    )
+    assert Orthogonality(OrthogonalitySettings()).diagnostics(model) == {"mean_abs_cos": 0.0}
 
 
 @pytest.mark.parametrize("form", ["l1", "sq"])
@@ -116,7 +119,7 @@ def test_the_gradient_reaches_the_new_slot_alone(form: Literal["l1", "sq"]) -> N
     model = model_with(2, 3)
     assert model.adapters is not None
     before = {path: bank.A_old.clone() for path, bank in model.adapters.banks.items()}
-    Orthogonality(penalty_form=form).penalty(model, START)["orthogonality"].backward()
+    Orthogonality(OrthogonalitySettings(penalty_form=form)).penalty(model, START)["orthogonality"].backward()
     for path, bank in model.adapters.banks.items():
         assert bank.A is not None
         assert bank.B is not None
@@ -134,7 +137,7 @@ def test_the_gradient_reaches_the_new_slot_alone(form: Literal["l1", "sq"]) -> N
 def test_descending_makes_rows_orthogonal_not_only_small() -> None:
     model = model_with(2, 2)
     assert model.adapters is not None
-    strategy = Orthogonality(weight=1, penalty_form="sq")
+    strategy = Orthogonality(OrthogonalitySettings(weight=1, penalty_form="sq"))
     optimizer = torch.optim.SGD(model.adapters.parameters(), lr=0.01)
     start, cosine = strategy.penalty(model, START)["orthogonality"].item(), strategy.diagnostics(model)["mean_abs_cos"]
     for _ in range(100):
@@ -146,29 +149,34 @@ def test_descending_makes_rows_orthogonal_not_only_small() -> None:
 
 
 def test_nothing_to_protect() -> None:
-    assert Orthogonality(weight=0).penalty(model_with(2, 2), START) == {}
-    assert Orthogonality().penalty(model_with(2), START) == {}  # the first task
-    assert Orthogonality().diagnostics(model_with(2)) == {}
+    assert Orthogonality(OrthogonalitySettings(weight=0)).penalty(model_with(2, 2), START) == {}
+    assert Orthogonality(OrthogonalitySettings()).penalty(model_with(2), START) == {}  # the first task
+    assert Orthogonality(OrthogonalitySettings()).diagnostics(model_with(2)) == {}
     bare = ContinualModel(nn.Linear(I, I), NoProblem(), LinearHead(I))
-    assert Orthogonality(norm_weight=0.0).penalty(bare, START) == {}
+    assert Orthogonality(OrthogonalitySettings(norm_weight=0.0)).penalty(bare, START) == {}
     done = model_with(2, 2)
     assert done.adapters is not None
     done.adapters.commit()
-    assert Orthogonality().penalty(done, START) == {}
+    assert Orthogonality(OrthogonalitySettings()).penalty(done, START) == {}
 
 
 def test_norm_term() -> None:
     model = model_with(2, 3)
     assert model.adapters is not None
-    terms = Orthogonality(weight=0, norm_weight=0.3).penalty(model, START)
+    terms = Orthogonality(OrthogonalitySettings(weight=0, norm_weight=0.3)).penalty(model, START)
     expected = sum(np.linalg.norm(matrix.detach().numpy()) for matrix in model.adapters.parameters())
     assert terms.keys() == {"norm"}
     assert terms["norm"].item() == pytest.approx(0.3 * expected, rel=1e-5)
-    assert Orthogonality(norm_weight=0.3).penalty(model, START).keys() == {"orthogonality", "norm"}
+    assert Orthogonality(OrthogonalitySettings(norm_weight=0.3)).penalty(model, START).keys() == {
+        "orthogonality",
+        "norm",
+    }
     with torch.no_grad():
         for matrix in model.adapters.parameters():
             matrix.zero_()
-    Orthogonality(norm_weight=0.3).penalty(model, START)["norm"].backward()  # B = 0 at first: no NaN
+    Orthogonality(OrthogonalitySettings(norm_weight=0.3)).penalty(model, START)[
+        "norm"
+    ].backward()  # B = 0 at first: no NaN
     for matrix in model.adapters.parameters():
         assert matrix.grad is not None
         assert matrix.grad.isfinite().all()
@@ -177,5 +185,5 @@ def test_norm_term() -> None:
 def test_settings_are_strict() -> None:
     for wrong in ({"weight": -1}, {"penalty_form": "l2"}, {"lambda": 1}, {"kind": "ewc"}):
         with pytest.raises(ValidationError):
-            Orthogonality(**wrong)  # type: ignore[arg-type]
+            Orthogonality(OrthogonalitySettings(**wrong))  # type: ignore[arg-type]
     assert STRATEGIES["orthogonality"]().kind == "orthogonality"

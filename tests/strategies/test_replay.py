@@ -9,7 +9,7 @@ from reference.replay import cross_entropy, distance, reservoir, smallest
 from plora.errors import RunError
 from plora.model import ContinualModel
 from plora.problems import EncodedSplit
-from plora.strategies import Lesson, Progress, Replay
+from plora.strategies import Lesson, Progress, Replay, ReplaySettings
 from plora.strategies.buffer import Buffer
 from plora.testing.tiny import tiny_lesson
 
@@ -133,12 +133,12 @@ def test_three_tasks_against_the_loop_over_examples_and_rows(seed: int) -> None:
     rng = np.random.default_rng(seed)
     model, ends = a_model("first"), np.cumsum(rng.integers(1, 5, size=3)).tolist()
     weight, scores_weight = rng.uniform(0.2, 3, size=2)
-    replay = Replay(weight=weight, scores_weight=scores_weight, capacity=int(rng.integers(3, 25)))
+    replay = Replay(ReplaySettings(weight=weight, scores_weight=scores_weight, capacity=int(rng.integers(3, 25))))
     ever: list[Offered] = []
     for first_row, rows in zip([0, *ends], ends, strict=False):
         lesson, offered = a_lesson(model, rng, rows, first_row)
         if ever:
-            memory = [ever[i] for i in smallest([one.key for one in ever], replay.capacity)]
+            memory = [ever[i] for i in smallest([one.key for one in ever], replay.settings.capacity)]
             for number, rehearsal in enumerate(replay.rehearse(lesson, progress(seed, examples=9))):
                 scores = torch.from_numpy(rng.normal(0, 3, (9, rows))).float()
                 expected = []
@@ -169,7 +169,7 @@ def learned(replay: Replay) -> tuple[Replay, list[torch.Tensor]]:
 
 
 def test_experience_replay_is_cross_entropy_among_the_rows_that_compete() -> None:
-    replay, (_, competing) = learned(Replay(weight=3.0, capacity=7))
+    replay, (_, competing) = learned(Replay(ReplaySettings(weight=3.0, capacity=7)))
     lesson = replace(tiny_lesson(a_model("first", "second")), competing=competing)
     (old,) = replay.rehearse(lesson, progress(examples=5))
     assert old.name == "replay"
@@ -183,7 +183,7 @@ def test_experience_replay_is_cross_entropy_among_the_rows_that_compete() -> Non
 
 
 def test_dark_experience_replay_holds_the_old_scores_of_the_rows_that_there_were() -> None:
-    replay, (scores, competing) = learned(Replay(weight=0.5, scores_weight=2.0, capacity=12))
+    replay, (scores, competing) = learned(Replay(ReplaySettings(weight=0.5, scores_weight=2.0, capacity=12)))
     lesson = replace(tiny_lesson(a_model("first", "second")), competing=competing)
     first, second = replay.rehearse(lesson, progress(examples=12))
     assert [first.name, second.name] == ["replay", "replayed_scores"]
@@ -201,15 +201,15 @@ def test_dark_experience_replay_holds_the_old_scores_of_the_rows_that_there_were
 
 
 def test_weights_of_0_are_plain_training() -> None:
-    replay, (_, competing) = learned(Replay(weight=0.0, scores_weight=0.0))
+    replay, (_, competing) = learned(Replay(ReplaySettings(weight=0.0, scores_weight=0.0)))
     lesson = replace(tiny_lesson(a_model("first", "second")), competing=competing)
     assert replay.rehearse(lesson, progress()) == []
 
 
 def test_the_buffer_comes_back_and_damage_is_named() -> None:
-    replay, (_, competing) = learned(Replay(capacity=6))
+    replay, (_, competing) = learned(Replay(ReplaySettings(capacity=6)))
     model = a_model("first", "second")
-    again = Replay(capacity=6)
+    again = Replay(ReplaySettings(capacity=6))
     again.restore(replay.state(), model)
     lesson = replace(tiny_lesson(model), competing=competing)
     (one,), (other,) = replay.rehearse(lesson, progress()), again.rehearse(lesson, progress())
@@ -217,13 +217,13 @@ def test_the_buffer_comes_back_and_damage_is_named() -> None:
     assert torch.equal(one.inputs.collate(one.indices)["input_ids"], other.inputs.collate(other.indices)["input_ids"])
     state = replay.state()
     with pytest.raises(RunError, match="no 'keys'"):
-        Replay().restore({name: tensor for name, tensor in state.items() if name != "keys"}, model)
+        Replay(ReplaySettings()).restore({name: tensor for name, tensor in state.items() if name != "keys"}, model)
     with pytest.raises(RunError, match="differ in length"):
-        Replay().restore({**state, "rows": state["rows"][:-1]}, model)
+        Replay(ReplaySettings()).restore({**state, "rows": state["rows"][:-1]}, model)
     with pytest.raises(RunError, match="no 'ids' of one dimension and type"):
-        Replay().restore({**state, "inputs/ids": state["inputs/ids"].float()}, model)
+        Replay(ReplaySettings()).restore({**state, "inputs/ids": state["inputs/ids"].float()}, model)
     with pytest.raises(RunError, match="the stored texts differ in length"):
-        Replay().restore({**state, "inputs/ids": state["inputs/ids"][:-1]}, model)
-    empty = Replay()
+        Replay(ReplaySettings()).restore({**state, "inputs/ids": state["inputs/ids"][:-1]}, model)
+    empty = Replay(ReplaySettings())
     empty.restore({}, model)
     assert empty.rehearse(lesson, progress()) == []

@@ -15,7 +15,7 @@ from plora.gates import AllOnes
 from plora.heads import LinearHead
 from plora.model import ContinualModel
 from plora.runs import load_run, run
-from plora.strategies import Progress, Sparsity
+from plora.strategies import Progress, Sparsity, SparsitySettings
 from plora.testing.tiny import tiny_model
 
 START = Progress(task=1, step=0, total=10, epoch=0)
@@ -46,22 +46,24 @@ def test_random_slots_against_the_loop_over_entries(seed: int) -> None:
         if name == "old":
             adapters.commit()
     weight = float(rng.uniform(0.01, 2))
-    terms = Sparsity(weight=weight).penalty(model, START)
+    terms = Sparsity(SparsitySettings(weight=weight)).penalty(model, START)
     assert terms.keys() == {"sparsity"}
     assert terms["sparsity"].item() == pytest.approx(weight * sparsity(pairs(model, "new")), rel=1e-5)
     shares = [share_near_zero(pair) for pair in pairs(model, "new")]
-    assert Sparsity().diagnostics(model) == {"share_near_zero": pytest.approx(np.mean(shares), rel=1e-5)}
+    assert Sparsity(SparsitySettings()).diagnostics(model) == {
+        "share_near_zero": pytest.approx(np.mean(shares), rel=1e-5)
+    }
 
 
 def test_the_term_is_the_sum_of_all_entries_of_all_layers() -> None:
     model = a_model("first", "second")
     assert model.adapters is not None
     expected = 0.3 * sparsity(pairs(model, "second"))  # not of the first: it is committed
-    term = Sparsity(weight=0.3).penalty(model, START)["sparsity"]
+    term = Sparsity(SparsitySettings(weight=0.3)).penalty(model, START)["sparsity"]
     assert term.item() == pytest.approx(expected, rel=1e-5)
     gradients = torch.autograd.grad(term, [*model.adapters.parameters()])
     assert all(g.any() for g in gradients)
-    assert Sparsity(weight=0.0).penalty(model, START) == {}
+    assert Sparsity(SparsitySettings(weight=0.0)).penalty(model, START) == {}
 
 
 def test_updates_become_sparse_by_the_term_alone(toy_config: Callable[..., RunConfig]) -> None:

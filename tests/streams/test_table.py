@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from plora.errors import DataError
 from plora.streams.base import Task
-from plora.streams.columns import Source, TableTask
+from plora.streams.columns import TableTask
 from plora.streams.local import LocalStream, LocalTask
+from plora.streams.source import Source
 from plora.streams.table import task_from_tables
 
 WORDS = ("red", "green", "blue", "round", "flat", "old")

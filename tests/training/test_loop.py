@@ -22,7 +22,7 @@ from plora.moment import Moment
 from plora.problems import Examples, base
 from plora.results import ClassRankings, read_curves, read_record
 from plora.runs import run, verify
-from plora.strategies import Orthogonality
+from plora.strategies import Orthogonality, OrthogonalitySettings
 from plora.testing.tiny import tiny_model
 from plora.training import phase, stage
 from plora.training.course import plan_course
@@ -64,7 +64,8 @@ def test_a_penalty_counts_once_however_many_micro_batches(toy_config: Config) ->
         terms = Backward(parts, second, begin_lesson(parts, second), micro).run(np.arange(24), now, draw=0)
         totals.append(terms["orthogonality"].item())
         bank = next(iter(parts.model.adapters.banks.values()))
-        alone = torch.autograd.grad(Orthogonality().penalty(parts.model, now)["orthogonality"], bank.A)[0]
+        term = Orthogonality(OrthogonalitySettings()).penalty(parts.model, now)["orthogonality"]
+        alone = torch.autograd.grad(term, bank.A)[0]
         torch.testing.assert_close(bank.A.grad, alone, rtol=1e-4, atol=1e-5)  # B = 0: cross-entropy gives A nothing
     assert totals[0] == totals[1]
 

@@ -1,0 +1,79 @@
+"""Geometry of slots and how they are merged, as settings. Imports no torch."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+Init = Literal["kaiming", "gauss"]
+Targets = str | Sequence[str]
+"""`attention` (q, k, v and output), `attention:qv` (any of q, k, v, o), `mlp`, `all_linear`, a list of module names
+(the last part of a path, or more of it), or one regular expression that must match the whole path."""
+
+Way = Literal["average", "ties", "magmax"]
+
+
+@dataclass(frozen=True)
+class SlotShape:
+    """Rank and scaling of one slot in one bank.
+
+    Args:
+        rank: rows of A and B, ≥ 1.
+        scale: s, what B A is multiplied with (alpha / rank, or alpha / √rank for rsLoRA).
+    """
+
+    rank: int
+    scale: float
+
+
+def _layers(text: str) -> str:
+    if not re.fullmatch(r"all|last [1-9][0-9]{0,5}", text):
+        raise PydanticCustomError("layers", "expected 'all', or 'last N' with N of 1 or more, such as 'last 3'")
+    return text
+
+
+class LoRA(BaseModel):
+    """Low-rank adaptation: y = W x + b + s · B A dropout(x), A `[r, I]`, B `[O, r]`; B starts at 0.
+
+    Source: Hu et al. 2021 (arXiv 2106.09685); rank-stabilised scaling: Kalajdzievski 2023 (arXiv 2312.03732).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    rank: int = Field(default=8, ge=1)
+    """r, rows of A and columns of B; at most the smaller side of each adapted layer."""
+    alpha: float = Field(default=16.0, gt=0)
+    """Scaling numerator: s = alpha / rank."""
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    """Probability with which inputs of the open slot are dropped in training; committed slots are never touched."""
+    targets: str | tuple[str, ...] = "attention"
+    """Which layers: `attention`, `attention:qkv`, `mlp`, `all_linear`, a list of names, or a regular expression."""
+    layers: Annotated[str, AfterValidator(_layers)] = "all"
+    """In which blocks: `all`, or `last N`, the last N of the repeated ones; what enters the first of them is then
+    computed once per text and kept on disk."""
+    init: Init = "kaiming"
+    """A ~ U(±1/√I) (`kaiming`, as loralib and PEFT) or N(0, 0.01²) (`gauss`)."""
+    rslora: bool = False
+    """Scale by alpha / √rank instead."""
+
+    def shape(self) -> SlotShape:
+        """Return rank and scale of a slot with these settings."""
+        return SlotShape(self.rank, self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank))
+
+
+class Merging(BaseModel):
+    """How slots are merged, in the methods that do so."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    scale: float | None = Field(default=None, gt=0)
+    """λ; None takes 1 for the average and TIES and 0.5 for MagMax."""
+    keep: float = Field(default=0.2, gt=0, le=1)
+    """TIES: the share of each slot's entries that is kept, the largest ones."""
+    rank: int | None = Field(default=None, ge=1)
+    """Of the merged slot; None takes the sum of the slots' ranks, with which an average loses nothing. In no layer
+    more than its smaller side."""

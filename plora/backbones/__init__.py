@@ -1,0 +1,65 @@
+"""Backbones: which network, and how it is loaded."""
+
+from typing import TYPE_CHECKING
+
+from plora.backbones.settings import MADE, MINILM, BackboneConfig, ImagePreparation, Pooling
+from plora.lazy import names_from
+
+if TYPE_CHECKING:
+    from plora.backbones.loading import (
+        TRUST_HINT,
+        Backbone,
+        ImageBackbone,
+        TextBackbone,
+        empty_backbone,
+        find_backbone,
+        load_backbone,
+        load_image_backbone,
+        made_by,
+        no_progress_bar,
+        positions,
+        quiet_loading,
+        save_image_backbone,
+    )
+
+__all__ = [
+    "TRUST_HINT",
+    "Backbone",
+    "ImageBackbone",
+    "TextBackbone",
+    "empty_backbone",
+    "find_backbone",
+    "load_backbone",
+    "load_image_backbone",
+    "made_by",
+    "no_progress_bar",
+    "positions",
+    "quiet_loading",
+    "save_image_backbone",
+    "MADE",
+    "MINILM",
+    "BackboneConfig",
+    "ImagePreparation",
+    "Pooling",
+]
+
+__getattr__, _ = names_from(
+    __name__,
+    {
+        "loading": [
+            "TRUST_HINT",
+            "Backbone",
+            "ImageBackbone",
+            "TextBackbone",
+            "empty_backbone",
+            "find_backbone",
+            "load_backbone",
+            "load_image_backbone",
+            "made_by",
+            "no_progress_bar",
+            "positions",
+            "quiet_loading",
+            "save_image_backbone",
+        ]
+    },
+)

@@ -1,0 +1,5 @@
+"""Which experiment trackers are told, as settings."""
+
+from typing import Literal
+
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]

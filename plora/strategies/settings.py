@@ -1,0 +1,234 @@
+"""What protects old knowledge, as settings: what a config says, and what a method can have."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from plora.generators.settings import CausalGeneratorSettings, MaskedGeneratorSettings
+from plora.settings import PartSettings
+
+Estimator = Literal["exact", "sample", "empirical", "batched"]
+"""Of the Fisher information; see `plora.strategies.fisher`."""
+SHARES_NOTHING = "each task trains a slot of its own alone, so there is nothing to protect"
+
+
+class StrategySettings(PartSettings):
+    """The settings of a strategy, and what can be said of it before anything is loaded."""
+
+    replays: ClassVar[bool] = False
+    """Old examples are trained on beside new ones, so class-incrementally the rows of both compete in the loss."""
+    helps_merging: ClassVar[bool] = False
+    """It has a use for tasks that learn alone where their slots are merged later."""
+
+    @property
+    def reads_scores(self) -> bool:
+        """Whether it has a meaning for scores of classes alone, as it is set."""
+        return False
+
+    @classmethod
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Return why it has nothing to protect in a method, or None where it has.
+
+        Args:
+            slots: `none`, `first`, `one` or `per_task`.
+            isolated: a task trains with its own slot alone, so that nothing is shared.
+        """
+        return None
+
+
+class OrthogonalitySettings(StrategySettings):
+    """Of `Orthogonality`."""
+
+    part = "plora.strategies.orthogonal:Orthogonality"
+
+    kind: Literal["orthogonality"] = "orthogonality"
+    weight: float = Field(default=0.5, ge=0)
+    """λ₁."""
+    penalty_form: Literal["l1", "sq"] = "l1"
+    """φ: sum of absolute values, or of squares."""
+    norm_weight: float = Field(default=0.0, ge=0)
+    """λ₂, shrinks the new slot."""
+
+    @classmethod
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Refuse what has no older slots, or does not train beside them."""
+        if slots != "per_task":
+            return "it compares a task's slot with older ones, and there is one at most"
+        return SHARES_NOTHING if isolated else None
+
+
+class SparsitySettings(StrategySettings):
+    """Of `Sparsity`."""
+
+    part = "plora.strategies.sparsity:Sparsity"
+    helps_merging = True
+
+    kind: Literal["sparsity"] = "sparsity"
+    weight: float = Field(default=1e-4, ge=0)
+    """λ; a sum over all entries of all layers, so small."""
+
+    @classmethod
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Refuse what has no adapters, and slots that never meet."""
+        if slots == "none":
+            return "it keeps updates of adapters sparse, and there are none"
+        return SHARES_NOTHING if isolated else None
+
+
+class EWCSettings(StrategySettings):
+    """Of `EWC`."""
+
+    part = "plora.strategies.ewc:EWC"
+
+    kind: Literal["ewc"] = "ewc"
+    weight: float = Field(default=1000.0, ge=0)
+    """λ."""
+    estimator: Estimator = "exact"
+    """Of the Fisher information: `exact`, `sample`, `empirical`, or for comparison `batched`."""
+    samples: int = Field(default=500, ge=1)
+    """Training examples that it is estimated from, balanced over the classes."""
+    anchors: Literal["single", "multi"] = "single"
+    """One anchor for all old tasks, or one for each."""
+    decay: float = Field(default=1.0, gt=0, le=1)
+    """γ, with one anchor: how much of the older tasks' information is kept when a task is added."""
+
+    @model_validator(mode="after")
+    def _fades_with_one_anchor_alone(self) -> Self:
+        if self.anchors == "multi" and self.decay != 1:
+            raise ValueError(
+                f"decay is {self.decay:g}, and anchors=multi, which lets nothing fade, takes decay=1 alone"
+            )
+        return self
+
+    @property
+    def reads_scores(self) -> bool:
+        """It does."""
+        return True
+
+    @classmethod
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Refuse what does not train one slot through all tasks."""
+        return None if slots == "one" else "it holds the slot that all tasks train, and there is none"
+
+
+class EWCLoRASettings(StrategySettings):
+    """Of `EWCLoRA`."""
+
+    part = "plora.strategies.ewc_lora:EWCLoRA"
+
+    kind: Literal["ewc_lora"] = "ewc_lora"
+    weight: float = Field(default=1e7, ge=0)
+    """λ."""
+    estimator: Estimator = "exact"
+    """Of the Fisher information: `exact`, `sample`, `empirical`, or for comparison `batched`."""
+    samples: int = Field(default=500, ge=1)
+    """Training examples that it is estimated from, balanced over the classes."""
+    decay: float = Field(default=1.0, gt=0, le=1)
+    """γ: how much of the older tasks' information is kept when a task is added."""
+
+    @property
+    def reads_scores(self) -> bool:
+        """It does."""
+        return True
+
+    @classmethod
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Refuse what has no new slot beside older ones."""
+        if slots != "per_task":
+            return "it holds a task's new slot back where older ones mattered, and there is one at most"
+        return SHARES_NOTHING if isolated else None
+
+
+class ReplaySettings(StrategySettings):
+    """Of `Replay`."""
+
+    part = "plora.strategies.replay:Replay"
+    replays = True
+
+    kind: Literal["replay"] = "replay"
+    weight: float = Field(default=1.0, ge=0)
+    """β, of the cross-entropy of old examples."""
+    scores_weight: float = Field(default=0.0, ge=0)
+    """α, of the distance to the old scores."""
+    capacity: int = Field(default=200, ge=1)
+    """Examples kept, of all tasks together."""
+
+    @property
+    def reads_scores(self) -> bool:
+        """Whether old scores are held."""
+        return self.scores_weight > 0
+
+    @classmethod
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Refuse tasks that share nothing."""
+        return SHARES_NOTHING if isolated else None
+
+
+class GenerativeReplaySettings(StrategySettings):
+    """Of `GenerativeReplay`."""
+
+    part = "plora.strategies.generative:GenerativeReplay"
+    replays = True
+
+    kind: Literal["generative_replay"] = "generative_replay"
+    generator: MaskedGeneratorSettings | CausalGeneratorSettings = Field(
+        default=MaskedGeneratorSettings(), discriminator="kind"
+    )
+    """What writes: `{kind: mlm}` or `{kind: causal, id: …}`."""
+    weight: float = Field(default=1.0, ge=0)
+    """μ."""
+    temperature: float = Field(default=2.0, gt=0)
+    """τ; above 1 the unlikely answers count more."""
+    ratio: float = Field(default=1.0, gt=0)
+    """Texts rehearsed in each step, as a share of the batch."""
+    per_class: int = Field(default=50, ge=1)
+    """Most texts kept for each class of each old task."""
+    confidence: float = Field(default=0.0, ge=0, le=1)
+    """A text stays when the old model gives the class that it stands for at least so much probability; of those, the
+    surest per class."""
+
+    @property
+    def reads_scores(self) -> bool:
+        """It does."""
+        return True
+
+    @classmethod
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Refuse tasks that share nothing, and a network that does not stay as it was below its slots."""
+        if slots == "none":
+            return "it protects the slots that tasks share, and there are none"
+        return SHARES_NOTHING if isolated else None
+
+
+class DistillationSettings(StrategySettings):
+    """Of `Distillation`."""
+
+    part = "plora.strategies.distillation:Distillation"
+
+    kind: Literal["distillation"] = "distillation"
+    weight: float = Field(default=1.0, ge=0)
+    """μ."""
+    temperature: float = Field(default=2.0, gt=0)
+    """τ; above 1 the unlikely answers count more."""
+
+    @property
+    def reads_scores(self) -> bool:
+        """It does."""
+        return True
+
+    @classmethod
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Refuse tasks that share nothing."""
+        return SHARES_NOTHING if isolated else None
+
+
+STRATEGIES: dict[str, type[StrategySettings]] = {
+    "orthogonality": OrthogonalitySettings,
+    "ewc": EWCSettings,
+    "ewc_lora": EWCLoRASettings,
+    "replay": ReplaySettings,
+    "generative_replay": GenerativeReplaySettings,
+    "distillation": DistillationSettings,
+    "sparsity": SparsitySettings,
+}
+"""`kind:` of a strategy in a config → its settings, which name the class that does the work."""
