@@ -1,10 +1,14 @@
-"""Low-rank adapters over a sequence of tasks: banks, slots, routes, and their way in and out of a network."""
+"""Adapters over a sequence of tasks: places, slots, routes, and their way in and out of a network."""
 
 from plora.adapters.bank import Bank, SlotShape
-from plora.adapters.inject import find_blocks, find_targets
+from plora.adapters.blocks import find_blocks, find_stages
+from plora.adapters.bottleneck import Bottleneck, BottleneckPlace
+from plora.adapters.inject import find_targets
 from plora.adapters.interop import apply_lora, load_lora, load_slot, merge_lora, save_lora, save_route, save_slot
 from plora.adapters.linear import AdaptedLinear
 from plora.adapters.merging import Merging
+from plora.adapters.module_slot import ModuleSlot
+from plora.adapters.place import Can, Place
 from plora.adapters.route import Route, Switch, checkpoint_blocks
 from plora.adapters.slots import Adapters, LoRA, Slot
 
@@ -12,8 +16,13 @@ __all__ = [
     "AdaptedLinear",
     "Adapters",
     "Bank",
+    "Bottleneck",
+    "BottleneckPlace",
+    "Can",
     "LoRA",
     "Merging",
+    "ModuleSlot",
+    "Place",
     "Route",
     "Slot",
     "SlotShape",
@@ -21,6 +30,7 @@ __all__ = [
     "apply_lora",
     "checkpoint_blocks",
     "find_blocks",
+    "find_stages",
     "find_targets",
     "load_lora",
     "load_slot",

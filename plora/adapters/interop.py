@@ -97,7 +97,8 @@ def apply_lora(
     require_rank(model, found, rank)  # before the first change: a refusal leaves `model` as it was
     network = copying.deepcopy(model) if copy else model
     network.requires_grad_(False)
-    Adapters(inject(network, found)).open_task(name, lora)
+    inject(network, found)
+    Adapters(network).open_task(name, lora)
     return network
 
 
