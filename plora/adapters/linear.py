@@ -99,10 +99,13 @@ class AdaptedLinear(nn.Module):
         """Return a weight `[O, I]` in the base's own layout."""
         return weight.T if self.transposed else weight.view_as(self.base.weight)
 
-    def effective_weight(self, coefficients: Mapping[str, float | Tensor]) -> Tensor:
+    def effective_weight(self, coefficients: Mapping[str, Mapping[str, float]]) -> Tensor:
         """Return W + Σ_k c_k s_k B_k A_k, `[O, I]`, from the pristine weight and the slots in their order.
 
         Recomputed, never updated in place: W + d − d ≠ W in floating point.
+
+        Args:
+            coefficients: of each site, c_k by the slot's name.
         """
         if not self.base.weight.is_floating_point():
             raise AdapterError(
@@ -111,7 +114,7 @@ class AdaptedLinear(nn.Module):
             )
         weight = self.pristine_weight().to(at_least_fp32(self.base.weight), copy=True)
         for site, part in self.sites.items():
-            for name, c in coefficients.items():
+            for name, c in coefficients[site].items():
                 weight[part] += c * self.bank(site).delta(name).detach()
         return weight.to(self.base.weight.dtype)
 

@@ -350,7 +350,7 @@ class Adapters:
                 raise AdapterError(f"slot '{name}' is open and cannot be folded; commit it first")
         self.require(Route(tuple(coefficients), torch.tensor([*coefficients.values()]), folded=True))
         for layer in self.layers:
-            layer.folded_weight = layer.effective_weight(coefficients)
+            layer.folded_weight = layer.effective_weight(dict.fromkeys(layer.sites, coefficients))
             layer.folded_slots = frozenset(coefficients)
 
     def unfold(self) -> None:
