@@ -265,11 +265,46 @@ def save_route(adapters: Adapters, route: Route, folder: Path, base_model: str =
     if reason := adapters.cannot("export"):
         raise AdapterError(f"this is no adapter for PEFT: {reason}")
     adapters.require(route)
-    _write_adapter(adapters, route, folder, base_model, "LORA")
+    _write_adapter(adapters, route, folder, base_model, "LORA", _of_like_name(adapters, route))
 
 
-def _write_adapter(adapters: Adapters, route: Route, folder: Path, base_model: str, peft_type: str) -> None:
-    tensors: dict[str, Tensor] = {}
+def _of_like_name(adapters: Adapters, route: Route) -> dict[str, Tensor]:
+    """By path the tensors of modules that PEFT copies too, where the name of a copied one ends theirs (`classifier` and
+    `pre_classifier`): as they are.
+    """
+    copied = _copied(adapters, route)
+    taken = (ModuleSlot, AdaptedLinear)
+    inside = [path for path, module in adapters.network.named_modules() if isinstance(module, taken)]
+    found: dict[str, Tensor] = {}
+    for path, module in adapters.network.named_modules():
+        alike = next((name for name in copied if path.endswith(name) and path not in copied), None)
+        if alike is None or any(path.startswith(f"{outer}.") for outer in inside):
+            continue
+        if any(isinstance(inner, taken) for inner in module.modules()):
+            raise AdapterError(
+                f"this is no adapter for PEFT: it would take '{path}' for '{alike}', because their names end alike, "
+                "and both are adapted; save the slots with save_slot, which plora reads"
+            )
+        found |= {f"{path}.{name}": tensor for name, tensor in module.state_dict().items()}
+    return found
+
+
+def _copied(adapters: Adapters, route: Route) -> dict[str, str]:
+    """By path, which slot's copy runs in each module slot under a route; those where the pristine module runs not."""
+    places = {path: place for path, place in adapters.others.items() if isinstance(place, ModuleSlot)}
+    return {path: name for path, place in places.items() if (name := place.chosen(route)) is not None}
+
+
+def _write_adapter(
+    adapters: Adapters,
+    route: Route,
+    folder: Path,
+    base_model: str,
+    peft_type: str,
+    beside: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write config and tensors; `beside` are tensors by path that are no slot's."""
+    tensors = {f"{_PREFIX}{path}": tensor for path, tensor in (beside or {}).items()}
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
     own: dict[str, _Json] = {}
@@ -287,10 +322,9 @@ def _write_adapter(adapters: Adapters, route: Route, folder: Path, base_model: s
             "scale": scale,  # alpha / rank need not give back the same float
             "sites": {site: sum(layer.bank(site).shape(name).rank for name in route.slots) for site in layer.sites},
         }
-    copies = {path: place for path, place in adapters.others.items() if isinstance(place, ModuleSlot)}
-    chosen = {path: name for path, place in copies.items() if (name := place.chosen(route)) is not None}
-    for path, name in chosen.items():
-        tensors |= {f"{_PREFIX}{path}.{key}": tensor for key, tensor in copies[path].tensors(name).items()}
+    copied = _copied(adapters, route)
+    for path, name in copied.items():
+        tensors |= {f"{_PREFIX}{path}.{key}": tensor for key, tensor in adapters.others[path].tensors(name).items()}
     rank, alpha = next(iter(ranks.values()), 1), next(iter(alphas.values()), 1.0)
     config: dict[str, atomic.JsonValue] = {
         "peft_type": peft_type,
@@ -308,8 +342,8 @@ def _write_adapter(adapters: Adapters, route: Route, folder: Path, base_model: s
         "init_lora_weights": True,
         "inference_mode": True,
     }
-    if chosen:
-        config["modules_to_save"] = sorted(chosen)
+    if copied:
+        config["modules_to_save"] = sorted(copied)
     atomic.write_json(folder / CONFIG_FILE, config)
     save_tensors(folder / TENSOR_FILE, tensors, {"format": "pt", "plora": json.dumps(own)})
 

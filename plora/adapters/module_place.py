@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from plora.adapters.place import Place
 from plora.errors import AdapterError
@@ -149,15 +148,17 @@ def thaw(module: nn.Module, paths: Iterable[str]) -> None:
 
 @contextmanager
 def still(module: nn.Module) -> Iterator[None]:
-    """Let no statistics of BatchNorm layers move inside the `with` block; what they return is the same.
+    """Let no buffer of an open slot's module move inside the `with` block: copies of them move in their stead.
 
-    A layer in train mode normalizes with the statistics of its batch, whatever it keeps.
+    Statistics could be left out instead, but a block that is computed again for backward must save as many tensors as
+    it did the first time.
     """
-    moving = [inner for inner in module.modules() if isinstance(inner, _BatchNorm) and inner.track_running_stats]
-    for inner in moving:
-        inner.track_running_stats = not inner.training
+    holders = [inner for inner in module.modules() if inner._buffers] if module.training else []
+    own = [dict(inner._buffers) for inner in holders]
+    for inner in holders:
+        inner._buffers.update({name: None if kept is None else kept.clone() for name, kept in inner._buffers.items()})
     try:
         yield
     finally:
-        for inner in moving:
-            inner.track_running_stats = True
+        for inner, buffers in zip(holders, own, strict=True):
+            inner._buffers.update(buffers)

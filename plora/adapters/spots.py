@@ -127,4 +127,4 @@ def _named(model: nn.Module) -> str:
 
 
 def _paths(model: nn.Module) -> list[str]:
-    return [path for path, _ in model.named_modules() if path]
+    return [path for path, _ in model.named_modules(remove_duplicate=False) if path]

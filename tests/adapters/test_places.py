@@ -132,7 +132,9 @@ def test_reopened_deleted_and_appended(kind: str) -> None:
         for path, tensors in adapters["b"].tensors.items()
         if path in adapters.others
     }
-    shapes = {path: (adapters["b"].shapes[path], adapters["b"].A[path], adapters["b"].B[path]) for path in adapters.banks}
+    shapes = {
+        path: (adapters["b"].shapes[path], adapters["b"].A[path], adapters["b"].B[path]) for path in adapters.banks
+    }
     adapters.delete("b")
     assert adapters.names == ["a"]
     assert adapters.append("c", shapes, kept).content_hash() == before["b"]
@@ -193,7 +195,7 @@ def test_places_are_named_and_numbered() -> None:
     assert [path for path, _ in find_blocks(network)] == ["encoder.layer.0", "encoder.layer.1"]
 
 
-@pytest.mark.parametrize("kind", ["bottleneck", "bank", "mixed"])
+@pytest.mark.parametrize("kind", ["bottleneck", "bank", "mixed", "batch", "convolution"])
 def test_blocks_are_recomputed_with_equal_gradients(kind: str) -> None:
     grads = []
     for checkpointed in (False, True):
