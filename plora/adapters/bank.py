@@ -17,7 +17,7 @@ slot is a view. What a user sees as `slot.B` is the transpose `[O, r]`, so that 
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -76,7 +76,8 @@ class _Taken:
 
     slots: tuple[str, ...]  # of the route
     names: tuple[str, ...]  # those of them that are committed
-    rows: slice | Tensor  # of A and B: a slice is a view, positions are a copy
+    rows: slice | Tensor | None  # of A and B: a slice is a view, positions are a copy; None are all of them
+    scale: Tensor  # [N] of these rows
     positions: Tensor | None  # of the names on the route; None when they are all of it
     owners: Tensor  # [N] position among the names, of each row
 
@@ -275,10 +276,9 @@ class Bank(Place):
             z = self._read(F.dropout(x, self.dropout, self.training), A)
             scale = self.open_shape.scale
             coefficient = self._coefficients(route, y)
-            if coefficient is not None and len(route.slots) > 1:
-                coefficient = coefficient[..., [route.slots.index(self.open_name)]]
             if coefficient is not None:
-                z = z * coefficient
+                k = route.slots.index(self.open_name)
+                z = z * coefficient[..., k : k + 1]
             y = _add_product(y, z, scale * B)  # scaling r × O values, not B × T × r
         return y
 
@@ -286,7 +286,9 @@ class Bank(Place):
         taken = self._take(route.slots)
         if not taken.names:
             return y
-        A, B, scale = self.A_old[taken.rows], self.B_old[taken.rows], self.row_scale[taken.rows]
+        A, B, scale = self.A_old, self.B_old, taken.scale
+        if taken.rows is not None:
+            A, B = A[taken.rows], B[taken.rows]
         h = self._read(x, A)
         coefficients = self._coefficients(route, y)
         if coefficients is None:
@@ -304,24 +306,29 @@ class Bank(Place):
 
     def _take(self, slots: tuple[str, ...]) -> _Taken:
         """The committed rows of a route's slots: the buffers themselves, a view, or (out of order) a copy."""
-        device = self.A_old.device
-        if self._taken is not None and self._taken.slots == slots and self._taken.owners.device == device:
-            return self._taken
-        with torch.inference_mode(False):  # what is kept may be needed for a gradient later
-            self._taken = self._find(slots, device)
+        if self._taken is None or self._taken.slots != slots:
+            with torch.inference_mode(False):  # what is kept may be needed for a gradient later
+                self._taken = self._find(slots)
         return self._taken
 
-    def _find(self, slots: tuple[str, ...], device: torch.device) -> _Taken:
+    def _find(self, slots: tuple[str, ...]) -> _Taken:
+        device = self.A_old.device
         names = tuple(name for name in slots if name in self.committed)
         slices = [self._slice(name) for name in names]
-        rows: slice | Tensor = slice(0, 0)
-        if slices and all(left.stop == right.start for left, right in itertools.pairwise(slices)):
-            rows = slice(slices[0].start, slices[-1].stop)
-        elif slices:
+        rows: slice | Tensor | None = None
+        if names != self.names and all(left.stop == right.start for left, right in itertools.pairwise(slices)):
+            rows = slice(slices[0].start, slices[-1].stop) if slices else slice(0, 0)
+        elif names != self.names:
             rows = torch.cat([torch.arange(part.start, part.stop) for part in slices]).to(device)
+        scale = self.row_scale if rows is None else self.row_scale[rows]
         positions = None if names == slots else torch.tensor([slots.index(name) for name in names], device=device)
         owners = torch.tensor([i for i, part in enumerate(slices) for _ in range(part.stop - part.start)])
-        return _Taken(slots, names, rows, positions, owners.to(device, torch.long))
+        return _Taken(slots, names, rows, scale, positions, owners.to(device, torch.long))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Bank":
+        self._taken = None  # tensors go to another device, or into another type
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _coefficients(self, route: Route, y: Tensor) -> Tensor | None:
         """Coefficients of the route's slots, shaped to multiply `[…, S]` where the output is y; None when all are 1."""
@@ -349,7 +356,7 @@ class Bank(Place):
             A_k, B_k = self.rows(name)
             source = F.dropout(x, self.dropout, self.training) if name == self.open_name else x
             z_k = self._read(source, A_k)
-            z.append(z_k if coefficients is None else z_k * coefficients[..., [k]])
+            z.append(z_k if coefficients is None else z_k * coefficients[..., k : k + 1])
             B.append(B_k)
             scale += [self.shape(name).scale] * len(A_k)
         if mixing.shape != (len(scale), len(scale)):
