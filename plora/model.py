@@ -69,8 +69,8 @@ class ContinualModel(nn.Module):
         super().train(mode)
         if not self.trains_backbone:
             self.backbone.eval()
-            for bank in self.adapters.banks.values() if self.adapters else ():
-                bank.train(mode)
+            for place in self.adapters.places.values() if self.adapters else ():
+                place.train(mode)
         return self
 
     def outputs(self, batch: Batch, task: str | None = None, at: Moment | None = None) -> dict[str, Tensor]:
@@ -165,10 +165,10 @@ class ContinualModel(nn.Module):
         route = self.route(task)
         if route.coefficients is None:
             return dict.fromkeys(route.slots, 1.0)
-        if route.per not in ("slot", "layer"):
+        if route.per not in ("slot", "layer", "site"):
             return {}
         found = route.coefficients.detach().double()
-        means = found.mean(0) if route.per == "layer" else found
+        means = found if route.per == "slot" else found.mean(0)
         return dict(zip(route.slots, means.tolist(), strict=True))
 
     def features_signature(self, task: str | None) -> str | None:
@@ -209,7 +209,7 @@ class ContinualModel(nn.Module):
 
     def fold(self, task: str | None) -> None:
         """Put the committed slots that are on the route of `task` into effective weights while it trains."""
-        if self.adapters is None or self.gate is None or not self.gate.constant:
+        if self.adapters is None or self.gate is None or not self.gate.constant or self.adapters.cannot("foldable"):
             return
         committed = [name for name in self.route(task).slots if name != self.adapters.open_name]
         if committed:

@@ -1,6 +1,7 @@
 """Tensors on disk: safetensors, written atomically, read with one clear line when damaged."""
 
 import errno
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from plora.errors import RunError
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors to a safetensors file, atomically.
+    """Write tensors to a safetensors file, atomically; the same bytes for the same tensors and metadata.
 
     Args:
         path: the file.
@@ -29,6 +30,21 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
             save_file(plain, temporary, metadata=dict(metadata) if metadata else None)
         except SafetensorError as error:  # the writer hides the system's reason, such as a full disk, in its text
             raise OSError(errno.EIO, str(error)) from None
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a file's header into the order of its keys: the writer's changes from process to process."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        if len(metadata := header.get("__metadata__", {})) < 2:
+            return
+        header["__metadata__"] = dict(sorted(metadata.items()))
+        data = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        assert len(data) == length  # the same text in another order
+        file.seek(8)
+        file.write(data)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,15 +1,19 @@
-"""Low-rank adapters over a sequence of tasks: banks, slots, routes, and their way in and out of a network."""
+"""Adapters over a sequence of tasks: places, slots, routes, and their way in and out of a network."""
 
 from typing import TYPE_CHECKING
 
-from plora.adapters.settings import LoRA, Merging, SlotShape
+from plora.adapters.settings import Bottleneck, LoRA, Merging, SlotShape
 from plora.lazy import names_from
 
 if TYPE_CHECKING:
     from plora.adapters.bank import Bank
-    from plora.adapters.inject import find_blocks, find_targets
+    from plora.adapters.blocks import find_blocks, find_stages
+    from plora.adapters.bottleneck import BottleneckPlace
+    from plora.adapters.inject import find_targets
     from plora.adapters.interop import apply_lora, load_lora, load_slot, merge_lora, save_lora, save_route, save_slot
     from plora.adapters.linear import AdaptedLinear
+    from plora.adapters.module_slot import ModuleSlot
+    from plora.adapters.place import Can, Place
     from plora.adapters.route import Route, Switch, checkpoint_blocks
     from plora.adapters.slots import Adapters, Slot
 
@@ -17,8 +21,13 @@ __all__ = [
     "AdaptedLinear",
     "Adapters",
     "Bank",
+    "Bottleneck",
+    "BottleneckPlace",
+    "Can",
     "LoRA",
     "Merging",
+    "ModuleSlot",
+    "Place",
     "Route",
     "Slot",
     "SlotShape",
@@ -26,6 +35,7 @@ __all__ = [
     "apply_lora",
     "checkpoint_blocks",
     "find_blocks",
+    "find_stages",
     "find_targets",
     "load_lora",
     "load_slot",
@@ -39,7 +49,9 @@ __getattr__, _ = names_from(
     __name__,
     {
         "bank": ["Bank"],
-        "inject": ["find_blocks", "find_targets"],
+        "blocks": ["find_blocks", "find_stages"],
+        "bottleneck": ["BottleneckPlace"],
+        "inject": ["find_targets"],
         "interop": [
             "apply_lora",
             "load_lora",
@@ -50,6 +62,8 @@ __getattr__, _ = names_from(
             "save_slot",
         ],
         "linear": ["AdaptedLinear"],
+        "module_slot": ["ModuleSlot"],
+        "place": ["Can", "Place"],
         "route": ["Route", "Switch", "checkpoint_blocks"],
         "slots": ["Adapters", "Slot"],
     },

@@ -16,7 +16,7 @@ class Passed:
 
     Args:
         path: of the bank's layer.
-        x: `[B, …, I]` its input, without graph.
+        x: `[B, …, I]` its input, without graph; beside a convolution what each position of its output reads.
         y: `[B, …, O]` its output; the gradient of a loss with respect to it is that of the bank's share.
     """
 
@@ -35,7 +35,10 @@ def captured(adapters: Adapters) -> Iterator[list[Passed]]:
 
     def keep(bank: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(bank, Bank)
-        found.append(Passed(bank.path, inputs[0].detach(), output))
+        x = inputs[0].detach()
+        if bank.window is not None:
+            x = bank.window.unfold(x).reshape(*output.shape[:-1], bank.in_features)
+        found.append(Passed(bank.path, x, output))
 
     handles = [bank.register_forward_hook(keep) for bank in adapters.banks.values()]
     try:

@@ -6,16 +6,22 @@ the repeated blocks of the network are found first, then the linear layers insid
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from plora.adapters.adapted_block import AdaptedBlock
 from plora.adapters.bank import Bank
-from plora.adapters.linear import WHOLE, AdaptedLinear
+from plora.adapters.blocks import find_blocks
+from plora.adapters.bottleneck import BottleneckPlace
+from plora.adapters.linear import WHOLE, AdaptedLinear, at_least_fp32, features, is_layer, is_linear, window_of
+from plora.adapters.module_slot import ModuleSlot
+from plora.adapters.place import Place
 from plora.adapters.route import Switch
-from plora.adapters.settings import Targets
+from plora.adapters.settings import Bottleneck, Targets
+from plora.adapters.spots import find_after, find_modules, refuse_bypassed, refuse_inside, returned, shapes
 from plora.errors import AdapterError, did_you_mean
 
 _ROLES = {
@@ -36,31 +42,6 @@ class Target:
     sites: dict[str, slice]
 
 
-def is_linear(module: nn.Module) -> bool:
-    """Say whether a module is a linear map that a bank can stand beside."""
-    return isinstance(module, nn.Linear | Conv1D)
-
-
-def find_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return `(path, block)` of the repeated blocks: every member of a ModuleList of ≥ 2 alike modules.
-
-    So is every member of an nn.Sequential (timm), unless the members are bare linear layers. Lists inside another
-    block are part of that block. A network without such a list has no blocks.
-    """
-    blocks: list[tuple[str, nn.Module]] = []
-    for path, module in model.named_modules():
-        if any(path.startswith(f"{outer}.") for outer, _ in blocks):
-            continue
-        if isinstance(module, nn.ModuleList | nn.Sequential) and len(module) >= 2:
-            children = list(module)
-            alike = len({type(child) for child in children}) == 1
-            if isinstance(module, nn.Sequential) and (is_linear(children[0]) or isinstance(children[0], AdaptedLinear)):
-                continue
-            if alike and any(is_linear(inner) for inner in children[0].modules()):
-                blocks += [(f"{path}.{i}" if path else str(i), child) for i, child in enumerate(children)]
-    return blocks
-
-
 def find_targets(model: nn.Module, targets: Targets, layers: str = "all") -> list[Target]:
     """Resolve `targets` to layers, in the network's own order.
 
@@ -72,8 +53,10 @@ def find_targets(model: nn.Module, targets: Targets, layers: str = "all") -> lis
     Raises:
         AdapterError: nothing matches (lists the candidates), a match cannot be adapted, or there are no N blocks.
     """
-    linears = _linear_layers(model)
-    if not linears:
+    candidates = _layers(model)
+    linears = {path: layer for path, layer in candidates.items() if is_linear(layer)}
+    keyword = isinstance(targets, str) and (targets in ("all_linear", "mlp") or _ATTENTION_KEYWORD.fullmatch(targets))
+    if not (linears if keyword else candidates):
         raise AdapterError(f"{type(model).__name__} has no linear layer to adapt")
     if isinstance(targets, str):
         if targets == "all_linear":
@@ -83,19 +66,23 @@ def find_targets(model: nn.Module, targets: Targets, layers: str = "all") -> lis
             found = _attention(model, linears, match["roles"] or "qkvo")
         elif targets == "mlp":
             found = _mlp(model, linears)
+        elif targets == "all_conv":
+            found = _convolutions(model, candidates)
         else:
-            found = _matching_regex(targets, linears)
+            found = _matching_regex(targets, candidates)
     else:
-        found = _named(targets, model, linears)
+        found = _named(targets, model, candidates)
     found = _in_last_blocks(model, found, layers)
     for target in found:
-        _refuse_bypassed(model, target.path)
+        refuse_bypassed(model, target.path)
+        if isinstance(layer := candidates[target.path], nn.Conv2d):
+            window_of(layer)
     return found
 
 
 def refuse_adapted(model: nn.Module) -> None:
     """Refuse a network that has adapters already: a second switch would split its slots."""
-    if any(isinstance(module, AdaptedLinear) for module in model.modules()):
+    if any(isinstance(module, Place) for module in model.modules()):
         raise AdapterError(
             "this network is adapted already; open another slot with Adapters.of(model).open_task(name, …)"
         )
@@ -104,34 +91,77 @@ def refuse_adapted(model: nn.Module) -> None:
 def require_rank(model: nn.Module, targets: Sequence[Target], rank: int) -> None:
     """Refuse a rank that does not fit a target, before anything is changed."""
     for target in targets:
-        in_features, _ = _features(model.get_submodule(target.path))
+        in_features, _ = features(model.get_submodule(target.path))
         for part in target.sites.values():
             Bank(in_features, part.stop - part.start, target.path, 0).require_rank(rank)
 
 
-def inject(model: nn.Module, targets: Sequence[Target]) -> list[AdaptedLinear]:
-    """Replace each target by an AdaptedLinear that wraps it; a module used in several places is wrapped once."""
+def inject(
+    model: nn.Module,
+    targets: Sequence[Target],
+    bottleneck: Bottleneck | None = None,
+    modules: Sequence[str] = (),
+) -> None:
+    """Put places into a network: banks beside layers, bottlenecks after modules, and slots in the place of modules.
+
+    A module used in several places of the network is wrapped once.
+
+    Args:
+        model: changed in place.
+        targets: what `find_targets` found.
+        bottleneck: settings of the bottlenecks; None for none.
+        modules: names of the modules of which every slot owns a copy.
+
+    Raises:
+        AdapterError: nothing to put in, a name that matches nothing, or places that would lie in each other; the
+            network is as it was.
+    """
     refuse_adapted(model)
+    copied = find_modules(model, modules)
+    after = [] if bottleneck is None else find_after(model, bottleneck)
+    for target in targets:
+        refuse_inside(target.path, copied)
+    for path in after:
+        if path not in copied:
+            refuse_inside(path, copied)
+    if not (targets or after or copied):
+        raise AdapterError("nothing to adapt: give targets, bottlenecks or modules")
     switch = Switch()
-    adapted: dict[nn.Module, AdaptedLinear] = {}
-    wanted = {target.path: target for target in targets}
-    places = [(path, module) for path, module in model.named_modules(remove_duplicate=False) if is_linear(module)]
-    for index, path in enumerate(wanted):
+    index = site = 0
+    new: dict[nn.Module, nn.Module] = {}
+    for target in targets:
+        base = model.get_submodule(target.path)
+        assert isinstance(base, nn.Linear | Conv1D | nn.Conv2d)
+        new[base] = AdaptedLinear(base, target.path, index, target.sites, switch, site)
+        index, site = index + 1, site + len(target.sites)
+    for path in copied:
         base = model.get_submodule(path)
-        assert isinstance(base, nn.Linear | Conv1D)
-        adapted[base] = AdaptedLinear(base, path, index, wanted[path].sites, switch)
-    for path, module in places:
-        if module in adapted:
-            parent, _, name = path.rpartition(".")
-            setattr(model.get_submodule(parent), name, adapted[module])
+        new[base] = ModuleSlot(base, switch, path, index, site)
+        index, site = index + 1, site + 1
+    for path in after:
+        assert bottleneck is not None
+        base = model.get_submodule(path)
+        width, maps = returned(model, path)
+        place = BottleneckPlace(width, maps, bottleneck, f"{path}[after]", index, site)
+        weight = next(base.parameters())
+        new[base] = AdaptedBlock(new.get(base, base), place.to(weight.device, at_least_fp32(weight)), switch)
+        index, site = index + 1, site + 1
+    _replace(model, new)
     _leave_fast_path(model)
-    return list(adapted.values())
+
+
+def _replace(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
+    """Put new modules wherever the network holds the old ones."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):  # named_children leaves out one that stands there twice
+            if child is not None and child in new:
+                setattr(parent, name, new[child])
 
 
 def _leave_fast_path(model: nn.Module) -> None:
     """Make torch's own encoder layers call their adapted layers: in eval mode they multiply with weights directly."""
     for module in model.modules():
-        if not any(isinstance(inner, AdaptedLinear) for inner in module.modules()):
+        if not any(isinstance(inner, Place) for inner in module.modules()):
             continue
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0
@@ -156,7 +186,7 @@ def _attention(model: nn.Module, linears: dict[str, nn.Module], roles: str) -> l
     if not inside:
         raise AdapterError(
             f"{type(model).__name__} has no attention layers that can be recognised; name the layers, or use "
-            f"targets='all_linear'. Linear layers: {_candidates(linears)}"
+            f"targets='all_linear'. Linear layers: {shapes(linears)}"
         )
     warnings.warn(
         f"no attention projections recognised in {type(model).__name__}; adapting all {len(inside)} linear layers "
@@ -170,7 +200,7 @@ def _attention_role(path: str, inner: str, layer: nn.Module, roles: str) -> list
     """The target that a layer inside a block is for these roles: none, whole, or slices of a fused projection."""
     lower = inner.lower()
     if re.search(_FUSED, lower):
-        in_features, out_features = _features(layer)
+        in_features, out_features = features(layer)
         wanted = [role for role in "qkv" if role in roles]
         if not wanted:
             return []
@@ -200,7 +230,15 @@ def _mlp(model: nn.Module, linears: dict[str, nn.Module]) -> list[Target]:
     ]
     # BERT's attention.output.dense is attention; its intermediate.dense and output.dense are the MLP.
     if not found:
-        raise AdapterError(f"{type(model).__name__} has no MLP layers outside attention: {_candidates(linears)}")
+        raise AdapterError(f"{type(model).__name__} has no MLP layers outside attention: {shapes(linears)}")
+    return found
+
+
+def _convolutions(model: nn.Module, layers: dict[str, nn.Module]) -> list[Target]:
+    convolutions = {path: layer for path, layer in layers.items() if isinstance(layer, nn.Conv2d)}
+    found = [_whole(path, layer) for path, layer in convolutions.items() if layer.groups == 1]
+    if not found:
+        raise AdapterError(f"{type(model).__name__} has no convolution without groups; layers: {shapes(layers)}")
     return found
 
 
@@ -217,12 +255,12 @@ def _named(names: Sequence[str], model: nn.Module, linears: dict[str, nn.Module]
         hint = did_you_mean(str(names[0]), known) if names else ""
         raise AdapterError(
             f"targets {list(names)} match no linear layer of {type(model).__name__}{hint}; "
-            f"layers that can be adapted: {_candidates(linears)}"
+            f"layers that can be adapted: {shapes(linears)}"
         )
     if unmatched:
         warnings.warn(
             f"targets {unmatched} match no linear layer of {type(model).__name__} and are left out "
-            f"({len(found)} layers matched the rest); layers that can be adapted: {_candidates(linears)}",
+            f"({len(found)} layers matched the rest); layers that can be adapted: {shapes(linears)}",
             stacklevel=2,
         )
     return [found[path] for path in linears if path in found]
@@ -235,11 +273,11 @@ def _matching_regex(pattern: str, linears: dict[str, nn.Module]) -> list[Target]
         raise AdapterError(f"targets '{pattern}' is not a regular expression: {error}") from None
     found = [_whole(path, layer) for path, layer in linears.items() if compiled.fullmatch(path)]
     if not found:
-        keywords = ("attention", "attention:qkv", "mlp", "all_linear")
+        keywords = ("attention", "attention:qkv", "mlp", "all_linear", "all_conv")
         raise AdapterError(
             f"targets '{pattern}' matches no linear layer{did_you_mean(pattern, keywords)}. As one text it must be "
             f"{', '.join(keywords)} or a regular expression for the whole path; a list gives names. "
-            f"Layers that can be adapted: {_candidates(linears)}"
+            f"Layers that can be adapted: {shapes(linears)}"
         )
     return found
 
@@ -266,11 +304,12 @@ def _in_last_blocks(model: nn.Module, found: list[Target], layers: str) -> list[
 # ---------------------------------------------------------------------- the network's structure
 
 
-def _linear_layers(model: nn.Module) -> dict[str, nn.Module]:
+def _layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Every linear layer and convolution by its path, but for those that are adapted."""
     return {
         path: module
         for path, module in model.named_modules()
-        if path and is_linear(module) and not any(isinstance(parent, AdaptedLinear) for parent in _parents(model, path))
+        if path and is_layer(module) and not any(isinstance(parent, AdaptedLinear) for parent in _parents(model, path))
     }
 
 
@@ -293,23 +332,8 @@ def _output_heads(model: nn.Module) -> set[nn.Module]:
     return heads
 
 
-def _refuse_bypassed(model: nn.Module, path: str) -> None:
-    parent = model.get_submodule(path.rpartition(".")[0])
-    if isinstance(parent, nn.MultiheadAttention):
-        raise AdapterError(
-            f"'{path}' belongs to nn.MultiheadAttention, which multiplies with its weights directly and would bypass "
-            "the adapter; use a network with separate projections, or leave this layer out of targets"
-        )
-
-
-def _features(layer: nn.Module) -> tuple[int, int]:
-    assert isinstance(layer, nn.Linear | Conv1D)
-    rows, columns = layer.weight.shape
-    return (rows, columns) if isinstance(layer, Conv1D) else (columns, rows)
-
-
 def _whole(path: str, layer: nn.Module) -> Target:
-    return Target(path, {WHOLE: slice(0, _features(layer)[1])})
+    return Target(path, {WHOLE: slice(0, features(layer)[1])})
 
 
 def _inside(path: str, blocks: Sequence[tuple[str, nn.Module]]) -> bool:
@@ -324,10 +348,3 @@ def _warn_if_uneven(found: Sequence[Target], blocks: Sequence[str]) -> None:
             f"no attention projections found in {len(without)} of {len(blocks)} blocks: {without[:4]}",
             stacklevel=2,
         )
-
-
-def _candidates(linears: dict[str, nn.Module]) -> str:
-    """The distinct shapes of the paths, with block numbers replaced by N: short, and complete."""
-    shapes = dict.fromkeys(re.sub(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)", "N", path) for path in linears)
-    shown = list(shapes)[:24]
-    return ", ".join(shown) + (f", … ({len(shapes) - len(shown)} more)" if len(shapes) > len(shown) else "")

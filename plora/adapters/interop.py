@@ -5,6 +5,10 @@ A folder written here loads with `peft.PeftModel.from_pretrained`: `adapter_conf
 product: Σ_k c_k s_k B_k A_k = [c_1 s_1 B_1 … c_n s_n B_n] [A_1; …; A_n], of rank Σ r_k. Fused projections are
 written as PEFT sees them, one adapter on the whole layer (A of q, k, v below each other, B block-diagonal); the
 header of the safetensors file keeps which rows belong to which site, so that our own slots come back as they were.
+
+Modules of which every slot owns a copy are PEFT's `modules_to_save`. Bottlenecks are nothing that PEFT knows: they
+stand in files of their own beside the others (`save_slot`), in a folder that PEFT refuses, because it would leave them
+out.
 """
 
 import copy as copying
@@ -18,19 +22,28 @@ from typing import TypeVar
 import torch
 from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from plora import atomic
+from plora.adapters.bank import Bank
+from plora.adapters.bottleneck import BottleneckPlace
 from plora.adapters.inject import find_targets, inject, refuse_adapted, require_rank
 from plora.adapters.linear import AdaptedLinear
+from plora.adapters.module_place import thaw
+from plora.adapters.module_slot import ModuleSlot
+from plora.adapters.places_file import DESCRIPTION_FILE, read_places, write_places
 from plora.adapters.route import Route
 from plora.adapters.settings import LoRA, SlotShape, Targets
 from plora.adapters.slots import Adapters, Slot
 from plora.errors import AdapterError
+from plora.tensor_file import save_tensors
 
 CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
+_BEYOND_PEFT = "PLORA"
+"""The `peft_type` of a folder with bottlenecks; PEFT stops at a type that it does not know."""
+_NO_TARGETS = "dummy-target-modules"
+"""PEFT's own name for an adapter without a low-rank layer."""
 _BEYOND_LORA = (
     "use_dora",
     "lora_bias",
@@ -97,7 +110,8 @@ def apply_lora(
     require_rank(model, found, rank)  # before the first change: a refusal leaves `model` as it was
     network = copying.deepcopy(model) if copy else model
     network.requires_grad_(False)
-    Adapters(inject(network, found)).open_task(name, lora)
+    inject(network, found)
+    Adapters(network).open_task(name, lora)
     return network
 
 
@@ -110,7 +124,8 @@ def save_lora(model: nn.Module, folder: str | Path, name: str | None = None) -> 
         name: the slot; by default the slots in use (`Adapters.use`), with their coefficients, as one adapter.
 
     Raises:
-        AdapterError: no slot is in use, or the coefficients in force differ per sample or token, or mix slots.
+        AdapterError: no slot is in use, the coefficients in force differ per sample or token, or mix slots, or the
+            network has places that PEFT knows nothing of.
     """
     adapters = Adapters.of(model)
     route = adapters.switch.route if name is None else Route((adapters[name].name,))
@@ -137,31 +152,37 @@ def load_lora(model: nn.Module, folder: str | Path, name: str = "default") -> Sl
             other layers, or the name belongs to a slot that has learned something.
     """
     adapters = Adapters.of(model)
-    found, saved = _read_slot(adapters, Path(folder))
+    found, others, saved = _read_slot(adapters, Path(folder))
     modules = _modules_to_load(model, saved, Path(folder))  # before the first change: a refusal changes nothing
     if name in adapters and name == adapters.open_name:  # the slot that apply_lora opened
-        if any(bool(B.any()) for B in adapters[name].B.values()):
+        if adapters.others or any(bool(B.any()) for B in adapters[name].B.values()):
             raise AdapterError(f"slot '{name}' is being trained; commit or delete it, or load under another name")
         adapters.delete(name)
-    slot = adapters.append(name, found)
+    slot = adapters.append(name, found, others)
     model.load_state_dict(modules, strict=False)
-    adapters.use(adapters.names)
+    adapters.use_newest()
     return slot
 
 
 def merge_lora(model: _Network, copy: bool = True) -> _Network:
     """Return the plain network with the slots in use added to its weights: W + Σ c_k s_k B_k A_k, in fp32.
 
+    A module of which the slot in use has a copy is replaced by that copy.
+
     Args:
         model: an adapted network; its route in force (`Adapters.use`) says which slots are merged.
         copy: leave `model` as it is; False merges in place and removes the adapters.
 
     Raises:
-        AdapterError: the coefficients in force differ per sample or token, or mix slots.
+        AdapterError: the coefficients in force differ per sample or token, or mix slots, or the network has places that
+            no weight can take in.
     """
+    if reason := Adapters.of(model).cannot("foldable"):
+        raise AdapterError(f"the slots in use cannot be merged: {reason}")
     network = copying.deepcopy(model) if copy else model
     adapters = Adapters.of(network)
     route = adapters.switch.route
+    adapters.require(route)
     for layer in adapters.layers:
         weight = layer.effective_weight(_fixed_coefficients(route, layer, "merged weight"))
         owners = {
@@ -172,16 +193,31 @@ def merge_lora(model: _Network, copy: bool = True) -> _Network:
         }
         if len(owners) > 1:  # merging must not move the embedding that shares this weight
             layer.base.weight = nn.Parameter(layer.base.weight.detach().clone(), requires_grad=False)
-        layer.base.weight.data.copy_(weight.T if layer.transposed else weight)
+        layer.base.weight.data.copy_(layer.in_layout(weight))
+    plain: dict[nn.Module, nn.Module] = {layer: layer.base for layer in adapters.layers}
+    plain |= {place: _plain(place, route) for place in adapters.others.values() if isinstance(place, ModuleSlot)}
     for path, module in list(network.named_modules(remove_duplicate=False)):
-        if isinstance(module, AdaptedLinear):
+        if module in plain:
             parent, _, child = path.rpartition(".")
-            setattr(network.get_submodule(parent), child, module.base)
+            setattr(network.get_submodule(parent), child, plain[module])
     return network
 
 
-def _fixed_coefficients(route: Route, layer: AdaptedLinear, purpose: str) -> dict[str, float]:
-    """c_k of each slot of a route in one layer; refuses a route whose ΔW is not the same for every input."""
+def _plain(place: ModuleSlot, route: Route) -> nn.Module:
+    """The module that runs under a route, as the network had it: with parameters, in its own type."""
+    name = place.chosen(route)
+    if name is None:
+        return place.base
+    module = place.module(name)
+    if name != place.open_name:
+        thaw(module, [path for path, _ in place.base.named_parameters(remove_duplicate=False)])
+    if place.held_in is not None:
+        module.to(place.held_in[1])
+    return module.requires_grad_(False)
+
+
+def _fixed_coefficients(route: Route, layer: AdaptedLinear, purpose: str) -> dict[str, dict[str, float]]:
+    """At each site c_k of each slot of a route; refuses a route whose ΔW is not the same for every input."""
     if route.per in ("sample", "token") or route.mixing:
         raise AdapterError(
             f"slots with coefficients per {route.per if not route.mixing else 'rank (mixing)'} have no single "
@@ -189,10 +225,12 @@ def _fixed_coefficients(route: Route, layer: AdaptedLinear, purpose: str) -> dic
         )
     if route.folded:  # with coefficients that only the effective weight knows
         raise AdapterError("the slots in use are folded; call unfold() and use(…) them unfolded first")
-    if route.coefficients is None:
-        return dict.fromkeys(route.slots, 1.0)
-    c = route.coefficients.detach()
-    per_slot: list[float] = (c[layer.all_banks[0].index] if route.per == "layer" else c).tolist()
+    return {site: _of_bank(route, layer.bank(site)) for site in layer.sites}
+
+
+def _of_bank(route: Route, bank: Bank) -> dict[str, float]:
+    c = route.coefficients_of(bank.index, bank.site)
+    per_slot: list[float] = [1.0] * len(route.slots) if c is None else c.detach().tolist()
     return dict(zip(route.slots, per_slot, strict=True))
 
 
@@ -200,8 +238,14 @@ def _fixed_coefficients(route: Route, layer: AdaptedLinear, purpose: str) -> dic
 
 
 def save_slot(adapters: Adapters, slot: Slot, folder: Path, base_model: str = "") -> None:
-    """Write `slot` to `folder` in PEFT's format, each file atomically, the tensors last."""
-    save_route(adapters, Route((slot.name,)), folder, base_model)
+    """Write `slot` to `folder` in PEFT's format, each file atomically, the tensors last.
+
+    What PEFT has no format for goes into files beside it, and PEFT then refuses the folder.
+    """
+    bottlenecks = {path: place for path, place in adapters.others.items() if isinstance(place, BottleneckPlace)}
+    if bottlenecks:
+        write_places(bottlenecks, slot.name, folder)
+    _write_adapter(adapters, Route((slot.name,)), folder, base_model, "LORA" if not bottlenecks else _BEYOND_PEFT)
 
 
 def save_route(adapters: Adapters, route: Route, folder: Path, base_model: str = "") -> None:
@@ -214,11 +258,54 @@ def save_route(adapters: Adapters, route: Route, folder: Path, base_model: str =
         base_model: hub id or folder of the network that the adapter belongs to.
 
     Raises:
-        AdapterError: the route names no slot, or its coefficients differ per sample or token, or mix slots.
+        AdapterError: the route names no slot, its coefficients differ per sample or token, or mix slots, or there are
+            places that PEFT knows nothing of.
     """
     if not route.slots:
         raise AdapterError("no slot takes part, so there is no adapter to save; name a slot, or use(…) some first")
-    tensors: dict[str, Tensor] = {}
+    if reason := adapters.cannot("export"):
+        raise AdapterError(f"this is no adapter for PEFT: {reason}")
+    adapters.require(route)
+    _write_adapter(adapters, route, folder, base_model, "LORA", _of_like_name(adapters, route))
+
+
+def _of_like_name(adapters: Adapters, route: Route) -> dict[str, Tensor]:
+    """By path the tensors of modules that PEFT copies too, where the name of a copied one ends theirs (`classifier` and
+    `pre_classifier`): as they are.
+    """
+    copied = _copied(adapters, route)
+    taken = (ModuleSlot, AdaptedLinear)
+    inside = [path for path, module in adapters.network.named_modules() if isinstance(module, taken)]
+    found: dict[str, Tensor] = {}
+    for path, module in adapters.network.named_modules():
+        alike = next((name for name in copied if path.endswith(name) and path not in copied), None)
+        if alike is None or any(path.startswith(f"{outer}.") for outer in inside):
+            continue
+        if any(isinstance(inner, taken) for inner in module.modules()):
+            raise AdapterError(
+                f"this is no adapter for PEFT: it would take '{path}' for '{alike}', because their names end alike, "
+                "and both are adapted; save the slots with save_slot, which plora reads"
+            )
+        found |= {f"{path}.{name}": tensor for name, tensor in module.state_dict().items()}
+    return found
+
+
+def _copied(adapters: Adapters, route: Route) -> dict[str, str]:
+    """By path, which slot's copy runs in each module slot under a route; those where the pristine module runs not."""
+    places = {path: place for path, place in adapters.others.items() if isinstance(place, ModuleSlot)}
+    return {path: name for path, place in places.items() if (name := place.chosen(route)) is not None}
+
+
+def _write_adapter(
+    adapters: Adapters,
+    route: Route,
+    folder: Path,
+    base_model: str,
+    peft_type: str,
+    beside: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write config and tensors; `beside` are tensors by path that are no slot's."""
+    tensors = {f"{_PREFIX}{path}": tensor for path, tensor in (beside or {}).items()}
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
     own: dict[str, _Json] = {}
@@ -227,33 +314,39 @@ def save_route(adapters: Adapters, route: Route, folder: Path, base_model: str =
         # Slots of one scale, summed, keep their B bit for bit: it is the adapter's scale.
         scale = layer.all_banks[0].shape(route.slots[0]).scale or 1.0
         A, B = _as_one_adapter(layer, coefficients, scale)
+        ranks[layer.path], alphas[layer.path] = len(A), scale * len(A)
+        if layer.window is not None:  # as two convolutions
+            A, B = A.view(len(A), layer.window.channels, *layer.window.size), B[:, :, None, None]
         tensors[f"{_PREFIX}{layer.path}.lora_A.weight"] = A
         tensors[f"{_PREFIX}{layer.path}.lora_B.weight"] = B
-        ranks[layer.path], alphas[layer.path] = len(A), scale * len(A)
         own[layer.path] = {
             "scale": scale,  # alpha / rank need not give back the same float
             "sites": {site: sum(layer.bank(site).shape(name).rank for name in route.slots) for site in layer.sites},
         }
-    rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
-    config = {
-        "peft_type": "LORA",
+    copied = _copied(adapters, route)
+    for path, name in copied.items():
+        tensors |= {f"{_PREFIX}{path}.{key}": tensor for key, tensor in adapters.others[path].tensors(name).items()}
+    rank, alpha = next(iter(ranks.values()), 1), next(iter(alphas.values()), 1.0)
+    config: dict[str, atomic.JsonValue] = {
+        "peft_type": peft_type,
         "task_type": None,
         "base_model_name_or_path": base_model,
         "r": rank,
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
-        "target_modules": sorted(ranks),
+        "target_modules": sorted(ranks) or _NO_TARGETS,
         "rank_pattern": {_exactly(path): value for path, value in ranks.items() if value != rank},
         "alpha_pattern": {_exactly(path): value for path, value in alphas.items() if value != alpha},
         "use_rslora": False,
-        "fan_in_fan_out": adapters.layers[0].transposed,
+        "fan_in_fan_out": bool(adapters.layers) and adapters.layers[0].transposed,
         "bias": "none",
         "init_lora_weights": True,
         "inference_mode": True,
     }
+    if copied:
+        config["modules_to_save"] = sorted(copied)
     atomic.write_json(folder / CONFIG_FILE, config)
-    with atomic.atomic_path(folder / TENSOR_FILE) as path:
-        save_file(tensors, path, metadata={"format": "pt", "plora": json.dumps(own)})
+    save_tensors(folder / TENSOR_FILE, tensors, {"format": "pt", "plora": json.dumps(own)})
 
 
 def _exactly(path: str) -> str:
@@ -263,17 +356,20 @@ def _exactly(path: str) -> str:
 
 def load_slot(adapters: Adapters, name: str, folder: Path) -> Slot:
     """Read a slot that `save_slot` or PEFT wrote, as a committed slot `name`."""
-    found, saved = _read_slot(adapters, folder)
+    found, others, saved = _read_slot(adapters, folder)
     if saved:
         raise AdapterError(f"{folder} holds more than a slot: '{next(iter(saved))}'; read it with load_lora")
-    return adapters.append(name, found)
+    return adapters.append(name, found, others)
 
 
 def _read_slot(
     adapters: Adapters, folder: Path
-) -> tuple[dict[str, tuple[SlotShape, Tensor, Tensor]], dict[str, Tensor]]:
-    """By the path of each bank: shape, A `[r, I]`, B `[O, r]`; and by their path the tensors of `modules_to_save`."""
+) -> tuple[dict[str, tuple[SlotShape, Tensor, Tensor]], dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+    """By the path of each bank: shape, A `[r, I]`, B `[O, r]`; of each other place: its tensors; and by their path
+    those tensors of `modules_to_save` that no slot owns.
+    """
     config, tensors, own = _read_adapter(folder)
+    others = read_places(adapters.others, folder)
     saved = {key: tensors.pop(key) for key in list(tensors) if _is_saved_whole(key, config)}
     stored = [key.removesuffix(".lora_A.weight") for key in tensors if key.endswith(".lora_A.weight")]
     found: dict[str, tuple[SlotShape, Tensor, Tensor]] = {}
@@ -287,6 +383,9 @@ def _read_slot(
                 f"({config.get('target_modules')}) or another network: its first layer is "
                 f"'{next(iter(stored), '').removeprefix(_PREFIX)}'"
             ) from None
+        if layer.window is not None and B.dim() == 4:
+            _require_window(layer, A, folder)
+            A, B = A.flatten(1), B.flatten(1)
         _require_fit(layer, A, B, folder)
         ours = own.get(layer.path)
         scale = ours.scale if ours else _scale(config, layer.path, len(A))
@@ -304,7 +403,13 @@ def _read_slot(
             f"{folder}: {len(tensors)} tensors belong to layers that are not adapted here, such as "
             f"'{next(iter(tensors))}'; inject the targets that the adapter was trained with"
         )
-    return found, {key.removeprefix(_PREFIX): tensor for key, tensor in saved.items()}
+    saved = {key.removeprefix(_PREFIX): tensor for key, tensor in saved.items()}
+    for path, place in adapters.others.items():
+        if isinstance(place, ModuleSlot):
+            mine = [key for key in saved if key.startswith(f"{path}.")]
+            if mine:
+                others[path] = {key.removeprefix(f"{path}."): saved.pop(key) for key in mine}
+    return found, others, saved
 
 
 def _is_saved_whole(key: str, config: Mapping[str, _Json]) -> bool:
@@ -335,6 +440,16 @@ def _modules_to_load(model: nn.Module, saved: Mapping[str, Tensor], folder: Path
     return {path: tensor for path, tensor in saved.items() if path in state}
 
 
+def _require_window(layer: AdaptedLinear, A: Tensor, folder: Path) -> None:
+    """Refuse an adapter of a convolution with another kernel."""
+    assert layer.window is not None
+    if list(A.shape[1:]) != [layer.window.channels, *layer.window.size]:
+        raise AdapterError(
+            f"{folder}, layer '{layer.path}': A {list(A.shape)} does not fit a convolution of "
+            f"{layer.window.channels} channels with a kernel of {list(layer.window.size)}"
+        )
+
+
 def _require_fit(layer: AdaptedLinear, A: Tensor, B: Tensor, folder: Path) -> None:
     """Refuse an adapter of another shape, and one that reaches outputs which no site of this layer has."""
     if A.dim() != 2 or A.shape[1] != layer.in_features or B.shape != (layer.out_features, len(A)):
@@ -352,12 +467,14 @@ def _require_fit(layer: AdaptedLinear, A: Tensor, B: Tensor, folder: Path) -> No
         )
 
 
-def _as_one_adapter(layer: AdaptedLinear, coefficients: Mapping[str, float], scale: float) -> tuple[Tensor, Tensor]:
+def _as_one_adapter(
+    layer: AdaptedLinear, coefficients: Mapping[str, Mapping[str, float]], scale: float
+) -> tuple[Tensor, Tensor]:
     """A `[N, I]` and B `[O, N]` with scale · B A = Σ_k c_k ΔW_k, the slots of each site below each other."""
     A_parts, B_parts = [], []
     for site, part in layer.sites.items():
         bank = layer.bank(site)
-        for name, c in coefficients.items():
+        for name, c in coefficients[site].items():
             A, rows = bank.rows(name)
             B = A.new_zeros(layer.out_features, len(A))
             B[part] = rows.detach().T * (c * bank.shape(name).scale / scale)
@@ -387,8 +504,10 @@ def _read_adapter(folder: Path) -> tuple[dict[str, _Json], dict[str, Tensor], di
     except (ValueError, TypeError, OSError, SafetensorError) as error:
         raise AdapterError(f"{folder}: the adapter cannot be read ({error}); copy it again from its source") from None
     kind = config.get("peft_type") if isinstance(config, dict) else None
-    if kind != "LORA":
+    if kind not in ("LORA", _BEYOND_PEFT):
         raise AdapterError(f"{folder}: peft_type is {kind!r}, expected 'LORA'")
+    if kind == _BEYOND_PEFT and not (folder / DESCRIPTION_FILE).is_file():
+        raise AdapterError(f"{folder}: it has no {DESCRIPTION_FILE}, so its bottlenecks are missing; copy it again")
     _refuse_more_than_lora(config, folder)
     return config, tensors, own
 

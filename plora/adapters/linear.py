@@ -1,13 +1,13 @@
-"""A linear layer with banks beside it; the layer's own weight is never written."""
+"""A linear layer, or a convolution, with banks beside it; the layer's own weight is never written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from plora.adapters.bank import Bank
+from plora.adapters.bank import Bank, Window
 from plora.adapters.route import Switch
 from plora.errors import AdapterError
 
@@ -22,27 +22,37 @@ class AdaptedLinear(nn.Module):
     that adds to a slice of the output, so that q and v can be adapted without k.
 
     Args:
-        base: `nn.Linear` or `transformers` Conv1D (GPT-2, weight stored `[I, O]`).
+        base: `nn.Linear`, `transformers` Conv1D (GPT-2, weight stored `[I, O]`), or `nn.Conv2d` without groups, whose
+            weight is seen as `[O, I]` with I = C · k_h · k_w.
         path: its path in the network.
         index: its position among the adapted layers.
+        first_site: position of its first bank among all places.
         sites: output slice of each site; `{WHOLE: slice(0, O)}` for a plain layer.
         switch: holds the route in force.
     """
 
     def __init__(
-        self, base: nn.Linear | Conv1D, path: str, index: int, sites: Mapping[str, slice], switch: Switch
+        self,
+        base: nn.Linear | Conv1D | nn.Conv2d,
+        path: str,
+        index: int,
+        sites: Mapping[str, slice],
+        switch: Switch,
+        first_site: int = 0,
     ) -> None:
         super().__init__()
-        self.base, self.path, self.switch, self.sites = base, path, switch, dict(sites)
+        self.base, self.path, self.index, self.switch, self.sites = base, path, index, switch, dict(sites)
         self.transposed = isinstance(base, Conv1D)
-        rows, columns = base.weight.shape
-        in_features = rows if self.transposed else columns
+        self.window = window_of(base) if isinstance(base, nn.Conv2d) else None
+        in_features, _ = features(base)
         self.banks = nn.ModuleDict(
             {
-                site: Bank(in_features, part.stop - part.start, _site_path(path, site), index)
-                for site, part in sites.items()
+                site: Bank(
+                    in_features, part.stop - part.start, _site_path(path, site), index, first_site + number, self.window
+                )
+                for number, (site, part) in enumerate(sites.items())
             }
-        ).to(base.weight.device, _at_least_fp32(base.weight))
+        ).to(base.weight.device, at_least_fp32(base.weight))
         self.folded_weight: Tensor | None = None  # [O, I]; plain attribute: never saved, never a parameter
         self.folded_slots: frozenset[str] = frozenset()
         self.train(base.training)  # a network in eval mode gets no dropout
@@ -83,26 +93,33 @@ class AdaptedLinear(nn.Module):
     def pristine_weight(self) -> Tensor:
         """Return the base weight as `[O, I]`, whatever the base's own layout."""
         weight: Tensor = self.base.weight.detach()
-        return weight.T if self.transposed else weight
+        return weight.T if self.transposed else weight.flatten(1)
 
-    def effective_weight(self, coefficients: Mapping[str, float | Tensor]) -> Tensor:
+    def in_layout(self, weight: Tensor) -> Tensor:
+        """Return a weight `[O, I]` in the base's own layout."""
+        return weight.T if self.transposed else weight.view_as(self.base.weight)
+
+    def effective_weight(self, coefficients: Mapping[str, Mapping[str, float]]) -> Tensor:
         """Return W + Σ_k c_k s_k B_k A_k, `[O, I]`, from the pristine weight and the slots in their order.
 
         Recomputed, never updated in place: W + d − d ≠ W in floating point.
+
+        Args:
+            coefficients: of each site, c_k by the slot's name.
         """
         if not self.base.weight.is_floating_point():
             raise AdapterError(
                 f"layer '{self.path}' stores its weight as {self.base.weight.dtype}; folding needs a floating-point "
                 "weight, run without folding"
             )
-        weight = self.pristine_weight().to(_at_least_fp32(self.base.weight), copy=True)
+        weight = self.pristine_weight().to(at_least_fp32(self.base.weight), copy=True)
         for site, part in self.sites.items():
-            for name, c in coefficients.items():
+            for name, c in coefficients[site].items():
                 weight[part] += c * self.bank(site).delta(name).detach()
         return weight.to(self.base.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[…, I]` to `[…, O]` under the switch's route."""
+        """Map `[…, I]` to `[…, O]` under the switch's route; a convolution `[…, C, H, W]` to `[…, O, H', W']`."""
         route = self.switch.route
         if route.folded:
             if self.folded_weight is None:
@@ -113,11 +130,14 @@ class AdaptedLinear(nn.Module):
                     f"the route wants slots {sorted(wanted)} folded, but layer '{self.path}' has "
                     f"{sorted(self.folded_slots)} folded; call Adapters.fold again"
                 )
-            y = F.linear(x, self.folded_weight, self.base.bias)
+            y = self._with_weight(x, self.folded_weight)
         else:
             y = self.base(x)
         if not route.slots:
             return y
+        if self.window is not None:
+            mapped: Tensor = self.banks[WHOLE](x, y.movedim(-3, -1), route)
+            return mapped.movedim(-1, -3)
         if WHOLE in self.sites:
             whole: Tensor = self.banks[WHOLE](x, y, route)
             return whole
@@ -127,8 +147,56 @@ class AdaptedLinear(nn.Module):
             end = part.stop
         return torch.cat([*parts, y[..., end:]], dim=-1)
 
+    def _with_weight(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The layer with another weight `[O, I]`."""
+        window = self.window
+        if window is None:
+            return F.linear(x, weight, self.base.bias)
+        kernel = weight.view_as(self.base.weight)
+        return F.conv2d(x, kernel, self.base.bias, window.stride, window.padding, window.dilation)
 
-def _at_least_fp32(weight: Tensor) -> torch.dtype:
+
+def is_linear(module: nn.Module) -> bool:
+    """Say whether a module is a linear layer that a bank can stand beside."""
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Say whether a module is a linear layer or a convolution."""
+    return is_linear(module) or isinstance(module, nn.Conv2d)
+
+
+def features(layer: nn.Module) -> tuple[int, int]:
+    """Return I and O of a layer: how many numbers an output reads, and how many outputs there are."""
+    assert isinstance(layer, nn.Linear | Conv1D | nn.Conv2d)
+    if isinstance(layer, Conv1D):
+        return layer.weight.shape[0], layer.weight.shape[1]
+    return layer.weight[0].numel(), len(layer.weight)
+
+
+def window_of(layer: nn.Conv2d) -> Window:
+    """Return what a convolution reads for each position of its output.
+
+    Raises:
+        AdapterError: it has groups, or pads with anything but zeros.
+    """
+    padding = layer.padding
+    if layer.groups > 1 or layer.padding_mode != "zeros" or isinstance(padding, str):
+        raise AdapterError(
+            f"a convolution with groups={layer.groups}, padding={padding!r} of kind '{layer.padding_mode}' "
+            "cannot have a low-rank slot beside it; leave it out of targets (groups=1 and a number of zeros are needed)"
+        )
+    size, stride, dilation = (_pair(given) for given in (layer.kernel_size, layer.stride, layer.dilation))
+    return Window(layer.in_channels, size, stride, _pair(padding), dilation)
+
+
+def _pair(given: Sequence[int]) -> tuple[int, int]:
+    down, across = given
+    return down, across
+
+
+def at_least_fp32(weight: Tensor) -> torch.dtype:
+    """Return the type in which a weight's slots are held: its own, and of half precision or integers fp32."""
     return torch.promote_types(weight.dtype, torch.float32) if weight.is_floating_point() else torch.float32
 
 

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from plora.adapters.inject import find_blocks
-from plora.adapters.linear import AdaptedLinear
+from plora.adapters.blocks import find_blocks
+from plora.adapters.place import Place
 
 
 class _ReachedError(Exception):
@@ -82,4 +82,4 @@ class Prefix:
 
 
 def _adapted(module: nn.Module) -> set[nn.Module]:
-    return {inner for inner in module.modules() if isinstance(inner, AdaptedLinear)}
+    return {inner for inner in module.modules() if isinstance(inner, Place)}

@@ -1,6 +1,6 @@
-"""Which slots take part in one forward pass, and how much: computed once, read by every bank.
+"""Which slots take part in one forward pass, and how much: computed once, read by every place.
 
-A `Switch` is shared by all banks of one network and holds the route in force. Nothing is thread-local:
+A `Switch` is shared by all places of one network and holds the route in force. Nothing is thread-local:
 activation checkpointing replays a block later, perhaps after another forward pass changed the route, so
 `checkpoint_blocks` captures the route together with the block's inputs.
 """
@@ -8,6 +8,7 @@ activation checkpointing replays a block later, perhaps after another forward pa
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from types import MethodType
 from typing import Literal
 
@@ -18,11 +19,12 @@ from transformers.cache_utils import Cache
 
 from plora.errors import AdapterError
 
-CoefficientsPer = Literal["slot", "layer", "sample", "token"]
+CoefficientsPer = Literal["slot", "layer", "site", "sample", "token"]
 
 _DIMENSIONS: dict[CoefficientsPer, tuple[int, str]] = {
     "slot": (1, "[slots]"),
     "layer": (2, "[layers, slots]"),
+    "site": (2, "[sites, slots]"),
     "sample": (2, "[batch, slots]"),
     "token": (3, "[batch, tokens, slots]"),
 }
@@ -37,8 +39,9 @@ class Route:
     Args:
         slots: S names; each at most once.
         coefficients: how much each slot contributes, last dimension S, in the order of `slots`; None means 1.
-        per: what the leading dimensions are: `slot` `[S]`, `layer` `[L, S]`, `sample` `[B, S]`,
-            `token` `[B, T, S]`.
+        per: what the leading dimensions are: `slot` `[S]`, `layer` `[L, S]`, `site` `[P, S]` (every place by itself,
+            as q, k and v of a fused projection), `sample` `[B, S]`, `token` `[B, T, S]`; the tokens of a map
+            `[B, C, H, W]` are its T = H · W positions, row by row.
         mixing: for each layer (by its path) a matrix `[N, N]` over the N = Σ rank rows of `slots`, in their
             order; row i says what enters output direction i. The diagonal is a gate per rank, the rest lateral
             connections (methods §6).
@@ -68,13 +71,26 @@ class Route:
                     f"got {list(self.coefficients.shape)}"
                 )
 
+    def coefficients_of(self, index: int, site: int) -> Tensor | None:
+        """Return what of the coefficients is for one place; None when all are 1.
+
+        Args:
+            index: position of its layer among all adapted layers.
+            site: its position among all places.
+        """
+        if self.coefficients is None or self.per not in ("layer", "site"):
+            return self.coefficients
+        return self.coefficients[index if self.per == "layer" else site]
+
 
 class Switch:
-    """The route in force, shared by all banks of one network."""
+    """The route in force, shared by all places of one network."""
 
     def __init__(self) -> None:
         self.route = Route()
         self.keeps_activations = False
+        self.recomputes = False
+        """A block is computed a second time, for backward: what moves in a forward pass has moved already."""
 
     @contextmanager
     def keeping_activations(self) -> Iterator[None]:
@@ -84,6 +100,15 @@ class Switch:
             yield
         finally:
             self.keeps_activations = former
+
+    @contextmanager
+    def recomputing(self, again: bool) -> Iterator[None]:
+        """Say inside the `with` block whether it is computed for a second time."""
+        former, self.recomputes = self.recomputes, again
+        try:
+            yield
+        finally:
+            self.recomputes = former
 
     @contextmanager
     def using(self, route: Route) -> Iterator[None]:
@@ -105,7 +130,7 @@ def checkpoint_blocks(blocks: Iterable[nn.Module], switch: Switch) -> None:
 
     Args:
         blocks: the repeated blocks of a network; changed in place.
-        switch: the switch that the banks inside the blocks read.
+        switch: the switch that the places inside the blocks read.
     """
     for block in blocks:
         # A bound method and an attribute, not a closure: deepcopy rebinds both to the copied block and switch.
@@ -123,8 +148,10 @@ def _checkpointed(block: nn.Module, *args: object, **kwargs: object) -> Tensor:
     args = tuple(_without_cache(value) for value in args)
     kwargs = {name: _without_cache(value) for name, value in kwargs.items()}
 
+    calls = count()
+
     def under_route(*inner: Tensor) -> Tensor:
-        with switch.using(route):
+        with switch.using(route), switch.recomputing(again=next(calls) > 0):
             return forward(block, *inner, **kwargs)
 
     output: Tensor = checkpoint(under_route, *args, use_reentrant=False)

@@ -11,8 +11,10 @@ from pydantic_core import PydanticCustomError
 
 Init = Literal["kaiming", "gauss"]
 Targets = str | Sequence[str]
-"""`attention` (q, k, v and output), `attention:qv` (any of q, k, v, o), `mlp`, `all_linear`, a list of module names
-(the last part of a path, or more of it), or one regular expression that must match the whole path."""
+"""`attention` (q, k, v and output), `attention:qv` (any of q, k, v, o), `mlp`, `all_linear`, `all_conv` (every
+convolution without groups), a list of module names (the last part of a path, or more of it), or one regular expression
+that must match the whole path. Names and expressions find linear layers and convolutions, the other keywords linear
+layers."""
 
 Way = Literal["average", "ties", "magmax"]
 
@@ -51,7 +53,8 @@ class LoRA(BaseModel):
     dropout: float = Field(default=0.05, ge=0, lt=1)
     """Probability with which inputs of the open slot are dropped in training; committed slots are never touched."""
     targets: str | tuple[str, ...] = "attention"
-    """Which layers: `attention`, `attention:qkv`, `mlp`, `all_linear`, a list of names, or a regular expression."""
+    """Which layers: `attention`, `attention:qkv`, `mlp`, `all_linear`, `all_conv`, a list of names, or a regular
+    expression."""
     layers: Annotated[str, AfterValidator(_layers)] = "all"
     """In which blocks: `all`, or `last N`, the last N of the repeated ones; what enters the first of them is then
     computed once per text and kept on disk."""
@@ -63,6 +66,26 @@ class LoRA(BaseModel):
     def shape(self) -> SlotShape:
         """Return rank and scale of a slot with these settings."""
         return SlotShape(self.rank, self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank))
+
+
+class Bottleneck(BaseModel):
+    """Residual adapters after blocks: y + U act(D norm(y)), U from 0."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    width: int = Field(default=64, ge=1)
+    """w, rows of D and columns of U."""
+    after: str | tuple[str, ...] = "block"
+    """After which modules: `block` (each of the repeated ones), `stage` (each group of blocks, as a convolutional
+    network has them), a list of names, or a regular expression for the whole path."""
+    activation: Literal["relu", "gelu"] = "relu"
+    """Between D and U."""
+    form: Literal["residual", "pooled"] = "residual"
+    """At every token or position by itself, or `pooled`: from the mean over a map, added to all of it."""
+    norm: Literal["none", "layer", "batch"] = "none"
+    """What y is normalized with, on its way into D; the statistics of `batch` are each slot's own."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Probability with which inputs of D are dropped while the slot trains."""
 
 
 class Merging(BaseModel):

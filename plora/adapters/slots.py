@@ -7,23 +7,34 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from plora.adapters.adapted_block import AdaptedBlock
 from plora.adapters.bank import Bank
 from plora.adapters.inject import find_targets, inject, refuse_adapted
 from plora.adapters.linear import AdaptedLinear
+from plora.adapters.module_place import ModulePlace
+from plora.adapters.module_slot import ModuleSlot
+from plora.adapters.place import Ability, Place
 from plora.adapters.route import Route, Switch
-from plora.adapters.settings import LoRA, SlotShape, Targets
+from plora.adapters.settings import Bottleneck, LoRA, SlotShape, Targets
 from plora.errors import AdapterError, UnknownTaskError, did_you_mean
 
 
 class Slot:
-    """One task's share of the adapters, across all layers.
+    """One task's share of the adapters, across all places.
 
-    Mappings go from the layer's path to its tensor. `A` and `B` are live: for the open slot they are the parameters.
+    Mappings go from the place's path to its tensor. `A` and `B`, of the banks, are live as all tensors are: for the
+    open slot they are the parameters.
     """
 
-    def __init__(self, name: str, banks: Mapping[str, Bank]) -> None:
+    def __init__(self, name: str, places: Mapping[str, Place]) -> None:
         self.name = name
-        self._banks = banks
+        self._places = places
+        self._banks = {path: place for path, place in places.items() if isinstance(place, Bank)}
+
+    @property
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that the slot owns, by place and name; a bank's B as rows `[r, O]`."""
+        return {path: place.tensors(self.name) for path, place in self._places.items()}
 
     @property
     def A(self) -> dict[str, Tensor]:  # noqa: N802
@@ -47,23 +58,26 @@ class Slot:
     @torch.no_grad()
     def start_from(self, other: "Slot") -> None:
         """Take over the values of another slot of the same rank: training goes on from there."""
-        for mine, its in ((self.A, other.A), (self.B, other.B)):
-            for path, matrix in mine.items():
-                matrix.copy_(its[path])
+        theirs = other.tensors
+        for path, mine in self.tensors.items():
+            for name, tensor in mine.items():
+                tensor.copy_(theirs[path][name])
 
     def content_hash(self) -> str:
-        """Return the sha256 (hex) of every A, B, rank and scale: the slot's name on disk."""
+        """Return the sha256 (hex) of every A, B, rank and scale, and of what other places hold: its name on disk."""
         digest = hashlib.sha256()
-        for path, bank in self._banks.items():
-            shape = bank.shape(self.name)
-            digest.update(f"{path}:{shape.rank}:{shape.scale!r}".encode())
-            for matrix in bank.rows(self.name):
-                digest.update(matrix.detach().float().cpu().contiguous().numpy().tobytes())
+        for place in self._places.values():
+            for part in place.content(self.name):
+                digest.update(part)
         return digest.hexdigest()
 
     def __repr__(self) -> str:
-        ranks = sorted({shape.rank for shape in self.shapes.values()})
-        return f"Slot({self.name!r}, {len(self._banks)} layers, rank {'/'.join(map(str, ranks))})"
+        parts = []
+        if ranks := sorted({shape.rank for shape in self.shapes.values()}):
+            parts.append(f"{len(self._banks)} layers, rank {'/'.join(map(str, ranks))}")
+        if others := len(self._places) - len(self._banks):
+            parts.append(f"{others} other places")
+        return f"Slot({self.name!r}, {', '.join(parts)})"
 
 
 class Adapters:
@@ -76,16 +90,33 @@ class Adapters:
         adapters.use("reviews")           # only this one takes part
 
     Args:
-        layers: the wrapped layers, all sharing one switch.
+        network: that has places for slots, all sharing one switch.
+
+    Attributes:
+        layers: those with banks beside them, in the order of `Route`'s coefficients per layer; after them come the
+            other places.
+        places: by their paths, in the order of coefficients per site.
+        banks, others: the low-rank ones among them, and those whose slots are modules.
+
+    Raises:
+        AdapterError: it has none.
     """
 
-    def __init__(self, layers: Sequence[AdaptedLinear]) -> None:
-        if not layers:
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        layers = [module for module in network.modules() if isinstance(module, AdaptedLinear)]
+        self.layers = tuple(sorted(layers, key=lambda layer: layer.index))
+        places = [module for module in network.modules() if isinstance(module, Place)]
+        self.places: dict[str, Place] = {place.path: place for place in sorted(places, key=lambda place: place.site)}
+        if not self.places:
             raise AdapterError("this network has no adapters; call plora.apply_lora(network) first")
-        self.layers = tuple(layers)
-        self.banks: dict[str, Bank] = {bank.path: bank for layer in self.layers for bank in layer.all_banks}
-        self.switch: Switch = self.layers[0].switch
-        self._first = next(iter(self.banks.values()))
+        self.banks: dict[str, Bank] = {path: place for path, place in self.places.items() if isinstance(place, Bank)}
+        self.others: dict[str, ModulePlace] = {
+            path: place for path, place in self.places.items() if isinstance(place, ModulePlace)
+        }
+        holders = (AdaptedLinear, AdaptedBlock, ModuleSlot)
+        self.switch: Switch = next(module.switch for module in network.modules() if isinstance(module, holders))
+        self._first = next(iter(self.places.values()))
 
     @property
     def open_name(self) -> str | None:
@@ -94,36 +125,49 @@ class Adapters:
 
     @property
     def names(self) -> list[str]:
-        """Names of all slots, the open one last. Read from the banks: two handles to one network agree."""
-        return [*self._first.committed, *([self.open_name] if self.open_name is not None else [])]
+        """Names of all slots, the open one last. Read from the places: two handles to one network agree."""
+        return [*self._first.names, *([self.open_name] if self.open_name is not None else [])]
 
     @classmethod
     def of(cls, model: nn.Module) -> "Adapters":
-        """Return the adapters that `apply_lora` put into a network."""
-        return cls([module for module in model.modules() if isinstance(module, AdaptedLinear)])
+        """Return the adapters that `apply_lora` or `inject` put into a network."""
+        return cls(model)
 
     @classmethod
-    def inject(cls, model: nn.Module, targets: Targets, layers: str = "all") -> "Adapters":
-        """Freeze `model`, wrap its target layers in place, and return their (still empty) adapters.
+    def inject(
+        cls,
+        model: nn.Module,
+        targets: Targets | None = None,
+        layers: str = "all",
+        bottleneck: Bottleneck | None = None,
+        modules: Sequence[str] = (),
+    ) -> "Adapters":
+        """Freeze `model`, give it places for slots, and return its (still empty) adapters.
 
         Args:
-            model: the network.
-            targets: which layers; see `LoRA`.
-            layers: in which blocks.
+            model: the network, changed in place.
+            targets: beside which layers there are low-rank banks, see `LoRA`; None for no banks.
+            layers: in which blocks those are.
+            bottleneck: residual adapters after blocks; None for none.
+            modules: names of the modules of which every slot owns a copy: the last parts of a path, or a regular
+                expression for all of it.
+
+        Raises:
+            AdapterError: nothing matches, places would lie in each other, or the network is adapted already.
         """
         refuse_adapted(model)
-        found = find_targets(model, targets, layers)
+        inject(model, [] if targets is None else find_targets(model, targets, layers), bottleneck, modules)
         model.requires_grad_(False)
-        return cls(inject(model, found))
+        return cls(model)
 
     # ------------------------------------------------------------------ the life of a slot
 
-    def open_task(self, name: str, lora: LoRA, lateral: bool = False) -> Slot:
-        """Open a slot that trains from ΔW = 0, and let every slot take part.
+    def open_task(self, name: str, lora: LoRA | None = None, lateral: bool = False) -> Slot:
+        """Open a slot that trains from ΔW = 0, and let every slot take part that can do so with it.
 
         Args:
             name: of the slot.
-            lora: rank, scaling, dropout and initialisation.
+            lora: rank, scaling, dropout and initialisation; needed where there are banks.
             lateral: it learns to read what the committed slots read, too: ΔW = s · B (A + C A_old), C from 0. When it
                 is committed, A becomes A + C A_old. Progressive networks (Rusu et al. 2016, arXiv 1606.04671) in the
                 low-rank form that needs one forward pass.
@@ -133,15 +177,23 @@ class Adapters:
         """
         if self.open_name is not None:
             raise AdapterError(f"slot '{self.open_name}' is still open; commit or delete it before opening '{name}'")
-        if name in self.names:
-            raise AdapterError(f"slot '{name}' exists already; choose another name, or delete it first")
-        shape = lora.shape()
-        for bank in self.banks.values():  # all or none: a refusal must not leave half a slot behind
-            bank.require_rank(shape.rank)
-        for bank in self.banks.values():
-            bank.open(name, shape, lora.dropout, lora.init, lateral)
-        self.use(self.names)
+        self._require_new(name)
+        if self.banks:
+            if lora is None:
+                raise AdapterError(f"slot '{name}' needs a rank: this network has low-rank banks; give a LoRA")
+            shape = lora.shape()
+            for bank in self.banks.values():  # all or none: a refusal must not leave half a slot behind
+                bank.require_rank(shape.rank)
+            for bank in self.banks.values():
+                bank.open(name, shape, lora.dropout, lora.init, lateral)
+        for place in self.others.values():
+            place.open(name)
+        self.use_newest()
         return self[name]
+
+    def use_newest(self) -> None:
+        """Let all slots take part; where one of the places runs one slot at a time, the newest alone."""
+        self.use(self.names if self.cannot("additive") is None else self.names[-1:])
 
     def commit(self) -> str:
         """Freeze the open slot into buffers and return the hash of its content."""
@@ -149,18 +201,18 @@ class Adapters:
             raise AdapterError("no slot is open; call open_task first")
         slot = self[self.open_name]
         self.unfold()
-        for bank in self.banks.values():
-            bank.commit()
+        for place in self.places.values():
+            place.commit()
         return slot.content_hash()
 
     def reopen(self, name: str, dropout: float) -> Slot:
-        """Take a committed slot back into training, with its values."""
+        """Take a committed slot back into training, with its values; `dropout` is that of low-rank slots."""
         self._require(name)
         if self.open_name is not None:
             raise AdapterError(f"slot '{self.open_name}' is still open; commit it before reopening '{name}'")
         self.unfold()
-        for bank in self.banks.values():
-            bank.reopen(name, dropout)
+        for place in self.places.values():
+            place.reopen(name, dropout)
         return self[name]
 
     def rescale(self, name: str, factors: Mapping[str, float]) -> None:
@@ -168,10 +220,33 @@ class Adapters:
         for path, factor in factors.items():
             self.banks[path].rescale(name, factor)
 
-    def append(self, name: str, lora: Mapping[str, tuple[SlotShape, Tensor, Tensor]]) -> Slot:
-        """Add a committed slot from its tensors: by layer path (shape, A `[r, I]`, B `[O, r]`)."""
-        if name in self.names:
-            raise AdapterError(f"slot '{name}' exists already; choose another name, or delete it first")
+    def append(
+        self,
+        name: str,
+        lora: Mapping[str, tuple[SlotShape, Tensor, Tensor]],
+        others: Mapping[str, Mapping[str, Tensor]] | None = None,
+    ) -> Slot:
+        """Add a committed slot from its tensors.
+
+        Args:
+            name: of the slot.
+            lora: by the path of each bank its shape, A `[r, I]` and B `[O, r]`.
+            others: by the path of each other place its tensors.
+
+        Raises:
+            AdapterError: the name is taken, or the tensors are not those of a slot of this network.
+        """
+        self._require_new(name)
+        given = others or {}
+        if given.keys() != self.others.keys():
+            missing, extra = sorted(self.others.keys() - given.keys()), sorted(given.keys() - self.others.keys())
+            raise AdapterError(
+                f"slot '{name}' does not fit this network: it lacks places {missing[:3]} and has unknown places "
+                f"{extra[:3]}; inject the bottlenecks and modules that it was trained with"
+            )
+        for path, tensors in given.items():
+            if wrong := self.others[path].misfit(tensors):
+                raise AdapterError(f"slot '{name}' does not fit {self.others[path]}: {wrong}")
         if set(lora) != set(self.banks):
             missing, extra = sorted(set(self.banks) - set(lora)), sorted(set(lora) - set(self.banks))
             raise AdapterError(
@@ -187,12 +262,14 @@ class Adapters:
                 )
         for path, (shape, A, B) in lora.items():
             self.banks[path].append(name, shape, A, B.T)
+        for path, tensors in given.items():
+            self.others[path].append(name, tensors)
         return self[name]
 
     def delete(self, name: str) -> None:
-        """Remove a slot from every layer; the route in force loses it too."""
+        """Remove a slot from every place; the route in force loses it too."""
         self._require(name)
-        if name != self.open_name and self._first.C is not None:
+        if name != self.open_name and any(bank.C is not None for bank in self.banks.values()):
             raise AdapterError(
                 f"the open slot '{self.open_name}' reads slot '{name}'; commit it before deleting '{name}'"
             )
@@ -200,8 +277,8 @@ class Adapters:
             self.switch.route = self._without(self.switch.route, name)
         if name != self.open_name:
             self.unfold()
-        for bank in self.banks.values():
-            bank.delete(name)
+        for place in self.places.values():
+            place.delete(name)
 
     # ------------------------------------------------------------------ which slots take part
 
@@ -224,14 +301,15 @@ class Adapters:
         or a slot is committed, reopened or deleted.
 
         Raises:
-            AdapterError: the open slot, which has to stay beside the weight to train.
+            AdapterError: the open slot, which has to stay beside the weight to train, or a place that cannot do this.
         """
         for name in coefficients:
             self._require(name)
             if name == self.open_name:
                 raise AdapterError(f"slot '{name}' is open and cannot be folded; commit it first")
+        self.require(Route(tuple(coefficients), torch.tensor([*coefficients.values()]), folded=True))
         for layer in self.layers:
-            layer.folded_weight = layer.effective_weight(coefficients)
+            layer.folded_weight = layer.effective_weight(dict.fromkeys(layer.sites, coefficients))
             layer.folded_slots = frozenset(coefficients)
 
     def unfold(self) -> None:
@@ -243,7 +321,7 @@ class Adapters:
 
     def __getitem__(self, name: str) -> Slot:
         self._require(name)
-        return Slot(name, self.banks)
+        return Slot(name, self.places)
 
     def __contains__(self, name: object) -> bool:
         return name in self.names
@@ -255,13 +333,52 @@ class Adapters:
         return len(self.names)
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return A, B and lateral C of the open slot in every layer: all that trains."""
-        return [matrix for bank in self.banks.values() for matrix in (bank.A, bank.B, bank.C) if matrix is not None]
+        """Return all that trains of the open slot: A, B and lateral C of banks, the parameters of its modules."""
+        return [parameter for place in self.places.values() for parameter in place.trained()]
+
+    def named_open(self) -> dict[str, nn.Parameter]:
+        """Return what trains of the open slot, by its name in `network.named_parameters()`."""
+        trained = set(self.parameters())
+        return {name: parameter for name, parameter in self.network.named_parameters() if parameter in trained}
+
+    def named_moving(self) -> dict[str, Tensor]:
+        """Return the buffers that may move while the open slot trains, by their name in `network.named_buffers()`."""
+        moving = {
+            f"{path}.{name}"
+            for path, module in self.network.named_modules()
+            if isinstance(module, Place)
+            for name in module.moving()
+        }
+        return {name: buffer for name, buffer in self.network.named_buffers() if name in moving}
 
     @torch.no_grad()
     def stored_parameters(self) -> int:
         """Return how many numbers all slots hold together."""
-        return sum(A.numel() + B.numel() for bank in self.banks.values() for A, B in map(bank.rows, self.names))
+        return sum(
+            tensor.numel()
+            for place in self.places.values()
+            for name in self.names
+            for tensor in place.tensors(name).values()
+        )
+
+    # ------------------------------------------------------------------ what the places can do
+
+    def cannot(self, ability: Ability) -> str | None:
+        """Return which place lacks an ability, and why; None where all have it."""
+        for place in self.places.values():
+            if reason := place.can.cannot(ability):
+                return f"{place} cannot do this: {reason}"
+        return None
+
+    def require(self, route: Route) -> None:
+        """Refuse a route that one of the places cannot do.
+
+        Raises:
+            AdapterError: names the place, its kind and the reason.
+        """
+        for place in self.places.values():
+            if reason := place.refusal(route):
+                raise AdapterError(f"{place} cannot do this route: {reason}")
 
     def _checked(self, route: "Route | str | Sequence[str]") -> Route:
         if isinstance(route, str):
@@ -271,10 +388,12 @@ class Adapters:
         for name in route.slots:
             self._require(name)
         c = route.coefficients
-        if c is not None and route.per == "layer" and len(c) != len(self.layers):
-            raise AdapterError(f"coefficients per layer are for {len(c)} layers, the network has {len(self.layers)}")
+        for per, number in (("layer", len(self.layers) + len(self.others)), ("site", len(self.places))):
+            if c is not None and route.per == per and len(c) != number:
+                raise AdapterError(f"coefficients per {per} are for {len(c)} {per}s, the network has {number}")
         if unknown := [path for path in route.mixing if path not in self.banks]:
             raise AdapterError(f"mixing names '{unknown[0]}', which is not adapted; layers: {', '.join(self.banks)}")
+        self.require(route)
         return route
 
     def _without(self, route: Route, name: str) -> Route:
@@ -287,6 +406,10 @@ class Adapters:
             mixing[path] = matrix[rows][:, rows]
         c = None if route.coefficients is None else route.coefficients[..., kept]
         return Route(tuple(route.slots[i] for i in kept), c, route.per, mixing, route.folded)
+
+    def _require_new(self, name: str) -> None:
+        if name in self.names:
+            raise AdapterError(f"slot '{name}' exists already; choose another name, or delete it first")
 
     def _require(self, name: str) -> None:
         if name not in self.names:

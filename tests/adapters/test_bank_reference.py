@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.lora import Array, Coefficient, Pair, adapted_linear, mixed_linear
-from tiny_networks import fill
+from tiny_networks import add_slot, fill, outputs, tiny
 from torch import Tensor, nn
 
-from plora.adapters import Adapters, LoRA, Route
+from plora.adapters import Adapters, LoRA, Route, merge_lora
+from plora.errors import AdapterError
 
 NAMES = ("a", "b", "c", "d")
 
@@ -201,3 +202,55 @@ def test_networks_held_in_other_types(dtype: torch.dtype) -> None:
     assert network(x).dtype == dtype
     adapters.commit()
     assert network(x).dtype == dtype
+
+
+@given(cases())
+def test_coefficients_per_site(case: Case) -> None:
+    c = random(case, 2, len(case.slots))
+    slow = reference(case, lambda k, where: float(c[0, k]), lambda k, where: float(c[1, k]))
+    np.testing.assert_allclose(fast(case, Route(case.slots, c, "site")), slow, rtol=1e-9, atol=1e-9)
+
+
+def test_sites_of_a_fused_projection_have_coefficients_of_their_own() -> None:
+    network = tiny("modernbert").double()
+    adapters = Adapters.inject(network, "attention:qv")
+    for name in ("a", "b"):
+        add_slot(adapters, name)
+    assert [bank.site for bank in adapters.banks.values()] == [0, 1, 2, 3]
+    only_v = torch.tensor([[0.0, 0.0], [1.0, 0.5], [0.0, 0.0], [1.0, 0.5]], dtype=torch.float64)
+    with torch.no_grad():
+        with adapters.using(Route(("a", "b"), only_v, "site")):
+            found = outputs(network)
+            merged = outputs(merge_lora(network))
+        for bank in adapters.banks.values():
+            if bank.path.endswith("[q]"):
+                bank.B_old.zero_()
+        with adapters.using(Route(("a", "b"), torch.tensor([1.0, 0.5], dtype=torch.float64))):
+            torch.testing.assert_close(outputs(network), found)
+    torch.testing.assert_close(merged, found)
+    with pytest.raises(AdapterError, match="coefficients per site are for 2 sites, the network has 4"):
+        adapters.use(Route(("a",), torch.ones(2, 1), "site"))
+
+
+def test_what_was_kept_of_a_route_follows_the_slots() -> None:
+    """The same names on a route, after other slots came and went, are other rows."""
+    network = nn.Sequential(nn.Linear(5, 4))
+    adapters = Adapters.inject(network, ["0"])
+    for k, name in enumerate("abc"):
+        adapters.open_task(name, LoRA(rank=k + 1, dropout=0.0))
+        fill(adapters, name, k)
+        adapters.commit()
+    x, c = torch.randn(2, 5), torch.tensor([0.5, 2.0])
+    route = Route(("c", "b"), c)
+    with torch.inference_mode(), adapters.using(route):
+        before = network(x)
+    adapters.delete("a")
+    c.requires_grad_()
+    with adapters.using(Route(("c", "b"), c)):
+        after = network(x)
+    torch.testing.assert_close(after, before)
+    after.sum().backward()
+    assert c.grad is not None
+    adapters.reopen("b", dropout=0.0)
+    with adapters.using(route):
+        torch.testing.assert_close(network(x), before)

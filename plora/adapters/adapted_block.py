@@ -1,0 +1,58 @@
+"""A block of the network with a bottleneck after it."""
+
+import copy
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from transformers.utils import ModelOutput
+
+from plora.adapters.bottleneck import BottleneckPlace
+from plora.adapters.route import Switch
+from plora.adapters.stand_in import StandIn
+from plora.errors import AdapterError
+
+
+class AdaptedBlock(StandIn):
+    """What the block returns, with the bottleneck's share added to its states.
+
+    Args:
+        base: returns states, or a tuple or ModelOutput that begins with them.
+        place: the slots after it.
+        switch: holds the route in force.
+    """
+
+    def __init__(self, base: nn.Module, place: BottleneckPlace, switch: Switch) -> None:
+        super().__init__()
+        self.base, self.place, self.switch = base, place, switch
+        self.train(base.training)  # a network in eval mode gets no dropout
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        """Run the block, and add what the slots of the switch's route make of its states."""
+        output: object = self.base(*args, **kwargs)
+        route = self.switch.route
+        if not route.slots:
+            return output
+
+        def adapted(states: Tensor) -> Tensor:
+            result: Tensor = self.place(states, route, self.switch.recomputes)
+            return result
+
+        return _with_states(output, adapted, self.place)
+
+
+def _with_states(output: object, change: Callable[[Tensor], Tensor], place: BottleneckPlace) -> object:
+    """What a block returns, with its states changed."""
+    if isinstance(output, Tensor):
+        return change(output)
+    if isinstance(output, ModelOutput):
+        name, states = next(iter(output.items()), ("", None))
+        if isinstance(states, Tensor):
+            changed = copy.copy(output)
+            changed[name] = change(states)
+            return changed
+    elif isinstance(output, tuple) and output and isinstance(output[0], Tensor):
+        return (change(output[0]), *output[1:])
+    raise AdapterError(
+        f"{place} stands after a module that returns {type(output).__name__}; it needs a tensor, or a tuple or "
+        "ModelOutput that begins with one"
+    )
