@@ -21,8 +21,9 @@ from plora.backbones import BackboneConfig, load_backbone
 from plora.gates import AllOnes
 from plora.heads import LinearHead
 from plora.model import ContinualModel
+from plora.moment import Moment
 from plora.problems import TextClassification
-from plora.strategies import Orthogonality, OrthogonalitySettings, Progress
+from plora.strategies import Orthogonality, OrthogonalitySettings
 
 EPOCHS = 4
 
@@ -49,7 +50,7 @@ def main(backbone_id: str) -> None:
             for step, batch in enumerate(loader, epoch * len(loader)):
                 labels = batch.pop("labels")
                 logits = model(batch)[:, model.head.slice_of(task)]
-                terms = strategy.penalty(model, Progress(number, step, EPOCHS * len(loader), epoch))
+                terms = strategy.penalty(model, Moment(number, step, EPOCHS * len(loader), epoch))
                 accelerator.backward(F.cross_entropy(logits, labels) + sum(terms.values()))
                 for parameter in trained:
                     parameter.grad = accelerator.reduce(parameter.grad, "mean")
