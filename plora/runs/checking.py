@@ -8,11 +8,11 @@ import numpy as np
 
 from plora.errors import RunError
 from plora.results import (
-    ACCURACY,
     ClassRankings,
     generated_files,
     read_curves,
     read_generated,
+    read_measurements,
     read_record,
 )
 from plora.run_folder.checkpoint import (
@@ -113,7 +113,7 @@ def verify(path: Path) -> Verified:
         if np.isnan(record.matrix[number]).all():
             continue
         try:
-            row = ClassRankings.read(folder.predictions(number)).cells(record.tasks, ACCURACY)
+            row = read_measurements(folder.predictions(number)).cells(record.tasks, record.score)
         except RunError as error:
             problems.append(str(error))
             continue
