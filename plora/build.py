@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin
 from torch import nn
 
-from plora.adapters import AdaptedLinear, Adapters, Switch, checkpoint_blocks, find_blocks
+from plora.adapters import AdaptedLinear, Adapters, Route, Switch, checkpoint_blocks, find_blocks
 from plora.adapters.merging import MERGED
 from plora.adapters.prefix import Prefix
 from plora.backbones import Backbone
@@ -20,9 +20,9 @@ from plora.batches.features import Extractor, FeatureCache, autocast
 from plora.batches.prefix_cache import PrefixCache
 from plora.cache import cache_folder, prefix_cache_bytes
 from plora.config import RunConfig
-from plora.errors import ConfigError, DataError
+from plora.errors import AdapterError, ConfigError, DataError
 from plora.events.tracking import require_installed
-from plora.gates import GATES, Gate
+from plora.gates import ChoosingGate, Gate
 from plora.heads import HEADS
 from plora.model import ContinualModel
 from plora.problems import Problem
@@ -195,17 +195,54 @@ def build_model(config: RunConfig, backbone: Backbone, problem: Problem) -> Cont
     adapters = None
     trains_backbone = row.trains_backbone
     if row.slots != "none":
-        adapters = Adapters.inject(backbone.network, config.lora.targets, config.lora.layers)
-        for bank in adapters.banks.values():
-            bank.require_rank(config.lora.rank)  # before anything is written, not when the first slot opens
+        adapters = inject(backbone.network, config)
     if config.training.activation_checkpointing:
         switch = adapters.switch if adapters is not None else Switch()
         checkpoint_blocks([block for _, block in find_blocks(backbone.network)], switch)
     if config.training.precision == "bf16" and not trains_backbone:
         hold_in_bf16(backbone.network)
     head = HEADS[config.resolved_head()](backbone.width, config.scenario != "task")
-    gate = named(GATES[row.gate].part, Gate)(GATES[row.gate](kind=row.gate)) if row.gate else None
+    settings = config.resolved_gate()
+    gate = None if settings is None else named(settings.part, Gate)(settings)
+    if gate is not None and adapters is not None:
+        _require_fit(adapters, gate.fresh(), config)
     return ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)
+
+
+def inject(network: nn.Module, config: RunConfig) -> Adapters:
+    """Give a network the places for slots that a config names."""
+    lora = config.lora
+    adapters = Adapters.inject(
+        network,
+        None if lora is None else lora.targets,
+        "all" if lora is None else lora.layers,
+        config.bottleneck,
+        config.modules,
+    )
+    for bank in adapters.banks.values():
+        assert lora is not None
+        bank.require_rank(lora.rank)  # before anything is written, not when the first slot opens
+    return adapters
+
+
+def _require_fit(adapters: Adapters, gate: Gate, config: RunConfig) -> None:
+    """Refuse a gate whose routes some place cannot do, as that declares, before anything is written."""
+    slots = ("first", "second") if config.row.slots == "per_task" else ("shared",)
+    for slot in slots:
+        gate.opened(slot)
+    route = gate.route(slots, slots[-1])
+    routes = [route]
+    if isinstance(gate, ChoosingGate):
+        routes.append(Route(slots, torch.eye(len(slots)), "sample"))
+    for place in adapters.places.values():
+        for wanted in routes:
+            if wanted.per == "layer" or wanted.per == "site":
+                continue  # of as many layers as there are, which a route of made-up slots does not know
+            if reason := place.refusal(wanted):
+                raise AdapterError(
+                    f"{place} cannot do what gate '{config.gate.kind if config.gate else config.row.gate}' of method "
+                    f"'{config.method}' asks for: {reason}"
+                )
 
 
 def hold_in_bf16(network: nn.Module) -> None:

@@ -108,6 +108,7 @@ def _stored_slots(config: RunConfig, stages: int) -> float:
         return 1
     if config.row.merging is None:
         return stages
+    assert config.lora is not None
     own = config.lora.rank
     return stages + sum((config.merging.rank or own * number) / own for number in range(1, stages + 1))
 

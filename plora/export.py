@@ -28,7 +28,6 @@ from plora.backbones import Pooling, TextBackbone, no_progress_bar
 from plora.build import Learner, Workspace, assemble
 from plora.config import RunConfig
 from plora.errors import RunError, UnknownTaskError, did_you_mean
-from plora.gates import GATES
 from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
 from plora.results import RunRecord, read_record
 from plora.results.report.model_card import model_card
@@ -173,7 +172,8 @@ def refuse(config: RunConfig, task: str | None, merged: bool, push: str | None) 
         raise RunError(
             f"method '{config.method}' has no slots to write as adapters; add --merged for the whole network"
         )
-    if config.row.gate is not None and GATES[config.row.gate].chooses:
+    gate = config.resolved_gate()
+    if gate is not None and gate.chooses:
         raise RunError(
             f"method '{config.method}' chooses one of its slots for each input, which no PEFT adapter and no merged "
             "network does; label inputs with `plora predict`, or learn with method 'per_task' or 'first_session'"
@@ -192,7 +192,8 @@ def _wanted(task: str | None, learned: list[str], config: RunConfig, merged: boo
     known = f"the run has learned: {', '.join(learned)}"
     if task is not None and task not in learned:
         raise UnknownTaskError(f"no task '{task}'{did_you_mean(task, learned)}; {known}")
-    if merged and task is None and config.row.gate is not None and GATES[config.row.gate].needs_task:
+    gate = config.resolved_gate()
+    if merged and task is None and gate is not None and gate.needs_task:
         raise UnknownTaskError(
             f"method '{config.method}' has a slot per task, and one merged network holds one of them: name it with "
             f"--task, or leave --merged out; {known}"

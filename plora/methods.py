@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from plora.adapters.settings import Way
-from plora.gates.settings import GATES
+from plora.gates.settings import GateSettings
 from plora.strategies.settings import (
     DistillationSettings,
     EWCLoRASettings,
@@ -23,8 +23,8 @@ from plora.strategies.settings import (
 )
 from plora.streams.base import SCENARIOS, Scenario
 
-Part = Literal["head", "adapter", "backbone"]
-"""What a phase can train. The head of a closed form is solved instead."""
+PARTS = ("head", "adapter", "gate", "modules", "backbone")
+"""What a phase can train by name. The head of a closed form is solved instead."""
 Slots = Literal["none", "first", "one", "per_task"]
 LossRows = Literal["local", "seen"]
 
@@ -34,8 +34,8 @@ class Phase(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    train: tuple[Part, ...] = Field(min_length=1)
-    """What trains: `head`, `adapter`, `backbone`."""
+    train: tuple[str, ...] = Field(min_length=1)
+    """What trains: `head`, `adapter`, `gate`, `modules`, `backbone`, or patterns to be found in parameters' names."""
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the task's training split; None takes `training.epochs`."""
     learning_rate: float | None = Field(default=None, gt=0)
@@ -91,19 +91,21 @@ class Method:
             f"use scenario={' or '.join(allowed)}, or another method"
         )
 
-    def nothing_to_protect(self, strategy: StrategySettings, head: str, shares_rows: bool) -> str | None:
+    def nothing_to_protect(
+        self, strategy: StrategySettings, head: str, shares_rows: bool, gate: GateSettings | None
+    ) -> str | None:
         """Return why a strategy has nothing to do in this method, or None where it has.
 
         Args:
             strategy: in question.
             head: the head's name.
             shares_rows: later tasks train head rows of older ones.
+            gate: of the run.
         """
         if self.at_once:
             return "it learns all tasks at once, so nothing is old"
         if head != "linear":
             return f"the head '{head}' is solved, not trained step by step"
-        gate = GATES[self.gate] if self.gate is not None else None
         alone = gate is not None and (gate.needs_task or gate.chooses)
         merged = self.merging is not None and not strategy.helps_merging
         if reason := strategy.refusal(self.slots, alone or merged):
@@ -112,7 +114,7 @@ class Method:
             return "the features are frozen and each task trains head rows of its own, so there is nothing to protect"
         return None
 
-    def entangled(self, scenario: Scenario) -> str | None:
+    def entangled(self, scenario: Scenario, gate: GateSettings | None) -> str | None:
         """Return why one task cannot be taken out, all of it and nothing else, or None where it can."""
         if self.at_once:
             return f"method '{self.name}' learned all tasks together"
@@ -122,11 +124,11 @@ class Method:
             return f"method '{self.name}' has one slot, which every task changed"
         if self.slots == "first":
             return f"method '{self.name}' has one slot, which the first task trained and all tasks stand on"
-        if self.gate is not None and GATES[self.gate].chooses:
+        if gate is not None and gate.chooses:
             return f"method '{self.name}' chooses among all tasks by what it knows of each"
         if self.merging is not None:
             return f"method '{self.name}' answers for every task with the slot that it made of all of them"
-        if self.gate is not None and not GATES[self.gate].needs_task:
+        if gate is not None and not gate.needs_task:
             return f"method '{self.name}' sums its slots, and later ones were learned on top of this one"
         if self.lateral:
             return f"method '{self.name}' lets later slots read what this one reads, and that is a part of them"

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from plora.adapters import Adapters, Merging, Route, find_blocks
 from plora.adapters.merging import MERGED, merge
+from plora.adapters.module_place import ModulePlace
+from plora.adapters.module_slot import ModuleSlot
 from plora.adapters.prefix import Prefix
 from plora.adapters.settings import Way
 from plora.fingerprint import hash_tensors
@@ -287,19 +289,24 @@ class ContinualModel(nn.Module):
     def parts(self) -> dict[str, Part]:
         """Return the part that each parameter belongs to, by name, as its owner says.
 
-        `head` and `gate` are those modules', `adapter` the open slot's, `backbone` the rest.
+        `head` and `gate` are those modules', `modules` the open slot's copies of modules, `adapter` the rest of it.
         """
         owners: dict[int, Part] = {id(parameter): "head" for parameter in self.head.parameters()}
         if self.gate is not None:
             owners |= {id(parameter): "gate" for parameter in self.gate.parameters()}
         if self.adapters is not None:
-            owners |= {id(parameter): "adapter" for parameter in self.adapters.parameters()}
+            for place in self.adapters.places.values():
+                part: Part = "modules" if isinstance(place, ModuleSlot) else "adapter"
+                owners |= {id(parameter): part for parameter in place.trained()}
         return {name: owners.get(id(parameter), "backbone") for name, parameter in self.named_parameters()}
 
     def pretrained(self) -> Iterator[Tensor]:
         """Yield the tensors of the backbone that no slot owns and nothing may change."""
-        banks = self.adapters.banks.values() if self.adapters else ()
-        owned = {id(tensor) for bank in banks for tensor in (*bank.parameters(), *bank.buffers())}
+        owned = set[int]()
+        for place in self.adapters.places.values() if self.adapters else ():
+            for module in (place.opened, place.closed) if isinstance(place, ModulePlace) else (place,):
+                if module is not None:
+                    owned |= {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
         moving = self._moving()
         for name, tensor in (*self.backbone.named_parameters(), *self.backbone.named_buffers()):
             if id(tensor) not in owned and not moving.search(name):
@@ -321,13 +328,15 @@ class ContinualModel(nn.Module):
     def moving(self) -> dict[str, Tensor]:
         """Return the buffers that may change while a task is learned, by name.
 
-        Those that the problem declares, and where the backbone trains all of its own: the statistics of BatchNorm.
+        Those that the problem declares, those of the open slot, and where the backbone trains all of its own: the
+        statistics of BatchNorm.
         """
         declared = self._moving()
+        of_slot = {id(buffer) for buffer in self.adapters.named_moving().values()} if self.adapters else set[int]()
         return {
             name: buffer
             for name, buffer in self.named_buffers()
-            if (self.trains_backbone and name.startswith("backbone.")) or declared.search(name)
+            if (self.trains_backbone and name.startswith("backbone.")) or id(buffer) in of_slot or declared.search(name)
         }
 
     @property

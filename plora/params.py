@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from plora.adapters import Adapters
 from plora.backbones import empty_backbone
+from plora.build import inject
 from plora.config import RunConfig
 
 
@@ -69,9 +69,9 @@ def count_parameters(config: RunConfig) -> ParameterCount:
     row = config.row
     lateral = 0
     if row.slots != "none":
-        adapters = Adapters.inject(network, config.lora.targets, config.lora.layers)
+        adapters = inject(network, config)
         adapters.open_task("task", config.lora)
-        lateral = config.lora.rank**2 * len(adapters.banks) if row.lateral else 0
+        lateral = config.lora.rank**2 * len(adapters.banks) if row.lateral and config.lora is not None else 0
     trains = {part for phase in config.resolved_phases() for part in phase.train}
     if "backbone" in trains:
         network.requires_grad_(True)

@@ -6,7 +6,7 @@ from plora.adapters.settings import Merging
 from plora.config.run import OWN, RunConfig
 from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean
-from plora.gates.settings import GATES
+from plora.methods import PARTS
 
 
 def cross_checks(config: RunConfig) -> Iterator[str]:
@@ -21,8 +21,24 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"head: '{config.head}' does not fit method '{config.method}'{did_you_mean(str(config.head), row.heads)} "
             f"(heads: {', '.join(row.heads)})"
         )
+    gate = config.resolved_gate()
+    if config.gate is not None and gate is None:
+        yield f"gate: method '{config.method}' has no slots that a gate could weigh; leave it out"
+    if gate is not None and gate.needs_task and config.scenario != "task":
+        yield (
+            f"gate: '{gate.kind}' needs the task's name, which is not known at test time in the "
+            f"{config.scenario}-incremental scenario; use scenario=task, or another gate"
+        )
+    if row.slots != "none" and config.lora is None and config.bottleneck is None and not config.modules:
+        yield f"lora: method '{config.method}' has slots, and they need a place: set lora, bottleneck or modules"
+    if config.lora is None and (row.lateral or row.merging is not None):
+        yield f"lora: method '{config.method}' works on low-rank slots, and lora is null"
+    if (row.merging is not None or row.lateral) and (config.bottleneck is not None or config.modules):
+        yield f"bottleneck, modules: method '{config.method}' works on low-rank slots alone; leave them out"
     possible = {part for phase in row.phases for part in phase.train}
-    for part in sorted({part for phase in config.resolved_phases() for part in phase.train} - possible):
+    possible |= {"gate", "modules"} if "adapter" in possible else set()
+    used = {part for phase in config.resolved_phases() for part in phase.train if part in PARTS}
+    for part in sorted(used - possible):
         yield f"phases: method '{config.method}' has no {part} to train; it can train: {', '.join(sorted(possible))}"
     trained = sorted({part for phase in config.resolved_phases() for part in phase.train})
     for number, group in enumerate(config.training.groups):
@@ -54,7 +70,7 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
         yield f"strategies: '{kind}' is listed {kinds.count(kind)} times; once is possible, with all of its settings"
     shares_rows = config.scenario == "domain" or (config.scenario == "class" and config.resolved_loss_rows() == "seen")
     for strategy in config.resolved_strategies():
-        if reason := row.nothing_to_protect(strategy, config.resolved_head(), shares_rows):
+        if reason := row.nothing_to_protect(strategy, config.resolved_head(), shares_rows, gate):
             yield f"strategies: '{strategy.kind}' does not fit method '{config.method}': {reason}"
 
 
@@ -69,7 +85,8 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
         yield f"method: '{config.method}' solves a head over classes, and problem '{kind}' has none"
     if all(part == "head" for phase in config.resolved_phases() for part in phase.train):
         yield f"method: '{config.method}' trains a head alone, and problem '{kind}' answers with the network itself"
-    if row.gate is not None and GATES[row.gate].chooses:
+    gate = config.resolved_gate()
+    if gate is not None and gate.chooses:
         yield f"method: '{config.method}' chooses by classes that features are near to, and problem '{kind}' has none"
     for strategy in config.resolved_strategies():
         if strategy.reads_scores:

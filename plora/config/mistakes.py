@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 from plora.config.kinds import is_own
 from plora.config.run import RunConfig, said
 from plora.errors import did_you_mean
+from plora.gates.settings import GATES
 from plora.optimizers.settings import OPTIMIZERS
 from plora.problems.settings import PROBLEMS
 from plora.settings import named
@@ -19,6 +20,7 @@ _BY_KIND: Mapping[str, Mapping[str, type[BaseModel]]] = {
     "stream": STREAMS,
     "strategies": STRATEGIES,
     "optimizer": OPTIMIZERS,
+    "gate": GATES,
     "problem": PROBLEMS,
 }
 """Keys whose value is one of several kinds."""

@@ -16,12 +16,13 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from plora.adapters.settings import LoRA, Merging
+from plora.adapters.settings import Bottleneck, LoRA, Merging
 from plora.backbones.settings import BackboneConfig
 from plora.config.kinds import by_kind
 from plora.config.training import EvaluationConfig, TrainingConfig
 from plora.errors import did_you_mean
 from plora.events.settings import TrackerName
+from plora.gates.settings import GATES, GateSettings
 from plora.methods import METHODS, LossRows, Method, Phase
 from plora.problems.settings import PROBLEMS, ProblemSettings, TextClassificationSettings
 from plora.strategies.settings import STRATEGIES, StrategySettings
@@ -78,8 +79,14 @@ class RunConfig(BaseModel):
     """`linear`, or for `frozen` also `ncm`, `ridge` or `ranpac`; None takes the method's default."""
     backbone: BackboneConfig = BackboneConfig()
     """The pretrained network."""
-    lora: LoRA = LoRA()
-    """Adapters: rank, scaling, targets."""
+    lora: LoRA | None = LoRA()
+    """Low-rank adapters: rank, scaling, targets; null for none, where slots have other places."""
+    bottleneck: Bottleneck | None = None
+    """Residual adapters after blocks; None for none."""
+    modules: tuple[str, ...] = ()
+    """Modules of the backbone of which every slot owns a copy: last parts of their paths, or a regular expression."""
+    gate: Annotated[SerializeAsAny[GateSettings], by_kind(GATES, "gate", GateSettings)] | None = None
+    """How much each slot contributes: `kind:` and its own keys; None takes the method's own."""
     merging: Merging = Merging()
     """How slots are merged, in the methods that do so."""
     training: TrainingConfig = TrainingConfig()
@@ -149,9 +156,21 @@ class RunConfig(BaseModel):
         """The head's name, with the method's default filled in; where there are no rows, the network answers itself."""
         return self.head or (self.row.heads[0] if self.problem.classifies else OWN)
 
+    def resolved_gate(self) -> GateSettings | None:
+        """The gate's settings, with the method's own filled in; None without slots."""
+        if self.row.gate is None:
+            return None
+        return self.gate or GATES[self.row.gate].model_validate({"kind": self.row.gate})
+
     def resolved_phases(self) -> tuple[Phase, ...]:
-        """The phases, with the method's own filled in."""
-        return self.phases or self.row.phases
+        """The phases, with the method's own filled in: what trains a slot trains its gate and its modules, too."""
+        if self.phases is not None:
+            return self.phases
+        with_adapter = {"train": ("adapter", "head", "gate", "modules")}
+        return tuple(
+            phase.model_copy(update=with_adapter) if phase.train == ("adapter", "head") else phase
+            for phase in self.row.phases
+        )
 
     def resolved_strategies(self) -> tuple[StrategySettings, ...]:
         """The method's strategies with this config's settings, then those it adds."""

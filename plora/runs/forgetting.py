@@ -40,7 +40,7 @@ def forget(path: Path, task: str) -> None:
             raise UnknownTaskError(
                 f"no task '{task}'{did_you_mean(task, last.tasks)}; the run has learned: {', '.join(last.tasks)}"
             )
-        if reason := config.row.entangled(config.scenario):
+        if reason := config.row.entangled(config.scenario, config.resolved_gate()):
             raise RunError(f"task '{task}' cannot be forgotten: {reason}")
         folder.forget_step()  # it may hold what is to be forgotten; without it the task being learned starts again
         position = list(last.blocks).index(task)

@@ -171,7 +171,7 @@ def _check_signatures(promises: Promises, row: Method, config: RunConfig, folder
     task = parts.tasks[0].name
     blocks, rows = [parts.space.blocks[task]], parts.space.rows_of(task)
     same = len({model.signature(task, blocks) for model in models}) == 1
-    if row.entangled(config.scenario) is None:
+    if row.entangled(config.scenario, config.resolved_gate()) is None:
         promises.keep(same, f"'{task}' is as it was when '{TASKS[1]}' is learned", "another signature", "the same")
     if same:
         before, after = (_logits(model, parts, task)[:, rows] for model in models)

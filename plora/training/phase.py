@@ -18,6 +18,7 @@ from plora.build import Parts
 from plora.config.training import TrainingConfig
 from plora.errors import NonFiniteLossError, TrainingError, did_you_mean
 from plora.failpoints import reached
+from plora.methods import PARTS
 from plora.model import ContinualModel
 from plora.moment import Moment
 from plora.optimizers import make_optimizer, rate, restore_training, set_rates, training_tensors
@@ -30,8 +31,6 @@ from plora.training.meter import peak_memory
 from plora.training.session import Session
 from plora.training.step import Backward
 
-PARTS = ("head", "adapter", "gate", "modules", "backbone")
-"""What a phase can train by name; anything else is a pattern of parameter names."""
 Saved = tuple[Position, dict[str, Tensor]]
 """A checkpoint inside a stage."""
 

@@ -1,6 +1,7 @@
 """One stage: open a slot and head rows, train the phases, commit, solve what is solved."""
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from plora.failpoints import reached
 from plora.fingerprint import hash_tensors
 from plora.gates import ChoosingGate
 from plora.heads import ClosedFormHead, LinearHead
+from plora.methods import PARTS
 from plora.model import ContinualModel
 from plora.problems import Batch, Examples
 from plora.run_folder.checkpoint import read_manifest
@@ -56,6 +58,7 @@ def learn_stage(session: Session, plan: StagePlan) -> float:
     for strategy in parts.strategies:
         with session.meter.strategies.running():
             strategy.before_task(model, lesson)
+    _require_all_train(parts, plan)
     reached("opened")
     saved = _saved_inside(session, plan)
     if parts.learner.processes.main:
@@ -77,6 +80,21 @@ def learn_stage(session: Session, plan: StagePlan) -> float:
     seconds = time.perf_counter() - session.meter.started
     session.meter.training_seconds += seconds
     return seconds
+
+
+def _require_all_train(parts: Parts, plan: StagePlan) -> None:
+    """Refuse phases that leave a gate or modules as they were made: who asked for them would wait for nothing."""
+    part_of, names = parts.model.parts(), parts.model.trainable()
+    for part in ("gate", "modules"):
+        own = [name for name in names if part_of[name] == part]
+        entries = [entry for phase in plan.phases for entry in phase.train]
+        patterns = [re.compile(entry) for entry in entries if entry not in PARTS]
+        trained = part in entries or any(pattern.search(name) for name in own for pattern in patterns)
+        if own and plan.phases and not trained:
+            raise TrainingError(
+                f"phases: {len(own)} parameters belong to the {part}, such as '{own[0]}', and no phase trains them; "
+                f"add '{part}' to what a phase trains"
+            )
 
 
 def _design(session: Session, lesson: Lesson) -> None:
@@ -153,7 +171,7 @@ def open_stage(parts: Parts, plan: StagePlan) -> None:
     if plan.slot is not None:
         assert model.adapters is not None
         if plan.reopened:
-            model.adapters.reopen(plan.slot, config.lora.dropout)
+            model.adapters.reopen(plan.slot, 0.0 if config.lora is None else config.lora.dropout)
         else:
             slot = model.adapters.open_task(plan.slot, config.lora, config.row.lateral)
             if plan.start_from is not None:
