@@ -15,8 +15,8 @@ from benchmarks.networks import settle
 from plora.build import build
 from plora.config import load_config
 from plora.configs import find_config
+from plora.lesson import Lesson
 from plora.model import ContinualModel
-from plora.strategies import Lesson
 from plora.strategies.fisher import fisher
 from plora.training.course import plan_course
 from plora.training.stage import begin_lesson, open_stage

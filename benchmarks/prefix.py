@@ -17,9 +17,9 @@ from plora.batches.plan import plan_epoch
 from plora.build import Parts, Workspace, build
 from plora.config import RunConfig, load_config
 from plora.configs import find_config
+from plora.lesson import Lesson
 from plora.moment import Moment
 from plora.optimizers import AdamW, make_optimizer
-from plora.strategies import Lesson
 from plora.training.course import plan_course
 from plora.training.flops import FlopCounter
 from plora.training.stage import begin_lesson, open_stage

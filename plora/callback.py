@@ -10,7 +10,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from plora.errors import ConfigError, TrainingError
 from plora.fingerprint import hash_tensors
 from plora.model import ContinualModel
-from plora.strategies import Progress, Strategy
+from plora.moment import Moment
+from plora.strategies import Strategy
 
 
 class ContinualCallback(TrainerCallback):  # type: ignore[misc]  # transformers has no types
@@ -110,6 +111,6 @@ class ContinualCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
         self._terms = {}
         self.model.commit()
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> Moment:
         state = self._state
-        return Progress(self.task, state.global_step, state.max_steps, int(state.epoch or 0))
+        return Moment(self.task, state.global_step, state.max_steps, int(state.epoch or 0))

@@ -11,10 +11,10 @@ from plora.errors import DataError, RunError
 from plora.generators.causal_language import CausalLanguage, Drill, drawing_from
 from plora.generators.settings import CausalGeneratorSettings
 from plora.generators.text_generator import Drafts, TextGenerator
+from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.problems import TextClassification
 from plora.problems.text_classification import texts_of
-from plora.strategies.base import Lesson
 from plora.streams.base import Stream, Texts
 
 _LANGUAGE, _SOURCES = "language/", "sources"

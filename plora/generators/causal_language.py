@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from plora.adapters import Adapters, LoRA, SlotShape
 from plora.backbones import TRUST_HINT, BackboneConfig, load_backbone, positions
 from plora.errors import AdapterError, BackboneError, RunError, TrainingError
-from plora.strategies.base import Lesson
+from plora.lesson import Lesson
 
 TEXTS_AT_ONCE = 64
 """Texts of one class that are written together."""

@@ -10,9 +10,9 @@ from plora.generators.masked_language import MaskedLanguage, of_texts
 from plora.generators.settings import MaskedGeneratorSettings
 from plora.generators.text_generator import Drafts, TextGenerator
 from plora.generators.word_statistics import WordStatistics
+from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.problems.text_classification import texts_of
-from plora.strategies.base import Lesson
 from plora.streams.base import Stream
 
 _STATISTICS, _SUMS = "statistics/", "sums/"

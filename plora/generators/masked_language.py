@@ -17,10 +17,10 @@ from plora.adapters import Route
 from plora.backbones import quiet_loading
 from plora.errors import RunError
 from plora.generators.word_statistics import frame
+from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.problems import TextClassification
 from plora.problems.text_classification import TokenizedTexts, texts_of
-from plora.strategies.base import Lesson
 
 FIRST_SHARE, LATER_SHARE = 0.8, 0.3
 """How much of a text is masked in the first sweep, and in each later one."""

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plora.generators.settings import GeneratorSettings
+from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.problems.text_classification import TokenizedTexts
-from plora.strategies.base import Lesson
 from plora.streams.base import Stream
 
 

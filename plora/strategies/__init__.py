@@ -16,7 +16,7 @@ from plora.strategies.settings import (
 )
 
 if TYPE_CHECKING:
-    from plora.strategies.base import Lesson, Progress, Rehearsal, Seen, Strategy
+    from plora.strategies.base import Rehearsal, Seen, Strategy
     from plora.strategies.distillation import Distillation
     from plora.strategies.ewc import EWC
     from plora.strategies.ewc_lora import EWCLoRA
@@ -34,10 +34,8 @@ __all__ = [
     "EWCSettings",
     "GenerativeReplay",
     "GenerativeReplaySettings",
-    "Lesson",
     "Orthogonality",
     "OrthogonalitySettings",
-    "Progress",
     "Rehearsal",
     "Replay",
     "Seen",
@@ -52,7 +50,7 @@ __all__ = [
 __getattr__, _ = names_from(
     __name__,
     {
-        "base": ["Lesson", "Progress", "Rehearsal", "Seen", "Strategy"],
+        "base": ["Rehearsal", "Seen", "Strategy"],
         "distillation": ["Distillation"],
         "ewc": ["EWC"],
         "ewc_lora": ["EWCLoRA"],

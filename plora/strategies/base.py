@@ -1,67 +1,18 @@
 """One thing that protects old knowledge."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.moment import Moment
 from plora.problems import Batch, Examples
-from plora.processes import Processes
 from plora.strategies.settings import StrategySettings
 from plora.streams.base import Stream
-
-Progress = Moment
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """The task that is being learned, as a strategy sees it before and after.
-
-    Args:
-        position: of the task in the stream, from 0.
-        task: its name where the gate needs it, else None.
-        train: its training split.
-        validation: its validation split.
-        names: of the class of each row of the head, those of tasks to come included.
-        competing: `[rows, rows]` bool; row r says among which rows an example whose true row is r is classified.
-        losses: outputs and batch → the problem's losses, sums by name; see `Problem.losses`.
-        old: rows of the head that older tasks are classified among, a softmax each: one group per task, or one group
-            for all of them. Empty in the first task.
-        scores: the model as it is, in eval mode: scores `[N, rows]` fp32 of N examples, on the CPU.
-        teacher: the model as it was when the task began, in eval mode: its outputs for a batch, without gradients.
-        learning_rate: the peak rate, the highest of its phases.
-        autocast: makes the context in which the network computes in the run's precision.
-        seed: decides what is drawn for this task.
-        warn: tells the user one line that should worry.
-        tell: tells the user one line that need not.
-        progress: shows how far long work is: what, how much is done, of how much.
-        keep: keeps content as a file of the run folder, by its path there; for readers, not for the strategy itself.
-        processes: that learn it together; what a strategy remembers must be the same in all of them.
-    """
-
-    position: int
-    task: str | None
-    train: Examples
-    validation: Examples
-    names: tuple[str, ...]
-    competing: Tensor
-    losses: Callable[[Mapping[str, Tensor], Batch], Mapping[str, Tensor]]
-    old: tuple[slice, ...]
-    scores: Callable[[Examples], Tensor]
-    teacher: Callable[[Batch], Mapping[str, Tensor]]
-    autocast: Callable[[], AbstractContextManager[None]]
-    learning_rate: float
-    seed: int
-    warn: Callable[[str], None] = field(default=lambda _: None)
-    tell: Callable[[str], None] = field(default=lambda _: None)
-    progress: Callable[[str, int, int], None] = field(default=lambda *_: None)
-    keep: Callable[[str, bytes], None] = field(default=lambda *_: None)
-    processes: Processes = field(default_factory=Processes)
 
 
 @dataclass(frozen=True)
@@ -146,7 +97,7 @@ class Strategy:
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Prepare; what trains is open, and nothing has been trained yet. Called anew when a task is gone on with."""
 
-    def rehearse(self, lesson: Lesson, progress: Progress) -> list[Rehearsal]:
+    def rehearse(self, lesson: Lesson, at: Moment) -> list[Rehearsal]:
         """Return what else to train on in this step."""
         return []
 
@@ -162,7 +113,7 @@ class Strategy:
         """
         return {}
 
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         """Return scalars to add to the loss, by name, already weighted; `{}` when there is nothing to protect yet."""
         return {}
 

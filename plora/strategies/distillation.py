@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from plora.lesson import Lesson
 from plora.model import ContinualModel
-from plora.strategies.base import Lesson, Seen, Strategy
+from plora.strategies.base import Seen, Strategy
 from plora.strategies.settings import DistillationSettings
 
 

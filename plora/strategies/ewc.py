@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from plora.errors import RunError
+from plora.lesson import Lesson
 from plora.model import ContinualModel
-from plora.strategies.base import Lesson, Progress, Strategy
+from plora.moment import Moment
+from plora.strategies.base import Strategy
 from plora.strategies.fisher import fisher
 from plora.strategies.settings import EWCSettings
 
@@ -59,7 +61,7 @@ class EWC(Strategy):
         largest = max((float(F.max()) for F in held.values()), default=0.0)
         warn_of_overshoot(lesson, "EWC", self.settings.weight * largest)
 
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         """Return `ewc`, from the second task on."""
         if not self._anchors or not self.settings.weight:
             return {}

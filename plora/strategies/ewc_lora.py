@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from plora.errors import RunError
+from plora.lesson import Lesson
 from plora.model import ContinualModel
-from plora.strategies.base import Lesson, Progress, Strategy
+from plora.moment import Moment
+from plora.strategies.base import Strategy
 from plora.strategies.ewc import warn_of_overshoot
 from plora.strategies.fisher import fisher_of_updates
 from plora.strategies.settings import EWCLoRASettings
@@ -54,7 +56,7 @@ class EWCLoRA(Strategy):
             ]
         warn_of_overshoot(lesson, "EWC-LoRA", self.settings.weight * max(apart, default=0.0))
 
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         """Return `ewc_lora`, from the second task on."""
         if not self._fisher or not self.settings.weight:
             return {}

@@ -22,8 +22,8 @@ from torch import Tensor
 from plora.adapters.bank import Bank
 from plora.adapters.capture import Passed, captured
 from plora.errors import AdapterError
+from plora.lesson import Lesson
 from plora.model import ContinualModel
-from plora.strategies.base import Lesson
 from plora.strategies.settings import Estimator
 
 BATCH = 32

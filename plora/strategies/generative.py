@@ -12,12 +12,14 @@ from torch import Tensor
 
 from plora.generators.text_generator import Drafts, TextGenerator
 from plora.generators.word_statistics import frame
+from plora.lesson import Lesson
 from plora.model import ContinualModel
+from plora.moment import Moment
 from plora.problems import Examples, LabelledExamples
 from plora.problems.text_classification import TextClassification, TokenizedTexts
 from plora.results import GeneratedText, to_lines
 from plora.settings import named
-from plora.strategies.base import Lesson, Progress, Rehearsal, Seen, Strategy
+from plora.strategies.base import Rehearsal, Seen, Strategy
 from plora.strategies.settings import GenerativeReplaySettings
 from plora.streams.base import Stream
 
@@ -142,7 +144,7 @@ class GenerativeReplay(Strategy):
             LabelledExamples(texts.subset(kept), rows[where].numpy()), classes[kept], among[where], rows[where], answers
         )
 
-    def rehearse(self, lesson: Lesson, progress: Progress) -> list[Rehearsal]:
+    def rehearse(self, lesson: Lesson, at: Moment) -> list[Rehearsal]:
         """Return a draw that is balanced over the old classes; nothing in the first task."""
         pool = self._pool
         if pool is None:
@@ -156,7 +158,7 @@ class GenerativeReplay(Strategy):
             apart = torch.xlogy(q, q) - q * now.masked_fill(~among, 0)
             return {"apart": (self.settings.weight * self.settings.temperature**2 * apart.sum(dim=1)).sum()}
 
-        drawn = pool.draw(math.ceil(self.settings.ratio * progress.examples), progress.seed)
+        drawn = pool.draw(math.ceil(self.settings.ratio * at.examples), at.seed)
         return [Rehearsal("generated", pool.examples, drawn, losses)]
 
     def after_task(self, model: ContinualModel, lesson: Lesson) -> None:

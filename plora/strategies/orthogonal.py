@@ -5,7 +5,8 @@ from torch import Tensor
 
 from plora.adapters.bank import Bank
 from plora.model import ContinualModel
-from plora.strategies.base import Progress, Strategy
+from plora.moment import Moment
+from plora.strategies.base import Strategy
 from plora.strategies.settings import OrthogonalitySettings
 
 
@@ -22,7 +23,7 @@ class Orthogonality(Strategy):
 
     settings: OrthogonalitySettings
 
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         """Return `orthogonality` (from the second task on) and `norm` (when λ₂ > 0), weighted."""
         banks = _open_banks(model)
         terms: dict[str, Tensor] = {}

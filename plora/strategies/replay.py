@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from plora.lesson import Lesson
 from plora.model import ContinualModel
-from plora.strategies.base import Lesson, Progress, Rehearsal, Seen, Strategy
+from plora.moment import Moment
+from plora.strategies.base import Rehearsal, Seen, Strategy
 from plora.strategies.buffer import Buffer
 from plora.strategies.settings import ReplaySettings
 
@@ -32,15 +34,15 @@ class Replay(Strategy):
         super().__init__(settings)
         self._buffer: Buffer | None = None
 
-    def rehearse(self, lesson: Lesson, progress: Progress) -> list[Rehearsal]:
+    def rehearse(self, lesson: Lesson, at: Moment) -> list[Rehearsal]:
         """Return a draw for each term whose weight is above 0; nothing in the first task."""
         buffer = self._buffer
         if buffer is None:
             return []
         found = []
         # Two seeds of one sequence: the two draws must not be the same examples.
-        first, second = np.random.SeedSequence([progress.seed, 0]).generate_state(2).tolist()
-        count = progress.examples
+        first, second = np.random.SeedSequence([at.seed, 0]).generate_state(2).tolist()
+        count = at.examples
 
         def losses(seen: Seen) -> dict[str, Tensor]:
             return {name: self.settings.weight * loss for name, loss in lesson.losses(seen.outputs, seen.batch).items()}

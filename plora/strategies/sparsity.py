@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from plora.model import ContinualModel
-from plora.strategies.base import Progress, Strategy
+from plora.moment import Moment
+from plora.strategies.base import Strategy
 from plora.strategies.settings import SparsitySettings
 
 
@@ -18,7 +19,7 @@ class Sparsity(Strategy):
 
     settings: SparsitySettings
 
-    def penalty(self, model: ContinualModel, progress: Progress) -> dict[str, Tensor]:
+    def penalty(self, model: ContinualModel, at: Moment) -> dict[str, Tensor]:
         """Return `sparsity`."""
         deltas = self._deltas(model) if self.settings.weight else []
         return (

@@ -12,9 +12,9 @@ import torch
 from plora.build import Workspace
 from plora.config import RunConfig, load_config
 from plora.errors import RunError
+from plora.sweep.one_run import learn
 from plora.sweep.plan import SweepRun
 from plora.sweep.progress import Progress, Say
-from plora.sweep.work import learn
 
 _PASSED_ON = ("PLORA_", "HF_")
 """Environment variables that workers on other machines are given, by how they begin."""

@@ -4,22 +4,20 @@ Settings that are searched are chosen first, on validation data; then every run 
 """
 
 import math
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from plora import atomic
 from plora.build import Workspace
-from plora.errors import PloraError, RunError
-from plora.events.console import Console, Field
+from plora.errors import RunError
 from plora.results import write_report
-from plora.runs import resume, run
 from plora.sweep.board import shown
 from plora.sweep.findings import write_findings
-from plora.sweep.plan import SweepConfig, SweepRun, plan_runs
+from plora.sweep.one_run import learn
+from plora.sweep.plan import SweepConfig, plan_runs
 from plora.sweep.progress import Progress, Say
+from plora.sweep.ray_workers import RayWorkers
 from plora.sweep.study import Study, plan_studies
 
 
@@ -39,42 +37,6 @@ class SweepResult:
     skipped: int
     failures: dict[str, str]
     studies: Sequence[Study] = ()
-
-
-class _Silent(Console):
-    """A console that only writes the run's log: the sweep's table shows the rest."""
-
-    def __init__(self) -> None:
-        super().__init__(live=False)
-
-    def event(self, name: str, **fields: Field) -> None:
-        self._write_log(f"event={name} " + " ".join(f"{key}={value}" for key, value in fields.items()))
-
-    def progress(self, what: str, done: int, total: int, seconds_left: float | None = None, **fields: Field) -> None:
-        pass
-
-    def say(self, text: str) -> None:
-        pass
-
-
-def learn(one: SweepRun, workspace: Workspace) -> str:
-    """Start a run or go on with it; returns one line when it failed, else nothing.
-
-    Whatever happens inside a run stays there: an error of plora is its line, any other is named, and its traceback is
-    kept in `error.txt` beside the run.
-    """
-    try:
-        if one.state() == "new":
-            run(one.config, _Silent(), workspace)
-        else:
-            resume(one.folder, _Silent(), workspace)
-    except PloraError as error:
-        return " ".join(str(error).split())
-    except Exception as error:
-        place = one.folder.with_name(f"{one.folder.name}-error.txt")
-        atomic.write_text(place, traceback.format_exc())
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (traceback in {place})"
-    return ""
 
 
 class Workers(Protocol):
@@ -141,8 +103,6 @@ def sweep(
     if workers == 1 and address is None:
         team: Workers = Here()
     else:
-        from plora.sweep.ray_workers import RayWorkers
-
         team = RayWorkers(workers, cpus_per_run, gpus_per_run, address)
     with shown(config, progress, studies, live) as say, team:
         while this_round := {study.label: waiting for study in studies if (waiting := study.waiting())}:

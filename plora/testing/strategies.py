@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from plora.gates import AllOnes
+from plora.lesson import Lesson
 from plora.model import ContinualModel
+from plora.moment import Moment
 from plora.problems import Examples
 from plora.settings import named
-from plora.strategies import Lesson, Progress, Seen, Strategy, StrategySettings
+from plora.strategies import Seen, Strategy, StrategySettings
 from plora.testing.promises import Promises
 from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_lesson, tiny_model, tiny_stream
 
@@ -46,14 +48,14 @@ def check_strategy(settings: StrategySettings) -> None:
     strategy = kind(settings)
     terms: dict[str, Tensor] = {}
     model = tiny_model(AllOnes())
-    for lesson, progress in _stream(promises, strategy, model):
-        terms = _ask(promises, strategy, model, lesson, progress)
+    for lesson, at in _stream(promises, strategy, model):
+        terms = _ask(promises, strategy, model, lesson, at)
         _check_gradients(promises, model, terms)
     promises.keep(bool(terms), "it protects something", "no term in the third task", "one at least")
     _check_weight_0(promises, settings)
 
 
-def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> Iterator[tuple[Lesson, Progress]]:
+def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> Iterator[tuple[Lesson, Moment]]:
     """Learn three tasks, as far as a strategy can see: in each, a random slot and head rows are open."""
     assert model.adapters is not None
     shared = strategy.settings.refusal("per_task", isolated=False) is not None
@@ -74,7 +76,7 @@ def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> It
             with torch.no_grad(), own_random_numbers(position):
                 for parameter in model.trainable().values():
                     parameter.add_(0.1 * torch.randn_like(parameter))
-        yield lesson, Progress(task=position, step=1, total=10, epoch=0, seed=position, examples=8)
+        yield lesson, Moment(task=position, step=1, total=10, epoch=0, seed=position, examples=8)
         with _unchanged(promises, model.eval(), "remembering a task"), own_random_numbers():
             strategy.after_task(model, lesson)
         again = type(strategy)(strategy.settings)
@@ -123,13 +125,13 @@ def _check_weight_0(promises: Promises, settings: StrategySettings) -> None:
         silent = type(settings).model_validate({**settings.model_dump(), **dict.fromkeys(weights, 0.0)})
     off = named(settings.part, Strategy)(silent)
     model = tiny_model(AllOnes())
-    for lesson, progress in _stream(promises, off, model):
+    for lesson, at in _stream(promises, off, model):
         trainable = model.trainable()
-        terms = _ask(promises, off, model, lesson, progress)
+        terms = _ask(promises, off, model, lesson, at)
         losses = []
         for penalties in ({}, terms):
             with own_random_numbers():  # the same dropout for both
-                rows = torch.arange(8) % 2 + model.head.slice_of(TASKS[progress.task]).start
+                rows = torch.arange(8) % 2 + model.head.slice_of(TASKS[at.task]).start
                 loss = F.cross_entropy(model(tiny_inputs(model)), rows) + sum(penalties.values())
             losses.append((loss, torch.autograd.grad(loss, [*trainable.values()], allow_unused=True)))
         (plain, gradients), (with_terms, other_gradients) = losses
@@ -144,33 +146,33 @@ def _seen(model: ContinualModel, examples: Examples, indices: NDArray[np.int64])
     return Seen(batch, {"scores": model(batch.inputs)})
 
 
-def _terms(strategy: Strategy, model: ContinualModel, lesson: Lesson, progress: Progress) -> dict[str, Tensor]:
+def _terms(strategy: Strategy, model: ContinualModel, lesson: Lesson, at: Moment) -> dict[str, Tensor]:
     """Ask for everything that goes into the loss, as the loop does."""
     indices = np.arange(8)
     terms = dict(strategy.on_batch(lesson, _seen(model, lesson.train, indices)))
-    for old in strategy.rehearse(lesson, progress):
+    for old in strategy.rehearse(lesson, at):
         losses = old.losses(_seen(model, old.examples, old.indices))
         terms[old.name] = torch.stack([*losses.values()]).sum() / len(old.indices)
-    return terms | strategy.penalty(model, progress)
+    return terms | strategy.penalty(model, at)
 
 
 def _ask(
-    promises: Promises, strategy: Strategy, model: ContinualModel, lesson: Lesson, progress: Progress
+    promises: Promises, strategy: Strategy, model: ContinualModel, lesson: Lesson, at: Moment
 ) -> dict[str, Tensor]:
     """Ask everything that a strategy is asked, and return its terms."""
     for parameter in model.trainable().values():
         parameter.grad = torch.full_like(parameter, 0.25)
-    task = f"in task {progress.task + 1}"
+    task = f"in task {at.task + 1}"
     with _unchanged(promises, model, "asking for terms"):
         with promises.no_error(f"its terms {task}"), own_random_numbers():
-            terms = _terms(strategy, model, lesson, progress)
+            terms = _terms(strategy, model, lesson, at)
         for name, term in terms.items():
             promises.keep(isinstance(name, str) and bool(name), "a term has a name", repr(name), "a text")
             promises.keep(isinstance(term, Tensor), f"term '{name}' is a tensor", type(term).__name__, "Tensor")
             promises.keep(term.shape == (), f"term '{name}' is a scalar", f"shape {list(term.shape)}", "shape []")
             promises.keep(bool(term.isfinite()), f"term '{name}' is finite", term.item(), "a number")
     with promises.no_error(f"its terms {task}, asked again"), own_random_numbers():
-        again = {name: term.item() for name, term in _terms(strategy, model, lesson, progress).items()}
+        again = {name: term.item() for name, term in _terms(strategy, model, lesson, at).items()}
     first = {name: term.item() for name, term in terms.items()}
     promises.keep(again == first, "the same question has the same answer", again, first)
     with _unchanged(promises, model, "asking for diagnostics"):

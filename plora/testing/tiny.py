@@ -11,9 +11,9 @@ from transformers import DistilBertConfig, DistilBertModel, DistilBertTokenizerF
 from plora.adapters import Adapters, LoRA
 from plora.gates import Gate
 from plora.heads import LinearHead
+from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.problems import Batch, Examples, TextClassification
-from plora.strategies import Lesson
 from plora.streams.base import Stream, Task, Texts
 
 TASKS = ("first", "second", "third")

@@ -18,6 +18,7 @@ from plora.build import Parts
 from plora.config.training import TrainingConfig
 from plora.errors import NonFiniteLossError, TrainingError, did_you_mean
 from plora.failpoints import reached
+from plora.lesson import Lesson
 from plora.methods import PARTS
 from plora.model import ContinualModel
 from plora.moment import Moment
@@ -25,7 +26,6 @@ from plora.optimizers import make_optimizer, rate, restore_training, set_rates, 
 from plora.processes import Processes
 from plora.results import Point, Score
 from plora.run_folder.step_checkpoint import Position
-from plora.strategies import Lesson
 from plora.training.course import PhasePlan, StagePlan, one_seed
 from plora.training.meter import peak_memory
 from plora.training.session import Session

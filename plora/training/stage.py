@@ -24,12 +24,12 @@ from plora.failpoints import reached
 from plora.fingerprint import hash_tensors
 from plora.gates import ChoosingGate
 from plora.heads import ClosedFormHead, LinearHead
+from plora.lesson import Lesson
 from plora.methods import PARTS
 from plora.model import ContinualModel
 from plora.problems import Batch, Examples
 from plora.run_folder.checkpoint import read_manifest
 from plora.run_folder.folder import RunFolder
-from plora.strategies import Lesson
 from plora.training.course import StagePlan
 from plora.training.meter import Meter
 from plora.training.phase import Saved, train_phase, validation_score

@@ -12,10 +12,11 @@ from plora.batches.plan import Indices, micro_batches
 from plora.build import Parts
 from plora.errors import TrainingError
 from plora.failpoints import reached
+from plora.lesson import Lesson
 from plora.moment import Moment
 from plora.problems import Batch, Examples
 from plora.processes import Processes
-from plora.strategies import Lesson, Seen
+from plora.strategies import Seen
 from plora.training.course import StagePlan
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from plora.lesson import Lesson
 from plora.model import ContinualModel
-from plora.strategies import Lesson
 
 
 def gradient(model: ContinualModel, lesson: Lesson, example: int, row: int) -> dict[str, Tensor]:

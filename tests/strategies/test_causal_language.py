@@ -16,8 +16,9 @@ from plora.errors import AdapterError, BackboneError, ConfigError, DataError, Ru
 from plora.generators.causal_generator import CausalGenerator
 from plora.generators.causal_language import CausalLanguage, Drill, drawing_from
 from plora.generators.settings import CausalGeneratorSettings
+from plora.lesson import Lesson
 from plora.processes import Processes
-from plora.strategies import GenerativeReplaySettings, Lesson
+from plora.strategies import GenerativeReplaySettings
 from plora.streams.base import Stream, Texts
 from plora.testing import check_strategy
 from plora.testing.tiny import tiny_lesson, tiny_stream

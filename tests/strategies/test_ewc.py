@@ -12,11 +12,12 @@ import plora.strategies.fisher as fast
 from plora.adapters import Route
 from plora.errors import AdapterError, RunError
 from plora.gates import AllOnes
-from plora.strategies import EWC, EWCSettings, Progress
+from plora.moment import Moment
+from plora.strategies import EWC, EWCSettings
 from plora.strategies.fisher import Estimator, fisher, fisher_of_updates
 from plora.testing.tiny import WIDTH, tiny_lesson
 
-START = Progress(task=1, step=0, total=10, epoch=0)
+START = Moment(task=1, step=0, total=10, epoch=0)
 
 
 def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:

@@ -8,12 +8,13 @@ from reference import fisher as reference
 import plora.strategies.fisher as fast
 from plora.errors import RunError
 from plora.model import ContinualModel
-from plora.strategies import EWCLoRA, EWCLoRASettings, Progress
+from plora.moment import Moment
+from plora.strategies import EWCLoRA, EWCLoRASettings
 from plora.strategies.ewc_lora import _largest_curvature
 from plora.strategies.fisher import Estimator, fisher, fisher_of_updates
 from plora.testing.tiny import open_filled, tiny_lesson
 
-START = Progress(task=1, step=0, total=10, epoch=0)
+START = Moment(task=1, step=0, total=10, epoch=0)
 
 
 def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:

@@ -12,9 +12,11 @@ from scipy.stats import chi2
 from plora.generators.masked_generator import MaskedGenerator
 from plora.generators.settings import MaskedGeneratorSettings
 from plora.generators.text_generator import Drafts
+from plora.lesson import Lesson
 from plora.model import ContinualModel
+from plora.moment import Moment
 from plora.problems.text_classification import TokenizedTexts
-from plora.strategies import GenerativeReplay, GenerativeReplaySettings, Lesson, Progress, Rehearsal
+from plora.strategies import GenerativeReplay, GenerativeReplaySettings, Rehearsal
 from plora.strategies.generative import EMPTY, ENOUGH, REPEATED, TWICE, UNSURE, Pool, judge
 from plora.testing.tiny import tiny_lesson
 
@@ -45,7 +47,7 @@ def second_task(
 
 
 def drawn(strategy: GenerativeReplay, lesson: Lesson, examples: int = 8, seed: int = 0) -> Rehearsal:
-    (found,) = strategy.rehearse(lesson, Progress(1, 0, 10, 0, seed=seed, examples=examples))
+    (found,) = strategy.rehearse(lesson, Moment(1, 0, 10, 0, seed=seed, examples=examples))
     return found
 
 
@@ -241,7 +243,7 @@ def test_no_text_that_is_sure_enough_is_said_and_rehearses_nothing() -> None:
     said: list[str] = []
     lesson = replace(tiny_lesson(model, position=1, first_row=2), warn=said.append)
     strategy.before_task(model, lesson)
-    assert strategy.rehearse(lesson, Progress(1, 0, 10, 0)) == []
+    assert strategy.rehearse(lesson, Moment(1, 0, 10, 0)) == []
     assert any("no text of 2 old classes (class 0, class 1) was kept" in line for line in said)
 
 
@@ -254,7 +256,7 @@ def test_weight_0_reads_nothing_writes_nothing_and_remembers_nothing() -> None:
     for position, first_row in ((0, 0), (1, 2)):
         lesson = replace(tiny_lesson(model, position=position, first_row=first_row), scores=never, keep=never)
         strategy.before_task(model, lesson)
-        assert strategy.rehearse(lesson, Progress(position, 0, 10, 0)) == []
+        assert strategy.rehearse(lesson, Moment(position, 0, 10, 0)) == []
         strategy.after_task(model, lesson)
     assert strategy.state() == {}
     assert strategy.diagnostics(model) == {}

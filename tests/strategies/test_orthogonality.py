@@ -14,13 +14,14 @@ from plora.adapters import Adapters, LoRA
 from plora.gates import AllOnes
 from plora.heads import LinearHead
 from plora.model import ContinualModel
+from plora.moment import Moment
 from plora.problems import Problem
 from plora.problems.base import EncodedInputs
-from plora.strategies import STRATEGIES, Orthogonality, OrthogonalitySettings, Progress
+from plora.strategies import STRATEGIES, Orthogonality, OrthogonalitySettings
 from plora.streams.base import Split
 
 I = 8  # noqa: E741  (input features, as in the bank)
-START = Progress(task=1, step=0, total=10, epoch=0)
+START = Moment(task=1, step=0, total=10, epoch=0)
 
 
 class NoProblem(Problem):

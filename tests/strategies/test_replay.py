@@ -7,17 +7,19 @@ from lessons import a_model
 from reference.replay import cross_entropy, distance, reservoir, smallest
 
 from plora.errors import RunError
+from plora.lesson import Lesson
 from plora.model import ContinualModel
+from plora.moment import Moment
 from plora.problems import EncodedSplit
-from plora.strategies import Lesson, Progress, Replay, ReplaySettings
+from plora.strategies import Replay, ReplaySettings
 from plora.strategies.buffer import Buffer
 from plora.testing.tiny import tiny_lesson
 
 NAMES = ("replay", "replayed_scores")
 
 
-def progress(seed: int = 0, examples: int = 8) -> Progress:
-    return Progress(task=1, step=0, total=10, epoch=0, seed=seed, examples=examples)
+def progress(seed: int = 0, examples: int = 8) -> Moment:
+    return Moment(task=1, step=0, total=10, epoch=0, seed=seed, examples=examples)
 
 
 def test_every_example_ever_offered_is_kept_with_the_same_probability() -> None:

@@ -14,11 +14,12 @@ from plora.config import RunConfig
 from plora.gates import AllOnes
 from plora.heads import LinearHead
 from plora.model import ContinualModel
+from plora.moment import Moment
 from plora.runs import load_run, run
-from plora.strategies import Progress, Sparsity, SparsitySettings
+from plora.strategies import Sparsity, SparsitySettings
 from plora.testing.tiny import tiny_model
 
-START = Progress(task=1, step=0, total=10, epoch=0)
+START = Moment(task=1, step=0, total=10, epoch=0)
 
 
 def pairs(model: ContinualModel, name: str) -> list[Pair]:
