@@ -9,7 +9,7 @@ from plora.results.metrics.learning_speed import learning_speed
 from plora.results.metrics.pooled import pooled_accuracy, pooled_average_incremental_accuracy
 from plora.results.metrics.references import forward_transfer_of_learning, intransigence
 from plora.results.record.matrix import Matrix, MetricError
-from plora.results.record.matrix_metrics import METRICS, Metric
+from plora.results.record.matrix_metrics import METRICS, Metric, said_of
 from plora.results.record.measurements import Measurements
 from plora.results.record.score import ACCURACY, PERCENT, SCORES, Better, Score
 
@@ -48,17 +48,23 @@ class Further:
     function: Callable[[Matrix, Any, Better], float]
     score: Score
 
-    def metric(self, R: Matrix, given: object, better: Better = "higher") -> Metric:
-        """Return the metric of a matrix and what it needs; the reason instead of a value where that is None."""
+    def metric(self, R: Matrix, given: object, cells: Score = ACCURACY) -> Metric:
+        """Return the metric of a matrix and what it needs; the reason instead of a value where that is None.
+
+        Args:
+            R: `[T + 1, T]`.
+            given: what it needs.
+            cells: what a cell of the matrix is.
+        """
         if given is None:
-            return self.missing(MISSING[self.needs])
+            return self.missing(said_of(MISSING[self.needs], cells))
         if isinstance(given, Measurements) and given.kind != self.needs:
             other, needed = (kind.replace("_", " ") for kind in (given.kind, self.needs))
             return self.missing(f"needs {needed}, and this run recorded {other}")
         try:
-            value = self.function(R, given, better)
+            value = self.function(R, given, cells.better)
         except MetricError as error:
-            return self.missing(error.reason)
+            return self.missing(said_of(error.reason, cells))
         if value != value:
             return self.missing("was not measured in this run")
         return Metric(self.name, self.symbol, self.title, self.text, value, None, self.score)

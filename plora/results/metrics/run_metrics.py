@@ -64,7 +64,7 @@ class RunMetrics:
             given = self._given(record, needs)
         except RunError as error:
             return {found.name: found.missing(str(error)) for found in alike}
-        return {found.name: found.metric(record.matrix, given, record.score.better) for found in alike}
+        return {found.name: found.metric(record.matrix, given, record.score) for found in alike}
 
     def _given(self, record: RunRecord, needs: Needs) -> object:
         """Return what a metric needs, None where the run does not have it."""

@@ -196,6 +196,11 @@ def forward_transfer(R: Matrix, better: Better = "higher") -> float:
     return float((gains[:-1].diagonal()[1:] - gains[0, 1:]).mean())
 
 
+def said_of(reason: str, score: Score) -> str:
+    """Return why there is no value in the words of a score: formulas and their errors are written for accuracies."""
+    return reason if score == ACCURACY else reason.replace("accuracies", score.title).replace("accuracy", score.title)
+
+
 def oriented(R: Matrix, better: Better) -> Matrix:
     """Return `R` where higher is better, −R where lower is: what is then larger is better."""
     return R if better == "higher" else -R
@@ -209,6 +214,7 @@ class MatrixMetric:
         name, symbol, title: as in `Metric`; the names are the same for every score.
         text: its definition.
         score: its unit, and which way is better.
+        cells: what a cell of the matrix is.
         function: of the matrix, and of which way its cells are better.
     """
 
@@ -217,15 +223,16 @@ class MatrixMetric:
     title: str
     text: str
     score: Score
+    cells: Score
     function: Callable[[Matrix, Better], float]
 
-    def metric(self, R: Matrix, better: Better) -> Metric:
+    def metric(self, R: Matrix) -> Metric:
         """Return the metric of a matrix; the reason instead of a value where it has none."""
         value, reason = None, None
         try:
-            value = self.function(R, better)
+            value = self.function(R, self.cells.better)
         except MetricError as error:
-            reason = error.reason
+            reason = said_of(error.reason, self.cells)
         return Metric(self.name, self.symbol, self.title, self.text, value, reason, self.score)
 
     def missing(self, reason: str) -> Metric:
@@ -250,6 +257,7 @@ def matrix_metrics(score: Score) -> tuple[MatrixMetric, ...]:
             f"{capital} after the last task",
             f"Mean {title} over all tasks after the last one: {last} = mean over j of R[T,j].",
             score,
+            score,
             lambda R, _: accuracy(R),
         ),
         MatrixMetric(
@@ -258,6 +266,7 @@ def matrix_metrics(score: Score) -> tuple[MatrixMetric, ...]:
             f"Average incremental {title}",
             f"Mean {title} on the tasks seen so far, averaged over the tasks: "
             f"{incremental} = mean over t of A_t, A_t = mean over j ≤ t of R[t,j].",
+            score,
             score,
             lambda R, _: average_incremental_accuracy(R),
         ),
@@ -268,6 +277,7 @@ def matrix_metrics(score: Score) -> tuple[MatrixMetric, ...]:
             f"Mean change of each task from just learned to the end: BWT = mean over j < T of "
             f"{minus('R[T,j]', 'R[j,j]')}; negative means forgetting.",
             score.change("backward_transfer"),
+            score,
             backward_transfer,
         ),
         MatrixMetric(
@@ -277,6 +287,7 @@ def matrix_metrics(score: Score) -> tuple[MatrixMetric, ...]:
             f"Mean {fell} of each task from its best earlier {title}, the last row left out (Chaudhry 2018): "
             f"F = mean over j < T of {minus(f'({best} over l < T of R[l,j])', 'R[T,j]')}.",
             score.change("forgetting", "lower"),
+            score,
             forgetting,
         ),
         MatrixMetric(
@@ -284,6 +295,7 @@ def matrix_metrics(score: Score) -> tuple[MatrixMetric, ...]:
             learned,
             f"Learning {title}",
             f"Mean {title} on each task just after learning it: {learned} = mean over j of R[j,j].",
+            score,
             score,
             lambda R, _: learning_accuracy(R),
         ),
@@ -294,6 +306,7 @@ def matrix_metrics(score: Score) -> tuple[MatrixMetric, ...]:
             "Mean gain of a task from learning the earlier ones, before it is learned itself, over the untrained "
             f"network: FWT = mean over j ≥ 2 of {minus('R[j−1,j]', 'R[0,j]')}.",
             score.change("forward_transfer"),
+            score,
             forward_transfer,
         ),
     )
@@ -327,5 +340,5 @@ def summary(R: Matrix, scenario: Scenario | None, score: Score = ACCURACY) -> di
                 else "has a meaning in the domain-incremental scenario alone, and the scenario was not said"
             )
         else:
-            metrics[definition.name] = definition.metric(R, score.better)
+            metrics[definition.name] = definition.metric(R)
     return metrics

@@ -175,7 +175,7 @@ def metrics_of_matrix(
         "pixel_counts": predictions,
         "curves": curves,
     }
-    further = [definition.metric(R, given[definition.needs], score.better) for definition in further_metrics(score)]
+    further = [definition.metric(R, given[definition.needs], score) for definition in further_metrics(score)]
     rankings = predictions if isinstance(predictions, ClassRankings) else None
     if score != ACCURACY:  # of the kinds of records, what this run has
         kind = None if predictions is None else predictions.kind
