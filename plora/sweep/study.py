@@ -165,8 +165,10 @@ class Study:
     @property
     def head(self) -> str:
         """Its symbol and unit: "ACC %", "ACC, nats per byte"."""
-        score = self.score
-        return f"{self.symbol} %" if score.percent else f"{self.symbol}, {score.unit or score.title}"
+        score, symbol = self.score, self.symbol
+        if score.percent:
+            return f"{symbol} %"
+        return symbol if score.unit in ("", symbol) else f"{symbol}, {score.unit}"
 
     @property
     def ranked(self) -> list[Trial]:

@@ -2,8 +2,10 @@
 
 import math
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import plora.sweep.work as work
 from plora.build import Workspace
 from plora.config import RunConfig
 from plora.errors import ConfigError, RunError
-from plora.results import ClassRankings, RunRecord, StreamInfo, read_record, write_record
+from plora.results import SCORES, ClassRankings, RunRecord, StreamInfo, TaskCost, read_record, write_record
 from plora.run_folder.folder import RunFolder
 from plora.sealed import read_sealed
 from plora.sweep import (
@@ -28,6 +30,8 @@ from plora.sweep import (
     planned_lines,
     sweep,
 )
+from plora.sweep.findings import findings, trials_table
+from plora.sweep.sampler import ask
 
 optuna = pytest.importorskip("optuna", reason="the extra 'sweep' is not installed")
 
@@ -447,3 +451,63 @@ def test_a_space_is_changed_on_the_command_line(tmp_path: Path) -> None:
     assert search.space["lora.rank"].values() == [8]
     assert search.space["training.learning_rate"].model_dump() == {"low": 1e-3, "high": 1e-2, "log": False}
     assert set(search.space) == set(SPACE)
+
+
+@pytest.mark.parametrize("score", ["nats_per_byte", "mean_iou"])
+def test_the_score_of_the_runs_says_which_trial_is_best(
+    score: str, tuned: SweepConfig, scored: Callable[[Score], list[SweepRun]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lower = score == "nats_per_byte"
+    made = record
+
+    def other(config: RunConfig, value: float) -> RunRecord:
+        blank = made(config, 0.5)
+        return replace(blank, matrix=np.array([[np.nan], [value]]), score=SCORES[score])
+
+    monkeypatch.setattr(sys.modules[__name__], "record", other)
+    scored((lambda config: 3 - near(config)) if lower else near)
+    study = sweep(tuned).studies[0]
+    values = [trial.value for trial in study.trials if trial.value is not None]
+    assert study.chosen is not None
+    assert study.chosen.value == (min(values) if lower else max(values))
+    assert study.ranked[-1].value == (max(values) if lower else min(values))
+    text = trials_table(study)
+    assert ("(lowest is best" in text) == lower
+    assert ("last, nats per byte on validation" in text) == lower
+    assert ("last % on validation" in text) != lower
+    assert findings(study)["best"] == ("lowest" if lower else "highest")
+
+
+def test_what_a_run_cost_can_be_optimised(
+    tuned: SweepConfig, scored: Callable[[Score], list[SweepRun]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = record
+
+    def costly(config: RunConfig, value: float) -> RunRecord:
+        return replace(made(config, 0.5), cost=(TaskCost("food", 100 * value, 1, 1.0, 1, None, 1, 1),))
+
+    monkeypatch.setattr(sys.modules[__name__], "record", costly)
+    scored(near)
+    study = sweep(changed(tuned, metric="seconds")).studies[0]
+    assert study.chosen is not None
+    assert study.chosen.value == min(trial.value for trial in study.trials if trial.value is not None)
+    assert "seconds, seconds on validation" not in trials_table(study)
+
+
+def test_later_rounds_go_the_way_that_is_better(tuned: SweepConfig) -> None:
+    assert tuned.search is not None
+    search = tuned.search.of("o_lora").model_copy(update={"trials": 40})
+    finished: list[tuple[Mapping[str, object], float | None]] = []
+    for _ in range(4):
+        finished += [(new, float(len(finished) + k)) for k, new in enumerate(ask(search, finished))]  # type: ignore[arg-type]
+    negated = [(settings, None if value is None else -value) for settings, value in finished]
+    assert ask(search, finished, "lower") == ask(search, negated, "higher")  # type: ignore[arg-type]
+
+
+def test_metrics_that_no_trial_can_have_are_refused(tuned: SweepConfig) -> None:
+    for metric, said in (
+        ("intransigence", "'intransigence' compares with another run, which no trial has"),
+        ("perplexty", "unknown metric 'perplexty'; did you mean 'perplexity'?"),
+    ):
+        with pytest.raises(ConfigError, match=said.replace("?", r"\?")):
+            plan_runs(changed(tuned, metric=metric))
