@@ -11,7 +11,8 @@ from plora.config import RunConfig, load_config
 from plora.errors import DataError, RunError
 from plora.results import ClassRankings, read_record
 from plora.run_folder.checkpoint import read_manifest
-from plora.runs import RunFolder, run
+from plora.run_folder.folder import RunFolder
+from plora.runs import run
 from plora.sweep import SweepConfig, plan_runs, sweep
 
 Config = Callable[..., RunConfig]
