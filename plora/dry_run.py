@@ -51,7 +51,7 @@ class Estimate:
             [
                 f"{self.label}: {self.tasks} tasks, {self.steps:,} optimizer steps ({self.warmup_steps:,} warm-up)",
                 f"trains {self.trainable:,} parameters in the first stage; {self.frozen:,} stay frozen",
-                f"texts cut to the length limit: {self.truncated_share:.1%}",
+                f"inputs cut to the length limit: {self.truncated_share:.1%}",
                 f"expect about {self.seconds / 60:.1f} minutes, {self.peak_memory_bytes / 2**30:.1f} GiB of memory and "
                 f"{self.disk_bytes / 2**20:.1f} MiB on disk (from a few measured steps; nothing was written){more}",
                 *([later] if self.strategies else []),

@@ -224,7 +224,7 @@ def _pretrained(config: BackboneConfig) -> tuple[PreTrainedModel, str, Path]:
     return network.eval().requires_grad_(False), _fingerprint(folder, config.trust_remote_code), folder
 
 
-def _new(config: BackboneConfig) -> tuple[PreTrainedModel, str, None]:
+def _new(config: BackboneConfig) -> tuple[nn.Module, str, None]:
     """A network with random weights, which follow from its settings and seed."""
     settings = dict(config.network or {})
     kind = settings.pop("model_type")
@@ -235,7 +235,8 @@ def _new(config: BackboneConfig) -> tuple[PreTrainedModel, str, None]:
             network = AutoModel.from_config(described)
     except Exception as error:  # an unknown model_type, or a setting that the network's code cannot use
         raise BackboneError(f"backbone.network: {type(error).__name__}: {_first_line(error)}") from None
-    fingerprint = hash_tensors(network.state_dict().items())
+    made = not any(parameter.is_meta for parameter in network.parameters())
+    fingerprint = hash_tensors(network.state_dict().items()) if made else ""
     return network.eval().requires_grad_(False), fingerprint, None
 
 
@@ -245,6 +246,10 @@ def empty_backbone(config: BackboneConfig) -> nn.Module:
     Raises:
         BackboneError: as `load_backbone`; only `config.json` is needed.
     """
+    if config.kind == "new":
+        with torch.device("meta"):
+            made, _, _ = _new(config)
+        return made
     folder = find_backbone(config, weights=False)
     _inspect(folder, config.trust_remote_code)
     with _naming(folder / "config.json"):

@@ -16,25 +16,32 @@ def command(
     run: RunArgument,
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT…|FILE]", help="Texts, a file with one text per line, or nothing to read stdin."),
+        typer.Argument(
+            metavar="[TEXT…|FILE…]", help="Texts, a file with one per line, or nothing to read stdin; or image files."
+        ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task; needed where a run has a head per task.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Labels per text.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per text.")] = False,
 ) -> None:
-    """Label texts with probabilities. A text pair is written with a tab between its texts.
+    """Label texts, or files of images, with probabilities. A text pair is written with a tab between its texts.
 
     Example: `plora predict runs/topics/o_lora/seed-0 "Solve a sparse linear system."`
     """
-    from plora.runs import predict
+    from plora.runs import predict, read_problem
 
-    for prediction in predict(run, [_pair(text) for text in _read(texts)], task, top):
+    in_lines = read_problem(run).in_lines
+    inputs = [_pair(text) for text in _read(texts)] if in_lines else texts or []
+    for prediction in predict(run, inputs, task, top):
         labels = dict(zip(prediction.labels, prediction.probabilities, strict=True))
         if as_json:
-            typer.echo(json.dumps({"text": prediction.text, "labels": labels}, ensure_ascii=False))
+            typer.echo(
+                json.dumps({"text" if in_lines else "file": prediction.input, "labels": labels}, ensure_ascii=False)
+            )
         else:
             shown = "  ".join(f"{label} {probability:.1%}" for label, probability in labels.items())
-            text = prediction.text if isinstance(prediction.text, str) else " ⇥ ".join(prediction.text)
+            given = prediction.input
+            text = " ⇥ ".join(given) if isinstance(given, tuple) else str(given)
             typer.echo(f"{shown}\t{text[:80]}")
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plora.backbones import Backbone, BackboneConfig
-from plora.errors import BackboneError
+from plora.errors import BackboneError, DataError
 from plora.problems.settings import ProblemSettings
 from plora.results import ACCURACY, RANKS, ClassRankings, Measurements, PixelCounts, Score
 from plora.streams.base import Scenario, Split, Stream
@@ -264,6 +264,17 @@ class Problem(ABC):
         Raises:
             DataError: an input or a label that this problem cannot take.
         """
+
+    def given(self, inputs: Sequence[object]) -> Split:
+        """Return new inputs, without answers, as a split.
+
+        Args:
+            inputs: as a user gives them: texts, or paths of images, as the problem has it.
+
+        Raises:
+            DataError: one is not what the problem takes, or the problem takes none.
+        """
+        raise DataError(f"{type(self).__name__} takes no new inputs; score them as a split of a stream")
 
     @abstractmethod
     def restored(self, tensors: Mapping[str, Tensor]) -> Examples:

@@ -17,7 +17,7 @@ from plora.errors import DataError, RunError
 from plora.problems.base import EncodedInputs, Indices, LabelledExamples, Problem
 from plora.problems.settings import ProblemSettings
 from plora.streams.base import Scenario, Split, Stream
-from plora.streams.images import ImageArray, Images, Pixels
+from plora.streams.images import ImageArray, ImageFiles, Images, Pixels
 
 _PIXELS_PER_TOKEN = 64
 """An image costs as much as a token for each so many of its pixels."""
@@ -42,7 +42,7 @@ class Preparation:
         Raises:
             DataError: it has other channels than the network, and is not grey.
         """
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).float()
+        pixels = torch.from_numpy(np.array(image)).float()  # a copy: an image read from a file cannot be written
         pixels = pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
         if len(pixels) != len(self.mean):
             if len(pixels) != 1:
@@ -159,6 +159,15 @@ class ImageClassification(Problem):
         assert isinstance(split, Images)
         inputs = EncodedImages(((split, np.arange(len(split))),), self.preparation)
         return LabelledExamples(inputs, split.labels + first_row, split.fingerprint())
+
+    def given(self, inputs: Sequence[object]) -> Images:
+        """Return image files by their paths, or arrays of pixels."""
+        if all(isinstance(one, np.ndarray) for one in inputs):
+            return _array([np.asarray(one, np.uint8) for one in inputs], self.preparation)
+        paths = tuple(Path(str(one)) for one in inputs)
+        if absent := [path for path in paths if not path.is_file()]:
+            raise DataError(f"image {absent[0]} does not exist, or is no file; name image files")
+        return ImageFiles(paths, np.zeros(len(paths), np.int64))
 
     def restored(self, tensors: Mapping[str, Tensor]) -> LabelledExamples:
         """Return images and rows that were kept as tensors.

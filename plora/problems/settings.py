@@ -11,6 +11,8 @@ class ProblemSettings(PartSettings):
 
     classifies: ClassVar[bool] = True
     """Each example has one class as its answer: heads make scores of features, and rows of classes compete."""
+    in_lines: ClassVar[bool] = True
+    """New inputs may be the lines of a file or of stdin; where they are not, each is a file of its own."""
 
 
 class TextClassificationSettings(ProblemSettings):
@@ -25,6 +27,7 @@ class ImageClassificationSettings(ProblemSettings):
     """Images with one class each."""
 
     part = "plora.problems.image_classification:ImageClassification"
+    in_lines = False
 
     kind: Literal["image_classification"] = "image_classification"
 

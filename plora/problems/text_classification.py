@@ -150,6 +150,13 @@ class TextClassification(Problem):
         assert isinstance(split, Texts)
         return LabelledExamples(self.tokenized(split), split.labels + first_row, split.fingerprint())
 
+    def given(self, inputs: Sequence[object]) -> Texts:
+        """Return texts, or pairs of texts."""
+        texts = tuple(text for text in inputs if isinstance(text, str | tuple))
+        if len(texts) < len(inputs):
+            raise DataError(f"expected texts, or pairs of texts, got {type(inputs[0]).__name__}")
+        return Texts(texts, np.zeros(len(texts), dtype=np.int64))
+
     def tokenized(self, split: Texts) -> TokenizedTexts:
         """Tokenise a split once: kept in memory and, by content hash, on disk."""
         key = hashlib.sha256(f"{self.fingerprint()}:{split.fingerprint()}".encode()).hexdigest()

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from plora.runs.checking import Rescored, Verified, evaluate, verify
     from plora.runs.forgetting import forget
     from plora.runs.learning import extend, resume, run
-    from plora.runs.loading import load_learner, load_run
+    from plora.runs.loading import load_learner, load_run, read_problem
     from plora.runs.predicting import Prediction, predict
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "load_learner",
     "load_run",
     "predict",
+    "read_problem",
     "resume",
     "run",
     "verify",
@@ -32,7 +33,7 @@ __getattr__, _ = names_from(
         "checking": ["Rescored", "Verified", "evaluate", "verify"],
         "forgetting": ["forget"],
         "learning": ["extend", "resume", "run"],
-        "loading": ["load_learner", "load_run"],
+        "loading": ["load_learner", "load_run", "read_problem"],
         "predicting": ["Prediction", "predict"],
     },
 )

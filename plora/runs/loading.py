@@ -4,6 +4,7 @@ from pathlib import Path
 
 from plora.build import Learner, Parts, Workspace, assemble, build
 from plora.errors import RunError
+from plora.problems.settings import ProblemSettings
 from plora.results import (
     RESULTS_FILE,
     read_record,
@@ -51,6 +52,11 @@ def require_same(parts: Parts, folder: RunFolder) -> None:
                 f"{folder.path}: the data of task '{task}' have changed since the run ({', '.join(changed)}); restore "
                 "them, or the library versions in environment.json"
             )
+
+
+def read_problem(path: Path) -> ProblemSettings:
+    """Return what the inputs and answers of a run look like; nothing is loaded."""
+    return RunFolder.existing(path).read_config().problem
 
 
 def load_run(path: Path) -> tuple[Parts, RunFolder, list[str]]:

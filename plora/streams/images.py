@@ -4,10 +4,13 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
+from plora.errors import DataError
 from plora.streams.base import Split
 
 Pixels = NDArray[np.uint8]
@@ -57,3 +60,36 @@ class ImageArray(Images):
     def identities(self) -> Sequence[bytes]:
         """Return the pixels."""
         return [image.tobytes() for image in self.pixels]
+
+
+@dataclass(frozen=True)
+class ImageFiles(Images):
+    """Images in files of their own, of any kind that Pillow reads.
+
+    Args:
+        paths: N files.
+        labels: `[N]` int64.
+    """
+
+    paths: tuple[Path, ...]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, indices: NDArray[np.int64]) -> Sequence[Pixels]:
+        """Return some of the images: grey ones `[H, W]`, others as red, green and blue.
+
+        Raises:
+            DataError: a file is no image, or is damaged; names it.
+        """
+        return [_pixels(self.paths[index]) for index in indices.tolist()]
+
+
+def _pixels(path: Path) -> Pixels:
+    try:
+        with Image.open(path) as image:
+            turned = ImageOps.exif_transpose(image)
+            return np.asarray(turned.convert("L" if turned.mode in ("1", "L") else "RGB"))
+    except (OSError, ValueError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
+        raise DataError(f"{path} cannot be read as an image: {str(error).splitlines()[0]}") from None

@@ -260,11 +260,11 @@ def _read_slot(folder: Path, manifest: _Manifest, name: str) -> dict[str, Update
         raise RunError(f"{path} was changed after the run wrote it; restore it from a copy of the run")
     try:
         with safe_open(path, framework="np") as tensors:
-            own = json.loads((tensors.metadata() or {})["plora"])
+            own = json.loads((tensors.metadata() or {})["plora"]) if tensors.keys() else {}
             return {
                 layer: Update(
-                    tensors.get_tensor(f"{_PREFIX}{layer}{_A}").astype(np.float64),
-                    tensors.get_tensor(f"{_PREFIX}{layer}{_B}").astype(np.float64) * float(values["scale"]),
+                    _matrix(tensors.get_tensor(f"{_PREFIX}{layer}{_A}")),
+                    _matrix(tensors.get_tensor(f"{_PREFIX}{layer}{_B}")) * float(values["scale"]),
                 )
                 for layer, values in own.items()
             }
@@ -272,7 +272,14 @@ def _read_slot(folder: Path, manifest: _Manifest, name: str) -> dict[str, Update
         raise RunError(f"{path} is not a slot that plora wrote: {error}") from None
 
 
+def _matrix(stored: NDArray[np.float32]) -> NDArray[np.float64]:
+    """A factor as a matrix: that of a convolution `[r, C, k, k]` reads C k k numbers at each position."""
+    return stored.reshape(len(stored), -1).astype(np.float64)
+
+
 def _require_same_layers(folder: Path, slots: Sequence[Mapping[str, Update]]) -> None:
     shapes = [{layer: (u.A.shape[-1], len(u.B)) for layer, u in slot.items()} for slot in slots]
-    if not shapes[0] or any(other != shapes[0] for other in shapes[1:]):
+    if not any(shapes):
+        raise NoUpdatesError(f"{folder} has slots without low-rank layers, whose updates are no matrices to compare")
+    if any(other != shapes[0] for other in shapes[1:]):
         raise RunError(f"{folder}: its slots adapt different layers, so they cannot be compared")
