@@ -4,10 +4,37 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from plora.problems import Batch, Examples
 from plora.processes import Processes
+
+
+@dataclass(frozen=True)
+class Practice:
+    """What another network than the run's model learns beside it.
+
+    Args:
+        what: it learns, for people.
+        parameters: that train, by name.
+        loss: positions `[B]` of examples → the sum of their losses, and what they weigh together.
+        examples: how many there are.
+        epochs: passes over them.
+        learning_rate: of the first step.
+        batch_size: examples of one step.
+    """
+
+    what: str
+    parameters: Mapping[str, nn.Parameter]
+    loss: Callable[[Tensor], tuple[Tensor, float]]
+    examples: int
+    epochs: int
+    learning_rate: float
+    batch_size: int
+
+
+Show = Callable[[str, int, int], None]
+"""Shows how far long work is: what, how much is done, of how much."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +53,7 @@ class Lesson:
             for all of them. Empty in the first task.
         scores: the model as it is, in eval mode: scores `[N, rows]` fp32 of N examples, on the CPU.
         teacher: the model as it was when the task began, in eval mode: its outputs for a batch, without gradients.
+        practise: trains another network than the model: the mean loss of each epoch.
         learning_rate: the peak rate, the highest of its phases.
         autocast: makes the context in which the network computes in the run's precision.
         seed: decides what is drawn for this task.
@@ -47,10 +75,11 @@ class Lesson:
     scores: Callable[[Examples], Tensor]
     teacher: Callable[[Batch], Mapping[str, Tensor]]
     autocast: Callable[[], AbstractContextManager[None]]
+    practise: Callable[[Practice, Show], list[float]]
     learning_rate: float
     seed: int
     warn: Callable[[str], None] = field(default=lambda _: None)
     tell: Callable[[str], None] = field(default=lambda _: None)
-    progress: Callable[[str, int, int], None] = field(default=lambda *_: None)
+    progress: Show = field(default=lambda *_: None)
     keep: Callable[[str, bytes], None] = field(default=lambda *_: None)
     processes: Processes = field(default_factory=Processes)

@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from plora.adapters import Adapters, LoRA, SlotShape
 from plora.backbones import TRUST_HINT, BackboneConfig, load_backbone, positions
 from plora.errors import AdapterError, BackboneError, RunError, TrainingError
-from plora.lesson import Lesson
+from plora.lesson import Lesson, Practice
 
 TEXTS_AT_ONCE = 64
 """Texts of one class that are written together."""
@@ -143,27 +143,25 @@ class CausalLanguage:
         for name, text in examples:
             ids = self.tokenizer(f" {text}", add_special_tokens=False)["input_ids"][: self.length]
             tokens.append((prompts[name], [*ids, self.end]))
-        steps = drill.epochs * math.ceil(len(tokens) / drill.batch_size)
-        nats: list[float] = []
+
+        def loss(indices: Tensor) -> tuple[Tensor, float]:
+            return self._loss([tokens[i] for i in indices.tolist()])
+
         with drawing_from(lesson.seed):
             self.adapters.open_task(task, self.lora)
             self.adapters.use(task)
-            optimizer = torch.optim.AdamW(self.adapters.parameters(), drill.learning_rate, weight_decay=0.0)
-            rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+            trained = self.adapters.named_open()
+            practice = Practice(
+                f"learn to write {task}",
+                trained,
+                loss,
+                len(tokens),
+                drill.epochs,
+                drill.learning_rate,
+                drill.batch_size,
+            )
             self.network.train()
-            done = 0
-            for _ in range(drill.epochs):
-                summed, count = 0.0, 0
-                for part in torch.split(torch.randperm(len(tokens)), drill.batch_size):
-                    with lesson.autocast():
-                        loss, scored = self._loss([tokens[i] for i in part.tolist()])
-                    (loss / scored).backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
-                    optimizer.zero_grad()
-                    rate.step()
-                    summed, count, done = summed + loss.item(), count + scored, done + 1
-                    lesson.progress(f"learn to write {task}", done, steps)
-                nats.append(summed / count)
+            nats = lesson.practise(practice, lesson.progress)
             self.network.eval()
         learned = all(bool(matrix.isfinite().all()) for matrix in self.adapters.parameters())
         if not (learned and math.isfinite(nats[-1])):

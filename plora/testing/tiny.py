@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.problems import Batch, Examples, TextClassification
 from plora.streams.base import Stream, Task, Texts
+from plora.training.practice import practise
 
 TASKS = ("first", "second", "third")
 WIDTH = 16
@@ -125,6 +127,7 @@ def tiny_lesson(
         scores=scores,
         teacher=teacher,
         autocast=nullcontext,
+        practise=partial(practise, autocast=nullcontext),
         learning_rate=0.01,
         seed=seed,
     )

@@ -33,6 +33,7 @@ from plora.run_folder.folder import RunFolder
 from plora.training.course import StagePlan
 from plora.training.meter import Meter
 from plora.training.phase import Saved, train_phase, validation_score
+from plora.training.practice import practise
 from plora.training.session import Session
 
 
@@ -269,6 +270,7 @@ def begin_lesson(parts: Parts, plan: StagePlan) -> Lesson:
 
     validations = [other.splits["validation"] for other in plan.stage.tasks]
     competing = plan.competing.to(model.device)
+    computing = partial(autocast, model.device, config.training.precision)
     return Lesson(
         position=plan.position,
         task=plan.task,
@@ -280,7 +282,8 @@ def begin_lesson(parts: Parts, plan: StagePlan) -> Lesson:
         old=plan.old,
         scores=scores,
         teacher=_Teacher(model, plan.task),
-        autocast=partial(autocast, model.device, config.training.precision),
+        autocast=computing,
+        practise=partial(practise, autocast=computing),
         learning_rate=max((phase.learning_rate for phase in plan.phases), default=config.training.learning_rate),
         seed=plan.step_seed(0, 1),
         processes=parts.learner.processes,
