@@ -150,15 +150,14 @@ class CausalLanguage:
         with drawing_from(lesson.seed):
             self.adapters.open_task(task, self.lora)
             self.adapters.use(task)
-            trained = self.adapters.named_open()
             practice = Practice(
-                f"learn to write {task}",
-                trained,
-                loss,
-                len(tokens),
-                drill.epochs,
-                drill.learning_rate,
-                drill.batch_size,
+                what=f"learn to write {task}",
+                parameters=self.adapters.named_open(),
+                loss=loss,
+                examples=len(tokens),
+                epochs=drill.epochs,
+                learning_rate=drill.learning_rate,
+                batch_size=drill.batch_size,
             )
             self.network.train()
             nats = lesson.practise(practice, lesson.progress)
