@@ -233,9 +233,10 @@ def _solve(parts: Parts, head: ClosedFormHead, stage: Stage, meter: Meter) -> No
 class _Teacher:
     """The model as it was when a task began: a copy of what may change since, put in its place for a batch."""
 
-    def __init__(self, model: ContinualModel, task: str | None) -> None:
+    def __init__(self, model: ContinualModel, task: str | None, asked: bool) -> None:
         self.model, self.task = model, task
-        self.kept = {f"model.{name}": parameter.detach().clone() for name, parameter in model.trainable().items()}
+        trained = model.trainable() if asked else {}  # a copy costs memory, and without strategies nobody asks
+        self.kept = {f"model.{name}": parameter.detach().clone() for name, parameter in trained.items()}
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -281,7 +282,7 @@ def begin_lesson(parts: Parts, plan: StagePlan) -> Lesson:
         losses=lambda outputs, batch: model.problem.losses(outputs, batch, competing),
         old=plan.old,
         scores=scores,
-        teacher=_Teacher(model, plan.task),
+        teacher=_Teacher(model, plan.task, asked=bool(parts.strategies)),
         autocast=computing,
         practise=partial(practise, autocast=computing),
         learning_rate=max((phase.learning_rate for phase in plan.phases), default=config.training.learning_rate),
