@@ -285,8 +285,8 @@ def validation_score(parts: Parts, plan: StagePlan) -> float:
 @torch.no_grad()
 def _agree(processes: Processes, moving: Mapping[str, Tensor]) -> None:
     """Give all processes the mean of the statistics that each has seen."""
-    if processes.count > 1:
-        means = [buffer for buffer in moving.values() if buffer.is_floating_point()]
+    means = [buffer for buffer in moving.values() if buffer.is_floating_point()]
+    if processes.count > 1 and means:  # most networks have nothing that moves
         processes.sum(means)
         for buffer in means:
             buffer /= processes.count

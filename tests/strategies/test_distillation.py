@@ -3,11 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lessons import a_model
+from lessons import a_model, seen
+from numpy.typing import NDArray
 from reference.distillation import without_forgetting
 
+from plora.lesson import Lesson
 from plora.strategies import Distillation, DistillationSettings
 from plora.testing.tiny import tiny_lesson
+
+
+def distance(lwf: Distillation, lesson: Lesson, indices: NDArray[np.int64], scores: torch.Tensor) -> torch.Tensor:
+    """The term for a batch for which the student has these scores."""
+    return lwf.on_batch(lesson, seen(lesson.train, indices, scores))["distillation"]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -33,7 +40,7 @@ def test_against_the_loop_over_examples_and_groups(seed: int) -> None:
     expected = weight * without_forgetting(
         before[indices].double().tolist(), now.double().tolist(), groups, temperature
     )
-    found = lwf.on_batch(now, indices)
+    found = lwf.on_batch(lesson, seen(lesson.train, indices, now))
     assert found.keys() == {"distillation"}
     assert found["distillation"].item() / examples == pytest.approx(expected, rel=1e-4)  # it is the sum
 
@@ -45,12 +52,12 @@ def test_the_term_is_the_formula_summed_over_groups(groups: tuple[slice, ...]) -
     lwf = Distillation(DistillationSettings(weight=1.5, temperature=2.0))
     lwf.before_task(model, lesson)
     indices = np.array([5, 0, 7])
-    before = lesson.scores(lesson.train.inputs)[torch.from_numpy(indices)]
-    assert lwf.on_batch(before, indices)["distillation"].item() == pytest.approx(0, abs=1e-6)  # student is teacher
+    before = lesson.scores(lesson.train)[torch.from_numpy(indices)]
+    assert distance(lwf, lesson, indices, before).item() == pytest.approx(0, abs=1e-6)  # student is teacher
     now = before + torch.randn(3, 6)
     own = [range(rows.start, rows.stop) for rows in groups]
     expected = 1.5 * 3 * without_forgetting(before.double().tolist(), now.double().tolist(), own, 2.0)
-    assert lwf.on_batch(now, indices)["distillation"].item() == pytest.approx(expected, rel=1e-4)
+    assert distance(lwf, lesson, indices, now).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_teacher_does_not_move_with_the_student() -> None:
@@ -58,13 +65,13 @@ def test_the_teacher_does_not_move_with_the_student() -> None:
     lesson = tiny_lesson(model, first_row=2)
     lwf = Distillation(DistillationSettings())
     lwf.before_task(model, lesson)
-    before = lesson.scores(lesson.train.inputs)
+    before = lesson.scores(lesson.train)
     with torch.no_grad():
         for parameter in model.trainable().values():
             parameter += 1
     indices = np.arange(12)
-    assert lwf.on_batch(before, indices)["distillation"].item() == pytest.approx(0, abs=1e-5)
-    assert lwf.on_batch(lesson.scores(lesson.train.inputs), indices)["distillation"].item() > 0.01
+    assert distance(lwf, lesson, indices, before).item() == pytest.approx(0, abs=1e-5)
+    assert distance(lwf, lesson, indices, lesson.scores(lesson.train)).item() > 0.01
 
 
 def test_the_first_task_and_weight_0_ask_nobody() -> None:
@@ -77,5 +84,6 @@ def test_the_first_task_and_weight_0_ask_nobody() -> None:
         (Distillation(DistillationSettings()), ()),
         (Distillation(DistillationSettings(weight=0.0)), (slice(0, 2),)),
     ):
-        lwf.before_task(model, replace(tiny_lesson(model), old=old, scores=nobody))
-        assert lwf.on_batch(torch.zeros(2, 2), np.arange(2)) == {}
+        lesson = replace(tiny_lesson(model), old=old, scores=nobody, teacher=nobody)
+        lwf.before_task(model, lesson)
+        assert lwf.on_batch(lesson, seen(lesson.train, np.arange(2), torch.zeros(2, 2))) == {}

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lessons import a_model
+from lessons import a_model, loss_of_each
 from reference.distillation import without_forgetting
 from reference.generative import chances, rehearsed, surest
 from scipy.stats import chi2
@@ -15,7 +15,8 @@ from plora.generators.text_generator import Drafts
 from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.moment import Moment
-from plora.problems.text_classification import TokenizedTexts
+from plora.problems import LabelledExamples
+from plora.problems.text_classification import TokenizedTexts, texts_of
 from plora.strategies import GenerativeReplay, GenerativeReplaySettings, Rehearsal
 from plora.strategies.generative import EMPTY, ENOUGH, REPEATED, TWICE, UNSURE, Pool, judge
 from plora.testing.tiny import tiny_lesson
@@ -30,6 +31,10 @@ def texts(*rows: list[int]) -> TokenizedTexts:
     ids = np.array([token for row in rows for token in row], np.int32)
     lengths = np.array([len(row) for row in rows])
     return TokenizedTexts(ids, np.zeros(0, np.int8), lengths, np.zeros(len(rows), np.bool_), 0)
+
+
+def examples(*rows: list[int]) -> LabelledExamples:
+    return LabelledExamples(texts(*rows), np.zeros(len(rows), np.int64))
 
 
 def second_task(
@@ -65,7 +70,7 @@ def test_what_is_dropped_and_why() -> None:
 def test_a_draw_is_balanced_over_classes_of_any_size() -> None:
     classes = np.array([0] * 50 + [1] * 2 + [7] * 10)
     nothing = torch.zeros(62, 1)
-    pool = Pool(texts(*[[2, 3]] * 62), classes, nothing, nothing, nothing)
+    pool = Pool(examples(*[[2, 3]] * 62), classes, nothing, nothing, nothing)
     found = classes[pool.draw(3000, seed=0)]
     for one in (0, 1, 7):
         assert 900 < (found == one).sum() < 1100
@@ -79,7 +84,7 @@ def test_each_text_is_drawn_as_often_as_the_formula_says(seed: int) -> None:
     sizes = rng.integers(1, 10, size=int(rng.integers(2, 7)))
     classes = rng.permutation(np.repeat(rng.permutation(20)[: len(sizes)], sizes))
     nothing = torch.zeros(len(classes), 1)
-    pool = Pool(texts(*[[2, 3]] * len(classes)), classes, nothing, nothing, nothing)
+    pool = Pool(examples(*[[2, 3]] * len(classes)), classes, nothing, nothing, nothing)
     expected = 6000 * np.array(chances(classes.tolist()), float)
     assert expected.sum() == pytest.approx(6000)
     found = np.bincount(pool.draw(6000, seed), minlength=len(classes))
@@ -118,14 +123,14 @@ def test_against_the_loop_over_texts_and_rows(seed: int, for_a_class: bool, monk
     rehearsal = drawn(strategy, lesson, examples=20, seed=seed)
     new, expected = torch.from_numpy(rng.normal(0, 3, (20, total))).float(), []
     for position, now in zip(rehearsal.indices.tolist(), new, strict=True):
-        text = words.index(rehearsal.inputs.collate(np.array([position]))["input_ids"][0].tolist())
+        text = words.index(rehearsal.examples.collate(np.array([position])).inputs["input_ids"][0].tolist())
         before, group = old[text].tolist(), next(group for group in groups if stands_for[text] in group)
         row = int(stands_for[text]) if for_a_class else surest(before, group)
         among = np.flatnonzero(competing[row]).tolist()
         if seed % 2:  # what does not compete may be anything
             now[[k for k in range(total) if k not in {*group, *among}]] = -torch.inf
         expected.append(weight * rehearsed(before, now.tolist(), group, among, temperature))
-    np.testing.assert_allclose(rehearsal.loss(new, rehearsal.indices).numpy(), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(loss_of_each(rehearsal, new).numpy(), expected, rtol=1e-4, atol=1e-5)
     assert max(expected) > 0.1
 
 
@@ -138,7 +143,7 @@ def test_every_text_is_shown_with_its_answer_and_those_kept_are_rehearsed() -> N
     pool = strategy._pool
     assert pool is not None
     kept = [line for line in shown if line["rejected"] is None]
-    assert len(kept) == len(pool.inputs)
+    assert len(kept) == len(pool.examples)
     for line, row, answer in zip(kept, pool.rows.tolist(), pool.answers, strict=True):
         assert line["intended"] == f"class {row}"
         assert line["answer"] == f"class {int(answer.argmax())}"
@@ -166,7 +171,9 @@ def test_a_memory_that_was_given_back_writes_the_same() -> None:
         one.before_task(model, lesson)
     first, second = drawn(strategy, lesson), drawn(again, lesson)
     assert first.indices.tolist() == second.indices.tolist()
-    assert all(torch.equal(first.inputs.tensors()[name], tensor) for name, tensor in second.inputs.tensors().items())
+    assert all(
+        torch.equal(first.examples.tensors()[name], tensor) for name, tensor in second.examples.tensors().items()
+    )
 
 
 def test_the_loss_is_the_formula_and_0_where_student_is_teacher() -> None:
@@ -179,25 +186,25 @@ def test_the_loss_is_the_formula_and_0_where_student_is_teacher() -> None:
     competing[:2, :2], competing[2:, 2:] = True, True
     rehearsal = drawn(strategy, replace(lesson, competing=competing), examples=9)
     assert (rehearsal.name, len(rehearsal.indices)) == ("generated", 5)  # half a batch, rounded up
-    before = lesson.scores(rehearsal.inputs)[torch.from_numpy(rehearsal.indices)]
-    torch.testing.assert_close(rehearsal.loss(before, rehearsal.indices), torch.zeros(5), atol=1e-6, rtol=0)
+    before = lesson.scores(rehearsal.examples)[torch.from_numpy(rehearsal.indices)]
+    torch.testing.assert_close(loss_of_each(rehearsal, before), torch.zeros(5), atol=1e-6, rtol=0)
     now = before + torch.randn(5, 4)
     expected = 1.5 * 5 * without_forgetting(before.double().tolist(), now.double().tolist(), [range(2)], 2.0)
-    assert rehearsal.loss(now, rehearsal.indices).sum().item() == pytest.approx(expected, rel=1e-4)
+    assert loss_of_each(rehearsal, now).sum().item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_where_all_classes_compete_an_old_text_is_none_of_the_new() -> None:
     model, strategy = a_model("first", "second"), unfiltered()
     lesson, _ = second_task(model, strategy)
     rehearsal = drawn(strategy, lesson)
-    before = lesson.scores(rehearsal.inputs)[torch.from_numpy(rehearsal.indices)].requires_grad_()
-    rehearsal.loss(before, rehearsal.indices).sum().backward()
+    before = lesson.scores(rehearsal.examples)[torch.from_numpy(rehearsal.indices)].requires_grad_()
+    loss_of_each(rehearsal, before).sum().backward()
     assert before.grad is not None
     assert (before.grad[:, 2:] > 0).all()  # scores of new rows go down
     assert before.grad.isfinite().all()
     silent = before.detach().clone()
     silent[:, 2:] = -1e4
-    torch.testing.assert_close(rehearsal.loss(silent, rehearsal.indices), torch.zeros(8), atol=1e-6, rtol=0)
+    torch.testing.assert_close(loss_of_each(rehearsal, silent), torch.zeros(8), atol=1e-6, rtol=0)
 
 
 def test_tasks_that_share_no_rows_are_answered_each_among_its_own() -> None:
@@ -224,11 +231,9 @@ def test_seeds_of_the_current_task_need_no_statistics() -> None:
     assert not any(name.startswith("statistics/") for name in strategy.state())
     assert len(shown) == 2 * 12
     assert all(line["task"] is None and line["intended"] is None for line in shown)
-    current = lesson.train.inputs
-    assert isinstance(current, TokenizedTexts)
+    current = texts_of(lesson.train)
     ids = {current.subset(np.array([i])).ids.tobytes() for i in range(len(current))}
-    inputs = drawn(strategy, lesson).inputs
-    assert isinstance(inputs, TokenizedTexts)
+    inputs = texts_of(drawn(strategy, lesson).examples)
     assert {inputs.subset(np.array([i])).ids.tobytes() for i in range(len(inputs))} <= ids  # no sweep changed them
     apart = replace(lesson, old=(slice(0, 1), slice(1, 2)))
     strategy.before_task(model, apart)

@@ -3,14 +3,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from lessons import a_model
+from lessons import a_model, among, loss_of_each
 from reference.replay import cross_entropy, distance, reservoir, smallest
 
 from plora.errors import RunError
 from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.moment import Moment
-from plora.problems import EncodedSplit
+from plora.problems import LabelledExamples
 from plora.strategies import Replay, ReplaySettings
 from plora.strategies.buffer import Buffer
 from plora.testing.tiny import tiny_lesson
@@ -35,8 +35,8 @@ def test_every_example_ever_offered_is_kept_with_the_same_probability() -> None:
             split = replace(lesson.train, rows=np.arange(12) + 12 * part)
             buffer = Buffer.offered(buffer, split, scores, capacity, 3 * trial + part)
         assert buffer is not None
-        assert len(set(buffer.rows.tolist())) == capacity == len(buffer)
-        counts[buffer.rows] += 1
+        assert len(set(buffer.examples.rows.tolist())) == capacity == len(buffer)
+        counts[buffer.examples.rows] += 1
     expected = trials * capacity / 36
     chi_square = ((counts - expected) ** 2 / expected).sum() / (1 - capacity / 36)  # drawn without replacement
     assert chi_square < 66.6  # 35 degrees of freedom
@@ -50,7 +50,7 @@ def test_what_stays_together_is_as_likely_as_in_the_algorithm(sizes: tuple[int, 
     lesson = tiny_lesson(a_model("first"))
     starts = np.cumsum((0, *sizes)).tolist()
     parts = [
-        EncodedSplit(lesson.train.inputs.subset(np.arange(size)), np.arange(size) + start)
+        LabelledExamples(lesson.train.inputs.subset(np.arange(size)), np.arange(size) + start)
         for size, start in zip(sizes, starts[:-1], strict=True)
     ]
     found, trials = dict.fromkeys(expected, 0), 1500
@@ -59,7 +59,7 @@ def test_what_stays_together_is_as_likely_as_in_the_algorithm(sizes: tuple[int, 
         for number, part in enumerate(parts):
             buffer = Buffer.offered(buffer, part, torch.zeros(len(part), 1), 2, len(parts) * trial + number)
         assert buffer is not None
-        found[frozenset(buffer.rows.tolist())] += 1
+        found[frozenset(buffer.examples.rows.tolist())] += 1
     chi_square = sum((found[kept] - trials * float(p)) ** 2 / (trials * float(p)) for kept, p in expected.items())
     assert chi_square < 36.1  # 14 degrees of freedom
 
@@ -75,9 +75,9 @@ def test_what_stays_keeps_its_text_label_and_scores() -> None:
             value = int(kept.scores[position, 0])
             old = bool(kept.scores.shape[1] == 3 and kept.scores[position, 2].isnan())
             example = value // 2 if kept is buffer or old else value // 3
-            assert kept.rows[position] == lesson.train.rows[example]
-            own = kept.inputs.collate(np.array([position]))["input_ids"]
-            assert torch.equal(own, lesson.train.inputs.collate(np.array([example]))["input_ids"])
+            assert kept.examples.rows[position] == lesson.train.rows[example]
+            own = kept.examples.collate(np.array([position])).inputs["input_ids"]
+            assert torch.equal(own, lesson.train.collate(np.array([example])).inputs["input_ids"])
     assert wider.scores[:, 2].isnan().any()  # rows that the head did not have when they came in
 
 
@@ -111,9 +111,8 @@ def a_lesson(
     scores = torch.from_numpy(rng.normal(0, 3, (count, rows))).float()
     seed = int(rng.integers(1000))
     lesson = replace(
-        tiny_lesson(model),
-        train=EncodedSplit(inputs, own),
-        competing=torch.from_numpy(competing),
+        among(tiny_lesson(model), model, torch.from_numpy(competing)),
+        train=LabelledExamples(inputs, own),
         scores=lambda _: scores,
         seed=seed,
     )
@@ -146,7 +145,7 @@ def test_three_tasks_against_the_loop_over_examples_and_rows(seed: int) -> None:
                 expected = []
                 for position, new in zip(rehearsal.indices.tolist(), scores, strict=True):
                     old = memory[position]
-                    assert rehearsal.inputs.collate(np.array([position]))["input_ids"][0].tolist() == old.text
+                    assert rehearsal.examples.collate(np.array([position])).inputs["input_ids"][0].tolist() == old.text
                     among = lesson.competing[old.row].nonzero()[:, 0].tolist()
                     if number == 0:
                         if seed % 2:  # what does not compete may be anything
@@ -154,7 +153,7 @@ def test_three_tasks_against_the_loop_over_examples_and_rows(seed: int) -> None:
                         expected.append(weight * cross_entropy(new.double().tolist(), old.row, among))
                     else:
                         expected.append(scores_weight * distance(new.double().tolist(), old.scores))
-                found = rehearsal.loss(scores, rehearsal.indices)
+                found = loss_of_each(rehearsal, scores)
                 np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
                 assert (rehearsal.name, min(expected) >= 0, max(expected) > 0.1) == (NAMES[number], True, True)
         replay.after_task(model, lesson)
@@ -167,26 +166,28 @@ def learned(replay: Replay) -> tuple[Replay, list[torch.Tensor]]:
     lesson.competing[:, :1] = False
     assert replay.rehearse(lesson, progress()) == []
     replay.after_task(model, lesson)
-    return replay, [lesson.scores(lesson.train.inputs), lesson.competing]
+    return replay, [lesson.scores(lesson.train), lesson.competing]
 
 
 def test_experience_replay_is_cross_entropy_among_the_rows_that_compete() -> None:
     replay, (_, competing) = learned(Replay(ReplaySettings(weight=3.0, capacity=7)))
-    lesson = replace(tiny_lesson(a_model("first", "second")), competing=competing)
+    model = a_model("first", "second")
+    lesson = among(tiny_lesson(model), model, competing)
     (old,) = replay.rehearse(lesson, progress(examples=5))
     assert old.name == "replay"
     assert len(old.indices) == 5
     scores = torch.randn(5, 4)
-    rows = torch.from_numpy(replay._buffer.rows[old.indices])  # type: ignore[union-attr]
+    rows = torch.from_numpy(replay._buffer.examples.rows[old.indices])  # type: ignore[union-attr]
     expected = [
         3.0 * cross_entropy(new, row, range(1, 4)) for new, row in zip(scores.tolist(), rows.tolist(), strict=True)
     ]
-    np.testing.assert_allclose(old.loss(scores, old.indices).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(loss_of_each(old, scores).numpy(), expected, rtol=1e-5)
 
 
 def test_dark_experience_replay_holds_the_old_scores_of_the_rows_that_there_were() -> None:
     replay, (scores, competing) = learned(Replay(ReplaySettings(weight=0.5, scores_weight=2.0, capacity=12)))
-    lesson = replace(tiny_lesson(a_model("first", "second")), competing=competing)
+    model = a_model("first", "second")
+    lesson = among(tiny_lesson(model), model, competing)
     first, second = replay.rehearse(lesson, progress(examples=12))
     assert [first.name, second.name] == ["replay", "replayed_scores"]
     (other, *_) = Replay.rehearse(replay, lesson, progress(examples=5)), None
@@ -197,14 +198,15 @@ def test_dark_experience_replay_holds_the_old_scores_of_the_rows_that_there_were
         2.0 * distance(now, {k: then[k] for k in (1, 2, 3)})
         for now, then in zip(new.tolist(), before.tolist(), strict=True)
     ]
-    np.testing.assert_allclose(second.loss(new, second.indices).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(loss_of_each(second, new).numpy(), expected, rtol=1e-5)
     same = torch.cat([before, torch.randn(12, 1)], dim=1)
-    assert second.loss(same, second.indices).abs().max() == 0
+    assert loss_of_each(second, same).abs().max() == 0
 
 
 def test_weights_of_0_are_plain_training() -> None:
     replay, (_, competing) = learned(Replay(ReplaySettings(weight=0.0, scores_weight=0.0)))
-    lesson = replace(tiny_lesson(a_model("first", "second")), competing=competing)
+    model = a_model("first", "second")
+    lesson = among(tiny_lesson(model), model, competing)
     assert replay.rehearse(lesson, progress()) == []
 
 
@@ -213,18 +215,22 @@ def test_the_buffer_comes_back_and_damage_is_named() -> None:
     model = a_model("first", "second")
     again = Replay(ReplaySettings(capacity=6))
     again.restore(replay.state(), model)
-    lesson = replace(tiny_lesson(model), competing=competing)
+    lesson = among(tiny_lesson(model), model, competing)
     (one,), (other,) = replay.rehearse(lesson, progress()), again.rehearse(lesson, progress())
     assert one.indices.tolist() == other.indices.tolist()
-    assert torch.equal(one.inputs.collate(one.indices)["input_ids"], other.inputs.collate(other.indices)["input_ids"])
+    assert torch.equal(
+        one.examples.collate(one.indices).inputs["input_ids"], other.examples.collate(other.indices).inputs["input_ids"]
+    )
     state = replay.state()
     with pytest.raises(RunError, match="no 'keys'"):
         Replay(ReplaySettings()).restore({name: tensor for name, tensor in state.items() if name != "keys"}, model)
-    with pytest.raises(RunError, match="differ in length"):
+    with pytest.raises(RunError, match="the parts of the stored buffer differ in length"):
+        Replay(ReplaySettings()).restore({**state, "keys": state["keys"][:-1]}, model)
+    with pytest.raises(RunError, match="no 'rows', one for each of them"):
         Replay(ReplaySettings()).restore({**state, "rows": state["rows"][:-1]}, model)
     with pytest.raises(RunError, match="no 'ids' of one dimension and type"):
         Replay(ReplaySettings()).restore({**state, "inputs/ids": state["inputs/ids"].float()}, model)
-    with pytest.raises(RunError, match="the stored texts differ in length"):
+    with pytest.raises(RunError, match="the parts of the stored texts differ in length"):
         Replay(ReplaySettings()).restore({**state, "inputs/ids": state["inputs/ids"][:-1]}, model)
     empty = Replay(ReplaySettings())
     empty.restore({}, model)

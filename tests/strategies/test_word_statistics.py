@@ -9,7 +9,7 @@ from lessons import a_model
 from plora.errors import RunError
 from plora.generators.word_statistics import SMOOTHING, WordStatistics, frame
 from plora.model import ContinualModel
-from plora.problems import EncodedSplit, TextClassification
+from plora.problems import LabelledExamples, TextClassification
 from plora.problems.text_classification import TokenizedTexts
 from plora.streams.base import Texts
 from plora.testing.tiny import tiny_lesson
@@ -25,7 +25,7 @@ def problem_of(model: ContinualModel) -> TextClassification:
 def two_tasks(model: ContinualModel) -> WordStatistics:
     lesson = tiny_lesson(model)
     first = WordStatistics.of(None, problem_of(model), lesson.train, 0)
-    later = EncodedSplit(tiny_lesson(model, shift=2).train.inputs, lesson.train.rows + 2)
+    later = LabelledExamples(tiny_lesson(model, shift=2).train.inputs, lesson.train.rows + 2)
     return WordStatistics.of(first, problem_of(model), later, 1)
 
 
@@ -64,8 +64,8 @@ def test_nothing_of_a_text_stays_but_its_length_and_special_tokens() -> None:
 def test_seeds_are_of_their_class_s_words_and_lengths_and_pairs_stay_pairs() -> None:
     model = a_model("first")
     problem = problem_of(model)
-    inputs = problem.encode(Texts(PAIRS, np.array([0, 1, 0])))
-    statistics = WordStatistics.of(None, problem, EncodedSplit(inputs, np.array([0, 1, 0])), 0)
+    split = problem.encode(Texts(PAIRS, np.array([0, 1, 0])))
+    statistics = WordStatistics.of(None, problem, split, 0)
     texts, sources = statistics.seeds(problem, 20, np.random.default_rng(0))
     assert sources.tolist() == [0] * 20 + [1] * 20
     lines = [

@@ -14,7 +14,8 @@ from plora.errors import PloraError, RunError
 from plora.gates import Router
 from plora.heads import LinearHead
 from plora.run_folder.checkpoint import read_manifest
-from plora.runs import RunFolder, load_learner, predict, run, verify
+from plora.run_folder.folder import RunFolder
+from plora.runs import load_learner, predict, run, verify
 from plora.sealed import read_sealed, write_sealed
 
 Config = Callable[..., RunConfig]

@@ -13,7 +13,8 @@ from plora.errors import ConfigError, DataError, NonFiniteLossError, PloraError,
 from plora.export import export
 from plora.results import ClassRankings, read_record
 from plora.run_folder.checkpoint import read_manifest
-from plora.runs import RunFolder, evaluate, extend, forget, predict, resume, run, verify
+from plora.run_folder.folder import RunFolder
+from plora.runs import evaluate, extend, forget, predict, resume, run, verify
 from plora.streams.local import LocalTask
 from plora.training import stage
 

@@ -3,8 +3,6 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -12,14 +10,13 @@ import torch
 
 import plora
 from plora.adapters import Route
-from plora.batches import evaluate
 from plora.batches.features import Extractor
 from plora.build import Parts, build
 from plora.config import RunConfig
 from plora.errors import NonFiniteLossError, TrainingError
 from plora.gates import AllOnes
 from plora.moment import Moment
-from plora.problems import Examples, base
+from plora.problems import Batch, base
 from plora.results import ClassRankings, read_curves, read_record
 from plora.runs import run, verify
 from plora.strategies import Orthogonality, OrthogonalitySettings
@@ -167,9 +164,13 @@ def test_early_stop_goes_back_to_the_best_epoch(toy_config: Config, monkeypatch:
 
 def test_validation_is_scored_without_test(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     scored = []
-    original = phase.score
+    original = phase.measure
     monkeypatch.setattr(
-        phase, "score", lambda extractor, split, *rest: scored.append(split) or original(extractor, split, *rest)
+        phase,
+        "measure",
+        lambda extractor, task, split, *rest: (
+            scored.append(task.splits[split]) or original(extractor, task, split, *rest)
+        ),
     )
     parts: list[Parts] = []
     real = stage.open_stage
@@ -235,15 +236,15 @@ def test_the_next_likeliest_classes_are_kept(toy_config: Config) -> None:
 
 
 @pytest.mark.parametrize("logit", [0.0, 200.0])
-def test_only_visible_classes_are_among_the_likeliest(monkeypatch: pytest.MonkeyPatch, logit: float) -> None:
+def test_only_visible_classes_are_among_the_likeliest(logit: float) -> None:
     """With a logit of 200 the others have probability 0 in float32, as classes that do not compete have."""
     visible = np.array([False, True, False, True, True])
-    p = torch.tensor([[0.0, 0.0, 0.0, logit, 0.0]]).masked_fill(~torch.from_numpy(visible), float("-inf")).softmax(1)
-    monkeypatch.setattr(evaluate, "probabilities", lambda *_: p)
-    split = SimpleNamespace(rows=np.array([3]))
-    found = evaluate.score(cast(Extractor, None), cast(Examples, split), None, visible)
-    assert found.ranking.tolist() == [[3, 1, 4, -1, -1] if logit else [1, 3, 4, -1, -1]]  # of equals the lowest first
-    assert found.probabilities[0, 3:].tolist() == [0, 0]
+    scores = torch.tensor([[0.0, 0.0, 0.0, logit, 0.0]])
+    batch = Batch({}, {"rows": torch.tensor([3])})
+    found = tiny_model(AllOnes()).problem.measure({"scores": scores}, batch, visible)
+    expected = [3, 1, 4, -1, -1] if logit else [1, 3, 4, -1, -1]  # of equals the lowest first
+    assert found["ranking"].tolist() == [expected]
+    assert found["probabilities"][0, 3:].tolist() == [0, 0]
 
 
 def test_the_first_task_may_differ(toy_config: Config) -> None:

@@ -11,7 +11,8 @@ from plora.adapters.merging import MERGED, merge
 from plora.config import RunConfig
 from plora.errors import DataError
 from plora.run_folder.checkpoint import read_manifest
-from plora.runs import RunFolder, load_run, run
+from plora.run_folder.folder import RunFolder
+from plora.runs import load_run, run
 
 Config = Callable[..., RunConfig]
 

@@ -14,7 +14,8 @@ from plora.failpoints import FAILPOINTS
 from plora.model import ContinualModel
 from plora.results import read_curves
 from plora.run_folder.checkpoint import read_manifest
-from plora.runs import RunFolder, resume, run
+from plora.run_folder.folder import RunFolder
+from plora.runs import resume, run
 from plora.sealed import read_sealed, write_sealed
 from plora.training.step import Backward
 
