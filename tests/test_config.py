@@ -239,7 +239,8 @@ def test_every_shipped_config_is_valid_and_says_what_it_is(name: str) -> None:
     assert isinstance(config, RunConfig)
     lines = header(path)
     assert len(lines) >= 4, "a header: what it is, what it needs, the command, what to expect"
-    assert any(f"plora run {name}" in line for line in lines)
+    verb = "pretrain" if name.endswith("_pretrain") else "run"
+    assert any(f"plora {verb} {name}" in line for line in lines)
 
 
 def test_an_unknown_config_name_gets_a_hint() -> None:

@@ -123,7 +123,7 @@ def test_the_score_has_mean_zero() -> None:
     """Σ_c p(c | x) ∇ log p(c | x) = 0: what makes the Fisher information a variance."""
     model = a_model("first").eval()
     lesson = tiny_lesson(model)
-    p = lesson.scores(lesson.train.inputs)[3].softmax(0)
+    p = lesson.scores(lesson.train)[3].softmax(0)
     gradients = [reference.gradient(model, lesson, 3, row) for row in (0, 1)]
     for name in gradients[0]:
         mean = sum(w * g[name] for w, g in zip(p, gradients, strict=True))
@@ -247,7 +247,7 @@ def test_rows_that_no_longer_train_cannot_overshoot(anchors: Literal["single", "
 
 def test_a_gate_that_weighs_slots_is_refused() -> None:
     class Half(AllOnes):
-        def route(self, slots: Sequence[str], task: str | None) -> Route:
+        def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
             return Route(tuple(slots), torch.full((len(slots),), 0.5))
 
     model = a_model("first")

@@ -14,7 +14,7 @@ from plora.gates import AllOnes
 from plora.generators.masked_language import FittedHead, MaskedLanguage, OwnHead, _Places, evidence
 from plora.generators.word_statistics import frame
 from plora.model import ContinualModel
-from plora.problems import TextClassification
+from plora.problems import LabelledExamples, TextClassification
 from plora.problems.text_classification import TokenizedTexts
 from plora.testing.tiny import open_filled, tiny_lesson, tiny_model
 
@@ -163,7 +163,8 @@ def test_a_tokenizer_without_a_mask_is_one_line() -> None:
 
 def test_validation_texts_without_a_masked_word_choose_nothing_and_count_nothing() -> None:
     model, blank = a_model("first"), np.array([2, 3], np.int32)
-    empty = TokenizedTexts(blank, np.zeros(0, np.int8), np.array([2]), np.zeros(1, np.bool_), 0)
+    texts = TokenizedTexts(blank, np.zeros(0, np.int8), np.array([2]), np.zeros(1, np.bool_), 0)
+    empty = LabelledExamples(texts, np.array([0]))
     language = MaskedLanguage({})
     language.learn(model, replace(tiny_lesson(model), validation=empty))
     assert (language.accuracy, language.baseline) == (0.0, 0.0)

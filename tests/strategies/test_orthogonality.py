@@ -1,5 +1,6 @@
 from collections.abc import Mapping
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from reference.orthogonality import mean_abs_cosine, orthogonality
 from torch import Tensor, nn
 
 from plora.adapters import Adapters, LoRA
+from plora.backbones import Backbone, BackboneConfig
 from plora.gates import AllOnes
 from plora.heads import LinearHead
 from plora.model import ContinualModel
 from plora.moment import Moment
-from plora.problems import Problem
-from plora.problems.base import EncodedInputs
+from plora.problems import Examples, Problem
+from plora.problems.settings import ProblemSettings
 from plora.strategies import STRATEGIES, Orthogonality, OrthogonalitySettings
 from plora.streams.base import Split
 
@@ -27,15 +29,21 @@ START = Moment(task=1, step=0, total=10, epoch=0)
 class NoProblem(Problem):
     """Penalties see no data."""
 
-    score_name = "none"
-
-    def encode(self, split: Split) -> EncodedInputs:
+    @classmethod
+    def load(cls, settings: ProblemSettings, config: BackboneConfig) -> Backbone:
         raise NotImplementedError
 
-    def features(self, states: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        return states
+    @classmethod
+    def around(cls, settings: ProblemSettings, backbone: Backbone, config: BackboneConfig, cache: Path | None) -> Self:
+        raise NotImplementedError
 
-    def restored(self, tensors: Mapping[str, Tensor]) -> EncodedInputs:
+    def encode(self, split: Split, first_row: int = 0) -> Examples:
+        raise NotImplementedError
+
+    def features(self, found: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        return found
+
+    def restored(self, tensors: Mapping[str, Tensor]) -> Examples:
         raise NotImplementedError
 
     def fingerprint(self) -> str:
