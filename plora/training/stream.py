@@ -166,16 +166,18 @@ def _row(
     everything = number == 0 or parts.config.evaluation.tasks == "all"
     wanted = [task for task in parts.tasks if task.name in seen or everything]
     kept: dict[str, Measurements] = {}
-    same_classes = False
+    same_classes = same_tasks = False
     if path.exists():
         stored = problem.record.read(path)
-        whole = problem.with_names(stored, parts.space.names)
+        own = np.isin(stored.task, [task.name for task in parts.tasks])
+        same_tasks = bool(own.all())  # an extension that failed leaves rows of a task that is no longer there
+        whole = problem.with_names(stored.rows(own), parts.space.names)
         same_classes = getattr(stored, "class_names", None) == getattr(whole, "class_names", None)
-        kept = {str(name): whole.of(name) for name in dict.fromkeys(stored.task.tolist())}
+        kept = {str(name): whole.of(name) for name in dict.fromkeys(whole.task.tolist())}
         if not same_classes and parts.space.scenario == "class":
             kept = {name: scores for name, scores in kept.items() if name in seen}
     missing = [task for task in wanted if task.name not in kept and task.name not in forgotten]
-    if same_classes and not missing:
+    if same_classes and same_tasks and not missing:
         return kept
     if missing:
         hold()

@@ -9,6 +9,7 @@ import plora.sweep.work as work
 from plora.build import Workspace
 from plora.config import RunConfig, load_config
 from plora.errors import DataError, RunError
+from plora.problems import TextClassification
 from plora.results import ClassRankings, read_record
 from plora.run_folder.checkpoint import read_manifest
 from plora.run_folder.folder import RunFolder
@@ -86,11 +87,9 @@ def test_a_failing_run_stops_nobody_and_a_cut_one_goes_on(config: SweepConfig, m
 def test_a_backbone_is_loaded_once_for_each_precision_and_never_shared_with_full(
     toy_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import plora.build as build_module
-
     loaded = []
-    load = build_module.load_backbone
-    monkeypatch.setattr(build_module, "load_backbone", lambda config: loaded.append(1) or load(config))
+    load = TextClassification.load
+    monkeypatch.setattr(TextClassification, "load", lambda *given: loaded.append(1) or load(*given))
     workspace = Workspace()
     first, second = (workspace.backbone(toy_config(f"method={method}")) for method in ("o_lora", "per_task"))
     assert len(loaded) == 1
