@@ -52,7 +52,7 @@ def test_two_image_tasks_are_learned_and_kept(config: Config, place: str) -> Non
     assert record.tasks == ("zero-four", "five-nine")
     assert after.mean() > before.mean() + 0.2  # it learns
     assert record.metrics["forgetting"].value == 0  # a slot per task, and its statistics with it
-    verify(folder)
+    assert verify(folder).problems == ()
 
 
 def killed(config: Config, point: str, *settings: str) -> tuple[dict[str, object], dict[str, object]]:
