@@ -15,6 +15,8 @@ for name in (
     "prefix",
     "choices",
     "sweep",
+    "digits",
+    "large_stream",
 ):
     print(f"== {name}", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

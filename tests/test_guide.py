@@ -1,10 +1,12 @@
-"""The page about a user's own parts: its Python is a module, and its config a run."""
+"""Pages that show a user's own parts and images: their Python is a module, and their config a run."""
 
 import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import plora
 from plora.config import load_config
@@ -13,6 +15,7 @@ from plora.runs import verify
 from plora.testing import check_gate
 
 PAGE = Path(__file__).parent.parent / "docs" / "guide" / "your-parts.md"
+IMAGES = PAGE.with_name("images.md")
 
 
 def _blocks(language: str) -> list[str]:
@@ -48,3 +51,28 @@ def test_the_gate_of_the_page_keeps_its_promises() -> None:
     import my_parts
 
     check_gate(my_parts.SoftGate)
+
+
+def test_the_stream_of_the_page_about_images_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (python,) = re.findall(r"```python[^\n]*\n(.*?)```", IMAGES.read_text(encoding="utf-8"), re.DOTALL)
+    (yaml,) = re.findall(r'```yaml title="photos[^\n]*\n(.*?)```', IMAGES.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "my_images.py").write_text(python, encoding="utf-8")
+    (tmp_path / "photos.yaml").write_text(yaml, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_images", raising=False)
+    rng = np.random.default_rng(0)
+    for task, classes in (("a", ("dark", "light")), ("b", ("dim", "bright"))):
+        for split, count in (("train", 6), ("validation", 2), ("test", 3)):
+            for position, name in enumerate(classes):
+                folder = tmp_path / "photos" / task / split / name
+                folder.mkdir(parents=True)
+                for number in range(count):
+                    pixels = rng.integers(100 * position, 100 * position + 60, (10, 12, 3)).astype(np.uint8)
+                    Image.fromarray(pixels).save(folder / f"{number}.png")
+    network = "{kind: new, network: {model_type: vit, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, "
+    network += "intermediate_size: 8, image_size: 8, patch_size: 4}, image: {size: 8, mean: [0, 0, 0], std: [1, 1, 1]}}"
+    record = read_record(plora.run(load_config(tmp_path / "photos.yaml", [f"backbone={network}"])))
+    assert record.complete
+    assert record.tasks == ("a", "b")
+    assert record.data[0].train == 12
