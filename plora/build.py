@@ -234,10 +234,14 @@ def _require_fit(adapters: Adapters, gate: Gate, config: RunConfig) -> None:
     routes = [route]
     if isinstance(gate, ChoosingGate):
         routes.append(Route(slots, torch.eye(len(slots)), "sample"))
+    for per, number in adapters.counts().items():
+        if route.per == per and route.coefficients is not None and len(route.coefficients) != number:
+            raise AdapterError(
+                f"gate '{gate.settings.kind}': coefficients per {per} are for {len(route.coefficients)} {per}s, the "
+                f"network has {number}"
+            )
     for place in adapters.places.values():
         for wanted in routes:
-            if wanted.per == "layer" or wanted.per == "site":
-                continue  # of as many layers as there are, which a route of made-up slots does not know
             if reason := place.refusal(wanted):
                 raise AdapterError(
                     f"{place} cannot do what gate '{config.gate.kind if config.gate else config.row.gate}' of method "

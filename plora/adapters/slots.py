@@ -380,6 +380,10 @@ class Adapters:
             if reason := place.refusal(route):
                 raise AdapterError(f"{place} cannot do this route: {reason}")
 
+    def counts(self) -> dict[str, int]:
+        """Return how many coefficients a route per `layer` or per `site` has for each slot."""
+        return {"layer": len(self.layers) + len(self.others), "site": len(self.places)}
+
     def _checked(self, route: "Route | str | Sequence[str]") -> Route:
         if isinstance(route, str):
             route = Route((route,))
@@ -388,7 +392,7 @@ class Adapters:
         for name in route.slots:
             self._require(name)
         c = route.coefficients
-        for per, number in (("layer", len(self.layers) + len(self.others)), ("site", len(self.places))):
+        for per, number in self.counts().items():
             if c is not None and route.per == per and len(c) != number:
                 raise AdapterError(f"coefficients per {per} are for {len(c)} {per}s, the network has {number}")
         if unknown := [path for path in route.mixing if path not in self.banks]:

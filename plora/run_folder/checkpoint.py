@@ -304,6 +304,7 @@ def _restore(folder: RunFolder, place: Path, manifest: Manifest, model: Continua
         if hash_tensors(sorted(stored.items())) != manifest.router:
             raise RunError(f"{folder.gate(manifest.router)}: the content does not have the hash of its name")
         model.gate.restore(stored)
+        model.gate.to(model.device)
     if model.trains_backbone:
         try:
             model.backbone.load_state_dict(load_tensors(_backbone_file(place)))

@@ -1,13 +1,16 @@
 """What a gate promises."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import isfinite
 
 import torch
 
 from plora.adapters import Route
 from plora.errors import UnknownTaskError
-from plora.gates import ChoosingGate, Gate
+from plora.gates import ChoosingGate, Gate, GateSettings
 from plora.model import ContinualModel
+from plora.moment import Moment
 from plora.testing.promises import Promises
 from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_model
 
@@ -15,7 +18,7 @@ _UNKNOWN = "a task that no slot was opened for"
 
 
 @own_random_numbers()
-def check_gate(gate: type[Gate]) -> None:
+def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
     """Check that a gate can stand in `GATES`.
 
     - it is made without arguments, and says `needs_task` and `constant`;
@@ -26,41 +29,105 @@ def check_gate(gate: type[Gate]) -> None:
       chooses a slot for each input;
     - no slot is forgotten: each is on some task's route (where slots are merged, the newest is), and the open slot
       trains, in every layer;
-    - what is called `constant` may be folded: the outputs are the same.
+    - what is called `constant` may be folded: the outputs are the same;
+    - at a moment of training the same holds, whatever else was drawn, and penalty and diagnostics are finite;
+    - its parameters have gradients; its state, given to another one, gives the same routes, and a fresh one, or one
+      that is given nothing, has learned nothing.
 
     Args:
         gate: the class.
+        settings: it is made with; None makes it without any.
 
     Raises:
         ConformanceError: the first promise that is broken.
     """
     promises = Promises(f"gate {gate.__name__}")
-    with promises.no_error("it is made without arguments"):
-        made = gate()
+    make = gate if settings is None else partial(gate, settings)
+    with promises.no_error("it is made without arguments" if settings is None else "it is made with its settings"):
+        made = make()
     for name in ("needs_task", "constant"):
         value = getattr(made, name, None)
         promises.keep(isinstance(value, bool), f"it declares {name}", repr(value), "True or False")
     for number in range(len(TASKS) + 1):
-        _check_routes(promises, gate, TASKS[:number])
+        _check_routes(promises, make, TASKS[:number])
+        if number:
+            _check_moments(promises, make, TASKS[:number])
     if made.needs_task:
-        _check_refusals(promises, gate())
+        _check_refusals(promises, make())
     if issubclass(gate, ChoosingGate):
-        _check_choices(promises, gate)
-    _check_in_a_network(promises, gate())
+        _check_choices(promises, gate if settings is None else partial(gate, settings))
+    _check_in_a_network(promises, make())
+    _check_state(promises, make)
 
 
-def _check_routes(promises: Promises, gate: type[Gate], slots: Sequence[str]) -> None:
+def _opened(make: Callable[[], Gate], slots: Sequence[str]) -> Gate:
+    """A gate that was told of some slots."""
+    gate = make()
+    for slot in slots:
+        gate.opened(slot)
+    return gate
+
+
+def _check_moments(promises: Promises, make: Callable[[], Gate], slots: Sequence[str]) -> None:
+    """A route is a pure function of the moment: the same in each micro-batch, process and recomputation."""
+    moments = [Moment(len(slots) - 1, step, 4, 0, seed) for seed in (1, 2) for step in (0, 3)]
+    first = [_ask(promises, _opened(make, slots), slots, slots[-1], at) for at in moments]
+    worn = _opened(make, slots)
+    evaluated = _ask(promises, worn, slots, slots[-1])
+    for at, route in reversed([*zip(moments, first, strict=True)]):
+        with own_random_numbers(at.step):
+            before = torch.get_rng_state()
+            again = _ask(promises, worn, slots, slots[-1], at)
+            drawn = not torch.equal(before, torch.get_rng_state())
+        promises.keep(not drawn, "noise is drawn from the moment's seed alone", "a changed random state", "the same")
+        same = _same(again, route)
+        promises.keep(same, "the same moment has the same route", _shown(again), _shown(route))
+        with promises.no_error("penalty and diagnostics"):
+            numbers = {name: float(value.detach()) for name, value in worn.penalty(again, at).items()}
+            numbers |= worn.diagnostics()
+        finite = all(isfinite(value) for value in numbers.values())
+        promises.keep(finite, "penalty and diagnostics are finite", numbers, "numbers")
+    again = _ask(promises, worn, slots, slots[-1])
+    promises.keep(_same(again, evaluated), "evaluation has no noise", _shown(again), _shown(evaluated))
+
+
+@torch.no_grad()
+def _check_state(promises: Promises, make: Callable[[], Gate]) -> None:
+    worn = _opened(make, TASKS)
+    untouched = _ask(promises, worn, TASKS, TASKS[-1])
+    parameters = [*worn.parameters()]
+    for number, parameter in enumerate(parameters, 1):
+        parameter.add_(number * torch.linspace(0.1, 0.3, parameter.numel()).view_as(parameter))
+    learned = _ask(promises, worn, TASKS, TASKS[-1])
+    if parameters:
+        moved = not _same(learned, untouched)
+        promises.keep(moved, "its parameters decide its routes", "the same route", "another one")
+    fresh, restored = worn.fresh(), make()
+    kept = fresh.state()
+    promises.keep(not kept, "a fresh one has learned nothing", f"a state of {', '.join(kept)}", "none")
+    with promises.no_error("it can be given its state"):
+        restored.restore({name: tensor.clone() for name, tensor in worn.state().items()})
+    again = _ask(promises, restored, TASKS, TASKS[-1])
+    promises.keep(_same(again, learned), "its state is all that decides its routes", _shown(again), _shown(learned))
+    with promises.no_error("it can be given nothing"):
+        restored.restore({})
+    left = restored.state()
+    promises.keep(not left, "given nothing it has learned nothing", f"a state of {', '.join(left)}", "none")
+
+
+def _check_routes(promises: Promises, gate: Callable[[], Gate], slots: Sequence[str]) -> None:
     made = gate()
+    chooses = isinstance(made, ChoosingGate)
     with_slots = f"with {len(slots)} slot{'' if len(slots) == 1 else 's'}"
     asked: list[str | None] = [*(slots or TASKS[:1])] if made.needs_task else [*slots, None]
-    if not made.needs_task and not issubclass(gate, ChoosingGate):
+    if not made.needs_task and not chooses:
         asked.append(_UNKNOWN)
     routes: dict[str | None, Route] = {}
     for task in asked:
-        routes[task] = _ask(promises, gate(), slots, task)
+        routes[task] = _ask(promises, _opened(gate, slots), slots, task)
         foreign = [name for name in routes[task].slots if name not in slots]
         promises.keep(not foreign, f"{with_slots}, its route names slots that exist", foreign, list(slots))
-    worn = gate()
+    worn = _opened(gate, slots)
     for seed in (1, 2):
         for task in reversed(asked):
             with own_random_numbers(seed):
@@ -74,7 +141,7 @@ def _check_routes(promises: Promises, gate: type[Gate], slots: Sequence[str]) ->
                 _shown(again),
                 _shown(routes[task]),
             )
-    if not made.needs_task and not issubclass(gate, ChoosingGate):
+    if not made.needs_task and not chooses:
         for task, route in routes.items():
             promises.keep(
                 _same(route, routes[None]),
@@ -99,7 +166,7 @@ def _check_refusals(promises: Promises, gate: Gate) -> None:
             promises.keep(False, f"it refuses the task {task!r}", _shown(route), "UnknownTaskError")
 
 
-def _check_choices(promises: Promises, gate: type[ChoosingGate]) -> None:
+def _check_choices(promises: Promises, gate: Callable[[], ChoosingGate]) -> None:
     """Two tasks far apart, one class each: every input must go to its own, and do so after a restart."""
     generator = torch.Generator().manual_seed(0)
     centres = [torch.randn(3, 16, generator=generator) * 3 for _ in range(2)]  # at three depths
@@ -124,6 +191,7 @@ def _check_in_a_network(promises: Promises, gate: Gate) -> None:
     inputs = tiny_inputs(model)
     for number, task in enumerate(TASKS, 1):
         open_filled(model, task)
+        gate.opened(task)
         with promises.no_error(f"a network of {number} slots takes its route"):
             model.adapters.use(model.route(task))
             features = model.features(inputs, task)
@@ -134,10 +202,23 @@ def _check_in_a_network(promises: Promises, gate: Gate) -> None:
         promises.keep(loss.requires_grad, f"the open slot '{task}' is on its own route", "no gradient", "one")
         gradients = torch.autograd.grad(loss, trained, allow_unused=True)
         still = [name for name, g in zip(names, gradients, strict=True) if g is None or not g.any()]
+        if number == len(TASKS):
+            _check_gradients(promises, gate, model, task)
         promises.keep(not still, f"the open slot '{task}' trains in every layer", f"no gradient for {still}", "one")
         if gate.constant:
             _check_folding(promises, model, task)
         model.commit()
+
+
+def _check_gradients(promises: Promises, gate: Gate, model: ContinualModel, task: str) -> None:
+    named = dict(gate.named_parameters())
+    if not named:
+        return
+    loss = model.features(tiny_inputs(model), task).square().sum()
+    promises.keep(loss.requires_grad, "its parameters have gradients", "a constant loss", "gradients")
+    gradients = torch.autograd.grad(loss, [*named.values()], allow_unused=True)
+    still = [name for name, g in zip(named, gradients, strict=True) if g is None or not g.any()]
+    promises.keep(not still, "its parameters have gradients", f"none for {still}", "one each")
 
 
 @torch.no_grad()
@@ -155,9 +236,11 @@ def _check_folding(promises: Promises, model: ContinualModel, task: str) -> None
     )
 
 
-def _ask(promises: Promises, gate: Gate, slots: Sequence[str], task: str | None) -> Route:
+def _ask(
+    promises: Promises, gate: Gate, slots: Sequence[str], task: str | None, at: Moment | None = None
+) -> Route:
     with promises.no_error(f"route({list(slots)}, {task!r})"):
-        route: object = gate.route(slots, task)
+        route: object = gate.route(slots, task) if at is None else gate.route(slots, task, at)
     promises.keep(isinstance(route, Route), "it returns a route", type(route).__name__, "Route")
     assert isinstance(route, Route)
     return route

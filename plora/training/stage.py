@@ -171,7 +171,7 @@ def open_stage(parts: Parts, plan: StagePlan) -> None:
     torch.manual_seed(plan.step_seed(0, 0))
     if plan.slot is not None:
         assert model.adapters is not None
-        if plan.reopened:
+        if plan.reopened and plan.slot in model.adapters:  # a gate may have dropped it
             model.adapters.reopen(plan.slot, 0.0 if config.lora is None else config.lora.dropout)
         else:
             slot = model.adapters.open_task(plan.slot, config.lora, config.row.lateral)
@@ -179,6 +179,7 @@ def open_stage(parts: Parts, plan: StagePlan) -> None:
                 slot.start_from(model.adapters[plan.start_from])
             if model.gate is not None:
                 model.gate.opened(plan.slot)
+                model.gate.to(model.device)
     for task in (*plan.retrained, *plan.stage.tasks):
         block = parts.space.blocks[task.name]
         model.head.open(block, task.classes, block_generator(plan.seed, block))
