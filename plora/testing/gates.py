@@ -236,9 +236,7 @@ def _check_folding(promises: Promises, model: ContinualModel, task: str) -> None
     )
 
 
-def _ask(
-    promises: Promises, gate: Gate, slots: Sequence[str], task: str | None, at: Moment | None = None
-) -> Route:
+def _ask(promises: Promises, gate: Gate, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
     with promises.no_error(f"route({list(slots)}, {task!r})"):
         route: object = gate.route(slots, task) if at is None else gate.route(slots, task, at)
     promises.keep(isinstance(route, Route), "it returns a route", type(route).__name__, "Route")

@@ -11,12 +11,13 @@ from transformers.modeling_outputs import BaseModelOutput
 from plora.problems import EncodedInputs, Examples, LabelledExamples, Problem
 from plora.results import Score
 from plora.streams.base import Split, TextInput, Texts
+from plora.testing.any_problem import check_any
 from plora.testing.promises import Promises
 from plora.testing.tiny import WIDTH, own_random_numbers
 
 
 @own_random_numbers()
-def check_problem(problem: Problem, texts: Sequence[TextInput]) -> None:
+def check_problem(problem: Problem, texts: Sequence[TextInput] | Split, network: nn.Module | None = None) -> None:
     """Check that a problem turns inputs into batches and features as the loop expects it.
 
     - encoding the same split again gives the same, and labels have no part in it;
@@ -27,9 +28,13 @@ def check_problem(problem: Problem, texts: Sequence[TextInput]) -> None:
       tensors, stay as they are;
     - the fingerprint is one sha256, the same at every call.
 
+    Of a problem whose network answers by itself, on a split and a network of its own: what is random is decided by the
+    draw; losses and weights of micro-batches add up, and reach the network; its record takes what it measures.
+
     Args:
         problem: with the settings to test.
-        texts: three inputs or more that it can take, of different lengths.
+        texts: three inputs or more that it can take, of different lengths; or a split.
+        network: in eval mode, for a split: what takes the problem's batches.
 
     Raises:
         ConformanceError: the first promise that is broken.
@@ -42,6 +47,10 @@ def check_problem(problem: Problem, texts: Sequence[TextInput]) -> None:
     )
     first, second = problem.fingerprint(), problem.fingerprint()
     promises.keep(first == second and len(first) == 64, "its fingerprint is one sha256", f"{first}, {second}", "one")
+    if isinstance(texts, Split):
+        assert network is not None, "a split is checked on a network that takes its batches"
+        check_any(promises, problem, texts, network)
+        return
     with promises.no_error("it encodes these texts"):
         encoded = _inputs(problem.encode(_split(texts)))
     _check_encoding(promises, problem, encoded, texts)

@@ -41,9 +41,7 @@ def make(toy_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
 
     def config(name: str, *overrides: str, **settings: object) -> RunConfig:
         found = toy_config(*SETTINGS, gate(**settings), *overrides, f"output={tmp_path / name}")
-        return found.model_copy(
-            update={"stream": found.stream.model_copy(update={"tasks": found.stream.tasks[:2]})}
-        )
+        return found.model_copy(update={"stream": found.stream.model_copy(update={"tasks": found.stream.tasks[:2]})})
 
     return config
 
@@ -59,7 +57,7 @@ def test_it_conforms(settings: dict[str, object]) -> None:
     check_gate(NoisyGate, NoisyGateSettings(**settings))
 
 
-@pytest.mark.parametrize("layers", [0, 6])
+@pytest.mark.parametrize("layers", [0, 8])
 def test_its_parameters_train_and_are_kept_task_by_task(make: Make, layers: int) -> None:
     config = make("trained", layers=layers)
     run(config, quiet(), Workspace())
@@ -93,9 +91,7 @@ def test_noise_is_that_of_the_step_in_every_micro_batch_and_when_a_block_is_comp
 
     monkeypatch.setattr(NoisyGate, "route", watched)
     plain, small, again = make("plain"), make("small", "training.micro_batch_size=3"), make("again")
-    again = again.model_copy(
-        update={"training": again.training.model_copy(update={"activation_checkpointing": True})}
-    )
+    again = again.model_copy(update={"training": again.training.model_copy(update={"activation_checkpointing": True})})
     for config in (plain, small, again):
         run(config, quiet(), Workspace())
         assert all(torch.equal(c, found[0]) for found in asked.values() for c in found)
@@ -112,11 +108,11 @@ def test_phases_that_leave_it_as_it_was_made_are_refused(make: Make) -> None:
         run(make("untrained", "phases=[{train: [adapter, head]}]"), quiet(), Workspace())
     trained = make("pattern", "phases=[{train: [adapter, head]}, {train: ['gate.logits']}]")
     run(trained, quiet(), Workspace())
-    assert all(logit.abs().max() > 0 for logit in gate_states(trained.folder)[0].values())
+    assert all(logit.abs().max() > 0 for logit in gate_states(trained.folder)[1].values())
 
 
 def test_layers_of_another_network_are_one_line(make: Make) -> None:
-    with pytest.raises(AdapterError, match=r"coefficients per layer are for 5 layers, the network has 6"):
+    with pytest.raises(AdapterError, match=r"coefficients per layer are for 5 layers, the network has 8"):
         run(make("layers", layers=5), quiet(), Workspace())
     assert not make("layers", layers=5).folder.exists()  # nothing was written
 
@@ -136,7 +132,7 @@ def test_a_slot_that_is_not_needed_is_gone_from_compute_and_disk(make: Make, mon
 
     monkeypatch.setattr(ContinualModel, "commit", watched)
     config = make("dropped", worth=2)
-    run(config, quiet(), Workspace())
+    run(config)
     assert len(models) == 2
     assert [*config.folder.glob("slots/*")] == []
     assert [state for state in gate_states(config.folder) if state] == []
@@ -156,12 +152,12 @@ def test_the_one_slot_of_all_tasks_may_be_dropped_and_is_opened_anew(make: Make)
 
 def test_a_slot_that_is_too_large_is_scaled_down(make: Make) -> None:
     config = make("rescaled", largest=0.01)
-    run(config, quiet(), Workspace())
+    run(config)
     assert "layers scaled down" in (config.folder / "log.txt").read_text()
     assert verify(config.folder).problems == ()
 
 
-LATE = {"write": 9, "micro_batch": 35, "step": 17, "step_saved": 20, "epoch": 2, "tensors_saved": 2, "trained": 2}
+LATE = {"write": 9, "micro_batch": 24, "step": 10, "step_saved": 11, "epoch": 2, "tensors_saved": 2, "trained": 2}
 QUICK = {"step", "committed", "tensors_saved"}
 
 
@@ -172,15 +168,9 @@ def _whole() -> dict[str, object]:
 
 @pytest.mark.parametrize(
     "point",
-    [
-        pytest.param(p, marks=() if p in QUICK else pytest.mark.slow)
-        for p in FAILPOINTS
-        if p != "extended"
-    ],
+    [pytest.param(p, marks=() if p in QUICK else pytest.mark.slow) for p in FAILPOINTS if p != "extended"],
 )
-def test_a_run_killed_at_any_point_ends_with_the_same_bits(
-    make: Make, point: str, _whole: dict[str, object]
-) -> None:
+def test_a_run_killed_at_any_point_ends_with_the_same_bits(make: Make, point: str, _whole: dict[str, object]) -> None:
     settings = ("training.checkpoint_seconds=0", "training.micro_batch_size=4", "training.early_stop=2")
     if not _whole:
         whole = make("whole", *settings, largest=0.5, worth=-1)
