@@ -104,7 +104,7 @@ class Method:
         """
         if self.at_once:
             return "it learns all tasks at once, so nothing is old"
-        if head != "linear":
+        if head not in ("linear", "own"):
             return f"the head '{head}' is solved, not trained step by step"
         alone = gate is not None and (gate.needs_task or gate.chooses)
         merged = self.merging is not None and not strategy.helps_merging

@@ -46,6 +46,7 @@ def _check_draws(promises: Promises, examples: Examples, batch: Batch) -> None:
         _same(promises, "what is fixed is the same in every draw", drawn, batch)
 
 
+@torch.no_grad()
 def _check_sums(promises: Promises, problem: Problem, examples: Examples, network: nn.Module) -> None:
     """Losses and weights of micro-batches add up to those of the batch."""
     everything = np.arange(len(examples))

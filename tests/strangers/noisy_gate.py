@@ -56,7 +56,7 @@ class NoisyGate(Gate):
         """Return `[layers or 1, slots]`; 0 for a slot that was never opened here."""
         none = torch.zeros(self.settings.layers or 1)
         names = [f"of {slot}".replace(".", "·") for slot in slots]
-        return torch.stack([self.logits[name] if name in self.logits else none for name in names], 1)
+        return torch.stack([self.logits.get(name, none) for name in names], 1)
 
     def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         """Return all slots; coefficients `[slots]`, or `[layers, slots]`."""

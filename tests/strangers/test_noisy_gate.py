@@ -104,7 +104,7 @@ def test_noise_is_that_of_the_step_in_every_micro_batch_and_when_a_block_is_comp
 
 
 def test_phases_that_leave_it_as_it_was_made_are_refused(make: Make) -> None:
-    with pytest.raises(TrainingError, match="belong to the gate, such as .*no phase trains them; add 'gate'"):
+    with pytest.raises(TrainingError, match=r"belong to the gate, such as .*no phase trains them; add 'gate'"):
         run(make("untrained", "phases=[{train: [adapter, head]}]"), quiet(), Workspace())
     trained = make("pattern", "phases=[{train: [adapter, head]}, {train: ['gate.logits']}]")
     run(trained, quiet(), Workspace())
@@ -126,7 +126,7 @@ def test_a_slot_that_is_not_needed_is_gone_from_compute_and_disk(make: Make, mon
         models.append(self)
         assert verdict.drop
         assert self.adapters is not None
-        assert self.adapters.names == ()
+        assert not self.adapters.names
         assert dict(self.gate.named_parameters()) == {}
         return verdict
 
@@ -151,7 +151,7 @@ def test_the_one_slot_of_all_tasks_may_be_dropped_and_is_opened_anew(make: Make)
 
 
 def test_a_slot_that_is_too_large_is_scaled_down(make: Make) -> None:
-    config = make("rescaled", largest=0.01)
+    config = make("rescaled", largest=1e-4)
     run(config)
     assert "layers scaled down" in (config.folder / "log.txt").read_text()
     assert verify(config.folder).problems == ()
@@ -162,7 +162,7 @@ QUICK = {"step", "committed", "tensors_saved"}
 
 
 @pytest.fixture(scope="module")
-def _whole() -> dict[str, object]:
+def whole_run() -> dict[str, object]:
     return {}
 
 
@@ -170,19 +170,21 @@ def _whole() -> dict[str, object]:
     "point",
     [pytest.param(p, marks=() if p in QUICK else pytest.mark.slow) for p in FAILPOINTS if p != "extended"],
 )
-def test_a_run_killed_at_any_point_ends_with_the_same_bits(make: Make, point: str, _whole: dict[str, object]) -> None:
+def test_a_run_killed_at_any_point_ends_with_the_same_bits(
+    make: Make, point: str, whole_run: dict[str, object]
+) -> None:
     settings = ("training.checkpoint_seconds=0", "training.micro_batch_size=4", "training.early_stop=2")
-    if not _whole:
+    if not whole_run:
         whole = make("whole", *settings, largest=0.5, worth=-1)
         assert in_child(lambda: run(whole, quiet(), Workspace())) == 0
-        _whole |= snapshot(whole.folder)
+        whole_run |= snapshot(whole.folder)
     config = make("cut", *settings, largest=0.5, worth=-1)
     where = f"{point}:{LATE.get(point, 2 if point not in ('created', 'untrained') else 1)}"
     assert in_child(lambda: run(config, quiet(), Workspace()), where) == KILLED, where
     begun = (config.folder / "config.yaml").exists()
     work = (lambda: resume(config.folder, quiet())) if begun else (lambda: run(config, quiet(), Workspace()))
     assert in_child(work) == 0
-    assert snapshot(config.folder) == _whole
+    assert snapshot(config.folder) == whole_run
 
 
 def test_two_processes_learn_what_one_learns(make: Make, tmp_path: Path) -> None:
