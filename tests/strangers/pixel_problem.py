@@ -1,8 +1,8 @@
 """A problem that plora does not know: which class has each pixel, and where does something begin. Nobody's but ours.
 
-    problem:  {kind: "pixel_problem:PixelSettings"}
-    stream:   {kind: "pixel_problem:Scenes"}
-    modules:  [decoder]
+problem:  {kind: "pixel_problem:PixelSettings"}
+stream:   {kind: "pixel_problem:Scenes"}
+modules:  [decoder]
 """
 
 import hashlib
