@@ -10,10 +10,12 @@ import torch
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "training")]
 
+import pixel_problem as pixels
 from killing import KILLED, in_child, quiet
 from together import together
 
 from plora.adapters import ModuleSlot
+from plora.backbones import BackboneConfig
 from plora.build import Workspace, build
 from plora.cli import app
 from plora.config import RunConfig, load_config
@@ -22,10 +24,13 @@ from plora.export import export
 from plora.failpoints import FAILPOINTS
 from plora.fingerprint import hash_tensors
 from plora.moment import Moment
+from plora.problems import Batch
 from plora.results import PixelCounts, read_curves, read_record
 from plora.run_folder.checkpoint import read_manifest
 from plora.run_folder.folder import RunFolder
 from plora.runs import evaluate, resume, run, verify
+from plora.streams.base import Split
+from plora.testing import ConformanceError, check_examples
 from plora.training.course import plan_course
 from plora.training.stage import begin_lesson, open_stage
 from plora.training.step import Backward
@@ -240,3 +245,33 @@ def test_report_and_table(make: Make, capsys: pytest.CaptureFixture[str], tmp_pa
     final = read_record(path).matrix[2, 1]
     assert "mean IoU" in page
     assert f"{100 * final:.1f}" in page
+
+
+def check(problem: pixels.PixelProblem) -> None:
+    network = problem.load(problem.settings, BackboneConfig()).network
+    check_examples(problem, pixels.Scenes(number=6).load().tasks[0].train, network)
+
+
+def test_it_keeps_what_a_problem_promises() -> None:
+    check(pixels.PixelProblem(pixels.PixelSettings()))
+
+
+def test_a_broken_promise_is_found() -> None:
+    class Mean(pixels.PixelProblem):
+        def losses(self, *given: object) -> dict[str, torch.Tensor]:  # type: ignore[override]
+            batch = given[1]
+            return {name: loss / batch.weights[name] for name, loss in super().losses(*given).items()}  # type: ignore[attr-defined, arg-type]
+
+    with pytest.raises(ConformanceError, match="loss 'classes' is a sum over examples"):
+        check(Mean(pixels.PixelSettings()))
+
+    class Wandering(pixels.PixelExamples):
+        def collate(self, indices: np.ndarray, draw: int | None = None) -> Batch:
+            return super().collate(indices, None if draw is None else draw + int(indices[0]))
+
+    class Moved(pixels.PixelProblem):
+        def encode(self, split: Split, first_row: int = 0) -> pixels.PixelExamples:
+            return Wandering(((split, np.arange(len(split))),))
+
+    with pytest.raises(ConformanceError, match="random about an example depends on draw and position"):
+        check(Moved(pixels.PixelSettings()))
