@@ -23,6 +23,8 @@ from plora.strategies.settings import (
 )
 from plora.streams.base import SCENARIOS, Scenario
 
+OWN = "own"
+"""Name of the head of a network that answers by itself."""
 PARTS = ("head", "adapter", "gate", "modules", "backbone")
 """What a phase can train by name. The head of a closed form is solved instead."""
 Slots = Literal["none", "first", "one", "per_task"]
@@ -104,7 +106,7 @@ class Method:
         """
         if self.at_once:
             return "it learns all tasks at once, so nothing is old"
-        if head not in ("linear", "own"):
+        if head not in ("linear", OWN):
             return f"the head '{head}' is solved, not trained step by step"
         alone = gate is not None and (gate.needs_task or gate.chooses)
         merged = self.merging is not None and not strategy.helps_merging

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from plora.adapters.settings import Merging
-from plora.config.run import OWN, RunConfig
+from plora.config.run import RunConfig
 from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean
-from plora.methods import PARTS
+from plora.methods import OWN, PARTS
 
 
 def cross_checks(config: RunConfig) -> Iterator[str]:

@@ -23,7 +23,7 @@ from plora.config.training import EvaluationConfig, TrainingConfig
 from plora.errors import did_you_mean
 from plora.events.settings import TrackerName
 from plora.gates.settings import GATES, GateSettings
-from plora.methods import METHODS, LossRows, Method, Phase
+from plora.methods import METHODS, OWN, LossRows, Method, Phase
 from plora.problems.settings import PROBLEMS, ProblemSettings, TextClassificationSettings
 from plora.strategies.settings import STRATEGIES, StrategySettings
 from plora.streams import STREAMS
@@ -31,8 +31,6 @@ from plora.streams.base import Scenario, StreamSource
 from plora.streams.columns import TableSource
 from plora.streams.local import LocalStream, LocalTask
 
-OWN = "own"
-"""Name of the head of a network that answers by itself."""
 _LONGEST_NAME = 200
 _OWN_KEYS = {"kind", "name", "tasks"}
 """Keys of a stream of tables that do not say how rows are chosen."""

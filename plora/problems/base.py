@@ -358,8 +358,11 @@ class Problem(ABC):
         return ClassRankings(task=task, example=example, **columns, class_names=names)  # type: ignore[arg-type]
 
     def with_names(self, kept: Measurements, names: tuple[str, ...]) -> Measurements:
-        """Return a record with the names of all classes, of which it may know the first ones only."""
-        return replace(kept, class_names=names) if isinstance(kept, ClassRankings | PixelCounts) else kept
+        """Return a record with the names of all classes, of which it may know the first ones only.
+
+        Where the tasks name none, because no example has one class as its answer, the record keeps those that it has.
+        """
+        return replace(kept, class_names=names) if names and isinstance(kept, ClassRankings | PixelCounts) else kept
 
     @abstractmethod
     def fingerprint(self) -> str:
