@@ -20,16 +20,18 @@ def command(
 ) -> None:
     """Choose what is searched, do every run that is not complete yet, then write one report over all of them.
 
-    What was cut goes on, what fails is listed at the end. Example: `plora sweep ablation.yaml --workers 2`
+    A backbone that the runs name and that is not made yet is pretrained first. What was cut goes on, what fails is listed at the end. Example: `plora sweep ablation.yaml --workers 2`
     """
     from plora.configs import find_sweep
-    from plora.sweep import choice_lines, load_sweep, planned_lines, sweep
+    from plora.runs.pretraining import make_missing
+    from plora.sweep import choice_lines, load_sweep, plan_runs, planned_lines, sweep
 
     chosen = load_sweep(find_sweep(config), keys or [])
     if dry_run:
         for line in planned_lines(chosen):
             typer.echo(line)
         return
+    make_missing(one.config for one in plan_runs(chosen))
     result = sweep(chosen, workers, cpus_per_run, gpus_per_run, address)
     if result.studies:
         typer.echo("chosen on validation, before the runs scored test:")
