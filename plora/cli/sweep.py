@@ -20,7 +20,8 @@ def command(
 ) -> None:
     """Choose what is searched, do every run that is not complete yet, then write one report over all of them.
 
-    A backbone that the runs name and that is not made yet is pretrained first. What was cut goes on, what fails is listed at the end. Example: `plora sweep ablation.yaml --workers 2`
+    A backbone that the runs name and that is not made yet is pretrained first. What was cut goes on, what fails is
+    listed at the end. Example: `plora sweep ablation.yaml --workers 2`
     """
     from plora.configs import find_sweep
     from plora.runs.pretraining import make_missing

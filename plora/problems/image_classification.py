@@ -37,7 +37,9 @@ class Preparation:
     std: tuple[float, ...]
 
     def resized(self, image: Pixels) -> Tensor:
-        """Return an image `[H, W]` or `[H, W, C]` as `[channels, height, width]` fp32 in 0 to 255.
+        """Return an image `[H, W]` or `[H, W, C]` as `[channels, height, width]` fp32, whole numbers in 0 to 255.
+
+        What was resized is rounded, so that an image that is kept as bytes stays what it was.
 
         Raises:
             DataError: it has other channels than the network, and is not grey.
@@ -50,7 +52,7 @@ class Preparation:
             pixels = pixels.expand(len(self.mean), -1, -1)
         if pixels.shape[1:] == self.size:
             return pixels
-        return F.interpolate(pixels[None], self.size, mode="bilinear", align_corners=False, antialias=True)[0]
+        return F.interpolate(pixels[None], self.size, mode="bilinear", align_corners=False, antialias=True)[0].round()
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Return pixels `[B, C, H, W]` in 0 to 255 as the network takes them."""
@@ -79,14 +81,15 @@ class EncodedImages(EncodedInputs):
 
     def read(self, indices: Indices) -> list[Pixels]:
         """Return some images."""
-        found: list[Pixels] = []
+        found: dict[int, Pixels] = {}
         borders = np.cumsum([len(own) for _, own in self.parts])
         owners = np.searchsorted(borders, indices, side="right")
-        for index, owner in zip(indices.tolist(), owners.tolist(), strict=True):
+        for owner in np.unique(owners).tolist():  # of each split all at once
             split, own = self.parts[owner]
-            start = 0 if owner == 0 else int(borders[owner - 1])
-            found += split.read(own[index - start : index - start + 1])
-        return found
+            places = np.flatnonzero(owners == owner)
+            images = split.read(own[indices[places] - (borders[owner] - len(own))])
+            found.update(zip(places.tolist(), images, strict=True))
+        return [found[place] for place in range(len(indices))]
 
     def followed_by(self, others: "Sequence[EncodedImages]") -> "EncodedImages":
         """Return these images and others."""
@@ -113,7 +116,7 @@ class EncodedImages(EncodedInputs):
 
 def _array(images: Sequence[Pixels], preparation: Preparation) -> ImageArray:
     """Images as large as the network takes them, in memory."""
-    pixels = [preparation.resized(image).round().to(torch.uint8).permute(1, 2, 0) for image in images]
+    pixels = [preparation.resized(image).to(torch.uint8).permute(1, 2, 0) for image in images]
     return ImageArray(torch.stack(pixels).numpy(), np.zeros(len(images), np.int64))
 
 
@@ -185,5 +188,5 @@ class ImageClassification(Problem):
 
     def fingerprint(self) -> str:
         """Return the sha256 of size and normalisation."""
-        content = [self.preparation.size, self.preparation.mean, self.preparation.std, "bilinear, antialiased"]
+        content = [self.preparation.size, self.preparation.mean, self.preparation.std, "bilinear, antialiased, rounded"]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
