@@ -47,11 +47,13 @@ def pretrain(config: RunConfig, name: str, console: Console | None = None) -> Pa
     home = made_by(name).parent
     folder, training = home / key, home / "runs"
     if not (folder / "config.json").is_file():
-        own = config.model_copy(update={"output": training, "name": key})
+        own, workspace = config.model_copy(update={"output": training, "name": key}), Workspace()
+        if len(tasks := workspace.stream(config.stream).tasks) > 1:
+            raise ConfigError([f"stream: pretraining learns one task, and this stream has {len(tasks)}; merge them"])
         if (own.folder / "config.yaml").is_file():
-            resume(own.folder, console)
+            resume(own.folder, console, workspace)
         else:
-            run(own, console, Workspace())
+            run(own, console, workspace)
         _keep(own.folder, folder)
         shutil.rmtree(training / key, ignore_errors=True)
     atomic.write_json(made_by(name), {"folder": key})

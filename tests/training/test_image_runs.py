@@ -1,0 +1,77 @@
+"""Two image tasks from config to record, with slots of every kind; a kill changes nothing there either."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from killing import KILLED, in_child, quiet, snapshot
+
+from plora.build import Workspace
+from plora.config import RunConfig, load_config
+from plora.results import read_record
+from plora.runs import resume, run, verify
+
+VALUES = {
+    "name": "images",
+    "problem": {"kind": "image_classification"},
+    "stream": {"kind": "digits", "held_back": 0.9, "per_task": 5, "validation_fraction": 0.2},
+    "scenario": "task",
+    "method": "per_task",
+    "backbone": {
+        "kind": "new",
+        "network": {
+            "model_type": "resnet",
+            "num_channels": 3,
+            "embedding_size": 8,
+            "hidden_sizes": [8, 16],
+            "depths": [1, 1],
+            "layer_type": "basic",
+        },
+        "image": {"size": 12, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+    },
+    "training": {"epochs": 12, "batch_size": 16, "learning_rate": 0.02, "checkpoint_seconds": 0},
+}
+PLACES = {
+    "conv": ("lora.targets=all_conv", "lora.rank=2"),
+    "bottleneck": ("lora=null", "bottleneck={width: 4, after: stage, norm: batch}"),
+    "modules": ("lora=null", "modules=[normalization]"),
+}
+Config = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return lambda *overrides: load_config({**VALUES, "output": str(tmp_path / "runs")}, overrides)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_two_image_tasks_are_learned_and_kept(config: Config, place: str) -> None:
+    folder = run(config(*PLACES[place]), quiet())
+    record = read_record(folder)
+    before, after = record.matrix[0], record.matrix[-1]
+    assert record.tasks == ("zero-four", "five-nine")
+    assert after.mean() > before.mean() + 0.2  # it learns
+    assert record.metrics["forgetting"].value == 0  # a slot per task, and its statistics with it
+    verify(folder)
+
+
+def killed(config: Config, point: str, *settings: str) -> tuple[dict[str, object], dict[str, object]]:
+    whole, cut = config(*settings, "name=whole"), config(*settings, "name=cut")
+    assert in_child(lambda: run(whole, quiet(), Workspace())) == 0
+    assert in_child(lambda: run(cut, quiet(), Workspace()), point) == KILLED
+    assert in_child(lambda: resume(cut.folder, quiet())) == 0
+    first, second = snapshot(whole.folder), snapshot(cut.folder)
+    for found in (first, second):
+        found.pop("results")  # it has the run's name
+    return first, second
+
+
+def test_module_slots_of_a_killed_run_end_with_the_same_bits(config: Config) -> None:
+    whole, cut = killed(config, "step:15", *PLACES["modules"], "training.epochs=4")
+    assert whole == cut
+
+
+def test_images_that_replay_remembers_are_the_same_after_a_kill(config: Config) -> None:
+    settings = (*PLACES["conv"], "method=replay", "scenario=class", "training.epochs=3")
+    whole, cut = killed(config, "step:15", *settings)  # inside the second task: what is remembered was read back
+    assert whole == cut
