@@ -10,7 +10,6 @@ first one that is broken ends it in a `ConformanceError`: what was tested, the p
 """
 
 from plora.errors import ConformanceError
-from plora.testing.examples import check_examples
 from plora.testing.gates import check_gate
 from plora.testing.heads import check_head
 from plora.testing.methods import check_method
@@ -19,7 +18,6 @@ from plora.testing.strategies import check_strategy
 
 __all__ = [
     "ConformanceError",
-    "check_examples",
     "check_gate",
     "check_head",
     "check_method",

@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from plora.problems import EncodedInputs, Examples, LabelledExamples, Problem
 from plora.results import Score
 from plora.streams.base import Split, TextInput, Texts
-from plora.testing.any_problem import check_any
+from plora.testing.examples import check_examples
 from plora.testing.promises import Promises
 from plora.testing.tiny import WIDTH, own_random_numbers
 
@@ -49,7 +49,7 @@ def check_problem(problem: Problem, texts: Sequence[TextInput] | Split, network:
     promises.keep(first == second and len(first) == 64, "its fingerprint is one sha256", f"{first}, {second}", "one")
     if isinstance(texts, Split):
         assert network is not None, "a split is checked on a network that takes its batches"
-        check_any(promises, problem, texts, network)
+        check_examples(problem, texts, network)
         return
     with promises.no_error("it encodes these texts"):
         encoded = _inputs(problem.encode(_split(texts)))

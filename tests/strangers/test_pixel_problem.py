@@ -30,7 +30,7 @@ from plora.run_folder.checkpoint import read_manifest
 from plora.run_folder.folder import RunFolder
 from plora.runs import evaluate, resume, run, verify
 from plora.streams.base import Split
-from plora.testing import ConformanceError, check_examples
+from plora.testing import ConformanceError, check_problem
 from plora.training.course import plan_course
 from plora.training.stage import begin_lesson, open_stage
 from plora.training.step import Backward
@@ -249,7 +249,7 @@ def test_report_and_table(make: Make, capsys: pytest.CaptureFixture[str], tmp_pa
 
 def check(problem: pixels.PixelProblem) -> None:
     network = problem.load(problem.settings, BackboneConfig()).network
-    check_examples(problem, pixels.Scenes(number=6).load().tasks[0].train, network)
+    check_problem(problem, pixels.Scenes(number=6).load().tasks[0].train, network)
 
 
 def test_it_keeps_what_a_problem_promises() -> None:
