@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -166,7 +167,8 @@ class TextClassification(Problem):
             if encoded is None:
                 encoded = self.tokenize(split)
                 if path:
-                    _write(path, encoded)
+                    with suppress(OSError, SafetensorError):  # a full disk costs time here, not the run
+                        _write(path, encoded)
             self._encoded[key] = encoded
         return self._encoded[key]
 

@@ -44,6 +44,8 @@ def in_child(work: Callable[[], object], failpoint: str = "", after: float | Non
             Path(os.environ.get("REFUSAL", os.devnull)).write_text(str(error), encoding="utf-8")
             os._exit(REFUSED)
         except BaseException:
+            # Else a traceback that does not fit raises here, and the child goes on as a second pytest.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             traceback.print_exc()
             os._exit(FAILED)
     if after is not None:
