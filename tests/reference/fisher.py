@@ -10,7 +10,7 @@ from plora.model import ContinualModel
 
 def gradient(model: ContinualModel, lesson: Lesson, example: int, row: int) -> dict[str, Tensor]:
     """∇_θ log p(row | example), of one example alone."""
-    inputs = lesson.train.inputs.collate(np.array([example]))
+    inputs = lesson.train.collate(np.array([example])).inputs
     visible = lesson.competing[int(lesson.train.rows[example])]
     scores = model(inputs, lesson.task)[0]
     log_p = scores[visible[: len(scores)]].log_softmax(0)
@@ -26,7 +26,7 @@ def exact(model: ContinualModel, lesson: Lesson, examples: list[int]) -> dict[st
     total = {name: torch.zeros_like(p) for name, p in model.trainable().items()}
     for example in examples:
         visible = lesson.competing[int(lesson.train.rows[example])]
-        scores = model(lesson.train.inputs.collate(np.array([example])), lesson.task)[0].detach()
+        scores = model(lesson.train.collate(np.array([example])).inputs, lesson.task)[0].detach()
         rows = visible[: len(scores)].nonzero().flatten().tolist()
         p = scores[rows].softmax(0)
         for weight, row in zip(p, rows, strict=True):
@@ -60,7 +60,7 @@ def exact_of_updates(model: ContinualModel, lesson: Lesson, examples: list[int])
     total = {path: torch.zeros_like(delta) for path, delta in dense.items()}
     for example in examples:
         visible = lesson.competing[int(lesson.train.rows[example])]
-        scores = model(lesson.train.inputs.collate(np.array([example])), lesson.task)[0]
+        scores = model(lesson.train.collate(np.array([example])).inputs, lesson.task)[0]
         log_p = scores[visible[: len(scores)]].log_softmax(0)
         for one in log_p:
             gradients = torch.autograd.grad(one, [*dense.values()], retain_graph=True)
