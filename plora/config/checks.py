@@ -24,9 +24,9 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
     gate = config.resolved_gate()
     if config.gate is not None and gate is None:
         yield f"gate: method '{config.method}' has no slots that a gate could weigh; leave it out"
-    if gate is not None and gate.needs_task and config.scenario != "task":
+    if config.gate is not None and config.gate.needs_task and config.scenario != "task":
         yield (
-            f"gate: '{gate.kind}' needs the task's name, which is not known at test time in the "
+            f"gate: '{config.gate.kind}' needs the task's name, which is not known at test time in the "
             f"{config.scenario}-incremental scenario; use scenario=task, or another gate"
         )
     if row.slots != "none" and config.lora is None and config.bottleneck is None and not config.modules:

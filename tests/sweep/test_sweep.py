@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import plora.sweep.work as work
+import plora.sweep.one_run as one_run
 from plora.build import Workspace
 from plora.config import RunConfig, load_config
 from plora.errors import DataError, RunError
@@ -58,7 +58,7 @@ def test_runs_are_done_once_and_are_those_of_plora_run(
 
 @pytest.mark.slow
 def test_a_failing_run_stops_nobody_and_a_cut_one_goes_on(config: SweepConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = work.run
+    begun = one_run.run
 
     def fragile(config: RunConfig, *arguments: object) -> Path:
         if config.method == "o_lora" and config.seed == 0:
@@ -68,7 +68,7 @@ def test_a_failing_run_stops_nobody_and_a_cut_one_goes_on(config: SweepConfig, m
         return begun(config, *arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(work, "run", fragile)
+        patch.setattr(one_run, "run", fragile)
         result = sweep(config)
     assert result.done == 2
     assert result.failures["method=frozen seed=1"] == "a mistake of the user"
