@@ -27,8 +27,8 @@ from plora.config import RunConfig, load_config, load_task
 from plora.configs import find_config
 from plora.events.console import Console
 from plora.results import read_record
-from plora.run_folder.checkpoint import read_manifest
 from plora.run_folder.folder import RunFolder
+from plora.run_folder.manifest import read_checkpoint
 from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.runs import extend, run
 
@@ -98,8 +98,8 @@ def disk(tasks: int) -> list[dict[str, JsonValue]]:
             folder = RunFolder(run(many_tasks(Path(place), tasks, method), Console(live=False)))
             for number in range(10, tasks + 1, 10):
                 manifests = [folder.checkpoint(n) / "manifest.json" for n in range(1, number + 1)]
-                slots = {content for n in range(1, number + 1) for content in read_manifest(folder, n).slots.values()}
-                heads = {content for n in range(1, number + 1) for content in read_manifest(folder, n).parts.values()}
+                slots = {content for n in range(1, number + 1) for content in read_checkpoint(folder, n).slots.values()}
+                heads = {content for n in range(1, number + 1) for content in read_checkpoint(folder, n).parts.values()}
                 rows.append(
                     {
                         "method": method,
@@ -118,7 +118,7 @@ def disk(tasks: int) -> list[dict[str, JsonValue]]:
 def slot(folder: RunFolder) -> dict[str, JsonValue]:
     """Bytes of one slot on disk, and of its tensors alone."""
     rank, width, blocks, sites = 8, 384, 6, 3
-    home = folder.slot(next(iter(read_manifest(folder, 1).slots.values())))
+    home = folder.slot(next(iter(read_checkpoint(folder, 1).slots.values())))
     tensors = blocks * sites * 2 * rank * width * 4
     return {"folder_bytes": _size(home), "tensor_bytes": tensors, "more_bytes": _size(home) - tensors}
 

@@ -6,6 +6,7 @@ hidden files that end in `.tmp`; nothing ever reads them.
 
 import json
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -105,14 +106,15 @@ def write_json(path: Path, data: JsonValue) -> None:
     write_bytes(path, encoded + b"\n")
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what killed writers left below a folder. Nobody else may be writing there.
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp|\.tmp[A-Za-z0-9]{6}")
+"""Names of our own temporary files, and of those of safetensors, which writes beside the file that it is asked for."""
 
-    safetensors writes to a temporary file of its own beside the one it is asked for, named `.tmp` and six letters.
-    """
-    for pattern in (".*.tmp", ".tmp" + 6 * "[A-Za-z0-9]"):
-        for leftover in folder.rglob(pattern):
-            leftover.unlink(missing_ok=True)
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed writers left in a folder, not below it. Nobody else may be writing there."""
+    for entry in list(os.scandir(folder)):
+        if _LEFTOVER.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            os.unlink(entry)
 
 
 def _make_folder(folder: Path) -> None:

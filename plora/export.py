@@ -31,7 +31,8 @@ from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
 from plora.results import RunRecord, read_record
 from plora.results.report.model_card import model_card
-from plora.run_folder.checkpoint import load_checkpoint, require_checkpoints
+from plora.run_folder.agreement import read_agreed
+from plora.run_folder.checkpoint import load_checkpoint
 from plora.run_folder.folder import RunFolder
 from plora.streams.incremental import LabelSpace
 
@@ -131,15 +132,14 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} exists already; nothing was changed. Choose another folder with --out")
     source = RunFolder.existing(run)
-    config, record = source.read_config(), read_record(run)
-    require_checkpoints(source, record)
+    agreed = read_agreed(source)
+    config, record = agreed.config, read_record(run)
     refuse(config, task, merged, push)
     # In bf16 a run holds its frozen weights rounded; a reader of the folder should get them as they were published.
     fp32 = config.training.model_copy(update={"precision": "fp32"})
     learner = assemble(config.model_copy(update={"training": fp32}), Workspace())
-    learned = load_checkpoint(source, source.last_checkpoint(), learner)
-    if not learned.tasks:
-        raise RunError(f"{run} has forgotten every task it learned; there is nothing to export")
+    learned = agreed.require_learned(source)
+    load_checkpoint(source, learned, learner)
     tasks = _wanted(task, list(learned.tasks), config, merged)
     heads = _heads(learner.model.head, LabelSpace.lay_out(learned.labels, config.scenario), tasks)
     base_model = _base_model(learner.backbone.source, merged)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from plora.atomic import atomic_path
 from plora.errors import RunError
+from plora.regular import require_file
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -54,6 +55,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         RunError: it is missing or damaged.
     """
     try:
+        require_file(path)
         tensors: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None

@@ -237,15 +237,17 @@ def _of_bank(route: Route, bank: Bank) -> dict[str, float]:
 # ---------------------------------------------------------------------- slots on disk
 
 
-def save_slot(adapters: Adapters, slot: Slot, folder: Path, base_model: str = "") -> None:
-    """Write `slot` to `folder` in PEFT's format, each file atomically, the tensors last.
+def save_slot(adapters: Adapters, slot: Slot, folder: Path, base_model: str = "") -> list[Path]:
+    """Write `slot` to `folder` in PEFT's format, each file atomically, the tensors last; return the files.
 
     What PEFT has no format for goes into files beside it, and PEFT then refuses the folder.
     """
+    written: list[Path] = []
     bottlenecks = {path: place for path, place in adapters.others.items() if isinstance(place, BottleneckPlace)}
     if bottlenecks:
-        write_places(bottlenecks, slot.name, folder)
-    _write_adapter(adapters, Route((slot.name,)), folder, base_model, "LORA" if not bottlenecks else _BEYOND_PEFT)
+        written += write_places(bottlenecks, slot.name, folder)
+    kind = "LORA" if not bottlenecks else _BEYOND_PEFT
+    return written + _write_adapter(adapters, Route((slot.name,)), folder, base_model, kind)
 
 
 def save_route(adapters: Adapters, route: Route, folder: Path, base_model: str = "") -> None:
@@ -303,8 +305,8 @@ def _write_adapter(
     base_model: str,
     peft_type: str,
     beside: Mapping[str, Tensor] | None = None,
-) -> None:
-    """Write config and tensors; `beside` are tensors by path that are no slot's."""
+) -> list[Path]:
+    """Write config and tensors, and return their files; `beside` are tensors by path that are no slot's."""
     tensors = {f"{_PREFIX}{path}": tensor for path, tensor in (beside or {}).items()}
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
@@ -347,6 +349,7 @@ def _write_adapter(
         config["modules_to_save"] = sorted(copied)
     atomic.write_json(folder / CONFIG_FILE, config)
     save_tensors(folder / TENSOR_FILE, tensors, {"format": "pt", "plora": json.dumps(own)})
+    return [folder / CONFIG_FILE, folder / TENSOR_FILE]
 
 
 def _exactly(path: str) -> str:

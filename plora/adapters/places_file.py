@@ -32,12 +32,13 @@ class _Description(BaseModel):
     places: dict[str, _Described]
 
 
-def write_places(places: Mapping[str, ModulePlace], name: str, folder: Path) -> None:
-    """Write what slot `name` has in these places, each file atomically, the tensors last."""
+def write_places(places: Mapping[str, ModulePlace], name: str, folder: Path) -> list[Path]:
+    """Write what slot `name` has in these places, each file atomically, the tensors last; return the files."""
     description = {path: {"kind": place.kind, "settings": place.description()} for path, place in places.items()}
     tensors = {f"{path}.{key}": tensor for path, place in places.items() for key, tensor in place.tensors(name).items()}
     atomic.write_json(folder / DESCRIPTION_FILE, {"places": description})
     save_tensors(folder / PLACES_FILE, tensors, {"format": "pt"})
+    return [folder / DESCRIPTION_FILE, folder / PLACES_FILE]
 
 
 def read_places(places: Mapping[str, ModulePlace], folder: Path) -> dict[str, dict[str, Tensor]]:

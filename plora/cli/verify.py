@@ -1,15 +1,26 @@
 """`plora verify`: is a run what it says it is?"""
 
+from typing import Annotated
+
 import typer
 
 from plora.cli.arguments import RunArgument
 
 
-def command(run: RunArgument) -> None:
-    """Check every file against its hash, reload the last checkpoint, predict again, and compare with the record."""
+def command(
+    run: RunArgument,
+    expect: Annotated[
+        str | None,
+        typer.Option("--expect", help="The root hash that the run told when it ended, or its model card holds."),
+    ] = None,
+) -> None:
+    """Check every file against its hash, reload the last checkpoint, predict again, and compare with the record.
+
+    Whoever edits a run can make its hashes anew; that of a root hash which you got from elsewhere cannot be.
+    """
     from plora.runs import verify
 
-    result = verify(run)
+    result = verify(run, expect)
     for problem in result.problems:
         typer.echo(problem)
     count = len(result.problems)
@@ -18,5 +29,9 @@ def command(run: RunArgument) -> None:
         f"{result.checkpoints} checkpoints, {result.files} files as they were written, {result.examples} examples "
         f"predicted again: {found}"
     )
+    for name in result.others:
+        typer.echo(f"not of the run, and left alone: {name}")
+    if result.root is not None:
+        typer.echo(f"root hash: {result.root}")
     if count:
         raise typer.Exit(1)

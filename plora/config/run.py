@@ -1,5 +1,7 @@
 """The whole of a run as one strict schema; every key is declared once, beside the part that reads it."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     SerializeAsAny,
     ValidationError,
     ValidationInfo,
@@ -32,6 +35,8 @@ from plora.streams.columns import TableSource
 from plora.streams.local import LocalStream, LocalTask
 
 _LONGEST_NAME = 200
+_SAID_ELSEWHERE = {"name", "seed", "stream", "added", "order", "output", "scenario", "method"}
+"""Keys that a record has under its own keys, or as the fingerprint of the stream."""
 _OWN_KEYS = {"kind", "name", "tasks"}
 """Keys of a stream of tables that do not say how rows are chosen."""
 
@@ -180,6 +185,17 @@ class RunConfig(BaseModel):
         if self.loss_rows is not None:
             return self.loss_rows
         return "seen" if any(strategy.replays for strategy in self.resolved_strategies()) else self.row.loss_rows
+
+    def settings(self) -> dict[str, JsonValue]:
+        """Return the config as JSON, without what a record has under keys of its own."""
+        found: dict[str, JsonValue] = self.model_dump(mode="json", exclude=_SAID_ELSEWHERE)
+        return found
+
+    @property
+    def identity(self) -> str:
+        """The sha256 of what decides a run beside its data, whose hashes stand beside it wherever it stands."""
+        own = [self.name, self.seed, self.scenario, self.method, self.settings()]
+        return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
     def to_yaml(self) -> str:
         """Return the resolved config; `plora run` on it repeats the run."""

@@ -5,13 +5,10 @@ bit, on the same batch; then its manifest is written. Loading compares the sha25
 """
 
 import copy
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from torch import Tensor
 
 from plora.adapters import load_slot, save_slot
@@ -23,70 +20,30 @@ from plora.failpoints import reached
 from plora.fingerprint import hash_file, hash_tensors
 from plora.model import ContinualModel
 from plora.problems import Batch
-from plora.results import RunRecord, TaskCost
+from plora.results import TaskCost
 from plora.run_folder.folder import RunFolder
-from plora.sealed import read_sealed, write_sealed
+from plora.run_folder.manifest import Checkpoint, content_of, write_manifest
 from plora.strategies import Strategy
 from plora.tensor_file import load_tensors, save_tensors
-
-MANIFEST = "manifest.json"
-SCHEMA = 1
-Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Manifest(BaseModel):
-    """What a checkpoint holds; `manifest.json`, which carries its own sha256."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_: int = Field(default=SCHEMA, alias="schema")
-    tasks: tuple[str, ...]
-    """Tasks learned and not forgotten, in order."""
-    forgotten: tuple[str, ...] = ()
-    """Tasks that `plora forget` took out."""
-    labels: dict[str, tuple[str, ...]]
-    """Label names of every task of the stream, so that predicting needs no data."""
-    slots: dict[str, Hash]
-    """Hash of the content of each slot: its folder below `slots/`."""
-    blocks: dict[str, int]
-    """Rows of each block of the head, in order."""
-    parts: dict[str, Hash]
-    """Hash of each part of the head: its file below `heads/`."""
-    router: Hash | None = None
-    """Hash of what the gate has learned of the tasks: its file below `gates/`."""
-    strategies: dict[str, Hash] = {}
-    """Hash of what each strategy remembers, by kind: its file below `strategies/`."""
-    backbone: str
-    """Fingerprint of the pretrained network."""
-    preprocessing: str
-    """Fingerprint of the tokenizer and its settings."""
-    files: dict[str, Hash]
-    """sha256 of every file of this checkpoint, by its path in the run folder."""
-    curve_lines: int = Field(ge=0)
-    """Lines of curves.jsonl when it was written."""
-    cost: TaskCost
-    """What the last stage cost."""
-    gate: dict[str, float] = {}
-    """How much each slot contributes to the last stage."""
 
 
 def save_checkpoint(
     folder: RunFolder,
     learner: Learner,
-    tasks: list[str],
-    forgotten: list[str],
+    former: Checkpoint,
+    stage: Sequence[str],
     labels: Mapping[str, tuple[str, ...]],
     cost: Callable[[int, int], TaskCost],
     probe: tuple[str | None, Batch],
     strategies: Sequence[Strategy] = (),
-) -> Manifest:
-    """Write and verify the checkpoint after a stage.
+) -> Checkpoint:
+    """Write and verify the checkpoint after a stage; what the one before it has is not written again.
 
     Args:
         folder: of the run.
         learner: whose model is committed as a whole.
-        tasks: learned so far, forgotten ones included.
-        forgotten: those of them that were forgotten.
+        former: the checkpoint before it.
+        stage: tasks that were learned since.
         labels: label names of every task of the stream.
         cost: from the bytes that this stage added to what must be kept, and the bytes that strategies remember, what
             it cost.
@@ -97,148 +54,118 @@ def save_checkpoint(
         RunError: the copy on disk gives other outputs.
         OSError: a file cannot be written.
     """
-    model, number = learner.model, len(tasks)
+    model, number = learner.model, former.number + len(stage)
     place = folder.checkpoint(number)
-    slots: dict[str, str] = {}
-    written: list[Path] = []
     # What no manifest vouches for is written anew: a power cut may have left the name and not the content.
-    former = read_manifest(folder, folder.complete()[-1]).files if folder.complete() else {}
-    if model.adapters is not None:
-        for slot in model.adapters:
-            content = model.slot_hashes[slot.name]
-            slots[slot.name] = content
-            home = folder.slot(content)
-            if (home / TENSOR_FILE).relative_to(folder.path).as_posix() not in former:
-                save_slot(model.adapters, slot, home, base_model=learner.backbone.source)
-            written += [file for file in home.iterdir() if not file.name.startswith(".")]
+    known = {content_of(name) for name in former.files}
+    written: list[Path] = []
+    slots: dict[str, str] = {}
+    for slot in () if model.adapters is None else model.adapters:
+        assert model.adapters is not None
+        content = slots[slot.name] = model.slot_hashes[slot.name]
+        if content not in known:
+            written += save_slot(model.adapters, slot, folder.slot(content), base_model=learner.backbone.source)
     parts: dict[str, str] = {}
     for part, tensors in _parts(model.head.tensors()).items():
-        parts[part] = hash_tensors(sorted(tensors.items()))
-        if folder.head(parts[part]).relative_to(folder.path).as_posix() not in former:
-            save_tensors(folder.head(parts[part]), tensors)
-        written.append(folder.head(parts[part]))
+        content = parts[part] = hash_tensors(sorted(tensors.items()))
+        if content not in known:
+            written.append(_saved(folder.head(content), tensors))
     if model.trains_backbone:
-        save_tensors(_backbone_file(place), model.backbone.state_dict())
-        written.append(_backbone_file(place))
+        written.append(_saved(_backbone_file(place), model.backbone.state_dict()))
     router = None
-    if model.gate is not None and (known := model.gate.state()):
-        router = hash_tensors(sorted(known.items()))
-        if folder.gate(router).relative_to(folder.path).as_posix() not in former:
-            save_tensors(folder.gate(router), known)
-        written.append(folder.gate(router))
+    if model.gate is not None and (learned := model.gate.state()):
+        router = hash_tensors(sorted(learned.items()))
+        if router not in known:
+            written.append(_saved(folder.gate(router), learned))
     memories: dict[str, str] = {}
     remembered: list[Path] = []
     for strategy in strategies:
         if state := strategy.state():
-            memories[strategy.kind] = hash_tensors(sorted(state.items()))
-            path = folder.strategy(memories[strategy.kind])
-            if path.relative_to(folder.path).as_posix() not in former:
-                save_tensors(path, state)
-            remembered.append(path)
+            content = memories[strategy.kind] = hash_tensors(sorted(state.items()))
+            remembered.append(folder.strategy(content))
+            if content not in known:
+                _saved(remembered[-1], state)
     reached("tensors_saved")
-    files = {path.relative_to(folder.path).as_posix(): path for path in sorted([*written, *remembered])}
-    added = sum(path.stat().st_size for name, path in files.items() if path in written and name not in former)
-    manifest = Manifest(
-        tasks=tuple(task for task in tasks if task not in forgotten),
-        forgotten=tuple(forgotten),
+    added = {path.relative_to(folder.path).as_posix(): path for path in sorted([*written, *remembered])}
+    checkpoint = Checkpoint(
+        number=number,
+        seal="",
+        stage=tuple(stage),
+        tasks=(*former.tasks, *stage),
+        forgotten=former.forgotten,
         labels=dict(labels),
         slots=slots,
         blocks=dict(model.head.blocks),
         parts=parts,
+        files={**former.files, **{name: hash_file(path) for name, path in added.items() if name not in former.files}},
+        gate=model.coefficients(probe[0]),
         router=router,
         strategies=memories,
         backbone=learner.backbone.fingerprint,
         preprocessing=model.problem.fingerprint(),
-        files={name: hash_file(path) for name, path in files.items()},
         curve_lines=folder.curve_lines(),
-        cost=cost(added, sum(path.stat().st_size for path in remembered)),
-        gate=model.coefficients(probe[0]),
+        cost=cost(sum(path.stat().st_size for path in written), sum(path.stat().st_size for path in remembered)),
     )
-    _verify(folder, place, manifest, learner, *probe)
-    write_manifest(folder, number, manifest)
-    return manifest
+    _verify(folder, checkpoint, learner, *probe)
+    return write_manifest(folder, former, checkpoint)
 
 
-def write_manifest(folder: RunFolder, number: int, manifest: Manifest) -> None:
-    """Write the manifest of checkpoint `number`: from here on it counts."""
-    write_sealed(folder.checkpoint(number) / MANIFEST, manifest.model_dump(mode="json", by_alias=True))
+def _saved(path: Path, tensors: Mapping[str, Tensor]) -> Path:
+    save_tensors(path, tensors)
+    return path
 
 
-def read_manifest(folder: RunFolder, number: int) -> Manifest:
-    """Read the manifest of checkpoint `number`.
-
-    Raises:
-        RunError: it is missing, changed or damaged.
-    """
-    path = folder.checkpoint(number) / MANIFEST
-    content = read_sealed(path)
-    if content.get("schema") != SCHEMA:
-        raise RunError(f"{path} has schema {content.get('schema')!r}, this version of plora reads schema {SCHEMA}")
-    try:
-        return Manifest.model_validate_json(json.dumps(content))  # a record's parts are read in strict JSON mode
-    except ValidationError as error:
-        mistake = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in mistake["loc"])
-        raise RunError(f"{path} is damaged: {key}: {mistake['msg']}") from None
-
-
-def load_checkpoint(folder: RunFolder, number: int, learner: Learner) -> Manifest:
-    """Put checkpoint `number` into a model, in place of whatever it had learned.
+def load_checkpoint(folder: RunFolder, checkpoint: Checkpoint, learner: Learner) -> None:
+    """Put a checkpoint into a model, in place of whatever it had learned.
 
     Raises:
-        RunError: a file is missing, changed or damaged (named), or backbone or tokenizer are not those of the run.
+        RunError: a file is missing, changed or damaged (named), or backbone or preprocessing are not those of the run.
     """
-    manifest = read_manifest(folder, number)
-    place = folder.checkpoint(number)
-    if manifest.backbone != learner.backbone.fingerprint:
+    place = folder.checkpoint(checkpoint.number)
+    if checkpoint.backbone != learner.backbone.fingerprint:
         raise RunError(
-            f"{place} was learned on another backbone (fingerprint {manifest.backbone[:12]}…, loaded "
+            f"{place} was learned on another backbone (fingerprint {checkpoint.backbone[:12]}…, loaded "
             f"{learner.backbone.fingerprint[:12]}…); set backbone.id and backbone.revision to the one of the run"
         )
     found = learner.model.problem.fingerprint()
-    if manifest.preprocessing != found:
+    if checkpoint.preprocessing != found:
         raise RunError(
             f"{place} was learned with another tokenizer or other text settings (fingerprint "
-            f"{manifest.preprocessing[:12]}…, now {found[:12]}…); restore the versions in environment.json"
+            f"{checkpoint.preprocessing[:12]}…, now {found[:12]}…); restore the versions in environment.json"
         )
-    check_files(folder, number, manifest)
-    _restore(folder, place, manifest, learner.model, tuple(manifest.slots))
-    return manifest
+    _require_complete(folder, checkpoint)
+    check_files(folder, checkpoint.needed())
+    _restore(folder, checkpoint, learner.model, tuple(checkpoint.slots))
 
 
-def load_strategies(folder: RunFolder, number: int, learner: Learner, strategies: Sequence[Strategy]) -> None:
-    """Give strategies back what they remembered at checkpoint `number`, whose files were checked.
+def load_strategies(
+    folder: RunFolder, checkpoint: Checkpoint, learner: Learner, strategies: Sequence[Strategy]
+) -> None:
+    """Give strategies back what they remembered at a checkpoint, whose files were checked.
 
     Raises:
         RunError: what is stored does not fit; names the file.
     """
-    kept = read_manifest(folder, number).strategies if number else {}
     for strategy in strategies:
-        content = kept.get(strategy.kind)
+        content = checkpoint.strategies.get(strategy.kind)
         try:
             strategy.restore(load_tensors(folder.strategy(content)) if content else {}, learner.model)
         except (RunError, KeyError, ValueError) as error:
             raise RunError(f"{folder.strategy(content or '')} does not fit the strategy: {error}") from None
 
 
-def check_files(folder: RunFolder, number: int, manifest: Manifest) -> None:
-    """Compare the sha256 of every file of a checkpoint with its manifest.
+def check_files(folder: RunFolder, files: Mapping[str, str]) -> None:
+    """Compare files with the sha256 that a manifest has of them.
+
+    Args:
+        folder: of the run.
+        files: sha256 by path in the run folder.
 
     Raises:
-        RunError: a file is missing or changed; names it.
+        RunError: one is missing or changed, or no plain file; names it.
     """
-    root = folder.path.resolve()
-    needed = {folder.slot(content) / TENSOR_FILE for content in manifest.slots.values()}
-    needed |= {folder.head(content) for content in manifest.parts.values()}
-    needed |= {folder.strategy(content) for content in manifest.strategies.values()}
-    needed |= {folder.gate(manifest.router)} if manifest.router else set()
-    listed = {folder.path / name for name in manifest.files}
-    if absent := sorted(needed - listed):
-        raise RunError(f"{folder.checkpoint(number) / MANIFEST} does not list {absent[0].relative_to(folder.path)}")
-    for name, expected in manifest.files.items():
-        path = (folder.path / name).resolve()
-        if not path.is_relative_to(root):
-            raise RunError(f"{folder.checkpoint(number) / MANIFEST} names a file outside of the run folder: {name}")
+    for name, expected in files.items():
+        path = folder.inside(*name.split("/"))
         if not path.is_file():
             raise RunError(f"{path} is missing; restore it from a copy of the run")
         if hash_file(path) != expected:
@@ -248,43 +175,27 @@ def check_files(folder: RunFolder, number: int, manifest: Manifest) -> None:
             )
 
 
-def require_checkpoints(folder: RunFolder, record: RunRecord) -> None:
-    """Refuse a run without the checkpoint of a score: a copy that was cut, which would pass for a shorter run.
-
-    Raises:
-        RunError: names the manifest that is missing.
-    """
-    measured = [number for number, status in enumerate(record.status, start=1) if status == "evaluated"]
-    if missing := sorted(set(measured) - set(folder.complete())):
-        raise RunError(
-            f"{folder.checkpoint(missing[-1]) / MANIFEST} is missing, and the record says that the task was learned; "
-            "restore it from a copy of the run"
-        )
-
-
-def remove_unreferenced(folder: RunFolder) -> list[Path]:
-    """Delete slots and head parts that no checkpoint lists; returns them."""
-    listed = {name for number in folder.complete() for name in read_manifest(folder, number).files}
-    removed = []
-    for path in sorted([*folder.path.glob("slots/*/*"), *folder.path.glob("heads/*")]):
-        if path.relative_to(folder.path).as_posix() not in listed:
-            path.unlink()
-            removed.append(path)
-    for home in folder.path.glob("slots/*"):
-        if not any(home.iterdir()):
-            home.rmdir()
-    return removed
+def _require_complete(folder: RunFolder, checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint that needs what no manifest lists."""
+    needed = {folder.slot(content) / TENSOR_FILE for content in checkpoint.slots.values()}
+    needed |= {folder.head(content) for content in checkpoint.parts.values()}
+    needed |= {folder.strategy(content) for content in checkpoint.strategies.values()}
+    needed |= {folder.gate(checkpoint.router)} if checkpoint.router else set()
+    listed = {folder.path / name for name in checkpoint.files}
+    if absent := sorted(needed - listed):
+        name = absent[0].relative_to(folder.path)
+        raise RunError(f"{folder.manifest(checkpoint.number)} does not list {name}, which it needs")
 
 
 # ---------------------------------------------------------------------- from and to tensors
 
 
-def _restore(folder: RunFolder, place: Path, manifest: Manifest, model: ContinualModel, slots: tuple[str, ...]) -> None:
+def _restore(folder: RunFolder, checkpoint: Checkpoint, model: ContinualModel, slots: tuple[str, ...]) -> None:
     """Give a model the named slots, the head and, where it trains, the backbone of a checkpoint."""
     model.reset()
     if model.adapters is not None:
         for name in slots:
-            content = manifest.slots[name]
+            content = checkpoint.slots[name]
             try:
                 slot = load_slot(model.adapters, name, folder.slot(content))
             except AdapterError as error:
@@ -293,30 +204,30 @@ def _restore(folder: RunFolder, place: Path, manifest: Manifest, model: Continua
             if model.slot_hashes[name] != content:
                 raise RunError(f"{folder.slot(content)}: the slot's content does not have the hash of its folder")
     tensors: dict[str, Tensor] = {}
-    for part, content in manifest.parts.items():
+    for part, content in checkpoint.parts.items():
         stored = load_tensors(folder.head(content))
         if hash_tensors(sorted(stored.items())) != content:
             raise RunError(f"{folder.head(content)}: the content does not have the hash of its name")
         tensors |= {f"{part}:{name}": tensor for name, tensor in stored.items()}
-    model.head.restore(manifest.blocks, tensors)
-    if manifest.router is not None and model.gate is not None:
-        stored = load_tensors(folder.gate(manifest.router))
-        if hash_tensors(sorted(stored.items())) != manifest.router:
-            raise RunError(f"{folder.gate(manifest.router)}: the content does not have the hash of its name")
+    model.head.restore(checkpoint.blocks, tensors)
+    if checkpoint.router is not None and model.gate is not None:
+        stored = load_tensors(folder.gate(checkpoint.router))
+        if hash_tensors(sorted(stored.items())) != checkpoint.router:
+            raise RunError(f"{folder.gate(checkpoint.router)}: the content does not have the hash of its name")
         model.gate.restore(stored)
         model.gate.to(model.device)
     if model.trains_backbone:
+        file = _backbone_file(folder.checkpoint(checkpoint.number))
         try:
-            model.backbone.load_state_dict(load_tensors(_backbone_file(place)))
+            model.backbone.load_state_dict(load_tensors(file))
         except RuntimeError as error:
-            raise RunError(f"{_backbone_file(place)} does not fit the backbone: {str(error).splitlines()[0]}") from None
+            raise RunError(f"{file} does not fit the backbone: {str(error).splitlines()[0]}") from None
 
 
 @torch.inference_mode()
 def _verify(
     folder: RunFolder,
-    place: Path,
-    manifest: Manifest,
+    checkpoint: Checkpoint,
     learner: Learner,
     task: str | None,
     batch: Batch,
@@ -337,7 +248,7 @@ def _verify(
     _empty(fresh, shared)
     tasks = [task, None] if model.chooses(None) else [task]
     needed = () if model.adapters is None else model.route(tasks[-1]).slots
-    _restore(folder, place, manifest, fresh, needed)
+    _restore(folder, checkpoint, fresh, needed)
     model.eval()
     fresh.eval()
     batch = batch.to(model.device)
@@ -346,10 +257,11 @@ def _verify(
             expected, found = model.outputs(batch, name), fresh.outputs(batch, name)
         for output, tensor in expected.items():
             if not torch.equal(tensor, found[output]):
+                far = (tensor - found[output]).abs().max().item()
                 raise RunError(
-                    f"{place} was written and read back, and gives other {output} (largest difference "
-                    f"{(tensor - found[output]).abs().max().item():.3g}); the disk or the memory of this machine is "
-                    "faulty, or a part of the model is not saved. The checkpoint does not count"
+                    f"{folder.checkpoint(checkpoint.number)} was written and read back, and gives other {output} "
+                    f"(largest difference {far:.3g}); the disk or the memory of this machine is faulty, or a part of "
+                    "the model is not saved. The checkpoint does not count"
                 )
 
 

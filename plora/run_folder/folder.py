@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-import shutil
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,22 +20,28 @@ from plora.atomic import JsonValue
 from plora.config import RunConfig, load_config, read_values
 from plora.config.kinds import own_kinds
 from plora.errors import RunError
+from plora.regular import inside, open_file, read_file
 from plora.results import Point
-from plora.sealed import read_sealed, write_sealed
+from plora.results.record.identity import SEAL, config_seal, open_own
+from plora.sealed import Identity, write_sealed
 
 TRUST_REMOTE_CODE = "PLORA_TRUST_REMOTE_CODE"
 """Environment variable: run folders may name backbones that bring their own code."""
 TRUST_OWN_PARTS = "PLORA_TRUST_OWN_PARTS"
 """Environment variable: run folders may name classes that are not plora's, `kind: package.module:Class`."""
-_SEAL = "# sha256 of the lines above: "
+MANIFEST = "manifest.json"
+_NUMBERED = re.compile(r"task-(\d{2,})")
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "datasets", "peft")
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """Paths of one run: `config.yaml`, `environment.json`, `curves.jsonl`, `log.txt`, `predictions/`, `generated/`,
-    `results.json`, `costs.json`, `slots/<hash>/`, `heads/`, `gates/`, `strategies/`, `checkpoints/task-NN/`,
-    `checkpoints/step/`.
+    `results.json`, `costs.json`, `forgotten.json`, `slots/<hash>/`, `heads/`, `gates/`, `strategies/`,
+    `checkpoints/task-NN/`, `checkpoints/step/`.
+
+    Each is a plain file or folder inside the run folder: where a link, a pipe or a device stands in its place or on the
+    way, asking for the path raises RunError.
     """
 
     path: Path
@@ -71,59 +77,75 @@ class RunFolder:
         Raises:
             RunError: it is not one.
         """
-        if not (path / "config.yaml").is_file():
+        folder = cls(path)
+        if not folder.config.exists():
             raise RunError(f"{path} is not a run folder: it has no config.yaml")
-        return cls(path)
+        return folder
+
+    def inside(self, *names: str) -> Path:
+        """Return a path of the run; see `plora.regular.inside`."""
+        return inside(self.path, *names)
 
     @property
     def config(self) -> Path:
         """The resolved config; `plora run` on it repeats the run."""
-        return self.path / "config.yaml"
+        return self.inside("config.yaml")
 
     @property
     def environment(self) -> Path:
         """Versions, hardware, and fingerprints of backbone, preprocessing and data."""
-        return self.path / "environment.json"
+        return self.inside("environment.json")
 
     @property
     def log(self) -> Path:
         """One line per event."""
-        return self.path / "log.txt"
+        return self.inside("log.txt")
 
     @property
     def curves(self) -> Path:
         """One line per logged step."""
-        return self.path / "curves.jsonl"
+        return self.inside("curves.jsonl")
 
     def predictions(self, task: int) -> Path:
         """The sufficient record after task number `task` (0: before training)."""
-        return self.path / "predictions" / f"task-{task:02}.parquet"
+        return self.inside("predictions", f"task-{task:02}.parquet")
 
     def head(self, content_hash: str) -> Path:
         """Where a part of the head is kept."""
-        return self.path / "heads" / f"{content_hash}.safetensors"
+        return self.inside("heads", f"{content_hash}.safetensors")
 
     def strategy(self, content_hash: str) -> Path:
         """Where what a strategy remembers is kept."""
-        return self.path / "strategies" / f"{content_hash}.safetensors"
+        return self.inside("strategies", f"{content_hash}.safetensors")
 
     def gate(self, content_hash: str) -> Path:
         """Where what a gate has learned is kept."""
-        return self.path / "gates" / f"{content_hash}.safetensors"
+        return self.inside("gates", f"{content_hash}.safetensors")
 
     @property
     def step(self) -> Path:
         """The checkpoint inside the task being learned."""
-        return self.path / "checkpoints" / "step"
+        return self.inside("checkpoints", "step")
 
     def checkpoint(self, task: int) -> Path:
         """The checkpoint after task number `task`, from 1."""
-        return self.path / "checkpoints" / f"task-{task:02}"
+        return self.inside("checkpoints", f"task-{task:02}")
+
+    def manifest(self, task: int) -> Path:
+        """What the checkpoint after task number `task` holds; it counts when this is there."""
+        return self.inside("checkpoints", f"task-{task:02}", MANIFEST)
+
+    @property
+    def forgotten(self) -> Path:
+        """Which tasks were taken out."""
+        return self.inside("forgotten.json")
 
     def complete(self) -> list[int]:
         """Numbers of the checkpoints that have a manifest, ascending."""
-        found = (path.parent.name.removeprefix("task-") for path in self.path.glob("checkpoints/task-*/manifest.json"))
-        return sorted(int(number) for number in found if number.isdecimal())
+        home = self.inside("checkpoints")
+        names = (_NUMBERED.fullmatch(entry.name) for entry in (os.scandir(home) if home.is_dir() else ()))
+        numbers = sorted(int(name[1]) for name in names if name is not None and name[0] == f"task-{int(name[1]):02}")
+        return [number for number in numbers if self.manifest(number).exists()]
 
     def last_checkpoint(self) -> int:
         """Number of the newest complete checkpoint.
@@ -137,20 +159,20 @@ class RunFolder:
 
     def slot(self, content_hash: str) -> Path:
         """Where a committed slot is kept."""
-        return self.path / "slots" / content_hash
+        return self.inside("slots", content_hash)
 
     def append_curve(self, point: Point) -> None:
         """Add one line to curves.jsonl."""
-        with self.curves.open("a", encoding="utf-8") as file:
-            file.write(point.to_line())
+        with open_file(self.curves, append=True) as file:
+            file.write(point.to_line().encode())
 
     def curve_lines(self) -> int:
         """Number of lines of curves.jsonl."""
-        return self.curves.read_bytes().count(b"\n") if self.curves.exists() else 0
+        return read_file(self.curves).count(b"\n") if self.curves.exists() else 0
 
     def cut_curves(self, lines: int) -> None:
         """Keep the first lines of curves.jsonl: later ones belong to steps that will be made again."""
-        content = self.curves.read_bytes() if self.curves.exists() else b""
+        content = read_file(self.curves) if self.curves.exists() else b""
         whole = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]  # a power cut tears lines
         if b"".join(whole[:lines]) != content:
             atomic.write_bytes(self.curves, b"".join(whole[:lines]))
@@ -164,23 +186,49 @@ class RunFolder:
         Raises:
             RunError: another process is writing.
         """
-        lock = FileLock(self.path / ".lock")
+        lock = FileLock(self.inside(".lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
             raise RunError(f"{self.path} is being written by another process; wait for it, or stop it") from None
         try:
-            atomic.remove_leftovers(self.path)
+            self._remove_leftovers()
             yield
         finally:
             lock.release()
 
     # ------------------------------------------------------------------ config and environment
 
-    def write_config(self, config: RunConfig) -> None:
-        """Write the resolved config, and under it the sha256 of its text."""
-        text = config.to_yaml()
-        atomic.write_text(self.config, f"{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n")
+    def _remove_leftovers(self) -> None:
+        """Delete what killed writers left where a run has files; what else stands there is nobody's business."""
+        places = [
+            (),
+            *((name,) for name in ("predictions", "generated", "heads", "gates", "strategies", "checkpoints")),
+        ]
+        places += [("checkpoints", entry.name) for entry in _folders(self.inside("checkpoints"))]
+        places += [("slots", entry.name) for entry in _folders(self.inside("slots"))]
+        for names in places:
+            if (place := self.inside(*names)).is_dir():
+                atomic.remove_leftovers(place)
+
+    def write_config(self, config: RunConfig, run: str | None = None) -> None:
+        """Write the resolved config, under it whose it is, and under that the sha256 of all the text.
+
+        Args:
+            config: of the run.
+            run: its identity, where the config has changed since it began.
+        """
+        text = f"{config.to_yaml()}# run: {run or config.identity}\n"
+        atomic.write_text(self.config, f"{text}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n")
+
+    @property
+    def run(self) -> str:
+        """What every file of the run calls it; empty where an older version of plora wrote the config.
+
+        Raises:
+            RunError: the config was changed since.
+        """
+        return config_seal(self.config)[0]
 
     def read_config(self) -> RunConfig:
         """Read the config that the run was started with.
@@ -189,12 +237,7 @@ class RunFolder:
             RunError: it was changed since, or wants to run code that is not plora's and the environment does not allow
                 it.
         """
-        text, mark, seal = self.config.read_bytes().rpartition(_SEAL.encode())
-        if not mark or seal.decode("utf-8", "replace").strip() != hashlib.sha256(text).hexdigest():
-            raise RunError(
-                f"{self.config} was changed after the run was started, so it no longer says what was learned; "
-                "restore it, and start a new run for other settings (plora run CONFIG key=value name=…)"
-            )
+        config_seal(self.config)
         own = own_kinds(read_values(self.config))
         if own and os.environ.get(TRUST_OWN_PARTS) != "1":  # before they are imported
             raise RunError(
@@ -213,13 +256,13 @@ class RunFolder:
         """Return the content of environment.json.
 
         Raises:
-            RunError: it is missing or changed.
+            RunError: it is missing or changed, or another run's.
         """
-        return read_sealed(self.environment)
-
-    def forget_step(self) -> None:
-        """Remove the checkpoint inside a task."""
-        shutil.rmtree(self.step, ignore_errors=True)
+        sealed = open_own(self.environment, self.run or None, "environment")
+        for key in ("backbone", "preprocessing", "stream"):
+            if not isinstance(sealed.content.get(key), dict):
+                raise RunError(f"{self.environment} is damaged: it does not say what the run's {key} was")
+        return sealed.content
 
     def write_environment(self, fingerprints: Mapping[str, JsonValue], processes: int = 1) -> dict[str, str]:
         """Write versions, hardware, commit and fingerprints to environment.json.
@@ -262,8 +305,13 @@ class RunFolder:
             if (later or changed) and (not later or later[-1] != changed):
                 later = [*later, changed]
             environment |= {"later": later} if later else {}
-        write_sealed(self.environment, {**environment, **fingerprints})
+        write_sealed(self.environment, {**environment, **fingerprints}, Identity(self.run, "environment", 0))
         return changed
+
+
+def _folders(home: Path) -> list[Path]:
+    """The plain folders in a folder."""
+    return [Path(entry) for entry in (os.scandir(home) if home.is_dir() else ()) if entry.is_dir(follow_symlinks=False)]
 
 
 def _flat(environment: Mapping[str, object]) -> dict[str, object]:

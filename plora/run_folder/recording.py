@@ -1,32 +1,35 @@
 """From the live parts of a run to its record."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from plora.build import Parts
 from plora.results import RunRecord, StreamInfo, TaskCost, TaskData, TaskStatus
 from plora.results.record.matrix import Matrix
 
-_SAID_ELSEWHERE = {"name", "seed", "stream", "added", "order", "output", "scenario", "method"}
-"""Keys of a config that a record has under its own keys, or as the fingerprint of the stream."""
-
 
 def make_record(
     parts: Parts,
+    run: str,
     matrix: Matrix,
     costs: list[TaskCost],
     gates: list[dict[str, float]],
-    seen: list[str],
-    forgotten: list[str],
+    seen: Sequence[str],
+    forgotten: Sequence[str],
+    predictions: Sequence[str | None],
 ) -> RunRecord:
     """Return the record of a run so far.
 
     Args:
         parts: of the run.
+        run: what its files call it.
         matrix: `[T + 1, T]`, NaN where not measured.
         costs: one per stage learned.
         gates: how much each slot contributed, one per stage learned.
         seen: names of the tasks learned.
         forgotten: those of them that were forgotten.
+        predictions: sha256 of the predictions of each row, None where there are none.
     """
     config = parts.config
     names = tuple(task.name for task in parts.tasks)
@@ -64,5 +67,7 @@ def make_record(
         problem=config.problem.kind,
         score=parts.model.problem.score,
         gates=tuple(gates),
-        settings=config.model_dump(mode="json", exclude=_SAID_ELSEWHERE),
+        settings=config.settings(),
+        predictions=tuple(predictions),
+        run=run,
     )

@@ -4,6 +4,7 @@ Random numbers need no state: each step draws its own from the seed and its numb
 it goes when its stage has a checkpoint of its own.
 """
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +16,14 @@ from torch import Tensor
 from plora.errors import RunError
 from plora.failpoints import reached
 from plora.fingerprint import hash_file
-from plora.sealed import read_sealed, write_sealed
+from plora.regular import inside
+from plora.results.record.identity import open_own
+from plora.sealed import Identity, write_sealed
 from plora.tensor_file import load_tensors, save_tensors
 
 _MANIFEST = "manifest.json"
+_STATE = re.compile(r"state-(\d{1,9})\.safetensors")
+_KIND = "step"
 _SHARE = 0.03
 """Most of the training time that may go into these checkpoints."""
 
@@ -52,10 +57,12 @@ class StepCheckpoint:
     Args:
         folder: where it is kept.
         seconds: of training between two; 0: after every step; None: never.
+        run: whose it is.
     """
 
     folder: Path
     seconds: float | None
+    run: str
 
     def __post_init__(self) -> None:
         self._last = time.perf_counter()
@@ -76,13 +83,13 @@ class StepCheckpoint:
             position: fields of `Position` but `file` and `file_hash`.
         """
         started = time.perf_counter()
-        former = sorted(self.folder.glob("state-*.safetensors"))
-        number = max((int(path.stem.partition("-")[2]) for path in former), default=0) + 1
+        former = self._states()
+        number = max(former, default=0) + 1
         path = self.folder / f"state-{number}.safetensors"
         save_tensors(path, tensors)
-        content = {**position, "file": path.name, "file_hash": hash_file(path)}
-        write_sealed(self.folder / _MANIFEST, Position.model_validate(content).model_dump())
-        for old in former:
+        at = Position.model_validate({**position, "file": path.name, "file_hash": hash_file(path)})
+        write_sealed(inside(self.folder, _MANIFEST), at.model_dump(), Identity(self.run, _KIND, at.stage))
+        for old in former.values():
             old.unlink()
         self._last = time.perf_counter()
         self._cost = self._last - started
@@ -94,23 +101,30 @@ class StepCheckpoint:
         Raises:
             RunError: it is damaged; names the file.
         """
-        manifest = self.folder / _MANIFEST
-        if not manifest.is_file():
+        manifest = inside(self.folder, _MANIFEST)
+        if not manifest.exists():
             return None
         try:
-            position = Position.model_validate(read_sealed(manifest))
+            position = Position.model_validate(open_own(manifest, self.run, _KIND).content)
         except ValidationError as error:
             mistake = error.errors(include_url=False)[0]
             raise RunError(f"{manifest} is damaged: {mistake['loc']}: {mistake['msg']}") from None
-        path = self.folder / position.file
-        if not path.is_file():
+        path = inside(self.folder, position.file)
+        if not path.exists():
             raise RunError(f"{path} is missing")
         if hash_file(path) != position.file_hash:
             raise RunError(f"{path} was changed after the run wrote it (its sha256 differs from the manifest)")
         return position, load_tensors(path)
 
     def clear(self) -> None:
-        """Remove it, manifest first."""
-        for path in [self.folder / _MANIFEST, *self.folder.glob("state-*.safetensors")]:
+        """Remove it, manifest first; what else stands in its folder stays."""
+        for path in (self.folder / _MANIFEST, *self._states().values()):
             path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
         self._last = time.perf_counter()
+
+    def _states(self) -> dict[int, Path]:
+        """Files of tensors by their number: that of the manifest, and what a kill left of the one before or after."""
+        names = (_STATE.fullmatch(path.name) for path in (self.folder.iterdir() if self.folder.is_dir() else ()))
+        return {int(name[1]): inside(self.folder, name[0]) for name in names if name is not None}

@@ -3,24 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec
 
 import numpy as np
 
 from plora.errors import RunError
-from plora.results import (
-    generated_files,
-    read_curves,
-    read_generated,
-    read_measurements,
-    read_record,
-)
-from plora.run_folder.checkpoint import (
-    check_files,
-    read_manifest,
-    require_checkpoints,
-)
+from plora.results import RunRecord, generated_files, read_curves, read_generated, read_measurements
+from plora.run_folder.agreement import Agreed, read_agreed
+from plora.run_folder.checkpoint import check_files
 from plora.run_folder.folder import RunFolder
+from plora.run_folder.forgotten import read_forgotten
+from plora.run_folder.predictions import require_answers, require_own
+from plora.run_folder.root import others, root_hash
 from plora.runs.loading import load_run
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -42,17 +39,14 @@ class Rescored:
 
 def evaluate(path: Path) -> Rescored:
     """Load a run's last checkpoint, score the test splits again, and compare with the record."""
-    folder = RunFolder.existing(path)
-    require_checkpoints(folder, read_record(path))
-    parts, folder, seen = load_run(path)
-    if not seen:
-        raise RunError(f"{path} has forgotten every task it learned; there is nothing to score")
-    scorer, number = parts.scorer(), folder.last_checkpoint()
-    problem = parts.model.problem
+    parts, folder, agreed = load_run(path)
+    record, seen, number = _record_of(folder, agreed), agreed.last.tasks, agreed.last.number
+    scorer, problem = parts.scorer(), parts.model.problem
+    require_own(folder, number)
     recorded = problem.with_names(problem.record.read(folder.predictions(number)), parts.space.names)
     scores = {task.name: scorer.seen(task, seen) for task in parts.tasks if task.name in seen}
     changed = sum(recorded.of(name).changed(result) for name, result in scores.items())
-    row = read_record(path).matrix[number]
+    row = record.matrix[number]
     columns = [task.name for task in parts.tasks]
     return Rescored(
         list(scores),
@@ -71,71 +65,110 @@ class Verified:
         checkpoints: complete checkpoints.
         examples: those that were scored, predicted again.
         problems: one line each; empty when the run is sound.
+        root: the hash of all that has a hash; None where a problem leaves it without meaning.
+        others: what stands in the folder and is not the run's.
     """
 
     files: int
     checkpoints: int
     examples: int
     problems: tuple[str, ...]
+    root: str | None = None
+    others: tuple[str, ...] = ()
 
 
-def verify(path: Path) -> Verified:
-    """Check a run: every file against its hash, the matrix against the predictions, the predictions against the model.
+def verify(path: Path, expect: str | None = None) -> Verified:
+    """Check a run: every file against its hash and against the others, predictions against data, record and model.
 
     `curves.jsonl` and `generated/` have no hash; that each of their lines can be read is checked.
+
+    Args:
+        path: the run folder.
+        expect: the run's root hash, as it was told when the run ended; whoever edits a run can make all its hashes
+            anew, but not that one.
 
     Raises:
         RunError: the run cannot be read at all.
     """
     folder = RunFolder.existing(path)
+    try:
+        agreed = read_agreed(folder)
+    except RunError as error:  # what it says of itself cannot be relied on
+        return Verified(0, len(folder.complete()), 0, (str(error),))
+    record, last = _record_of(folder, agreed), agreed.last
     problems: list[str] = []
-    record, numbers = read_record(path), folder.complete()
     learning = folder.read_environment()["stream"]
     assert isinstance(learning, dict)
     if list(learning["splits"]) != list(record.tasks):
         raise RunError(f"{path} was cut while it learned a task more; `plora resume {path}` first")
-    try:
-        require_checkpoints(folder, record)
-    except RunError as error:
-        problems.append(str(error))
-    checked: set[str] = set()
-    for number in numbers:
-        try:
-            manifest = read_manifest(folder, number)
-            check_files(folder, number, manifest)
-            checked |= manifest.files.keys()
-        except RunError as error:
-            problems.append(str(error))
-    for number in range(len(record.matrix)):
-        if np.isnan(record.matrix[number]).all():
-            continue
-        try:
-            row = read_measurements(folder.predictions(number)).cells(record.tasks, record.score)
-        except RunError as error:
-            problems.append(str(error))
-            continue
-        if not np.array_equal(row, record.matrix[number], equal_nan=True):
-            problems.append(f"{folder.predictions(number)} does not give row {number} of the matrix in results.json")
-    examples = 0
+    if read_forgotten(folder).pending:
+        raise RunError(f"{path} was cut while it forgot a task; `plora resume {path}` finishes it")
+    root = root_hash(folder)
+    if expect is not None and expect.strip().lower() != root:
+        problems.append(
+            f"{path} has the root hash {root}, and {expect.strip()} was expected: it is another run, or it was changed "
+            "or went on since that was told"
+        )
+    for name, sha in last.files.items():
+        _note(problems, check_files, folder, {name: sha})
+    rows = [number for number in range(len(record.matrix)) if not np.isnan(record.matrix[number]).all()]
+    for number in rows:
+        _note(problems, _check_row, folder, record, number)
     readable: list[tuple[Path, Callable[[Path], object]]] = [(file, read_generated) for file in generated_files(path)]
     readable += [(folder.curves, read_curves)] if folder.curves.exists() else []
     for file, read in readable:
-        try:
-            read(file)
-        except RunError as error:
-            problems.append(str(error))
-    if not problems:
-        parts, _, seen = load_run(path)
-        scorer, number = parts.scorer(), folder.last_checkpoint()
-        problem = parts.model.problem
-        recorded = problem.with_names(problem.record.read(folder.predictions(number)), parts.space.names)
-        for task in (task for task in parts.tasks if task.name in seen):
-            before, now = recorded.of(task.name), scorer.seen(task, seen)
+        _note(problems, read, file)
+    examples = 0
+    if not [problem for problem in problems if "root hash" not in problem]:
+        parts, _, _ = load_run(path)
+        scorer, problem = parts.scorer(), parts.model.problem
+        kept = {task.name: task.splits[scorer.split] for task in parts.tasks}
+        for number in rows:
+            stored = problem.record.read(folder.predictions(number))
+            for name in dict.fromkeys(stored.task.tolist()):
+                file = folder.predictions(number)
+                _note(problems, require_answers, file, stored.of(name), kept[name], name)
+        recorded = problem.with_names(problem.record.read(folder.predictions(last.number)), parts.space.names)
+        for task in (task for task in parts.tasks if task.name in last.tasks):
+            before, now = recorded.of(task.name), scorer.seen(task, last.tasks)
             examples += len(now)
+            if len(before) != len(now):
+                continue  # said already
             changed, far = before.changed(now), before.largest_difference(now)
             if changed or far:
                 problems.append(
                     f"task '{task.name}': {changed} of {len(now)} predictions differ from the record, "
                     f"probabilities by up to {far:.2g}; the same bits are promised for the same machine and versions"
                 )
-    return Verified(len(checked), len(numbers), examples, tuple(problems))
+    whole = None if problems else root
+    return Verified(
+        len(last.files), len(folder.complete()), examples, tuple(dict.fromkeys(problems)), whole, others(folder, last)
+    )
+
+
+def _record_of(folder: RunFolder, agreed: Agreed) -> RunRecord:
+    """The record of a run that has one, of its newest checkpoint."""
+    agreed.require_learned(folder)
+    if agreed.record is None or agreed.record.learned < agreed.last.number:
+        raise RunError(
+            f"{folder.path} was cut before what it learned last was recorded, or an older record stands in its place; "
+            f"`plora resume {folder.path}` first"
+        )
+    return agreed.record
+
+
+def _check_row(folder: RunFolder, record: RunRecord, number: int) -> None:
+    """Refuse predictions that are not the run's, or do not give the row of the matrix."""
+    path, seal = folder.predictions(number), require_own(folder, number)
+    if record.predictions and record.predictions[number] != seal:
+        raise RunError(f"{path} is not what results.json was made from (its sha256 differs); restore both from a copy")
+    row = read_measurements(path).cells(record.tasks, record.score)
+    if not np.array_equal(row, record.matrix[number], equal_nan=True):
+        raise RunError(f"{path} does not give row {number} of the matrix in results.json")
+
+
+def _note(problems: list[str], check: Callable[P, object], *arguments: P.args, **named: P.kwargs) -> None:
+    try:
+        check(*arguments, **named)
+    except RunError as error:
+        problems.append(str(error))

@@ -1,72 +1,47 @@
 """Take a task out of a run."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from plora.errors import RunError, UnknownTaskError, did_you_mean
-from plora.results import (
-    RESULTS_FILE,
-    read_record,
-    write_record,
-)
-from plora.run_folder.checkpoint import (
-    read_manifest,
-    remove_unreferenced,
-    write_manifest,
-)
+from plora.run_folder.agreement import read_agreed
 from plora.run_folder.folder import RunFolder
-from plora.runs.writing import writing
+from plora.run_folder.forgetting import finish_forgetting, plan_forgetting
+from plora.run_folder.forgotten import write_forgotten
+from plora.run_folder.step_checkpoint import StepCheckpoint
+from plora.runs.writing import own
 
 
-def forget(path: Path, task: str) -> None:
+def forget(path: Path, task: str) -> tuple[Path, ...]:
     """Take a task's slot and its rows of the head out of every checkpoint of a run.
 
     What other tasks learned stays bit for bit. The record of what was measured (`results.json`, `predictions/`) stays.
+    The writing of `forgotten.json` decides; whatever is cut after it is finished by the next verb that writes.
 
     Args:
         path: the run folder.
         task: its name.
+
+    Returns:
+        Files of somebody else's that stand in folders which would have gone; they were left alone.
 
     Raises:
         UnknownTaskError: the run has not learned it.
         RunError: the method does not keep tasks apart; says why.
     """
     folder = RunFolder.existing(path)
-    with folder.lock(), writing(folder):
-        config = folder.read_config()
-        record = read_record(path) if (path / RESULTS_FILE).exists() else None  # none: cut before its first score
-        last = read_manifest(folder, folder.last_checkpoint())
+    with own(folder):
+        agreed = read_agreed(folder)
+        config, last = agreed.config, agreed.last
+        if not last.number:
+            raise RunError(f"{path} has no complete checkpoint; the run ended before its first task was learned")
         if task not in (*last.tasks, *last.forgotten):
             raise UnknownTaskError(
                 f"no task '{task}'{did_you_mean(task, last.tasks)}; the run has learned: {', '.join(last.tasks)}"
             )
         if reason := config.row.entangled(config.scenario, config.resolved_gate()):
             raise RunError(f"task '{task}' cannot be forgotten: {reason}")
-        folder.forget_step()  # it may hold what is to be forgotten; without it the task being learned starts again
-        position = list(last.blocks).index(task)
-        for number in reversed(folder.complete()):  # the newest first: nothing reads the others before it
-            manifest = read_manifest(folder, number)
-            if task not in manifest.tasks:
-                continue
-            slots = {name: content for name, content in manifest.slots.items() if name != task}
-            parts = {part: content for part, content in manifest.parts.items() if part != str(position)}
-            kept = {folder.slot(content).name for content in slots.values()} | set(parts.values())
-            change = {
-                "tasks": tuple(name for name in manifest.tasks if name != task),
-                "forgotten": (*manifest.forgotten, task),
-                "slots": slots,
-                "parts": parts,
-                "files": {name: sha for name, sha in manifest.files.items() if not _belongs_to_none(name, kept)},
-            }
-            write_manifest(folder, number, manifest.model_copy(update=change))
-        remove_unreferenced(folder)
-        warning = f"task '{task}' was learned and forgotten (plora forget)"
-        if record is not None and warning not in record.warnings:
-            write_record(path, replace(record, warnings=(*record.warnings, warning)))
-
-
-def _belongs_to_none(name: str, kept: set[str]) -> bool:
-    """Whether a file of `slots/` or `heads/` belongs to no kept content hash."""
-    place = Path(name)
-    content = {"slots": place.parent.name, "heads": place.stem}.get(place.parts[0])
-    return content is not None and content not in kept
+        # The checkpoint inside a task may hold what is to be forgotten; without it that task starts again.
+        StepCheckpoint(folder.step, None, folder.run).clear()
+        if task in last.tasks:
+            write_forgotten(folder, plan_forgetting(folder, task, str([*last.blocks].index(task))))
+        return finish_forgetting(folder)

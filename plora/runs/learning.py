@@ -8,14 +8,14 @@ from plora.errors import DataError, PloraError, RunError
 from plora.events.console import Console
 from plora.failpoints import reached
 from plora.processes import Processes
-from plora.results import (
-    matrix_table,
-    read_record,
-    summary_table,
-)
+from plora.results import matrix_table, summary_table
+from plora.run_folder.agreement import read_agreed
+from plora.run_folder.checkpoint import check_files
 from plora.run_folder.folder import RunFolder
+from plora.run_folder.root import root_hash
+from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.runs.loading import require_same
-from plora.runs.writing import alone, writing
+from plora.runs.writing import own
 from plora.streams.local import LocalTask
 from plora.training.stream import learn_stream
 
@@ -40,7 +40,7 @@ def run(config: RunConfig, console: Console | None = None, workspace: Workspace 
         parts.begin()
         processes.lead(lambda: RunFolder.create(config.folder))
         folder = RunFolder(config.folder)
-        with alone(folder, processes), writing(folder):
+        with own(folder, processes):
             processes.lead(lambda: folder.write_config(config))
             reached("created")
             _learn(parts, folder, out)
@@ -62,9 +62,11 @@ def resume(path: Path, console: Console | None = None, workspace: Workspace | No
             no longer what they were.
     """
     folder, processes = RunFolder.existing(path), Processes.joined()
-    with console or Console(silent=not processes.main) as out, alone(folder, processes), writing(folder):
-        config = folder.read_config()
+    with console or Console(silent=not processes.main) as out, own(folder, processes):
+        agreed = read_agreed(folder)
+        config = agreed.config
         out.event("load", stream=config.stream.kind, backbone=config.backbone.label)
+        check_files(folder, agreed.last.files)
         parts = build(config, workspace)
         if folder.environment.exists():
             require_same(parts, folder)
@@ -89,8 +91,9 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
     """
     folder, processes = RunFolder.existing(path), Processes.joined()
     workspace = workspace or Workspace()
-    with console or Console(silent=not processes.main) as out, alone(folder, processes), writing(folder):
-        former = folder.read_config()
+    with console or Console(silent=not processes.main) as out, own(folder, processes):
+        agreed = read_agreed(folder)
+        former = agreed.config
         if former.row.at_once:
             raise RunError(
                 f"method '{former.method}' learns all tasks at once; a task more means a new run: add it to the stream"
@@ -100,18 +103,20 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
         config = former.model_copy(update={"added": (*former.added, task)})
         parts = build(config, workspace)  # refuses what does not fit before anything is written
         parts.begin()
-        complete = folder.complete()
-        if not read_record(path).complete or not complete or complete[-1] < len(parts.stream.tasks) - 1:
+        finished = agreed.record is not None and agreed.record.complete
+        if not finished or agreed.last.number < len(parts.stream.tasks) - 1:
             raise RunError(f"{path} is not finished; `plora resume {path}` first")
         require_same(parts, folder)
-        processes.lead(lambda: folder.write_config(config))
+        check_files(folder, agreed.last.files)
+        run = folder.run
+        processes.lead(lambda: folder.write_config(config, run))
         reached("extended")
         try:
             _learn(parts, folder, out)
         except PloraError:
             # The task cannot be learned as it is: the run is again what it was before.
-            processes.lead(lambda: folder.write_config(former))
-            processes.lead(folder.forget_step)
+            processes.lead(lambda: folder.write_config(former, run))
+            processes.lead(StepCheckpoint(folder.step, None, run).clear)
             _learn(build(former, workspace), folder, out)
             raise
     return folder.path
@@ -125,6 +130,7 @@ def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
         "run_done",
         **{name: metric.value for name, metric in record.metrics.items() if metric.value is not None},
         folder=str(folder.path),
+        root=root_hash(folder),
     )
     out.say(f"\n{matrix_table(record)}\n\n{summary_table([record])}\n")
 

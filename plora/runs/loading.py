@@ -5,16 +5,10 @@ from pathlib import Path
 from plora.build import Learner, Parts, Workspace, assemble, build
 from plora.errors import RunError
 from plora.problems.settings import ProblemSettings
-from plora.results import (
-    RESULTS_FILE,
-    read_record,
-)
-from plora.run_folder.checkpoint import (
-    Manifest,
-    load_checkpoint,
-    require_checkpoints,
-)
+from plora.run_folder.agreement import Agreed, read_agreed
+from plora.run_folder.checkpoint import load_checkpoint
 from plora.run_folder.folder import RunFolder
+from plora.run_folder.manifest import Checkpoint
 from plora.streams.incremental import LabelSpace
 
 
@@ -44,6 +38,11 @@ def require_same(parts: Parts, folder: RunFolder) -> None:
                 f"{folder.path}: the labels of task '{task}' have changed since the run ({', '.join(names[:6])}; now "
                 f"{', '.join(labels.get(task, [])[:6]) or 'no such task'}); restore the data"
             )
+    if [name for name in labels if name in stream["labels"]] != [*stream["labels"]]:
+        raise RunError(
+            f"{folder.path}: its tasks were learned in the order {', '.join(stream['labels'])}, and its config has "
+            f"{', '.join(labels)}; restore config.yaml and environment.json from a copy of the run"
+        )
     now = {task.name: task.fingerprints() for task in parts.stream.tasks}
     for task, splits in stream["splits"].items():
         changed = [split for split, content in splits.items() if now.get(task, {}).get(split) != content]
@@ -59,35 +58,33 @@ def read_problem(path: Path) -> ProblemSettings:
     return RunFolder.existing(path).read_config().problem
 
 
-def load_run(path: Path) -> tuple[Parts, RunFolder, list[str]]:
+def load_run(path: Path) -> tuple[Parts, RunFolder, Agreed]:
     """Rebuild a run from its folder with the model of its last checkpoint.
 
     Returns:
-        Its parts, its folder, and the names of the tasks that the checkpoint has learned.
+        Its parts, its folder, and what its files say.
 
     Raises:
         RunError: the folder is not a run, is damaged, or its data or backbone are no longer what they were.
     """
     folder = RunFolder.existing(path)
-    config = folder.read_config()
-    number = folder.last_checkpoint()
-    parts = build(config)
+    agreed = read_agreed(folder)
+    last = agreed.require_learned(folder)
+    parts = build(agreed.config)
     require_same(parts, folder)
-    return parts, folder, list(load_checkpoint(folder, number, parts.learner).tasks)
+    load_checkpoint(folder, last, parts.learner)
+    return parts, folder, agreed
 
 
-def load_learner(path: Path) -> tuple[Learner, Manifest, LabelSpace]:
+def load_learner(path: Path) -> tuple[Learner, Checkpoint, LabelSpace]:
     """Load the model of a run's last checkpoint; the data that it was learned from are not needed.
 
     Returns:
         The learner, what its checkpoint says, and the rows of all tasks.
     """
     folder = RunFolder.existing(path)
-    config = folder.read_config()
-    if (path / RESULTS_FILE).exists():
-        require_checkpoints(folder, read_record(path))
-    learner = assemble(config, Workspace())
-    learned = load_checkpoint(folder, folder.last_checkpoint(), learner)
-    if not learned.tasks:
-        raise RunError(f"{path} has forgotten every task it learned")
-    return learner, learned, LabelSpace.lay_out(learned.labels, config.scenario)
+    agreed = read_agreed(folder)
+    last = agreed.require_learned(folder)
+    learner = assemble(agreed.config, Workspace())
+    load_checkpoint(folder, last, learner)
+    return learner, last, LabelSpace.lay_out(last.labels, agreed.config.scenario)

@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 from plora.errors import RunError
 from plora.processes import Processes
 from plora.run_folder.folder import RunFolder
+from plora.run_folder.forgetting import finish_forgetting
+from plora.run_folder.upgrade import upgrade
 
 
 @contextmanager
@@ -21,8 +23,16 @@ def writing(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def alone(folder: RunFolder, processes: Processes) -> Iterator[None]:
-    """Let the main process lock the folder for all of them."""
-    with ExitStack() as held:
-        processes.lead(lambda: held.enter_context(folder.lock()))
+def own(folder: RunFolder, processes: Processes | None = None) -> Iterator[None]:
+    """Let the main process lock the folder for all of them, bring it up to date, and finish what was cut."""
+    of_all = processes or Processes()
+    with ExitStack() as held, writing(folder):
+        of_all.lead(lambda: _enter(held, folder))
         yield
+
+
+def _enter(held: ExitStack, folder: RunFolder) -> None:
+    held.enter_context(folder.lock())
+    if folder.config.exists():
+        upgrade(folder)
+        finish_forgetting(folder)

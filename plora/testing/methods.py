@@ -22,6 +22,7 @@ from plora.methods import METHODS, Method, Phase
 from plora.model import ContinualModel
 from plora.run_folder.checkpoint import load_checkpoint
 from plora.run_folder.folder import RunFolder
+from plora.run_folder.manifest import read_chain, read_checkpoint
 from plora.settings import named
 from plora.strategies import Strategy
 from plora.streams.base import SCENARIOS, Scenario
@@ -155,7 +156,7 @@ def _frozen(model: ContinualModel) -> dict[str, Tensor]:
 def _check_reload(promises: Promises, parts: Parts, folder: RunFolder) -> None:
     fresh = build(parts.config)
     with promises.no_error("its last checkpoint loads into a fresh model"):
-        load_checkpoint(folder, folder.last_checkpoint(), fresh.learner)
+        load_checkpoint(folder, read_checkpoint(folder, folder.complete()[-1]), fresh.learner)
     for task in parts.tasks:
         live, again = (_logits(model, parts, task.name) for model in (parts.model, fresh.model))
         difference = f"logits of '{task.name}' that differ by up to {(live - again).abs().max().item():.2g}"
@@ -164,9 +165,9 @@ def _check_reload(promises: Promises, parts: Parts, folder: RunFolder) -> None:
 
 def _check_signatures(promises: Promises, row: Method, config: RunConfig, folder: RunFolder) -> None:
     models: list[ContinualModel] = []
-    for number in folder.complete():
+    for checkpoint in read_chain(folder):
         parts = build(config)
-        load_checkpoint(folder, number, parts.learner)
+        load_checkpoint(folder, checkpoint, parts.learner)
         models.append(parts.model)
     task = parts.tasks[0].name
     blocks, rows = [parts.space.blocks[task]], parts.space.rows_of(task)

@@ -28,8 +28,7 @@ from plora.lesson import Lesson
 from plora.methods import PARTS
 from plora.model import ContinualModel
 from plora.problems import Batch, Examples
-from plora.run_folder.checkpoint import read_manifest
-from plora.run_folder.folder import RunFolder
+from plora.run_folder.manifest import curve_lines
 from plora.training.course import StagePlan
 from plora.training.meter import Meter
 from plora.training.phase import Saved, train_phase, validation_score
@@ -63,7 +62,7 @@ def learn_stage(session: Session, plan: StagePlan) -> float:
     reached("opened")
     saved = _saved_inside(session, plan)
     if parts.learner.processes.main:
-        session.folder.cut_curves(saved[0].curve_lines if saved else _curve_lines(session.folder))
+        session.folder.cut_curves(saved[0].curve_lines if saved else curve_lines(session.folder))
     with trainable_head(parts, plan):
         for phase in plan.phases:
             if saved is None or saved[0].phase <= phase.number:
@@ -158,11 +157,6 @@ def _saved_inside(session: Session, plan: StagePlan) -> Saved | None:
         session.console.event("checkpoint_left_aside", reason=str(error))
         return None
     return saved
-
-
-def _curve_lines(folder: RunFolder) -> int:
-    complete = folder.complete()
-    return read_manifest(folder, complete[-1]).curve_lines if complete else 0
 
 
 def open_stage(parts: Parts, plan: StagePlan) -> None:

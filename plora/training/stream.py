@@ -17,8 +17,11 @@ from plora.events.console import Console
 from plora.events.tracking import Tracking
 from plora.failpoints import reached
 from plora.results import RESULTS_FILE, Measurements, RunRecord, TaskCost, write_record
-from plora.run_folder.checkpoint import load_checkpoint, load_strategies, read_manifest, save_checkpoint
+from plora.run_folder.checkpoint import load_checkpoint, load_strategies, save_checkpoint
 from plora.run_folder.folder import RunFolder
+from plora.run_folder.forgotten import read_forgotten
+from plora.run_folder.manifest import NOTHING, Checkpoint, read_next
+from plora.run_folder.predictions import require_answers, require_own, whose
 from plora.run_folder.recording import make_record
 from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.training.course import StagePlan, plan_course
@@ -47,7 +50,9 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     processes = parts.learner.processes
     device = parts.model.device
     meter = Meter(planned, EnergyMeter(device), Stopwatch(device), processes.count)
-    inside = StepCheckpoint(folder.step, parts.config.training.checkpoint_seconds if processes.main else None)
+    inside = StepCheckpoint(
+        folder.step, parts.config.training.checkpoint_seconds if processes.main else None, folder.run
+    )
     tracking = Tracking(
         parts.config.trackers if processes.main else (),
         f"{parts.config.name}-{parts.config.label}-seed-{parts.config.seed}",
@@ -70,22 +75,24 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     seen: list[str] = []
     held = 0  # the checkpoint whose state the model is in; 0: nothing learned
 
-    def hold(number: int) -> None:
+    def hold(checkpoint: Checkpoint) -> None:
         nonlocal held
-        if held != number:
-            load_checkpoint(folder, number, parts.learner)
-            held = number
+        if held != checkpoint.number:
+            load_checkpoint(folder, checkpoint, parts.learner)
+            held = checkpoint.number
 
     # ------------------------------------------------------------------ row 0: before training
     rows = _row(session, scorer, 0, [], [])
     matrix[0] = _cells(parts, rows)
+    seals: list[str | None] = [require_own(folder, 0), *([None] * len(names))]
     scorer.untrained = rows
     reached("untrained")
     complete = folder.complete()
-    forgotten = list(read_manifest(folder, complete[-1]).forgotten) if complete else []
+    forgotten = read_forgotten(folder).tasks
+    now = NOTHING
 
     for plan in course:
-        former, number = len(seen), len(plan.learned)
+        former, number = now, len(plan.learned)
         if number not in complete:
             # -------------------------------------------------------------- learn one stage
             hold(former)
@@ -103,24 +110,24 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
             seconds = learn_stage(session, plan)
 
             # -------------------------------------------------------------- keep it
-            processes.lead(partial(_keep, session, plan, forgotten, seconds))
+            processes.lead(partial(_keep, session, plan, former, seconds))
             held = number
             reached("checkpointed")
-        manifest = read_manifest(folder, number)
+        now = read_next(folder, former, number)
         if number in complete:
-            meter.all_steps += manifest.cost.steps
-            meter.training_seconds += manifest.cost.seconds
-        costs.append(manifest.cost)
-        gates.append(manifest.gate)
+            meter.all_steps += now.cost.steps
+            meter.training_seconds += now.cost.seconds
+        costs.append(now.cost)
+        gates.append({**now.gate})
         seen = [*plan.learned]
 
         # ------------------------------------------------------------------ score it
         gone = [task for task in forgotten if task in seen]
-        rows = _row(session, scorer, number, seen, gone, partial(hold, number))
-        matrix[number] = _cells(parts, rows)
+        rows = _row(session, scorer, number, seen, gone, partial(hold, now))
+        matrix[number], seals[number] = _cells(parts, rows), require_own(folder, number)
         reached("predicted")
         if number >= max(complete, default=0) and processes.main:
-            write_record(folder.path, make_record(parts, matrix, costs, gates, seen, gone))
+            write_record(folder.path, make_record(parts, folder.run, matrix, costs, gates, seen, gone, seals))
             reached("recorded")
         if number not in complete:
             done = matrix[number, : len(seen)]
@@ -132,10 +139,10 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
                 task=plan.name,
                 **{score: float(done[-1])},
                 mean_seen=float(np.nanmean(done)),
-                seconds=manifest.cost.seconds,
+                seconds=now.cost.seconds,
             )
     processes.lead(session.inside.clear)  # a kill between the last manifest and its own clearing left it
-    record = make_record(parts, matrix, costs, gates, seen, forgotten)
+    record = make_record(parts, folder.run, matrix, costs, gates, seen, forgotten, seals)
     final = {f"final/{name}": metric.value for name, metric in record.metrics.items() if metric.value is not None}
     tracking.log(final, meter.all_steps)
     tracking.finish([folder.config, folder.path / RESULTS_FILE])
@@ -168,12 +175,16 @@ def _row(
     kept: dict[str, Measurements] = {}
     same_classes = same_tasks = False
     if path.exists():
+        require_own(session.folder, number)
         stored = problem.record.read(path)
         own = np.isin(stored.task, [task.name for task in parts.tasks])
         same_tasks = bool(own.all())  # an extension that failed leaves rows of a task that is no longer there
         whole = problem.with_names(stored.rows(own), parts.space.names)
         same_classes = getattr(stored, "class_names", None) == getattr(whole, "class_names", None)
         kept = {str(name): whole.of(name) for name in dict.fromkeys(whole.task.tolist())}
+        for task in parts.tasks:
+            if task.name in kept:
+                require_answers(path, kept[task.name], task.splits[scorer.split], task.name)
         if not same_classes and parts.space.scenario == "class":
             kept = {name: scores for name, scores in kept.items() if name in seen}
     missing = [task for task in wanted if task.name not in kept and task.name not in forgotten]
@@ -187,24 +198,25 @@ def _row(
     reached("scored")
     rows = {task.name: kept[task.name] for task in wanted if task.name in kept}
     found = [*rows.values()] or [_nothing_of(next(iter(scorer.untrained.values())))]  # every task was forgotten
-    parts.learner.processes.lead(lambda: problem.record.joined(found).write(path))
+    of = whose(session.folder, number)
+    parts.learner.processes.lead(lambda: problem.record.joined(found).write(path, of))
     return rows
 
 
-def _keep(session: Session, plan: StagePlan, forgotten: list[str], seconds: float) -> None:
+def _keep(session: Session, plan: StagePlan, former: Checkpoint, seconds: float) -> None:
     """Write the checkpoint after a stage; the one inside it goes.
 
     Args:
         plan: of the stage that was just committed.
-        forgotten: tasks that were learned and forgotten.
+        former: the checkpoint before it.
         seconds: that the stage took.
     """
     parts, train = session.parts, plan.stage.train
     save_checkpoint(
         session.folder,
         parts.learner,
-        [*plan.learned],
-        forgotten,
+        former,
+        [task.name for task in plan.stage.tasks],
         {task.name: task.label_names for task in parts.stream.tasks},
         partial(session.meter.cost, plan.name, seconds, parts.model.device),
         (plan.task, train.collate(np.arange(min(16, len(train))))),

@@ -1,9 +1,12 @@
 """Made-up records: plausible numbers, no training."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from plora.results import Point, RunRecord, StreamInfo, TaskCost, TaskData
 from plora.results.record.matrix import Matrix
@@ -112,3 +115,9 @@ def curves(
                 )
             )
     return points
+
+
+def unsealed(path: Path) -> pa.Table:
+    """What a file of predictions holds, without the hash that would tell a change."""
+    table = pq.read_table(path)
+    return table.replace_schema_metadata({k: v for k, v in table.schema.metadata.items() if k != b"plora.sha256"})

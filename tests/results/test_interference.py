@@ -75,8 +75,10 @@ def test_random_subspaces_overlap_as_chance_says() -> None:
 
 def whole_updates(folder: Path, number: int, name: str) -> dict[str, Array]:
     """s · B A of one slot of one checkpoint, every matrix formed, by layer."""
-    manifest = json.loads((folder / f"checkpoints/task-{number:02}/manifest.json").read_text())
-    slot = folder / "slots" / manifest["slots"][name]
+    manifests = [
+        json.loads((folder / f"checkpoints/task-{n:02}/manifest.json").read_text()) for n in range(1, number + 1)
+    ]
+    slot = folder / "slots" / [m["slots"][name] for m in manifests if name in m["slots"]][-1]
     config = json.loads((slot / "adapter_config.json").read_text())
     tensors = load_file(slot / "adapter_model.safetensors")
     layers = [key.removesuffix(".lora_A.weight") for key in tensors if key.endswith(".lora_A.weight")]

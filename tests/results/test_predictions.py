@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from made_up_runs import unsealed
 
 from plora.errors import RunError
 from plora.results import ACCURACY, ClassRankings
@@ -108,7 +109,7 @@ def test_files_that_are_not_predictions_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no b'plora.class_names'"):
         ClassRankings.read(path)
     predictions().write(path)
-    table = pq.read_table(path)
+    table = unsealed(path)
     pq.write_table(table.drop_columns(["label"]), path)
     with pytest.raises(RunError, match="label"):
         ClassRankings.read(path)
@@ -139,7 +140,7 @@ def test_a_file_of_schema_1_holds_the_prediction_alone() -> None:
 def test_a_newer_schema_is_named(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     predictions().write(path)
-    table = pq.read_table(path)
+    table = unsealed(path)
     pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), b"plora.schema": b"3"}), path)
     with pytest.raises(RunError, match="has schema 3, this version of plora reads schemas 1 and 2"):
         ClassRankings.read(path)

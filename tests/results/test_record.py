@@ -54,7 +54,7 @@ def test_the_file_is_strict_json_with_null_for_nan(tmp_path: Path) -> None:
     content = written(tmp_path, record())
     text = (tmp_path / "results.json").read_text()
     assert "NaN" not in text
-    assert content["schema"] == 3
+    assert content["schema"] == 4
     rows = content["matrix"]
     assert isinstance(rows, list)
     assert rows[0] == [None] * 5
@@ -142,8 +142,8 @@ def test_missing_and_newer_records(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"is not a run: it has no results\.json"):
         read_record(tmp_path)
     content = written(tmp_path, record())
-    rewrite(tmp_path, content | {"schema": 4})
-    with pytest.raises(RunError, match="schema 4, this version of plora reads schemas 1 to 3"):
+    rewrite(tmp_path, content | {"schema": 5})
+    with pytest.raises(RunError, match="schema 5, this version of plora reads schemas 1 to 4"):
         read_record(tmp_path)
 
 
@@ -154,7 +154,7 @@ def test_a_run_that_schema_1_wrote_is_read_and_written_anew(tmp_path: Path) -> N
     assert old.metrics["accuracy"].value == pytest.approx(record().metrics["accuracy"].value)
     write_record(tmp_path, old)
     assert read_record(tmp_path) == old
-    assert json.loads((tmp_path / "results.json").read_bytes())["schema"] == 3
+    assert json.loads((tmp_path / "results.json").read_bytes())["schema"] == 4
 
 
 def test_costs_that_were_written_before_strategies_were_timed_are_read(tmp_path: Path) -> None:

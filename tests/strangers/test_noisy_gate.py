@@ -20,8 +20,8 @@ from plora.failpoints import FAILPOINTS
 from plora.model import ContinualModel
 from plora.moment import Moment
 from plora.results import read_curves, read_record, write_report, write_table
-from plora.run_folder.checkpoint import read_manifest
 from plora.run_folder.folder import RunFolder
+from plora.run_folder.manifest import read_checkpoint
 from plora.runs import evaluate, resume, run, verify
 from plora.tensor_file import load_tensors
 from plora.testing import check_gate
@@ -48,7 +48,7 @@ def make(toy_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
 
 def gate_states(folder: Path) -> list[dict[str, torch.Tensor]]:
     place = RunFolder(folder)
-    manifests = [read_manifest(place, number) for number in place.complete()]
+    manifests = [read_checkpoint(place, number) for number in place.complete()]
     return [{} if m.router is None else load_tensors(place.gate(m.router)) for m in manifests]
 
 

@@ -21,8 +21,8 @@ from plora.errors import ConfigError, RunError, TrainingError
 from plora.export import export
 from plora.failpoints import FAILPOINTS
 from plora.results import TokenLikelihoods, read_curves, read_record, write_report, write_table
-from plora.run_folder.checkpoint import read_manifest
 from plora.run_folder.folder import RunFolder
+from plora.run_folder.manifest import read_checkpoint
 from plora.runs import evaluate, resume, run, verify
 from plora.testing import check_problem
 
@@ -59,7 +59,7 @@ def make(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make
 def told(folder: Path) -> dict[str, object]:
     """What a run gives again."""
     place = RunFolder(folder)
-    manifests = [read_manifest(place, number) for number in place.complete()]
+    manifests = [read_checkpoint(place, number) for number in place.complete()]
     rows = [TokenLikelihoods.read(path) for path in sorted(folder.glob("predictions/*"))]
     points = read_curves(folder / "curves.jsonl")
     return {

@@ -13,10 +13,10 @@ from plora.config import RunConfig
 from plora.errors import PloraError, RunError
 from plora.gates import Router
 from plora.heads import LinearHead
-from plora.run_folder.checkpoint import read_manifest
 from plora.run_folder.folder import RunFolder
+from plora.run_folder.manifest import read_checkpoint
 from plora.runs import load_learner, predict, run, verify
-from plora.sealed import read_sealed, write_sealed
+from plora.sealed import open_sealed, read_sealed, write_sealed
 
 Config = Callable[..., RunConfig]
 TEXTS = ["a loaf of rye", "old wave and tide", "new runway"]
@@ -85,7 +85,7 @@ def test_slots_and_head_parts_are_stored_once(toy_config: Config, method: str) -
     folder = RunFolder(config.folder)
     assert len(list(config.folder.glob("slots/*"))) == 3
     assert len(list(config.folder.glob("heads/*"))) == 3  # blocks of earlier tasks are not written again
-    sizes = [read_manifest(folder, number).cost.stored_bytes for number in (1, 2, 3)]
+    sizes = [read_checkpoint(folder, number).cost.stored_bytes for number in (1, 2, 3)]
     assert max(sizes) - min(sizes) < 300  # linear in the slots
     assert len(list(config.folder.glob("checkpoints/task-*/*"))) == 3  # manifests alone
     assert not folder.step.exists() or not any(folder.step.iterdir())
@@ -167,7 +167,7 @@ def test_a_manifest_cannot_name_files_outside(folder: Path, name: str) -> None:
     path = folder / "checkpoints/task-03/manifest.json"
     content = read_sealed(path)
     content["files"][name] = "0" * 64
-    write_sealed(path, content)
+    write_sealed(path, content, open_sealed(path).of)
     with pytest.raises(RunError, match="outside of the run folder"):
         load_learner(folder)
 
@@ -175,15 +175,15 @@ def test_a_manifest_cannot_name_files_outside(folder: Path, name: str) -> None:
 def test_hashes_in_a_manifest_cannot_be_paths(folder: Path) -> None:
     path = folder / "checkpoints/task-03/manifest.json"
     content = read_sealed(path)
-    content["slots"]["food"] = "../../elsewhere"
-    write_sealed(path, content)
-    with pytest.raises(RunError, match=r"manifest\.json is damaged: slots\.food"):
+    content["slots"]["nature"] = "../../elsewhere"
+    write_sealed(path, content, open_sealed(path).of)
+    with pytest.raises(RunError, match=r"manifest\.json is damaged: slots\.nature"):
         load_learner(folder)
 
 
 def test_a_newer_schema_is_named(folder: Path) -> None:
     path = folder / "checkpoints/task-03/manifest.json"
-    write_sealed(path, {**read_sealed(path), "schema": 99})
+    write_sealed(path, {**read_sealed(path), "schema": 99}, open_sealed(path).of)
     with pytest.raises(RunError, match="has schema 99"):
         load_learner(folder)
 
@@ -192,7 +192,7 @@ def test_another_backbone_or_tokenizer_is_refused(folder: Path) -> None:
     path = folder / "checkpoints/task-03/manifest.json"
     content = read_sealed(path)
     for key, words in (("backbone", "another backbone"), ("preprocessing", "another tokenizer")):
-        write_sealed(path, {**content, key: "0" * 64})
+        write_sealed(path, {**content, key: "0" * 64}, open_sealed(path).of)
         with pytest.raises(RunError, match=words):
             load_learner(folder)
 

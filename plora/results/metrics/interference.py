@@ -11,20 +11,22 @@ themselves: one per task, or the one slot as it stood after each task (its A, so
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from plora.errors import RunError
+from plora.regular import inside, read_file
+from plora.results.record.identity import open_own, run_of
 from plora.results.record.matrix import Matrix
-from plora.sealed import read_sealed
 
 _TENSORS = "adapter_model.safetensors"
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
@@ -181,13 +183,39 @@ def _chance(updates: Sequence[Sequence[Update]]) -> float:
 
 
 class _Manifest(BaseModel):
-    """The part of a checkpoint's manifest that is needed here."""
+    """The part of a checkpoint's manifest that is needed here: of schema 1 the whole, else what it changes."""
 
     model_config = ConfigDict(extra="ignore", strict=False)
 
-    tasks: tuple[str, ...]
-    slots: dict[str, _Hash]
+    schema_: Literal[1, 2] = Field(alias="schema")
+    tasks: tuple[str, ...] = ()
+    stage: tuple[str, ...] = ()
+    slots: dict[str, _Hash | None]
     files: dict[str, _Hash]
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """Tasks that a checkpoint has learned, the hash of each slot, and that of each file."""
+
+    tasks: tuple[str, ...]
+    slots: Mapping[str, str]
+    files: Mapping[str, str]
+
+    def after(self, manifest: _Manifest) -> "_Slots":
+        """Return those of the next checkpoint."""
+        whole = manifest.schema_ == 1
+        former = {name: content for name, content in self.slots.items() if not whole and name not in manifest.slots}
+        return _Slots(
+            manifest.tasks if whole else (*self.tasks, *manifest.stage),
+            former | {name: content for name, content in manifest.slots.items() if content is not None},
+            {**self.files, **manifest.files},
+        )
+
+    def without(self, tasks: Collection[str]) -> "_Slots":
+        """Return them without tasks that were forgotten."""
+        slots = {name: content for name, content in self.slots.items() if name not in tasks}
+        return _Slots(tuple(task for task in self.tasks if task not in tasks), slots, self.files)
 
 
 def read_slots(folder: Path) -> tuple[tuple[str, ...], list[dict[str, Update]], bool]:
@@ -230,30 +258,36 @@ def _gained(before: Mapping[str, Update], after: Mapping[str, Update]) -> dict[s
     }
 
 
-def _manifests(folder: Path) -> dict[int, _Manifest]:
-    """Manifests of the complete checkpoints by their number."""
-    found = {}
-    for path in folder.glob("checkpoints/task-*/manifest.json"):
-        number = path.parent.name.removeprefix("task-")
-        if number.isdecimal():
-            try:
-                found[int(number)] = _Manifest.model_validate(read_sealed(path))
-            except ValidationError as error:
-                mistake = error.errors(include_url=False)[0]
-                key = ".".join(str(part) for part in mistake["loc"])
-                raise RunError(f"{path} is damaged: {key}: {mistake['msg']}") from None
+def _manifests(folder: Path) -> dict[int, _Slots]:
+    """What the complete checkpoints hold, by their number."""
+    home, run = inside(folder, "checkpoints"), run_of(folder)
+    names = (re.fullmatch(r"task-(\d{2,9})", path.name) for path in (home.iterdir() if home.is_dir() else ()))
+    gone: object = ()
+    if (forgotten := inside(folder, "forgotten.json")).exists():
+        gone = open_own(forgotten, run, "forgotten").content.get("tasks", ())
+    former, found = _Slots((), {}, {}), dict[int, _Slots]()
+    for number, name in sorted((int(name[1]), name[0]) for name in names if name is not None):
+        path = inside(folder, "checkpoints", name, "manifest.json")
+        if not path.exists():
+            continue
+        try:
+            former = former.after(_Manifest.model_validate(open_own(path, run, "checkpoint", number).content))
+        except ValidationError as error:
+            mistake = error.errors(include_url=False)[0]
+            key = ".".join(str(part) for part in mistake["loc"])
+            raise RunError(f"{path} is damaged: {key}: {mistake['msg']}") from None
+        found[number] = former.without(gone if isinstance(gone, list) else ())
     return found
 
 
-def _read_slot(folder: Path, manifest: _Manifest, name: str) -> dict[str, Update]:
+def _read_slot(folder: Path, manifest: _Slots, name: str) -> dict[str, Update]:
     """Read a slot by layer path, its file compared with the manifest."""
     if name not in manifest.slots:
         raise RunError(f"{folder}: a checkpoint has no slot '{name}', which later ones have; restore it from a copy")
     file = f"slots/{manifest.slots[name]}/{_TENSORS}"
-    path = folder / file
+    path = inside(folder, *file.split("/"))
     try:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = hashlib.sha256(read_file(path)).hexdigest()
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}; restore it from a copy of the run") from None
     if found != manifest.files.get(file):

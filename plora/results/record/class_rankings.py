@@ -16,15 +16,14 @@ from typing import ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from plora.atomic import atomic_path
 from plora.errors import RunError
+from plora.results.record.columns import CLASS_NAMES_KEY, SCHEMA_KEY, metadata_of, read_table, write_columns
 from plora.results.record.measurements import Chosen, Measurements
 from plora.results.record.score import Score
+from plora.sealed import Identity
 
-CLASS_NAMES_KEY, SCHEMA_KEY = b"plora.class_names", b"plora.schema"
 SCHEMA = 2
 RANKS = 5
 """Classes kept per example, the likeliest first."""
@@ -93,6 +92,10 @@ class ClassRankings(Measurements):
         if bool((np.diff(p, axis=1) > 0).any()) or int(self.ranking.min()) < -1:
             raise RunError("predictions: the likeliest classes do not stand first, or a class id is below -1")
 
+    def answers(self) -> NDArray[np.int32]:
+        """Return the labels."""
+        return self.label
+
     @property
     def prediction(self) -> NDArray[np.int32]:
         """The class predicted, `[N]`."""
@@ -103,7 +106,7 @@ class ClassRankings(Measurements):
         """The probability given to the class predicted, `[N]`."""
         return self.probabilities[:, 0]
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, of: Identity | None = None) -> None:
         """Write a parquet file, atomically."""
         columns = {"task": pa.array(self.task.tolist(), pa.string())}
         for name, dtype in _TYPES.items():
@@ -112,38 +115,31 @@ class ClassRankings(Measurements):
             prediction, probability = _names(rank)
             columns[prediction] = pa.array(np.ascontiguousarray(self.ranking[:, rank], dtype=np.int32))
             columns[probability] = pa.array(np.ascontiguousarray(self.probabilities[:, rank], dtype=np.float32))
-        metadata = {CLASS_NAMES_KEY: json.dumps(self.class_names), SCHEMA_KEY: str(SCHEMA)}
-        table = pa.table(columns).replace_schema_metadata(metadata)
-        with atomic_path(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        write_columns(path, columns, {CLASS_NAMES_KEY: json.dumps(self.class_names), SCHEMA_KEY: str(SCHEMA)}, of)
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read and check a file that `write` wrote.
 
         Raises:
-            RunError: the file is missing or damaged, a column is missing or has another type, a value is out of range.
+            RunError: the file is missing, damaged or changed, a column is missing or has another type, a value is out
+                of range.
         """
+        table = read_table(path)
+        schema = metadata_of(table).get(SCHEMA_KEY, b"1")
+        if schema not in (b"1", str(SCHEMA).encode()):
+            raise RunError(
+                f"{path} has schema {schema.decode(errors='replace')}, "
+                f"this version of plora reads schemas 1 and {SCHEMA}"
+            )
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                table = file.read()
-            table.validate(full=True)
-            metadata = table.schema.metadata or {}
-            schema = metadata.get(SCHEMA_KEY, b"1")
-            if schema not in (b"1", str(SCHEMA).encode()):
-                raise RunError(
-                    f"{path} has schema {schema.decode(errors='replace')}, "
-                    f"this version of plora reads schemas 1 and {SCHEMA}"
-                )
-            class_names = json.loads(metadata[CLASS_NAMES_KEY])
+            class_names = json.loads(metadata_of(table)[CLASS_NAMES_KEY])
             next_types = _next_types() if schema != b"1" else {}
             columns = {name: table.column(name).to_numpy() for name in ("task", *_TYPES, *next_types)}
             texts = pa.types.is_string(table.schema.field("task").type) and not table.column("task").null_count
-        except FileNotFoundError:
-            raise RunError(f"{path} does not exist; this run has no predictions after that task") from None
         except KeyError as error:
             raise RunError(f"{path} is not a record of predictions: it has no {error}") from None
-        except (pa.ArrowException, OSError, TypeError, ValueError, RecursionError) as error:
+        except (pa.ArrowException, TypeError, ValueError, RecursionError) as error:
             raise RunError(f"{path} is damaged: {error}") from None
         for name, dtype in (_TYPES | next_types).items():
             if columns[name].dtype != dtype:

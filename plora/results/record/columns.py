@@ -1,7 +1,13 @@
-"""Columns of a parquet file: written atomically, read and checked."""
+"""Columns of a parquet file: written atomically, with the hash of what they hold and whose they are; read and checked.
 
+The metadata of a file holds, beside what its kind needs, `plora.of` (run, kind and number, as in the JSON files of a
+run) and `plora.sha256`, over that metadata and the values of all columns.
+"""
+
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,34 +17,104 @@ from numpy.typing import NDArray
 
 from plora.atomic import atomic_path
 from plora.errors import RunError
+from plora.regular import open_file
+from plora.sealed import Identity
 
+OF_KEY, SEAL_KEY = b"plora.of", b"plora.sha256"
 KIND_KEY, SCHEMA_KEY, CLASS_NAMES_KEY = b"plora.kind", b"plora.schema", b"plora.class_names"
 
 Columns = Mapping[str, NDArray[np.generic]]
 
 
-def write_columns(path: Path, columns: Mapping[str, pa.Array], metadata: Mapping[bytes, str]) -> None:
-    """Write columns and the metadata of the file, atomically."""
-    table = pa.table(dict(columns)).replace_schema_metadata(dict(metadata))
+def write_columns(
+    path: Path, columns: Mapping[str, pa.Array], metadata: Mapping[bytes, str], of: Identity | None = None
+) -> None:
+    """Write columns and the metadata of the file, atomically.
+
+    Args:
+        path: the file.
+        columns: by name.
+        metadata: what the kind needs.
+        of: whose they are.
+    """
+    told = dict(metadata) if of is None else {**metadata, OF_KEY: json.dumps(asdict(of))}
+    table = pa.table(dict(columns)).replace_schema_metadata(told)
+    sealed = table.replace_schema_metadata({**told, SEAL_KEY: _digest(table)})
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        pq.write_table(sealed, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read a parquet file with its checksums.
+    """Read a parquet file with its checksums; a file without a hash is of an older version.
 
     Raises:
-        RunError: it is missing or damaged.
+        RunError: it is missing, damaged, or was changed.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with open_file(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
             table = file.read()
         table.validate(full=True)
     except FileNotFoundError:
         raise RunError(f"{path} does not exist; this run has no predictions after that task") from None
     except (pa.ArrowException, OSError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, RunError):
+            raise
         raise RunError(f"{path} is damaged: {error}") from None
+    seal = metadata_of(table).get(SEAL_KEY)
+    if seal is not None and seal != _digest(table).encode():
+        raise RunError(
+            f"{path} was changed after plora wrote it (its content does not have the sha256 that it carries); restore "
+            "it from a copy, or remove it, and `plora resume` measures it again"
+        )
     return table
+
+
+def read_seal(path: Path) -> tuple[Identity | None, str]:
+    """Return whose a file says it is, and its sha256; None and empty in a file of an older version.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    try:
+        with open_file(path) as file:
+            metadata = pq.read_schema(file).metadata or {}
+        told = json.loads(metadata.get(OF_KEY, b"null"))
+        of = None if told is None else Identity(str(told["run"]), str(told["kind"]), int(told["number"]))
+        return of, metadata.get(SEAL_KEY, b"").decode()
+    except RunError:
+        raise
+    except (pa.ArrowException, OSError, TypeError, ValueError, KeyError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+
+
+def _digest(table: pa.Table) -> str:
+    """The sha256 over metadata, names, types and values; how they are cut into chunks and pages has no part in it."""
+    metadata = metadata_of(table)
+    own = sorted((key, metadata[key]) for key in metadata if key.startswith(b"plora.") and key != SEAL_KEY)
+    digest = hashlib.sha256(repr(own).encode())
+    for name in table.column_names:
+        found = table.column(name)
+        digest.update(f"{name}:{found.type}:{len(found)};".encode())
+        for values in _values(found.combine_chunks()):
+            digest.update(values)
+    return digest.hexdigest()
+
+
+def _values(array: pa.Array | pa.ChunkedArray) -> Iterator[bytes]:
+    """What an array holds, gaps included."""
+    if isinstance(array, pa.ChunkedArray):
+        for chunk in array.chunks:
+            yield from _values(chunk)
+        return
+    if array.null_count:
+        yield np.asarray(array.is_null().to_pylist(), np.bool_).tobytes()
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        yield np.asarray(array.value_lengths().fill_null(0), np.int64).tobytes()
+        yield from _values(array.flatten())
+    elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        yield json.dumps(array.to_pylist()).encode()
+    else:
+        yield array.fill_null(0).to_numpy(zero_copy_only=False).tobytes()
 
 
 def metadata_of(table: pa.Table) -> Mapping[bytes, bytes]:

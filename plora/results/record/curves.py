@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from plora.errors import RunError
+from plora.regular import read_file
 
 _Real = Annotated[float, Field(ge=-3.5e38, le=3.5e38)]
 """What fp32 can hold; in a damaged line a longer number would break the picture."""
@@ -74,7 +75,7 @@ def read_curves(path: Path) -> list[Point]:
         RunError: the file is missing, or a line other than the last is damaged; names the line.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_file(path).splitlines()
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from None
     points = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plora.errors import RunError
+from plora.regular import inside
 from plora.results.record.run_record import RESULTS_FILE, RunRecord, read_record
 
 CONFIG_FILE, CURVES_FILE = "config.yaml", "curves.jsonl"
@@ -87,8 +88,8 @@ def unfinished_line(record: RunRecord) -> str:
 def predictions_file(folder: Path, record: RunRecord) -> Path | None:
     """Return the predictions behind the last row that was measured; None where there is no such row or file."""
     measured = [number for number, status in enumerate(record.status, start=1) if status == "evaluated"]
-    file = folder / "predictions" / f"task-{max(measured, default=0):02}.parquet"
-    return file if measured and file.is_file() else None
+    file = inside(folder, "predictions", f"task-{max(measured, default=0):02}.parquet")
+    return file if measured and file.exists() else None
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[Path]]:

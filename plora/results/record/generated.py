@@ -13,6 +13,7 @@ from pathlib import Path
 from types import NoneType
 
 from plora.errors import RunError
+from plora.regular import inside, read_file
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def read_generated(path: Path) -> list[GeneratedText]:
     types |= {"intended": (str, NoneType), "rejected": (str, NoneType), "answer": str, "text": str}
     found = []
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_file(path).decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
     for number, line in enumerate(lines, start=1):
@@ -65,7 +66,9 @@ def read_generated(path: Path) -> list[GeneratedText]:
 
 def generated_files(folder: Path) -> list[Path]:
     """Return the files of generated texts of a run folder, in the order of the tasks."""
-    return sorted((folder / "generated").glob("task-*.jsonl"), key=lambda path: (len(path.name), path.name))
+    home = inside(folder, "generated")
+    names = sorted((path.name for path in home.glob("task-*.jsonl")), key=lambda name: (len(name), name))
+    return [inside(folder, "generated", name) for name in names]
 
 
 @dataclass(frozen=True)

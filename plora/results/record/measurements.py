@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from plora.errors import RunError
 from plora.results.record.matrix import Matrix
 from plora.results.record.score import Score
+from plora.sealed import Identity
 
 Chosen = NDArray[np.bool_]
 
@@ -34,8 +35,13 @@ class Measurements(ABC):
         return len(self.task)
 
     @abstractmethod
-    def write(self, path: Path) -> None:
-        """Write a parquet file, atomically."""
+    def write(self, path: Path, of: Identity | None = None) -> None:
+        """Write a parquet file, atomically.
+
+        Args:
+            path: the file.
+            of: whose it is.
+        """
 
     @classmethod
     @abstractmethod
@@ -74,6 +80,10 @@ class Measurements(ABC):
     @abstractmethod
     def farthest(self, other: Self) -> float:
         """Return the largest difference from `other`, which has the same examples; see `largest_difference`."""
+
+    def answers(self) -> NDArray[np.int32] | None:
+        """Return the true class of each example, `[N]`; None where the answer is no class."""
+        return None
 
     def of(self, task: str) -> Self:
         """Return the examples of one task; there may be none."""

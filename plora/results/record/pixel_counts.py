@@ -33,6 +33,7 @@ from plora.results.record.columns import (
 from plora.results.record.matrix import Matrix
 from plora.results.record.measurements import Chosen, Measurements
 from plora.results.record.score import Score
+from plora.sealed import Identity
 
 SCHEMA = 1
 
@@ -113,7 +114,7 @@ class PixelCounts(Measurements):
         counts = flat[images, pairs].astype(np.int64)
         return cls(task, example, starts, pairs.astype(np.int32), counts, tuple(class_names), inlier, outlier)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, of: Identity | None = None) -> None:
         """Write a parquet file, atomically."""
         starts = pa.array(self.starts.astype(np.int32))
         columns = example_columns(self.task, self.example) | {
@@ -124,7 +125,7 @@ class PixelCounts(Measurements):
             if histogram is not None:
                 columns[name] = pa.array(histogram.tolist(), pa.list_(pa.int64()))
         names = json.dumps(self.class_names)
-        write_columns(path, columns, {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA), CLASS_NAMES_KEY: names})
+        write_columns(path, columns, {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA), CLASS_NAMES_KEY: names}, of)
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -1,14 +1,15 @@
 """The record of a run: everything that is concluded from it later, in two strict JSON files.
 
 `results.json` holds what the same seed gives again bit for bit, `costs.json` what was measured along the way: time,
-memory, bytes. Schema 3, key by key, is `RunRecord`, `StreamInfo`, `TaskCost` and `TaskData` below, plus `metrics`: the
+memory, bytes. Schema 4, key by key, is `RunRecord`, `StreamInfo`, `TaskCost` and `TaskData` below, plus `metrics`: the
 values and reasons of `plora.results.summary`, written for people and other programs. Reading recomputes them
 from the matrix and never trusts the copy. NaN is null. Keys that the schema does not have are refused, so that
-a misspelt key cannot pass for a missing one; a newer schema is refused by its number. Both files carry their sha256.
+a misspelt key cannot pass for a missing one; a newer schema is refused by its number. Both files carry their sha256,
+and say which run they are of and how many tasks it had learned.
 
-Schemas 1 and 2 had the name of the score alone, which was accuracy. Schema 1 had no `split`, `gates`, `settings`,
-`flops`, `strategy_bytes` and `energy_joules`, and the first files of schema 2 had no `rehearsed` and
-`strategy_seconds`; all are read, with the defaults below.
+Schema 3 did not say whose it is, nor had it `predictions`. Schemas 1 and 2 had the name of the score alone, which was
+accuracy. Schema 1 had no `split`, `gates`, `settings`, `flops`, `strategy_bytes` and `energy_joules`, and the first
+files of schema 2 had no `rehearsed` and `strategy_seconds`; all are read, with the defaults below.
 """
 
 import json
@@ -24,14 +25,16 @@ from pydantic import JsonValue as AnyJson
 
 from plora.atomic import JsonValue
 from plora.errors import RunError
+from plora.regular import inside
+from plora.results.record.identity import require_of, run_of
 from plora.results.record.matrix import Matrix, MetricError, checked
 from plora.results.record.matrix_metrics import Metric, summary
 from plora.results.record.score import ACCURACY, SCORES, Score
-from plora.sealed import read_sealed, write_sealed
+from plora.sealed import Identity, open_sealed, write_sealed
 from plora.streams.base import Scenario
 
 RESULTS_FILE, COSTS_FILE = "results.json", "costs.json"
-SCHEMA = 3
+SCHEMA = 4
 
 ScoredSplit = Literal["test", "validation"]
 TaskStatus = Literal["pending", "trained", "evaluated"]
@@ -166,6 +169,9 @@ class RunRecord:
         gates: for each stage learned, how much each slot then contributed to it, by name; see
             `ContinualModel.coefficients`.
         settings: the run's config as JSON, without what has a key of its own here; empty where not recorded.
+        predictions: for each row of the matrix the sha256 of its predictions, None where it was not measured; empty
+            where an older version wrote them.
+        run: what every file of the run calls it, see `plora.sealed.Identity`; empty in records of older versions.
         schema: version of this layout.
 
     Raises:
@@ -191,6 +197,8 @@ class RunRecord:
     split: ScoredSplit = "test"
     gates: tuple[Mapping[str, float], ...] = ()
     settings: Mapping[str, AnyJson] = field(default_factory=dict)
+    predictions: tuple[str | None, ...] = ()
+    run: str = ""
     schema: int = SCHEMA
 
     __pydantic_config__ = _STRICT
@@ -224,6 +232,11 @@ class RunRecord:
         return isinstance(other, RunRecord) and (self.to_json(), self.cost) == (other.to_json(), other.cost)
 
     @property
+    def learned(self) -> int:
+        """How many tasks the run had learned."""
+        return sum(status != "pending" for status in self.status)
+
+    @property
     def sizes(self) -> list[int] | None:
         """Examples scored of each task, in the order of the tasks; None while some were not learned."""
         by_task = {data.task: data.test if self.split == "test" else data.validation for data in self.data}
@@ -238,7 +251,7 @@ class RunRecord:
         """Return the content of `results.json`, metrics included."""
         content: dict[str, JsonValue] = {"schema": self.schema}
         content.update(asdict(self))
-        del content["cost"]
+        del content["cost"], content["run"]
         content["score"] = self.score.to_json()
         content["matrix"] = [[None if np.isnan(cell) else float(cell) for cell in row] for row in self.matrix.tolist()]
         content["metrics"] = {
@@ -255,8 +268,12 @@ _COSTS = TypeAdapter(tuple[TaskCost, ...])
 def write_record(path: Path, record: RunRecord) -> None:
     """Write `record` to `path` (the run folder, or its `results.json`), the costs first, each file atomically."""
     file = _results_file(path)
-    write_sealed(file.with_name(COSTS_FILE), {"schema": record.schema, "cost": [asdict(cost) for cost in record.cost]})
-    write_sealed(file, record.to_json())
+    of_costs, of_results = (
+        Identity(record.run, kind, record.learned) if record.run else None for kind in ("costs", "results")
+    )
+    costs: dict[str, JsonValue] = {"schema": record.schema, "cost": [asdict(cost) for cost in record.cost]}
+    write_sealed(inside(file.parent, COSTS_FILE), costs, of_costs)
+    write_sealed(inside(file.parent, RESULTS_FILE), record.to_json(), of_results)
 
 
 def read_record(path: Path) -> RunRecord:
@@ -270,29 +287,34 @@ def read_record(path: Path) -> RunRecord:
             one line that names the file and the key.
     """
     file = _results_file(path)
-    if not file.is_file():
+    folder = file.parent
+    if not inside(folder, RESULTS_FILE).exists():
         raise RunError(
             f"{path} is not a run: it has no {RESULTS_FILE}; name a folder that 'plora run' made, or a parent of some"
         )
-    content = _read(file)
+    sealed, run = open_sealed(file), run_of(folder)
+    content = _of_this_schema(file, sealed.content)
     content.pop("metrics", None)
     if "cost" in content:
         raise RunError(f"{file} is damaged: cost: this stands in {COSTS_FILE}")
-    costs = file.with_name(COSTS_FILE)
+    costs = inside(folder, COSTS_FILE)
     try:
         # Strict JSON mode (an array may be a tuple, a string is never a number) needs text, not Python lists.
-        record = _ADAPTER.validate_json(json.dumps({**content, "cost": []}))
+        record = _ADAPTER.validate_json(json.dumps({**content, "cost": [], "run": sealed.of.run if sealed.of else ""}))
     except ValidationError as error:
         raise RunError(f"{file} is damaged: {_first_mistake(error)}") from None
+    require_of(file, sealed, run, "results", record.learned)
+    of_costs = open_sealed(costs)
+    require_of(costs, of_costs, record.run or run, "costs")
     try:
-        cost = _COSTS.validate_json(json.dumps(_read(costs).get("cost")))
+        cost = _COSTS.validate_json(json.dumps(_of_this_schema(costs, of_costs.content).get("cost")))
     except ValidationError as error:
         raise RunError(f"{costs} is damaged: {_first_mistake(error)}") from None
     return replace(record, cost=cost)
 
 
-def _read(file: Path) -> dict[str, object]:
-    content = read_sealed(file)
+def _of_this_schema(file: Path, content: dict[str, object]) -> dict[str, object]:
+    """The content of a file as the newest schema has it."""
     if content.get("schema") not in range(1, SCHEMA + 1):
         raise RunError(
             f"{file} has schema {content.get('schema')!r}, this version of plora reads schemas 1 to {SCHEMA}; "
@@ -301,7 +323,7 @@ def _read(file: Path) -> dict[str, object]:
     if isinstance(name := content.get("score", ACCURACY.name), str):  # schemas 1 and 2
         if name not in SCORES:
             raise RunError(f"{file} is damaged: score: '{name}' without its unit and range")
-        content["score"] = SCORES[name].to_json()
+        content = {**content, "score": SCORES[name].to_json()}
     return content | {"schema": SCHEMA}
 
 

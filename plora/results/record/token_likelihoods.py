@@ -27,6 +27,7 @@ from plora.results.record.columns import (
 )
 from plora.results.record.measurements import Chosen, Measurements
 from plora.results.record.score import Score
+from plora.sealed import Identity
 
 SCHEMA = 1
 
@@ -64,14 +65,14 @@ class TokenLikelihoods(Measurements):
         if bool((self.tokens < 0).any()) or bool((self.bytes < 0).any()):
             raise RunError("token likelihoods: a document has fewer than 0 tokens or bytes")
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, of: Identity | None = None) -> None:
         """Write a parquet file, atomically."""
         columns = example_columns(self.task, self.example) | {
             "nll": pa.array(np.ascontiguousarray(self.nll, dtype=np.float64)),
             "tokens": pa.array(np.ascontiguousarray(self.tokens, dtype=np.int64)),
             "bytes": pa.array(np.ascontiguousarray(self.bytes, dtype=np.int64)),
         }
-        write_columns(path, columns, {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA)})
+        write_columns(path, columns, {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA)}, of)
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from plora.atomic import JsonValue, write_text
 from plora.errors import RunError
+from plora.regular import inside, read_file
 from plora.results.comparison.comparable import group_runs, labels_of, series
 from plora.results.comparison.doubts import group_doubts, run_doubts
 from plora.results.comparison.statistics import Estimate, compare, estimates, seen_intervals
@@ -433,7 +434,9 @@ def _text(folder: Path, name: str, longest: int) -> str:
     if Path(name).name != name:  # a record that was made elsewhere must not put other files of this machine on a page
         return f"({name} is not a file name; nothing outside the run folder is shown)"
     try:
-        text = (folder / name).read_text(encoding="utf-8", errors="replace")
+        text = read_file(inside(folder, name)).decode("utf-8", "replace")
+    except RunError as error:  # a link, which may lead anywhere
+        return f"({error})"
     except (OSError, ValueError):
         return f"({name} is not in the run folder)"
     return text if len(text) <= longest else text[:longest] + f"\n… ({len(text):,} characters in all)"

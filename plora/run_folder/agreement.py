@@ -1,0 +1,121 @@
+"""The files of a run belong together: what one says of the run, the others say too."""
+
+from dataclasses import dataclass
+
+from plora.config import RunConfig
+from plora.errors import RunError
+from plora.results import RESULTS_FILE, RunRecord, read_record
+from plora.run_folder.folder import RunFolder
+from plora.run_folder.manifest import NOTHING, Checkpoint, read_chain
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What the files of a run say, each compared with the others.
+
+    Args:
+        config: of the run.
+        record: of the run; None where it was cut before its first score.
+        last: its newest checkpoint.
+    """
+
+    config: RunConfig
+    record: RunRecord | None
+    last: Checkpoint
+
+    def require_learned(self, folder: RunFolder) -> Checkpoint:
+        """Return the newest checkpoint, where there is one that has not lost all its tasks.
+
+        Raises:
+            RunError: says which of the two.
+        """
+        if not self.last.number:
+            raise RunError(f"{folder.path} has no complete checkpoint; the run ended before its first task was learned")
+        if not self.last.tasks:
+            raise RunError(f"{folder.path} has forgotten every task it learned")
+        return self.last
+
+
+def read_agreed(folder: RunFolder) -> Agreed:
+    """Read config, record and checkpoints of a run, and compare them and environment.json with each other.
+
+    Raises:
+        RunError: one is damaged, of another run or of another moment; says which, and what contradicts it.
+    """
+    config = folder.read_config()
+    record = read_record(folder.path) if folder.inside(RESULTS_FILE).exists() else None
+    costs, last = [], NOTHING
+    for last in read_chain(folder):
+        costs.append(last.cost)
+    if record is not None:
+        _require_record(folder, config, record)
+        require_checkpoints(folder, record)
+        if list(record.cost) != costs[: len(record.cost)]:
+            raise RunError(
+                f"{folder.inside('costs.json')} does not have the costs that the checkpoints have; restore it from a "
+                "copy of the run"
+            )
+    stream = folder.read_environment()["stream"] if folder.environment.exists() else None
+    if isinstance(stream, dict):
+        for task, names in stream.get("labels", {}).items():
+            if last.number and task in last.labels and [*last.labels[task]] != names:
+                raise RunError(
+                    f"{folder.manifest(last.number)} and {folder.environment} name other labels for task '{task}'; "
+                    "restore them from a copy of the run"
+                )
+    return Agreed(config, record, last)
+
+
+def require_checkpoints(folder: RunFolder, record: RunRecord) -> None:
+    """Refuse a run without the checkpoint of a score: a copy that was cut, which would pass for a shorter run.
+
+    Raises:
+        RunError: names the manifest that is missing.
+    """
+    measured = [number for number, status in enumerate(record.status, start=1) if status == "evaluated"]
+    if missing := sorted(set(measured) - set(folder.complete())):
+        raise RunError(
+            f"{folder.manifest(missing[-1])} is missing, and the record says that the task was learned; "
+            "restore it from a copy of the run"
+        )
+
+
+def _require_record(folder: RunFolder, config: RunConfig, record: RunRecord) -> None:
+    said = {
+        "name": (config.name, record.name),
+        "method": (config.label, record.method),
+        "scenario": (config.scenario, record.scenario),
+        "seed": (config.seed, record.seed),
+        "problem": (config.problem.kind, record.problem),
+    }
+    now = config.settings()
+    said |= {key: (now[key], value) for key, value in record.settings.items() if key in now and record.run}
+    for key, (expected, found) in said.items():
+        if _contradicts(expected, found):
+            raise RunError(
+                f"{folder.inside(RESULTS_FILE)} is of a run with {key}={found!r}, and {folder.config} says "
+                f"{expected!r}; restore the one that is not this run's from a copy"
+            )
+    stream = folder.read_environment()["stream"]
+    assert isinstance(stream, dict)
+    splits = stream.get("splits")
+    if isinstance(splits, dict):
+        for data in record.data:
+            if data.task not in splits or dict(data.fingerprints) != splits[data.task]:
+                raise RunError(
+                    f"{folder.inside(RESULTS_FILE)} and {folder.environment} were made with other data of task "
+                    f"'{data.task}'; restore the one that is not this run's from a copy"
+                )
+        known = [task for task in splits if task in record.tasks]
+        if known != [*record.tasks]:
+            raise RunError(
+                f"{folder.inside(RESULTS_FILE)} has the tasks {', '.join(record.tasks)}, and {folder.environment} has "
+                f"{', '.join(splits)}; restore the one that is not this run's from a copy"
+            )
+
+
+def _contradicts(one: object, other: object) -> bool:
+    """Whether two values differ; of two mappings, where both have a key, for a later version may have new ones."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return any(_contradicts(one[key], other[key]) for key in one.keys() & other.keys())
+    return one != other

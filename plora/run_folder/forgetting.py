@@ -1,0 +1,78 @@
+"""Take what is left of a forgotten task out of the files of a run: names in manifests, and files."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from plora.results import RESULTS_FILE, read_record, write_record
+from plora.run_folder.folder import RunFolder
+from plora.run_folder.forgotten import Forgotten, read_forgotten, write_forgotten
+from plora.run_folder.manifest import content_of, put_manifest, read_links, seal_of
+
+
+def plan_forgetting(folder: RunFolder, task: str, part: str) -> Forgotten:
+    """What has to go with a task: its files, and the names of what they hold in every manifest."""
+    former = read_forgotten(folder)
+    links = dict(read_links(folder))
+    slots = {content for link in links.values() for name, content in link.slots.items() if name == task}
+    parts = {content for link in links.values() for name, content in link.parts.items() if name == part}
+    kept = {content for link in links.values() for name, content in link.slots.items() if name != task}
+    kept |= {content for link in links.values() for name, content in link.parts.items() if name != part}
+    gone = (slots | parts) - kept
+    files = tuple(name for link in links.values() for name in link.files if content_of(name) in gone)
+    seals, previous = dict[int, tuple[str, str]](), None
+    for number, link in links.items():
+        before = seal_of(folder, number, link)
+        change = {
+            "previous": previous,
+            "slots": {name: content for name, content in link.slots.items() if name != task},
+            "parts": {name: content for name, content in link.parts.items() if name != part},
+            "files": {name: sha for name, sha in link.files.items() if name not in files},
+        }
+        links[number] = link.model_copy(update=change)
+        previous = seal_of(folder, number, links[number])
+        seals[number] = before, previous
+    return Forgotten(tasks=(*former.tasks, task), parts={**former.parts, task: part}, files=files, seals=seals)
+
+
+def finish_forgetting(folder: RunFolder) -> tuple[Path, ...]:
+    """Take out what is left of tasks that were taken out: names in manifests, files, and say so in the record.
+
+    Returns:
+        Files of somebody else's that stand in the way; they were left alone.
+    """
+    gone = read_forgotten(folder)
+    others: list[Path] = []
+    if gone.pending:
+        previous = None
+        for number, link in read_links(folder):
+            change = {
+                "previous": previous,
+                "slots": {name: content for name, content in link.slots.items() if name not in gone.tasks},
+                "parts": {name: content for name, content in link.parts.items() if name not in gone.parts.values()},
+                "files": {name: sha for name, sha in link.files.items() if name not in gone.files},
+            }
+            previous = put_manifest(folder, number, link.model_copy(update=change))
+        for name in gone.files:
+            folder.inside(*Path(name).parts).unlink(missing_ok=True)
+        for home in dict.fromkeys(Path(name).parts[:-1] for name in gone.files if name.startswith("slots/")):
+            others += _emptied(folder.inside(*home))
+        write_forgotten(folder, gone.model_copy(update={"files": (), "seals": {}}))
+    _say(folder, gone)
+    return tuple(others)
+
+
+def _emptied(home: Path) -> list[Path]:
+    """Remove a folder where nothing is left in it; returns what is."""
+    left = sorted(home.iterdir()) if home.is_dir() else []
+    if home.is_dir() and not left:
+        home.rmdir()
+    return left
+
+
+def _say(folder: RunFolder, gone: Forgotten) -> None:
+    if not gone.tasks or not folder.inside(RESULTS_FILE).exists():  # cut before its first score
+        return
+    record = read_record(folder.path)
+    told = (f"task '{task}' was learned and forgotten (plora forget)" for task in gone.tasks)
+    if new := tuple(warning for warning in told if warning not in record.warnings):
+        write_record(folder.path, replace(record, warnings=(*record.warnings, *new)))

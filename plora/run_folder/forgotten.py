@@ -1,0 +1,83 @@
+"""Which tasks were taken out of a run: the one file whose writing decides that they are.
+
+From then on nothing reads them. What is left of them on disk, files and their names in manifests, goes in the steps
+that follow, of which each can be the last that a process makes; the next verb that writes makes the rest.
+"""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from plora.errors import RunError
+from plora.results.record.identity import open_own
+from plora.run_folder.folder import RunFolder
+from plora.sealed import Identity, write_sealed
+
+KIND = "forgotten"
+_OWN = re.compile(
+    r"slots/[0-9a-f]{64}/\w[\w.-]*|(heads|gates|strategies)/[0-9a-f]{64}\.safetensors"
+    r"|checkpoints/task-\d{2,9}/backbone\.safetensors",
+    re.ASCII,
+)
+
+
+def _own_file(name: str) -> str:
+    if not _OWN.fullmatch(name):
+        raise ValueError(f"'{name[:200]}' is no file that a run keeps, or outside of the run folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_own_file)]
+"""Path in a run folder of a file that holds what was learned."""
+
+
+class Forgotten(BaseModel):
+    """`forgotten.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tasks: tuple[str, ...] = ()
+    """Tasks that were taken out, in the order in which they were."""
+    parts: dict[str, str] = {}
+    """The part of the head that each of them had."""
+    files: tuple[FileName, ...] = ()
+    """Files of theirs that are still to be deleted, by their path in the run folder."""
+    seals: dict[int, tuple[str, str]] = {}
+    """For each manifest that is being written anew its number, and its seals before and after."""
+
+    def rewrites(self, number: int, seal: str, named: str | None) -> bool:
+        """Say whether two seals are both of one manifest, which is being written anew."""
+        return number in self.seals and {seal, named} <= set(self.seals[number])
+
+    @property
+    def pending(self) -> bool:
+        """Whether something of these tasks may still be on disk."""
+        return bool(self.files or self.seals)
+
+
+def read_forgotten(folder: RunFolder) -> Forgotten:
+    """Return which tasks were taken out of a run.
+
+    Raises:
+        RunError: the file is damaged, or another run's.
+    """
+    path = folder.forgotten
+    if not path.exists():
+        return Forgotten()
+    try:
+        return Forgotten.model_validate(open_own(path, folder.run or None, KIND).content)
+    except ValidationError as error:
+        mistake = error.errors(include_url=False)[0]
+        raise RunError(f"{path} is damaged: {'.'.join(map(str, mistake['loc']))}: {mistake['msg']}") from None
+
+
+def write_forgotten(folder: RunFolder, gone: Forgotten, run: str | None = None) -> None:
+    """Write which tasks were taken out.
+
+    Args:
+        folder: of the run.
+        gone: the tasks.
+        run: what the files of the run call it, where its config does not say so yet.
+    """
+    write_sealed(folder.forgotten, gone.model_dump(mode="json"), Identity(run or folder.run, KIND, len(gone.tasks)))
