@@ -23,7 +23,8 @@ from plora.config import RunConfig
 from plora.errors import AdapterError, ConfigError, DataError
 from plora.events.tracking import require_installed
 from plora.gates import ChoosingGate, Gate
-from plora.heads import HEADS
+from plora.heads import HEADS, ClosedFormHead, Head, head_class
+from plora.kinds import is_own
 from plora.model import ContinualModel
 from plora.problems import Problem
 from plora.processes import Processes
@@ -201,12 +202,25 @@ def build_model(config: RunConfig, backbone: Backbone, problem: Problem) -> Cont
         checkpoint_blocks([block for _, block in find_blocks(backbone.network)], switch)
     if config.training.precision == "bf16" and not trains_backbone:
         hold_in_bf16(backbone.network)
-    head = HEADS[config.resolved_head()](backbone.width, config.scenario != "task")
+    head = _head_of(config)(backbone.width, config.scenario != "task")
     settings = config.resolved_gate()
     gate = None if settings is None else named(settings.part, Gate)(settings)
     if gate is not None and adapters is not None:
         _require_fit(adapters, gate.fresh(), config)
     return ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)
+
+
+def _head_of(config: RunConfig) -> type[Head]:
+    """The class of the head; one of the user's own goes where one of the table goes that learns in its way."""
+    name, row = config.resolved_head(), config.row
+    head = head_class(name)
+    solved = issubclass(head, ClosedFormHead)
+    if is_own(name) and solved not in (issubclass(HEADS[other], ClosedFormHead) for other in row.heads):
+        ways = ("trains step by step", "is solved")
+        raise ConfigError([f"head: '{name}' {ways[solved]}, and that of method '{row.name}' {ways[not solved]}"])
+    if is_own(name) and solved and (strategies := config.resolved_strategies()):
+        raise ConfigError([f"strategies: '{strategies[0].kind}' acts while a head trains, and head '{name}' is solved"])
+    return head
 
 
 def inject(network: nn.Module, config: RunConfig) -> Adapters:

@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 from plora import __version__, atomic
 from plora.atomic import JsonValue
 from plora.config import RunConfig, load_config, read_values
-from plora.config.kinds import own_kinds
 from plora.errors import RunError
+from plora.kinds import own_kinds
 from plora.results import Point
 from plora.sealed import read_sealed, write_sealed
 
