@@ -205,9 +205,10 @@ def build_model(config: RunConfig, backbone: Backbone, problem: Problem) -> Cont
     head = _head_of(config)(backbone.width, config.scenario != "task")
     settings = config.resolved_gate()
     gate = None if settings is None else named(settings.part, Gate)(settings)
+    model = ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)
     if gate is not None and adapters is not None:
         _require_fit(adapters, gate.fresh(), config)
-    return ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)
+    return model
 
 
 def _head_of(config: RunConfig) -> type[Head]:

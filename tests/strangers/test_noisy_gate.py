@@ -24,7 +24,7 @@ from plora.run_folder.checkpoint import read_manifest
 from plora.run_folder.folder import RunFolder
 from plora.runs import evaluate, resume, run, verify
 from plora.tensor_file import load_tensors
-from plora.testing import check_gate
+from plora.testing import ConformanceError, check_gate
 
 Make = Callable[..., RunConfig]
 SETTINGS = ("method=n_lora", "training.epochs=1", "training.learning_rate=0.05", "lora.dropout=0")
@@ -52,19 +52,19 @@ def gate_states(folder: Path) -> list[dict[str, torch.Tensor]]:
     return [{} if m.router is None else load_tensors(place.gate(m.router)) for m in manifests]
 
 
-@pytest.mark.parametrize("settings", [{}, {"layers": 8}, {"noise": 0.0}, {"weight": 0.0}])
+@pytest.mark.parametrize("settings", [{}, {"per": "layer"}, {"per": "site"}, {"noise": 0.0}, {"weight": 0.0}])
 def test_it_conforms(settings: dict[str, object]) -> None:
     check_gate(NoisyGate, NoisyGateSettings(**settings))
 
 
-@pytest.mark.parametrize("layers", [0, 8])
-def test_its_parameters_train_and_are_kept_task_by_task(make: Make, layers: int) -> None:
-    config = make("trained", layers=layers)
+@pytest.mark.parametrize(("per", "number"), [("slot", 1), ("layer", 4), ("site", 4)])
+def test_its_parameters_train_and_are_kept_task_by_task(make: Make, per: str, number: int) -> None:
+    config = make("trained", "lora.layers=last 1", per=per)
     run(config, quiet(), Workspace())
     first, second = gate_states(config.folder)
     assert list(first) == ["of food"]
     assert sorted(second) == ["of food", "of travel"]
-    assert all(logit.shape == (layers or 1,) and logit.abs().max() > 0 for logit in second.values())
+    assert all(logit.shape == (number,) and logit.abs().max() > 0 for logit in second.values())
     points = read_curves(config.folder / "curves.jsonl")
     assert {"gate_size"} <= points[-1].terms.keys()
     assert points[-1].diagnostics["gate_largest"] > 0
@@ -111,10 +111,13 @@ def test_phases_that_leave_it_as_it_was_made_are_refused(make: Make) -> None:
     assert all(logit.abs().max() > 0 for logit in gate_states(trained.folder)[1].values())
 
 
-def test_layers_of_another_network_are_one_line(make: Make) -> None:
+def test_coefficients_for_another_network_are_one_line(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NoisyGate, "_number", lambda self: 5)
     with pytest.raises(AdapterError, match=r"coefficients per layer are for 5 layers, the network has 8"):
-        run(make("layers", layers=5), quiet(), Workspace())
-    assert not make("layers", layers=5).folder.exists()  # nothing was written
+        run(make("layers", per="layer"), quiet(), Workspace())
+    assert not make("layers", per="layer").folder.exists()  # nothing was written
+    with pytest.raises(ConformanceError, match=r"coefficients per layer are as many as the network has.*got 5"):
+        check_gate(NoisyGate, NoisyGateSettings(per="layer"))
 
 
 def test_a_slot_that_is_not_needed_is_gone_from_compute_and_disk(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

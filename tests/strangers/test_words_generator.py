@@ -62,7 +62,7 @@ def test_a_mistake_in_a_generator_is_one_line(toy_config: Make, generator: str, 
 class Twice(LinearHead):
     """z = 2 (W f + b)."""
 
-    def forward(self, features):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    def forward(self, features):  # type: ignore[no-untyped-def]
         """Return twice the logits."""
         return 2 * super().forward(features)
 
