@@ -14,15 +14,18 @@ from together import together
 
 from plora.build import Workspace
 from plora.config import RunConfig
+from plora.dry_run import dry_run
 from plora.errors import AdapterError, RunError, TrainingError
 from plora.export import export
 from plora.failpoints import FAILPOINTS
+from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.moment import Moment
 from plora.results import read_curves, read_record, write_report, write_table
 from plora.run_folder.checkpoint import read_manifest
 from plora.run_folder.folder import RunFolder
 from plora.runs import evaluate, resume, run, verify
+from plora.strategies import Sparsity
 from plora.tensor_file import load_tensors
 from plora.testing import ConformanceError, check_gate
 
@@ -158,6 +161,31 @@ def test_a_slot_that_is_too_large_is_scaled_down(make: Make) -> None:
     run(config)
     assert "scaled" in (config.folder / "log.txt").read_text()
     assert verify(config.folder).problems == ()
+
+
+def test_a_dry_run_counts_its_logits_and_what_a_strategy_fixes(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed: list[int] = []
+
+    def design(self: Sparsity, model: ContinualModel, lesson: Lesson) -> tuple[str, ...]:
+        names = [name for name in model.trainable() if name.endswith(".A")]
+        fixed.append(sum(model.trainable()[name].numel() for name in names))
+        return tuple(names)
+
+    config = make("counted", per="layer")
+    plain = dry_run(config, steps=1)
+    assert plain.remembers
+    assert "what the method remembers of old tasks comes on top" in plain.describe()
+    uniform = config.model_copy(update={"gate": None})
+    without = dry_run(uniform, steps=1)
+    assert (plain.trainable - without.trainable, plain.disk_bytes) == (8, without.disk_bytes)
+    assert not without.remembers
+    monkeypatch.setattr(Sparsity, "design", design)
+    estimate = dry_run(config, steps=1)
+    assert fixed[0] > 0
+    assert (plain.trainable - estimate.trainable, estimate.frozen - plain.frozen) == (fixed[0], fixed[0])
+    assert estimate.disk_bytes == plain.disk_bytes
+    run(config, quiet(), Workspace())
+    assert read_record(config.folder).cost[0].trainable_parameters == estimate.trainable
 
 
 LATE = {"write": 9, "micro_batch": 24, "step": 10, "step_saved": 11, "epoch": 2, "tensors_saved": 2, "trained": 2}
