@@ -45,12 +45,12 @@ def test_a_score_of_which_lower_is_better(tmp_path: Path) -> None:
         (["m.csv", "--sizes", "1,x"], "--sizes: expected whole numbers with commas between them, got '1,x'"),
         (
             ["m.csv", "--score", "acuracy"],
-            "--score: unknown score 'acuracy'; did you mean 'accuracy'? (scores: accuracy, ",
+            "--score: unknown score 'acuracy'; did you mean 'accuracy'? (scores: acc",
         ),
         (["m.csv", "--score", "perplexity"], "m.csv: perplexity goes from 1 up, got a cell of 0.9"),
         (
             ["percent.csv", "--score", "nats_per_byte", "--percent"],
-            "percent.csv: nats per byte is no percentage; leave",
+            "percent.csv: nats per byte is no percentage",
         ),
         (["percent.csv", "--score", "macro_f1"], "percent.csv: a cell is 90, more than 1; say --percent if these are"),
         (["."], ". is not a run: it has no results.json"),

@@ -59,7 +59,7 @@ class Manifest(BaseModel):
     backbone: str
     """Fingerprint of the pretrained network."""
     preprocessing: str
-    """Fingerprint of the tokenizer and its settings."""
+    """Fingerprint of all that decides how an input is encoded."""
     files: dict[str, Hash]
     """sha256 of every file of this checkpoint, by its path in the run folder."""
     curve_lines: int = Field(ge=0)
@@ -198,7 +198,7 @@ def load_checkpoint(folder: RunFolder, number: int, learner: Learner) -> Manifes
     found = learner.model.problem.fingerprint()
     if manifest.preprocessing != found:
         raise RunError(
-            f"{place} was learned with another tokenizer or other text settings (fingerprint "
+            f"{place} was learned with inputs prepared in another way (preprocessing has the fingerprint "
             f"{manifest.preprocessing[:12]}…, now {found[:12]}…); restore the versions in environment.json"
         )
     check_files(folder, number, manifest)

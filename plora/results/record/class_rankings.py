@@ -204,7 +204,8 @@ class ClassRankings(Measurements):
         C = len(self.class_names)
         hits = np.bincount(self.label[self.label == self.prediction], minlength=C)
         occurring = np.bincount(self.label, minlength=C) + np.bincount(self.prediction, minlength=C)
-        return np.divide(2 * hits, occurring, out=np.full(C, np.nan), where=occurring > 0)
+        found: NDArray[np.float64] = np.divide(2 * hits, occurring, out=np.full(C, np.nan), where=occurring > 0)
+        return found
 
     def value(self, score: Score) -> float:
         """Return a score of all examples together.

@@ -1,4 +1,4 @@
-"""A matrix that somebody else wrote, of accuracies or another score: CSV with or without names, with or without row 0, percent or fraction.
+"""A matrix of scores that somebody else wrote: CSV with or without names, with or without row 0, percent or fraction.
 
 Nothing is guessed silently: what can be read in two ways is refused, with the option that decides.
 """
@@ -38,7 +38,7 @@ def read_matrix(
     row_names: bool | None = None,
     score: Score = ACCURACY,
 ) -> MatrixFile:
-    """Read a matrix of accuracies or of another score: T rows (after each task), or T + 1 (before training first), and T columns.
+    """Read a matrix of scores: T rows (after each task), or T + 1 (before training first), and T columns.
 
     Columns stay in the order of the file; the names are never sorted. Separators are tabs, semicolons or commas,
     whichever of them the first line has (in this order). An empty cell, `nan`, `n/a` and the like are not measured.

@@ -209,9 +209,9 @@ def metrics_of_path(
 ) -> AllMetrics:
     """Return every metric of a CSV file or a run folder.
 
-    A run brings its score, scenario, test sizes and predictions with it. A reference is a run folder or a CSV file, read
-    with the same `percent`: one line of T accuracies, or a matrix. Of a matrix or run, `joint` is its last row and
-    `single` its diagonal.
+    A run brings its score, scenario, test sizes and predictions with it. A reference is a run folder or a CSV file,
+    read with the same `percent` and `score`: one line of T numbers, or a matrix. Of a matrix or run, `joint` is its
+    last row and `single` its diagonal.
 
     Args:
         path: a CSV file or a run folder.
