@@ -24,8 +24,9 @@ from plora.moment import Moment
 from plora.results import read_curves, read_record, write_report, write_table
 from plora.run_folder.checkpoint import read_manifest
 from plora.run_folder.folder import RunFolder
-from plora.runs import evaluate, resume, run, verify
+from plora.runs import evaluate, extend, resume, run, verify
 from plora.strategies import Sparsity
+from plora.streams.local import LocalTask
 from plora.tensor_file import load_tensors
 from plora.testing import ConformanceError, check_gate
 
@@ -189,6 +190,8 @@ def test_a_dry_run_counts_its_logits_and_what_a_strategy_fixes(make: Make, monke
 
 
 LATE = {"write": 9, "micro_batch": 24, "step": 10, "step_saved": 11, "epoch": 2, "tensors_saved": 2, "trained": 2}
+INSIDE = {"micro_batch", "step", "step_saved", "epoch", "trained"}
+"""Points inside the second stage, of which steps are saved already."""
 QUICK = {"step", "committed", "tensors_saved"}
 
 
@@ -202,7 +205,7 @@ def whole_run() -> dict[str, object]:
     [pytest.param(p, marks=() if p in QUICK else pytest.mark.slow) for p in FAILPOINTS if p != "extended"],
 )
 def test_a_run_killed_at_any_point_ends_with_the_same_bits(
-    make: Make, point: str, whole_run: dict[str, object]
+    make: Make, point: str, whole_run: dict[str, object], tmp_path: Path
 ) -> None:
     settings = ("training.checkpoint_seconds=0", "training.micro_batch_size=4", "training.early_stop=2")
     if not whole_run:
@@ -213,9 +216,25 @@ def test_a_run_killed_at_any_point_ends_with_the_same_bits(
     where = f"{point}:{LATE.get(point, 2 if point not in ('created', 'untrained') else 1)}"
     assert in_child(lambda: run(config, quiet(), Workspace()), where) == KILLED, where
     begun = (config.folder / "config.yaml").exists()
-    work = (lambda: resume(config.folder, quiet())) if begun else (lambda: run(config, quiet(), Workspace()))
+    events = tmp_path / "events"
+    work = (lambda: resume(config.folder, quiet(events))) if begun else (lambda: run(config, quiet(), Workspace()))
     assert in_child(work) == 0
     assert snapshot(config.folder) == whole_run
+    if point in INSIDE:
+        assert "resumed" in events.read_text(encoding="utf-8").split()
+
+
+@pytest.mark.slow
+def test_a_run_killed_when_it_got_a_task_more_learns_that_task(make: Make, toy_files: dict[str, Path]) -> None:
+    task = LocalTask(name="later", train=str(toy_files["nature-train"]), test=str(toy_files["nature-test"]))
+    whole, cut = make("whole"), make("cut")
+    for config, point, status in ((whole, "", 0), (cut, "extended", KILLED)):
+        assert in_child(lambda c=config: run(c, quiet(), Workspace())) == 0
+        assert in_child(lambda c=config: extend(c.folder, task, quiet()), point) == status
+    assert len(gate_states(cut.folder)) == 2
+    assert in_child(lambda: resume(cut.folder, quiet())) == 0
+    assert sorted(gate_states(cut.folder)[2]) == ["of food", "of later", "of travel"]
+    assert snapshot(cut.folder) == snapshot(whole.folder)
 
 
 def test_two_processes_learn_what_one_learns(make: Make, tmp_path: Path) -> None:
