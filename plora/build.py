@@ -23,8 +23,10 @@ from plora.config import RunConfig
 from plora.errors import AdapterError, ConfigError, DataError
 from plora.events.tracking import require_installed
 from plora.gates import ChoosingGate, Gate
-from plora.heads import HEADS
+from plora.heads import HEADS, ClosedFormHead, Head, LinearHead, head_class
+from plora.kinds import is_own
 from plora.model import ContinualModel
+from plora.optimizers import refuse_idle
 from plora.problems import Problem
 from plora.processes import Processes
 from plora.settings import named
@@ -120,6 +122,7 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
 
     Raises:
         PloraError: of the part that does not fit, in one line.
+        ConfigError: a group of the optimizer takes no parameter.
     """
     workspace = workspace or Workspace()
     require_installed(config.trackers)
@@ -137,7 +140,7 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
     learner = assemble(config, workspace)
     learner.model.problem.check(stream, config.scenario)
     tasks = encode_stream(stream, space, learner.model.problem)
-    return Parts(
+    parts = Parts(
         config=config,
         stream=stream,
         space=space,
@@ -146,6 +149,31 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
         tasks=tasks,
         stages=make_stages(tasks, config.row.at_once),
     )
+    _refuse_idle_groups(parts)
+    return parts
+
+
+def _refuse_idle_groups(parts: Parts) -> None:
+    """Refuse groups of the optimizer that take nothing: open what the first stage opens, for as long as they look."""
+    config, model, stage = parts.config, parts.model, parts.stages[0]
+    gate, head, solved = model.gate, model.head, isinstance(model.head, ClosedFormHead)
+    if not config.training.groups or (solved and config.row.slots == "none"):  # nothing is stepped
+        return
+    model.head = LinearHead(head.features) if solved else type(head)(head.features, head.pooled)
+    model.gate = None if gate is None else gate.fresh()
+    with torch.random.fork_rng(devices=[]):
+        for task in stage.tasks:
+            model.head.open(parts.space.blocks[task.name], task.classes, torch.Generator())
+        if model.adapters is not None:
+            model.adapters.open_task(stage.name, config.lora, config.row.lateral)
+        if model.gate is not None:
+            model.gate.opened(stage.name)
+        part_of = model.parts()
+        opened = {name: part_of[name] for name in model.trainable()}
+    if model.adapters is not None:
+        model.adapters.delete(stage.name)
+    model.gate, model.head = gate, head
+    refuse_idle(config.training.groups, opened)
 
 
 def assemble(config: RunConfig, workspace: Workspace) -> Learner:
@@ -201,12 +229,26 @@ def build_model(config: RunConfig, backbone: Backbone, problem: Problem) -> Cont
         checkpoint_blocks([block for _, block in find_blocks(backbone.network)], switch)
     if config.training.precision == "bf16" and not trains_backbone:
         hold_in_bf16(backbone.network)
-    head = HEADS[config.resolved_head()](backbone.width, config.scenario != "task")
+    head = _head_of(config)(backbone.width, config.scenario != "task")
     settings = config.resolved_gate()
     gate = None if settings is None else named(settings.part, Gate)(settings)
+    model = ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)
     if gate is not None and adapters is not None:
         _require_fit(adapters, gate.fresh(), config)
-    return ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)
+    return model
+
+
+def _head_of(config: RunConfig) -> type[Head]:
+    """The class of the head; one of the user's own goes where one of the table goes that learns in its way."""
+    name, row = config.resolved_head(), config.row
+    head = head_class(name)
+    solved = issubclass(head, ClosedFormHead)
+    if is_own(name) and solved not in (issubclass(HEADS[other], ClosedFormHead) for other in row.heads):
+        ways = ("trains step by step", "is solved")
+        raise ConfigError([f"head: '{name}' {ways[solved]}, and that of method '{row.name}' {ways[not solved]}"])
+    if is_own(name) and solved and (strategies := config.resolved_strategies()):
+        raise ConfigError([f"strategies: '{strategies[0].kind}' acts while a head trains, and head '{name}' is solved"])
+    return head
 
 
 def inject(network: nn.Module, config: RunConfig) -> Adapters:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from plora.build import Parts, build
 from plora.config import RunConfig
-from plora.gates import ChoosingGate
+from plora.gates import ChoosingGate, Gate
 from plora.heads import ClosedFormHead
+from plora.model import ContinualModel, Part
 from plora.strategies import Strategy
 from plora.training.course import plan_course
 from plora.training.meter import peak_memory
 from plora.training.phase import step_seconds
-from plora.training.stage import begin_lesson, open_stage, show_gate, trainable_head
+from plora.training.stage import begin_lesson, design_slot, open_stage, show_gate, trainable_head
 
 _SHOWN = 64
 """Texts of the first task that a gate which chooses sees."""
@@ -26,6 +27,7 @@ class Estimate:
     Args:
         seconds: measured in the first task, where strategies have nothing to protect yet.
         disk_bytes: of slots, head and predictions.
+        trainable: numbers that train in the first stage, without what a strategy fixes there.
         remembers: whether a gate or a strategy keeps more than that, which grows with the tasks.
         strategies: kinds of those that the method has.
     """
@@ -76,10 +78,15 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
     first, total = course[0], [plan.steps(config.training.batch_size) for plan in course]
     open_stage(parts, first)
     show_gate(parts, first, most=_SHOWN)
+    lesson = begin_lesson(parts, first)
+    opened = _open(parts.model)
+    design_slot(parts, lesson)
+    fixed = opened - _open(parts.model)  # they do not train, and are a part of the slot on disk
     frozen = sum(p.numel() for p in parts.model.parameters() if not p.requires_grad)
     with trainable_head(parts, first) if total[0] else nullcontext():
-        trainable = sum(p.numel() for p in parts.model.trainable().values())
-        per_step = step_seconds(parts, first, begin_lesson(parts, first), steps) if total[0] else 0.0
+        trainable = _open(parts.model)
+        of_gate = _open(parts.model, "gate")
+        per_step = step_seconds(parts, first, lesson, steps) if total[0] else 0.0
     per_text = _scoring_seconds(parts)
     train_texts = sum(len(stage.train) for stage in parts.stages)
     reads_all = isinstance(parts.model.head, ClosedFormHead) or isinstance(parts.model.gate, ChoosingGate)
@@ -95,11 +102,17 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
         truncated_share=sum(task.truncated_share() for task in parts.tasks) / len(parts.tasks),
         seconds=per_step * sum(total) + per_text * (scored + (train_texts if reads_all else 0)),
         peak_memory_bytes=peak_memory(parts.model.device),
-        remembers=isinstance(parts.model.gate, ChoosingGate)
+        remembers=(parts.model.gate is not None and type(parts.model.gate).state is not Gate.state)
         or any(type(s).state is not Strategy.state for s in parts.strategies),
         strategies=tuple(dict.fromkeys(s.kind for s in parts.strategies)),
-        disk_bytes=int(4 * trainable * _stored_slots(config, len(parts.stages))) + 16 * scored,
+        disk_bytes=int(4 * (trainable + fixed - of_gate) * _stored_slots(config, len(parts.stages))) + 16 * scored,
     )
+
+
+def _open(model: ContinualModel, part: Part | None = None) -> int:
+    """Numbers that train, of the whole model or of a part."""
+    part_of = model.parts()
+    return sum(p.numel() for name, p in model.trainable().items() if part in (None, part_of[name]))
 
 
 def _stored_slots(config: RunConfig, stages: int) -> float:

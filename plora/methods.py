@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from plora.adapters.settings import Way
 from plora.gates.settings import GateSettings
+from plora.kinds import is_own
 from plora.strategies.settings import (
     DistillationSettings,
     EWCLoRASettings,
@@ -100,13 +101,13 @@ class Method:
 
         Args:
             strategy: in question.
-            head: the head's name.
+            head: the head's name; one of the user's own is looked at when it is loaded.
             shares_rows: later tasks train head rows of older ones.
             gate: of the run.
         """
         if self.at_once:
             return "it learns all tasks at once, so nothing is old"
-        if head not in ("linear", OWN):
+        if head not in ("linear", OWN) and not is_own(head):
             return f"the head '{head}' is solved, not trained step by step"
         alone = gate is not None and (gate.needs_task or gate.chooses)
         merged = self.merging is not None and not strategy.helps_merging

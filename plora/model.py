@@ -59,6 +59,9 @@ class ContinualModel(nn.Module):
         self.backbone, self.head = backbone, head
         self.problem, self.adapters, self.gate = problem, adapters, gate
         self.trains_backbone = trains_backbone
+        if gate is not None and adapters is not None:
+            counts = adapters.counts()
+            gate.begin(counts["layer"], counts["site"])
         backbone.requires_grad_(trains_backbone)
         self.slot_hashes: dict[str, str] = {}
         self.folded = False

@@ -22,12 +22,37 @@ def test_tables_and_json(tmp_path: Path) -> None:
     assert json.loads(as_json.output)["metrics"]["forgetting"]["value"] == pytest.approx(0.175)
 
 
+def test_a_score_of_which_lower_is_better(tmp_path: Path) -> None:
+    """The mirror image of an accuracy: what rises is forgotten, and means stay in nats."""
+    path, joint = tmp_path / "nats.csv", tmp_path / "joint.csv"
+    path.write_text("a,b\n1.5,\n2.5,2.0\n")
+    joint.write_text("1.0,2.0\n")
+    arguments = ["metrics", str(path), "--score", "nats_per_byte", "--joint", str(joint)]
+    metrics = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).output)["metrics"]
+    assert metrics["forgetting"]["value"] == pytest.approx(1.0)
+    assert metrics["backward_transfer"]["value"] == pytest.approx(-1.0)
+    assert metrics["intransigence"]["value"] > -1e-12
+    means = [entry["value"] for name, entry in metrics.items() if entry["value"] == pytest.approx(2.25)]
+    assert means
+    assert "nats per byte" in CliRunner().invoke(app, arguments).output
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
         (["none.csv"], "none.csv cannot be read: No such file or directory; give a CSV file or a run folder"),
         (["percent.csv"], "percent.csv: a cell is 90, more than 1; say --percent if these are percentages"),
         (["m.csv", "--sizes", "1,x"], "--sizes: expected whole numbers with commas between them, got '1,x'"),
+        (
+            ["m.csv", "--score", "acuracy"],
+            "--score: unknown score 'acuracy'; did you mean 'accuracy'? (scores: acc",
+        ),
+        (["m.csv", "--score", "perplexity"], "m.csv: perplexity goes from 1 up, got a cell of 0.9"),
+        (
+            ["percent.csv", "--score", "nats_per_byte", "--percent"],
+            "percent.csv: nats per byte is no percentage",
+        ),
+        (["percent.csv", "--score", "macro_f1"], "percent.csv: a cell is 90, more than 1; say --percent if these are"),
         (["."], ". is not a run: it has no results.json"),
     ],
 )

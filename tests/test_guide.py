@@ -12,7 +12,7 @@ import plora
 from plora.config import load_config
 from plora.results import ClassRankings, read_record
 from plora.runs import verify
-from plora.testing import check_gate
+from plora.testing import check_gate, check_head
 
 PAGE = Path(__file__).parent.parent / "docs" / "guide" / "your-parts.md"
 IMAGES = PAGE.with_name("images.md")
@@ -51,6 +51,13 @@ def test_the_gate_of_the_page_keeps_its_promises() -> None:
     import my_parts
 
     check_gate(my_parts.SoftGate)
+
+
+@pytest.mark.usefixtures("my_parts")
+def test_the_head_of_the_page_keeps_its_promises() -> None:
+    import my_parts
+
+    check_head(my_parts.DirectionHead)
 
 
 def test_the_stream_of_the_page_about_images_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

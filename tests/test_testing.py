@@ -219,7 +219,7 @@ class MeanCalledConstant(AllOnes):
         (Invents, "with 0 slots, its route names slots that exist: got ['another'], expected []"),
         (NoRoute, "it returns a route: got tuple, expected Route"),
         (WrongShape, "got AdapterError (coefficients per slot must be [slots] with 0 slots, got [1])"),
-        (WrongLayers, "a network of 1 slots takes its route: got"),
+        (WrongLayers, "coefficients per layer are as many as the network has: got 99, expected 8"),
         (ForgetsTheFirst, "with 2 slots, each is on some task's route: got none with ['first']"),
         (ForgetsTheOpenOne, "the open slot 'third' is on its own route: got no gradient"),
         (Silences, "the open slot 'first' trains in every layer: got no gradient for ['A of"),

@@ -152,9 +152,10 @@ class Extractor:
                 raise
             full = True
         if self.processes.any(full):
+            problem = model.problem
             raise TrainingError(
-                "memory ran out while texts were scored at once; set a smaller evaluation.tokens_per_batch (now "
-                f"{self.tokens_per_batch:,}) or backbone.max_length"
+                f"memory ran out while {problem.items} were scored at once; set a smaller evaluation.tokens_per_batch "
+                f"(now {self.tokens_per_batch:,}){f' or {problem.size_key}' if problem.size_key else ''}"
             )
         assert result is not None, "a split of no inputs"
         self.processes.sum([result])  # of each row one process has the features and the others zeros

@@ -118,7 +118,7 @@ class PrefixCache:
                 self._check(inputs)
             return self._read_or_compute(inputs) if self._width else None
         except OSError as error:
-            self._tell("prefix_not_kept", texts=len(inputs), reason=str(error))
+            self._tell("prefix_not_kept", inputs=len(inputs), reason=str(error))
             return None
         finally:
             self.model.train(training)
@@ -131,14 +131,14 @@ class PrefixCache:
         if tokens is None:
             if (size := state_file.file_size(shape, self._dtype)) > self.limit_bytes:
                 reason = f"{size:,} bytes, and ${PREFIX_CACHE_GIB} allows {self.limit_bytes:,}"
-                self._tell("prefix_not_kept", texts=len(inputs), reason=reason)
+                self._tell("prefix_not_kept", inputs=len(inputs), reason=reason)
                 return None
             self._write(path, inputs, plan, shape)
             tokens, source = state_file.read(path, shape, self._dtype), "computed"
         if tokens is None:
-            self._tell("prefix_not_kept", texts=len(inputs), reason=f"{path} was deleted as soon as it was written")
+            self._tell("prefix_not_kept", inputs=len(inputs), reason=f"{path} was deleted as soon as it was written")
             return None
-        self._tell("prefix_cached", blocks=len(self.prefix), texts=len(inputs), bytes=tokens.nbytes, source=source)
+        self._tell("prefix_cached", blocks=len(self.prefix), inputs=len(inputs), bytes=tokens.nbytes, source=source)
         order = np.concatenate(plan)
         starts = np.empty(len(inputs), np.int64)
         starts[order] = np.cumsum(inputs.lengths[order]) - inputs.lengths[order]

@@ -1,4 +1,4 @@
-"""`plora metrics`: every metric of anyone's accuracy matrix."""
+"""`plora metrics`: every metric of anyone's matrix."""
 
 import json
 from enum import StrEnum
@@ -47,9 +47,17 @@ def command(
     row_names: Annotated[
         bool | None, typer.Option("--row-names/--no-row-names", help="Whether column 1 has names.", show_default=False)
     ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What a cell of the file is, such as macro_f1 or nats_per_byte; else accuracy.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object; values are fractions.")] = False,
 ) -> None:
-    """Print every metric of an accuracy matrix or a run, and what others print under the same names.
+    """Print every metric of a matrix or a run, and what others print under the same names.
 
     Example: `plora metrics matrix.csv --percent --scenario class`
     """
@@ -64,6 +72,7 @@ def command(
         single,
         header,
         row_names,
+        score,
     )
     typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False) if as_json else found.markdown().rstrip())
 

@@ -1,4 +1,4 @@
-"""`plora predict`: label new texts."""
+"""`plora predict`: label new texts or images."""
 
 import json
 import os
@@ -21,8 +21,8 @@ def command(
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task; needed where a run has a head per task.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Labels per text.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per text.")] = False,
+    top: Annotated[int, typer.Option(min=1, help="Labels per input.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per input.")] = False,
 ) -> None:
     """Label texts, or files of images, with probabilities. A text pair is written with a tab between its texts.
 

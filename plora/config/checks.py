@@ -6,6 +6,7 @@ from plora.adapters.settings import Merging
 from plora.config.run import RunConfig
 from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean
+from plora.kinds import is_own
 from plora.methods import OWN, PARTS
 
 
@@ -16,7 +17,7 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
         yield f"scenario: {refusal}"
     if not config.problem.classifies:
         yield from _without_rows(config)
-    elif config.resolved_head() not in row.heads:
+    elif config.resolved_head() not in row.heads and not is_own(config.resolved_head()):
         yield (
             f"head: '{config.head}' does not fit method '{config.method}'{did_you_mean(str(config.head), row.heads)} "
             f"(heads: {', '.join(row.heads)})"

@@ -6,10 +6,11 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from plora.config.kinds import is_own
 from plora.config.run import RunConfig, said
 from plora.errors import did_you_mean
 from plora.gates.settings import GATES
+from plora.generators.settings import GENERATORS
+from plora.kinds import is_own
 from plora.optimizers.settings import OPTIMIZERS
 from plora.problems.settings import PROBLEMS
 from plora.settings import named
@@ -22,6 +23,7 @@ _BY_KIND: Mapping[str, Mapping[str, type[BaseModel]]] = {
     "optimizer": OPTIMIZERS,
     "gate": GATES,
     "problem": PROBLEMS,
+    "generator": GENERATORS,
 }
 """Keys whose value is one of several kinds."""
 

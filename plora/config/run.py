@@ -21,13 +21,14 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from plora.adapters.settings import Bottleneck, LoRA, Merging
 from plora.backbones.settings import BackboneConfig
-from plora.config.kinds import by_kind
 from plora.config.training import EvaluationConfig, TrainingConfig
-from plora.errors import did_you_mean
+from plora.errors import ConfigError, did_you_mean
 from plora.events.settings import TrackerName
 from plora.gates.settings import GATES, GateSettings
+from plora.kinds import by_kind, is_own
 from plora.methods import METHODS, OWN, LossRows, Method, Phase
 from plora.problems.settings import PROBLEMS, ProblemSettings, TextClassificationSettings
+from plora.settings import named
 from plora.strategies.settings import STRATEGIES, StrategySettings
 from plora.streams import STREAMS
 from plora.streams.base import Scenario, StreamSource
@@ -49,6 +50,15 @@ def _known_method(name: str) -> str:
             {"name": name, "hint": did_you_mean(name, METHODS), "methods": ", ".join(METHODS)},
         )
     return name
+
+
+def _there(head: str) -> str:
+    if is_own(head):
+        try:
+            named(head, object)
+        except ConfigError as error:
+            raise PydanticCustomError("kind", "{reason}", {"reason": str(error)}) from None
+    return head
 
 
 def _folder_name(name: str) -> str:
@@ -78,8 +88,9 @@ class RunConfig(BaseModel):
     it is not, and all tasks have the same labels."""
     method: Annotated[str, AfterValidator(_known_method)] = "sequential"
     """A row of the method table; see `plora ls`."""
-    head: str | None = None
-    """`linear`, or for `frozen` also `ncm`, `ridge` or `ranpac`; None takes the method's default."""
+    head: Annotated[str, AfterValidator(_there)] | None = None
+    """`linear`, or for `frozen` also `ncm`, `ridge` or `ranpac`, or a class of your own, `package.module:Class`; None
+    takes the method's default."""
     backbone: BackboneConfig = BackboneConfig()
     """The pretrained network."""
     lora: LoRA | None = LoRA()
@@ -140,8 +151,9 @@ class RunConfig(BaseModel):
 
     @property
     def label(self) -> str:
-        """The method's name in tables, with its head where that is not the default: `frozen-ridge`."""
-        return self.method if self.head in (None, self.row.heads[0]) else f"{self.method}-{self.head}"
+        """The method's name in tables, with its head where that is not the default: `frozen-ridge`, `frozen-MyHead`."""
+        head = self.resolved_head().rpartition(":")[2]
+        return self.method if self.head in (None, self.row.heads[0]) else f"{self.method}-{head}"
 
     @property
     def folder(self) -> Path:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
-from plora.config.kinds import by_kind
+from plora.kinds import by_kind
 from plora.optimizers.schedule import Schedule
 from plora.optimizers.settings import OPTIMIZERS, AdamW, Group, OptimizerSettings
 

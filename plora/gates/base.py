@@ -40,9 +40,15 @@ class Gate(nn.Module, ABC):
 
     Args:
         settings: with what the gate declares; None takes those of its class.
+
+    Attributes:
+        layers: of the network, each with coefficients of its own in a route per `layer`; 0 until `begin`.
+        sites: the same of a route per `site`.
     """
 
     settings: GateSettings
+    layers: int = 0
+    sites: int = 0
 
     def __init__(self, settings: GateSettings | None = None) -> None:
         super().__init__()
@@ -78,8 +84,19 @@ class Gate(nn.Module, ABC):
         """
 
     def fresh(self) -> Self:
-        """Return a gate of this kind and these settings that has learned nothing."""
-        return type(self)(self.settings)
+        """Return a gate of this kind and these settings, for the same network, that has learned nothing."""
+        gate = type(self)(self.settings)
+        gate.begin(self.layers, self.sites)
+        return gate
+
+    def begin(self, layers: int, sites: int) -> None:
+        """Learn what network it is for; asked once, by the model that it becomes a part of, before any slot is opened.
+
+        Args:
+            layers: how many coefficients a route per `layer` has for each slot.
+            sites: how many a route per `site` has.
+        """
+        self.layers, self.sites = layers, sites
 
     def opened(self, slot: str) -> None:
         """Get ready for a slot that was opened: make the parameters that it needs."""

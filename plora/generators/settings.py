@@ -46,3 +46,7 @@ class CausalGeneratorSettings(GeneratorSettings):
     """Each token is drawn from so many."""
     temperature: float = Field(default=1.0, ge=0.01)
     """Scores are divided by it before a token is drawn."""
+
+
+GENERATORS: dict[str, type[GeneratorSettings]] = {"mlm": MaskedGeneratorSettings, "causal": CausalGeneratorSettings}
+"""`kind:` of a generator in a config → its settings, which name the class that does the work."""

@@ -1,19 +1,38 @@
 """Heads: what turns features into one score per class. A new head is one file here and one line in the table."""
 
-from collections.abc import Callable
-
 from plora.heads.base import Head
 from plora.heads.closed_form import ClosedFormHead, NCMHead, RanPACHead, RidgeHead
 from plora.heads.linear import LinearHead
 from plora.heads.own import OwnHead
+from plora.kinds import is_own
+from plora.settings import named
 
-HEADS: dict[str, Callable[[int, bool], Head]] = {
-    "linear": lambda features, pooled: LinearHead(features),
+HEADS: dict[str, type[Head]] = {
+    "linear": LinearHead,
     "ncm": NCMHead,
     "ridge": RidgeHead,
     "ranpac": RanPACHead,
-    "own": lambda features, pooled: OwnHead(features),
+    "own": OwnHead,
 }
-"""Name → head for d features; `pooled`: whether its blocks compete for a prediction."""
+"""Name → class, made for d features and with `pooled`: whether its blocks compete for a prediction."""
 
-__all__ = ["HEADS", "ClosedFormHead", "Head", "LinearHead", "NCMHead", "OwnHead", "RanPACHead", "RidgeHead"]
+__all__ = [
+    "HEADS",
+    "ClosedFormHead",
+    "Head",
+    "LinearHead",
+    "NCMHead",
+    "OwnHead",
+    "RanPACHead",
+    "RidgeHead",
+    "head_class",
+]
+
+
+def head_class(name: str) -> type[Head]:
+    """Return the class of a head that is named as in the table, or as `package.module:Class`.
+
+    Raises:
+        ConfigError: there is no such module or class, or it is no head.
+    """
+    return named(name, Head) if is_own(name) else HEADS[name]

@@ -10,15 +10,19 @@ from torch import Tensor, nn
 class Head(nn.Module, ABC):
     """Blocks of rows, one per task; a block is opened, learned and committed like a slot.
 
+    Args:
+        features: d, length of a feature vector.
+        pooled: whether all blocks compete for a prediction (class- and domain-incremental).
+
     Attributes:
         blocks: number of rows of each block, in the order in which they were first opened.
         device: where new rows are made.
         forgotten: blocks whose rows were taken out; they keep their place and score 0.
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, pooled: bool = False) -> None:
         super().__init__()
-        self.features = features
+        self.features, self.pooled = features, pooled
         self.device = torch.device("cpu")
         self.blocks: dict[str, int] = {}
         self.forgotten: set[str] = set()

@@ -28,15 +28,10 @@ class ClosedFormHead(Head):
 
     A group is a set of blocks that compete: one for all (`pooled`), else one per block. Each group keeps, in fp64:
     `cross` Σ onehot(y) φᵀ `[rows, k]`, `weight` W `[rows, k]`, `temperature`, and what a subclass adds.
-
-    Args:
-        features: d.
-        pooled: whether all blocks compete for a prediction (class- and domain-incremental).
     """
 
     def __init__(self, features: int, pooled: bool) -> None:
-        super().__init__(features)
-        self.pooled = pooled
+        super().__init__(features, pooled)
         self.columns = features  # k, length of φ(f)
         self._groups: list[dict[str, Tensor]] = []
 

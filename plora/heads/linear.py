@@ -15,13 +15,10 @@ class LinearHead(Head):
     """z = W f + b, new rows W ~ N(0, 0.02²), b = 0.
 
     Open rows are parameters; committed rows are plain tensors that no optimizer, weight decay or momentum can move.
-
-    Args:
-        features: d, length of a feature vector.
     """
 
-    def __init__(self, features: int) -> None:
-        super().__init__(features)
+    def __init__(self, features: int, pooled: bool = False) -> None:
+        super().__init__(features, pooled)
         self._open = nn.ParameterDict()  # "weight:0", "bias:0", … by position of the block
         self._committed: dict[str, tuple[Tensor, Tensor]] = {}
 

@@ -206,12 +206,16 @@ class Problem(ABC):
         record: what is kept of each example that was scored; `score` is computed from it.
         classifies: each example has one row of the head as its answer, and `scores` is one of the outputs.
         moving: names (regular expressions) of the backbone's buffers that may change while a task is learned.
+        items: what inputs are, in words, where a message speaks of many.
+        size_key: key of a config that makes inputs smaller, for when memory is full; empty where there is none.
     """
 
     score: Score = ACCURACY
     record: type[Measurements] = ClassRankings
     classifies: ClassVar[bool] = True
     moving: ClassVar[tuple[str, ...]] = ()
+    items: ClassVar[str] = "inputs"
+    size_key: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod

@@ -129,6 +129,9 @@ class ImageClassification(Problem):
         preparation: what is made of an image.
     """
 
+    items = "images"
+    size_key = "backbone.image.size"
+
     def __init__(self, preparation: Preparation) -> None:
         self.preparation = preparation
 

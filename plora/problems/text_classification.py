@@ -114,6 +114,9 @@ class TextClassification(Problem):
         cache: folder for tokenised splits, or None.
     """
 
+    items = "texts"
+    size_key = "backbone.max_length"
+
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, max_length: int, pooling: Pooling, cache: Path | None = None
     ) -> None:

@@ -130,7 +130,7 @@ def load_checkpoint(folder: RunFolder, checkpoint: Checkpoint, learner: Learner)
     found = learner.model.problem.fingerprint()
     if checkpoint.preprocessing != found:
         raise RunError(
-            f"{place} was learned with another tokenizer or other text settings (fingerprint "
+            f"{place} was learned with inputs prepared in another way (preprocessing has the fingerprint "
             f"{checkpoint.preprocessing[:12]}…, now {found[:12]}…); restore the versions in environment.json"
         )
     _require_complete(folder, checkpoint)

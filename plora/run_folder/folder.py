@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 from plora import __version__, atomic
 from plora.atomic import JsonValue
 from plora.config import RunConfig, load_config, read_values
-from plora.config.kinds import own_kinds
 from plora.errors import RunError
+from plora.kinds import own_kinds
 from plora.regular import inside, open_file, read_file
 from plora.results import Point
 from plora.results.record.identity import SEAL, config_seal, open_own

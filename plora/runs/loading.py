@@ -28,7 +28,7 @@ def require_same(parts: Parts, folder: RunFolder) -> None:
     first_batch = parts.tasks[0].splits["train"].first_batch()
     if preprocessing != {"fingerprint": parts.model.problem.fingerprint(), "first_batch": first_batch}:
         raise RunError(
-            f"{folder.path}: the tokenizer no longer makes the same inputs (first batch "
+            f"{folder.path}: preprocessing no longer makes the same inputs (first batch "
             f"{preprocessing['first_batch']}, now {first_batch}); restore the versions in environment.json"
         )
     labels = {task.name: list(task.label_names) for task in parts.stream.tasks}

@@ -26,8 +26,9 @@ _KEPT = ("torch", "transformers", "plora")
 def pretrain(config: RunConfig, name: str, console: Console | None = None) -> Path:
     """Train the new network of a config through the one loop, and return the folder that it is kept in.
 
-    The folder is named by the content of the config; where it is there already, nothing is trained. A training that was
-    cut goes on from its last checkpoint.
+    The folder is named by the content of the config and the versions of torch, transformers and plora; where it is
+    there already, nothing is trained. Versions, not code: in a clone whose code was changed, or with a class of your
+    own that was, delete the folder. A training that was cut goes on from its last checkpoint.
 
     Args:
         config: with a new backbone, and a method that trains it as a whole.

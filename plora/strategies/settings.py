@@ -1,10 +1,11 @@
 """What protects old knowledge, as settings: what a config says, and what a method can have."""
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
-from plora.generators.settings import CausalGeneratorSettings, MaskedGeneratorSettings
+from plora.generators.settings import GENERATORS, GeneratorSettings, MaskedGeneratorSettings
+from plora.kinds import by_kind
 from plora.settings import PartSettings
 
 Estimator = Literal["exact", "sample", "empirical", "batched"]
@@ -171,10 +172,10 @@ class GenerativeReplaySettings(StrategySettings):
     replays = True
 
     kind: Literal["generative_replay"] = "generative_replay"
-    generator: MaskedGeneratorSettings | CausalGeneratorSettings = Field(
-        default=MaskedGeneratorSettings(), discriminator="kind"
+    generator: Annotated[SerializeAsAny[GeneratorSettings], by_kind(GENERATORS, "generator", GeneratorSettings)] = (
+        MaskedGeneratorSettings()
     )
-    """What writes: `{kind: mlm}` or `{kind: causal, id: …}`."""
+    """What writes: `{kind: mlm}`, `{kind: causal, id: …}`, or a class of your own, `package.module:Class`."""
     weight: float = Field(default=1.0, ge=0)
     """μ."""
     temperature: float = Field(default=2.0, gt=0)

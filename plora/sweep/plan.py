@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from plora.config import RunConfig, load_config, override, put, read_values
 from plora.configs import find_config
 from plora.errors import ConfigError, RunError
-from plora.heads import HEADS, ClosedFormHead
+from plora.heads import ClosedFormHead, head_class
 from plora.results import read_record
 from plora.run_folder.folder import RunFolder
 from plora.sweep.search import SearchConfig
@@ -215,8 +215,7 @@ def _study(sweep: SweepConfig, settings: Mapping[str, JsonValue], config: RunCon
     """What a run has in common with those that its settings are chosen for too; None where nothing is searched."""
     if sweep.search is None:
         return None
-    head = HEADS[config.resolved_head()]
-    solved = isinstance(head, type) and issubclass(head, ClosedFormHead) and config.row.slots == "none"
+    solved = issubclass(head_class(config.resolved_head()), ClosedFormHead) and config.row.slots == "none"
     if solved and all(key.split(".")[0] in _WHILE_TRAINING for key in sweep.search.of(config.method).space):
         return None  # every trial would be the same
     return _label({key: value for key, value in settings.items() if key not in _REPETITIONS})

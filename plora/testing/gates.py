@@ -14,6 +14,8 @@ from plora.moment import Moment
 from plora.testing.promises import Promises
 from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_model
 
+_LAYERS, _SITES = 8, 8
+"""Of the tiny network."""
 _UNKNOWN = "a task that no slot was opened for"
 
 
@@ -22,6 +24,7 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
     """Check that a gate can stand in `GATES`.
 
     - it is made without arguments, and says `needs_task` and `constant`;
+    - coefficients per layer and per site are as many as the network has, whatever network it is told of;
     - its routes name slots that exist, with coefficients that a network accepts, however many slots there are;
     - the same question has the same answer, whatever was asked before and whatever the random state is, and it draws
       no random number of its own;
@@ -42,9 +45,16 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
         ConformanceError: the first promise that is broken.
     """
     promises = Promises(f"gate {gate.__name__}")
-    make = gate if settings is None else partial(gate, settings)
+    new = gate if settings is None else partial(gate, settings)
     with promises.no_error("it is made without arguments" if settings is None else "it is made with its settings"):
-        made = make()
+        made = new()
+
+    def make(layers: int = _LAYERS, sites: int = _SITES) -> Gate:
+        begun = new()
+        with promises.no_error("it can be told of the network"):
+            begun.begin(layers, sites)
+        return begun
+
     for name in ("needs_task", "constant"):
         value = getattr(made, name, None)
         promises.keep(isinstance(value, bool), f"it declares {name}", repr(value), "True or False")
@@ -52,12 +62,25 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
         _check_routes(promises, make, TASKS[:number])
         if number:
             _check_moments(promises, make, TASKS[:number])
+    for layers, sites in ((_LAYERS, _SITES), (2, 3)):
+        _check_counts(promises, partial(make, layers, sites), layers, sites)
     if made.needs_task:
         _check_refusals(promises, make())
     if issubclass(gate, ChoosingGate):
         _check_choices(promises, gate if settings is None else partial(gate, settings))
     _check_in_a_network(promises, make())
     _check_state(promises, make)
+
+
+def _check_counts(promises: Promises, make: Callable[[], Gate], layers: int, sites: int) -> None:
+    fresh = _opened(_opened(make, TASKS).fresh, TASKS)
+    for gate, of in ((_opened(make, TASKS), ""), (fresh, ", a fresh one too")):
+        route = _ask(promises, gate, TASKS, TASKS[-1])
+        number = {"layer": layers, "site": sites}.get(route.per)
+        if number is not None and route.coefficients is not None:
+            found = len(route.coefficients)
+            promise = f"coefficients per {route.per} are as many as the network has{of}"
+            promises.keep(found == number, promise, found, f"{number}; begin tells them")
 
 
 def _opened(make: Callable[[], Gate], slots: Sequence[str]) -> Gate:

@@ -100,9 +100,10 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
                 if not processes.any(full):
                     break
                 if micro == 1:
+                    smaller = f"lower {model.problem.size_key}, or " if model.problem.size_key else ""
                     raise TrainingError(
-                        f"task '{plan.name}', step {step}: memory ran out with a single example; lower "
-                        "backbone.max_length, or set training.activation_checkpointing=true"
+                        f"task '{plan.name}', step {step}: memory ran out with a single example; {smaller}"
+                        "set training.activation_checkpointing=true"
                     )
                 optimizer.zero_grad()
                 micro = micro // 2  # same step, same result, less memory
@@ -156,7 +157,7 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
                     total,
                     meter.seconds_left(),
                     loss=point.loss,
-                    texts_per_second=point.examples_per_second,
+                    examples_per_second=point.examples_per_second,
                 )
                 logged = at_last, meter.tokens, meter.samples
 

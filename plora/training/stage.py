@@ -3,8 +3,8 @@
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -52,7 +52,7 @@ def learn_stage(session: Session, plan: StagePlan) -> float:
         progress=session.console.progress,
         keep=partial(_keep_for_readers, session),
     )
-    _design(session, lesson)
+    design_slot(parts, lesson, session.meter.strategies.running)
     frozen = hash_tensors(model.frozen())
     parts.learner.extractor.prepare(stage.train)
     for strategy in parts.strategies:
@@ -97,11 +97,13 @@ def _require_all_train(parts: Parts, plan: StagePlan) -> None:
             )
 
 
-def _design(session: Session, lesson: Lesson) -> None:
+def design_slot(
+    parts: Parts, lesson: Lesson, timed: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> None:
     """Let strategies fix parts of the open slot, which are then frozen like all else."""
-    model = session.parts.model
-    for strategy in session.parts.strategies:
-        with session.meter.strategies.running():
+    model = parts.model
+    for strategy in parts.strategies:
+        with timed():
             fixed = strategy.design(model, lesson)
         trainable = model.trainable()
         for name in fixed:

@@ -105,7 +105,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
                 "task_start",
                 task=plan.name,
                 number=f"{plan.position + 1}/{len(course)}",
-                texts=len(plan.stage.train),
+                examples=len(plan.stage.train),
             )
             seconds = learn_stage(session, plan)
 

@@ -1,17 +1,19 @@
 """Optimizers: each parameter has the rate and decay that its group says, and steps as the reference does."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 import torch
 from reference.optimizers import layer_rates, sgd
 from torch import nn
 
-from plora.config import load_config
+from plora.build import build
+from plora.config import RunConfig, load_config
 from plora.errors import ConfigError
 from plora.optimizers import OPTIMIZERS, SGD, AdamW, Group, OptimizerSettings, make_optimizer, set_rates
 from plora.optimizers.depth import blocks_above
+from plora.runs import run
 
 TOPICS = {"stream": {"kind": "docstring_topics"}, "scenario": "class"}
 NAMES = (
@@ -142,6 +144,24 @@ def test_a_group_that_takes_nothing_is_refused() -> None:
         made(Group(part="head"), Group(pattern="layr"))
     with pytest.raises(ConfigError, match="part 'gate' takes none"):
         made(Group(part="gate"))
+
+
+@pytest.mark.parametrize(("method", "opened"), [("per_task", 18), ("first_session", 18), ("full", 41)])
+def test_it_is_refused_before_anything_is_written(
+    toy_config: Callable[..., RunConfig], method: str, opened: int
+) -> None:
+    config = toy_config(f"method={method}", "training.groups=[{pattern: layr, learning_rate: 0.1}]")
+    with pytest.raises(ConfigError, match=rf"training.groups.0: pattern 'layr' takes none of the {opened} parameters"):
+        run(config)
+    assert not config.folder.exists()
+    drawn = []
+    for groups in ("[]", "[{pattern: head, learning_rate: 0.1}]"):
+        torch.manual_seed(0)
+        parts = build(toy_config(f"method={method}", f"training.groups={groups}"))
+        drawn.append(torch.rand(1).item())
+    assert drawn[0] == drawn[1]  # looking draws nothing
+    assert parts.model.head.blocks == {}
+    assert parts.model.adapters is None or parts.model.adapters.names == []
 
 
 @pytest.mark.parametrize(

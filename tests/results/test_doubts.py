@@ -15,7 +15,7 @@ def flat(method: str, accuracy: float, seed: int = 0, name: str = "skills") -> R
 def test_a_run_reports_its_warnings_truncation_duplicates_and_an_early_end() -> None:
     assert run_doubts(record(warnings=("from the run",))) == [
         "from the run",
-        "Task 'kind': 7% of the training texts were cut to the maximum length; what was cut cannot be learned.",
+        "Task 'kind': 7% of the training inputs were cut to the length limit; what was cut cannot be learned.",
         "Task 'parameters': 3 of 480 test inputs also stand in train or validation; its accuracy may be too high.",
     ]
     assert run_doubts(record(complete=False))[0] == "This run is unfinished: 4 of 5 tasks learned."

@@ -21,8 +21,8 @@ class NoisyGateSettings(GateSettings):
     constant = False
 
     kind: Literal["noisy_gate:NoisyGateSettings"] = "noisy_gate:NoisyGateSettings"
-    layers: int = Field(default=0, ge=0)
-    """Adapted layers of the network, each with logits of its own; 0: one logit per slot for all of them."""
+    per: Literal["slot", "layer", "site"] = "slot"
+    """What has a logit of its own for each slot: the whole network, a layer, or a site."""
     noise: float = Field(default=0.5, ge=0)
     """Standard deviation of what is added to the logits while a task trains."""
     temperature: tuple[float, float] = (2.0, 1.0)
@@ -45,21 +45,25 @@ class NoisyGate(Gate):
         self.logits = nn.ParameterDict()
 
     def opened(self, slot: str) -> None:
-        """Make the slot's logit, one or one per layer."""
-        self.logits[f"of {slot}".replace(".", "·")] = nn.Parameter(torch.zeros(self.settings.layers or 1))
+        """Make the slot's logit, one, or one per layer or site."""
+        self.logits[f"of {slot}".replace(".", "·")] = nn.Parameter(torch.zeros(self._number()))
+
+    def _number(self) -> int:
+        """Logits of a slot, which the network decides."""
+        return {"slot": 1, "layer": self.layers, "site": self.sites}[self.settings.per]
 
     def deleted(self, slot: str) -> None:
         """Forget the slot's logit."""
         del self.logits[f"of {slot}".replace(".", "·")]
 
     def _logits(self, slots: Sequence[str]) -> Tensor:
-        """Return `[layers or 1, slots]`; 0 for a slot that was never opened here."""
-        none = torch.zeros(self.settings.layers or 1)
+        """Return `[logits, slots]`; 0 for a slot that was never opened here."""
+        none = torch.zeros(self._number())
         names = [f"of {slot}".replace(".", "·") for slot in slots]
         return torch.stack([self.logits.get(name, none) for name in names], 1)
 
     def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
-        """Return all slots; coefficients `[slots]`, or `[layers, slots]`."""
+        """Return all slots; coefficients `[slots]`, `[layers, slots]` or `[sites, slots]`."""
         if not slots:
             return Route()
         logits, (start, end) = self._logits(slots), self.settings.temperature
@@ -69,7 +73,7 @@ class NoisyGate(Gate):
             logits = logits + self.settings.noise * drawn.to(logits)
             temperature = start + (end - start) * at.share
         c = (logits / temperature).softmax(1)
-        return Route(tuple(slots), c, "layer") if self.settings.layers else Route(tuple(slots), c[0])
+        return Route(tuple(slots), c[0]) if self.settings.per == "slot" else Route(tuple(slots), c, self.settings.per)
 
     def penalty(self, route: Route, at: Moment) -> dict[str, Tensor]:
         """Return λ · mean ℓ²."""
@@ -100,6 +104,6 @@ class NoisyGate(Gate):
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take logits back."""
         for name, logit in state.items():
-            if logit.shape != (self.settings.layers or 1,):
+            if logit.shape != (self._number(),):
                 raise RunError(f"the logit '{name}' has the shape {list(logit.shape)}")
         self.logits = nn.ParameterDict({name: nn.Parameter(logit.clone()) for name, logit in state.items()})

@@ -14,17 +14,21 @@ from together import together
 
 from plora.build import Workspace
 from plora.config import RunConfig
+from plora.dry_run import dry_run
 from plora.errors import AdapterError, RunError, TrainingError
 from plora.export import export
 from plora.failpoints import FAILPOINTS
+from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.moment import Moment
 from plora.results import read_curves, read_record, write_report, write_table
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.manifest import read_checkpoint
-from plora.runs import evaluate, resume, run, verify
+from plora.runs import evaluate, extend, resume, run, verify
+from plora.strategies import Sparsity
+from plora.streams.local import LocalTask
 from plora.tensor_file import load_tensors
-from plora.testing import check_gate
+from plora.testing import ConformanceError, check_gate
 
 Make = Callable[..., RunConfig]
 SETTINGS = ("method=n_lora", "training.epochs=1", "training.learning_rate=0.05", "lora.dropout=0")
@@ -52,19 +56,19 @@ def gate_states(folder: Path) -> list[dict[str, torch.Tensor]]:
     return [{} if m.router is None else load_tensors(place.gate(m.router)) for m in manifests]
 
 
-@pytest.mark.parametrize("settings", [{}, {"layers": 8}, {"noise": 0.0}, {"weight": 0.0}])
+@pytest.mark.parametrize("settings", [{}, {"per": "layer"}, {"per": "site"}, {"noise": 0.0}, {"weight": 0.0}])
 def test_it_conforms(settings: dict[str, object]) -> None:
     check_gate(NoisyGate, NoisyGateSettings(**settings))
 
 
-@pytest.mark.parametrize("layers", [0, 8])
-def test_its_parameters_train_and_are_kept_task_by_task(make: Make, layers: int) -> None:
-    config = make("trained", layers=layers)
+@pytest.mark.parametrize(("per", "number"), [("slot", 1), ("layer", 4), ("site", 4)])
+def test_its_parameters_train_and_are_kept_task_by_task(make: Make, per: str, number: int) -> None:
+    config = make("trained", "lora.layers=last 1", per=per)
     run(config, quiet(), Workspace())
     first, second = gate_states(config.folder)
     assert list(first) == ["of food"]
     assert sorted(second) == ["of food", "of travel"]
-    assert all(logit.shape == (layers or 1,) and logit.abs().max() > 0 for logit in second.values())
+    assert all(logit.shape == (number,) and logit.abs().max() > 0 for logit in second.values())
     points = read_curves(config.folder / "curves.jsonl")
     assert {"gate_size"} <= points[-1].terms.keys()
     assert points[-1].diagnostics["gate_largest"] > 0
@@ -111,10 +115,13 @@ def test_phases_that_leave_it_as_it_was_made_are_refused(make: Make) -> None:
     assert all(logit.abs().max() > 0 for logit in gate_states(trained.folder)[1].values())
 
 
-def test_layers_of_another_network_are_one_line(make: Make) -> None:
+def test_coefficients_for_another_network_are_one_line(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NoisyGate, "_number", lambda self: 5)
     with pytest.raises(AdapterError, match=r"coefficients per layer are for 5 layers, the network has 8"):
-        run(make("layers", layers=5), quiet(), Workspace())
-    assert not make("layers", layers=5).folder.exists()  # nothing was written
+        run(make("layers", per="layer"), quiet(), Workspace())
+    assert not make("layers", per="layer").folder.exists()  # nothing was written
+    with pytest.raises(ConformanceError, match=r"coefficients per layer are as many as the network has.*got 5"):
+        check_gate(NoisyGate, NoisyGateSettings(per="layer"))
 
 
 def test_a_slot_that_is_not_needed_is_gone_from_compute_and_disk(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +164,34 @@ def test_a_slot_that_is_too_large_is_scaled_down(make: Make) -> None:
     assert verify(config.folder).problems == ()
 
 
+def test_a_dry_run_counts_its_logits_and_what_a_strategy_fixes(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed: list[int] = []
+
+    def design(self: Sparsity, model: ContinualModel, lesson: Lesson) -> tuple[str, ...]:
+        names = [name for name in model.trainable() if name.endswith(".A")]
+        fixed.append(sum(model.trainable()[name].numel() for name in names))
+        return tuple(names)
+
+    config = make("counted", per="layer")
+    plain = dry_run(config, steps=1)
+    assert plain.remembers
+    assert "what the method remembers of old tasks comes on top" in plain.describe()
+    uniform = config.model_copy(update={"gate": None})
+    without = dry_run(uniform, steps=1)
+    assert (plain.trainable - without.trainable, plain.disk_bytes) == (8, without.disk_bytes)
+    assert not without.remembers
+    monkeypatch.setattr(Sparsity, "design", design)
+    estimate = dry_run(config, steps=1)
+    assert fixed[0] > 0
+    assert (plain.trainable - estimate.trainable, estimate.frozen - plain.frozen) == (fixed[0], fixed[0])
+    assert estimate.disk_bytes == plain.disk_bytes
+    run(config, quiet(), Workspace())
+    assert read_record(config.folder).cost[0].trainable_parameters == estimate.trainable
+
+
 LATE = {"write": 9, "micro_batch": 24, "step": 10, "step_saved": 11, "epoch": 2, "tensors_saved": 2, "trained": 2}
+INSIDE = {"micro_batch", "step", "step_saved", "epoch", "trained"}
+"""Points inside the second stage, of which steps are saved already."""
 QUICK = {"step", "committed", "tensors_saved"}
 
 
@@ -171,7 +205,7 @@ def whole_run() -> dict[str, object]:
     [pytest.param(p, marks=() if p in QUICK else pytest.mark.slow) for p in FAILPOINTS if p != "extended"],
 )
 def test_a_run_killed_at_any_point_ends_with_the_same_bits(
-    make: Make, point: str, whole_run: dict[str, object]
+    make: Make, point: str, whole_run: dict[str, object], tmp_path: Path
 ) -> None:
     settings = ("training.checkpoint_seconds=0", "training.micro_batch_size=4", "training.early_stop=2")
     if not whole_run:
@@ -182,9 +216,25 @@ def test_a_run_killed_at_any_point_ends_with_the_same_bits(
     where = f"{point}:{LATE.get(point, 2 if point not in ('created', 'untrained') else 1)}"
     assert in_child(lambda: run(config, quiet(), Workspace()), where) == KILLED, where
     begun = (config.folder / "config.yaml").exists()
-    work = (lambda: resume(config.folder, quiet())) if begun else (lambda: run(config, quiet(), Workspace()))
+    events = tmp_path / "events"
+    work = (lambda: resume(config.folder, quiet(events))) if begun else (lambda: run(config, quiet(), Workspace()))
     assert in_child(work) == 0
     assert snapshot(config.folder) == whole_run
+    if point in INSIDE:
+        assert "resumed" in events.read_text(encoding="utf-8").split()
+
+
+@pytest.mark.slow
+def test_a_run_killed_when_it_got_a_task_more_learns_that_task(make: Make, toy_files: dict[str, Path]) -> None:
+    task = LocalTask(name="later", train=str(toy_files["nature-train"]), test=str(toy_files["nature-test"]))
+    whole, cut = make("whole"), make("cut")
+    for config, point, status in ((whole, "", 0), (cut, "extended", KILLED)):
+        assert in_child(lambda c=config: run(c, quiet(), Workspace())) == 0
+        assert in_child(lambda c=config: extend(c.folder, task, quiet()), point) == status
+    assert len(gate_states(cut.folder)) == 2
+    assert in_child(lambda: resume(cut.folder, quiet())) == 0
+    assert sorted(gate_states(cut.folder)[2]) == ["of food", "of later", "of travel"]
+    assert snapshot(cut.folder) == snapshot(whole.folder)
 
 
 def test_two_processes_learn_what_one_learns(make: Make, tmp_path: Path) -> None:

@@ -91,22 +91,27 @@ def wholes() -> dict[str, dict[str, object]]:
 
 POINTS = [f"{p}{n}" for p in FAILPOINTS if p != "extended" for n in ((":7", ":20") if p == "step" else ("",))]
 KILLED_RUN = ("training.checkpoint_seconds=0", "training.micro_batch_size=3", "training.early_stop=2")
+INSIDE = {"step:7", "step:20", "step_saved", "epoch", "trained"}
+"""Points inside a stage, of which a step is saved already."""
 QUICK = {"micro_batch", "step:7", "step:20", "committed"}
 
 
 @pytest.mark.parametrize("settings", [PER_TASK, DOMAIN], ids=["per_task", "domain"])
 @pytest.mark.parametrize("point", [p if p in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in POINTS])
 def test_a_kill_changes_no_bit(
-    make: Make, wholes: dict[str, dict[str, object]], settings: tuple[str, ...], point: str
+    make: Make, wholes: dict[str, dict[str, object]], settings: tuple[str, ...], point: str, tmp_path: Path
 ) -> None:
     if settings[1] not in wholes:
         wholes[settings[1]] = same(learned(make("whole", *settings, *KILLED_RUN)))
     config = make("cut", *settings, *KILLED_RUN)
     assert in_child(lambda: run(config, quiet(), Workspace()), point) == KILLED
     begun = (config.folder / "config.yaml").exists()
-    again = (lambda: resume(config.folder, quiet())) if begun else (lambda: run(config, quiet(), Workspace()))
+    events = tmp_path / "events"
+    again = (lambda: resume(config.folder, quiet(events))) if begun else (lambda: run(config, quiet(), Workspace()))
     assert in_child(again) == 0
     assert same(config.folder) == wholes[settings[1]]
+    if point in INSIDE:
+        assert "resumed" in events.read_text(encoding="utf-8").split()
 
 
 def test_statistics_move_in_the_open_slot_alone(make: Make) -> None:

@@ -15,16 +15,21 @@ sys.path.append(str(Path(__file__).parents[1] / "training"))
 from killing import KILLED, in_child, quiet
 from together import together
 
-from plora.build import Workspace
+from plora.build import Parts, Workspace
 from plora.config import RunConfig, load_config
-from plora.errors import ConfigError, RunError, TrainingError
+from plora.errors import ConfigError, DataError, RunError, TrainingError
 from plora.export import export
 from plora.failpoints import FAILPOINTS
+from plora.model import ContinualModel
 from plora.results import TokenLikelihoods, read_curves, read_record, write_report, write_table
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.manifest import read_checkpoint
-from plora.runs import evaluate, resume, run, verify
+from plora.runs import evaluate, extend, resume, run, verify
+from plora.streams.local import LocalTask
 from plora.testing import check_problem
+from plora.training import phase
+from plora.training.course import StagePlan
+from plora.training.step import Backward
 
 Make = Callable[..., RunConfig]
 
@@ -113,6 +118,63 @@ def test_forgetting_is_above_0_when_nats_rise_and_report_and_table_say_so(make: 
         export(config.folder, tmp_path / "exported")
 
 
+def test_early_stopping_keeps_the_fewest_nats(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turned round, it would keep the first epoch of the script and stop after the third."""
+    script = [2.0, 1.0, 1.5, 1.25, 1.75]
+    seen: dict[int, list[dict[str, torch.Tensor]]] = {}
+    committed: list[dict[str, torch.Tensor]] = []
+
+    def open_now(model: ContinualModel) -> dict[str, torch.Tensor]:
+        return {name: parameter.detach().clone() for name, parameter in model.trainable().items()}
+
+    def scripted(parts: Parts, plan: StagePlan) -> float:
+        seen.setdefault(plan.position, []).append(open_now(parts.model))
+        return script[len(seen[plan.position]) - 1]
+
+    original = ContinualModel.commit
+
+    def watched(self: ContinualModel, *given: object) -> object:
+        committed.append(open_now(self))
+        return original(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(phase, "validation_score", scripted)
+    monkeypatch.setattr(ContinualModel, "commit", watched)
+    config = make("stopped", "training.epochs=5", "training.early_stop=2")
+    run(config, quiet(), Workspace())
+    assert [len(epochs) for epochs in seen.values()] == [4, 4]
+    for epochs, kept in zip(seen.values(), committed, strict=True):
+        assert kept.keys() == epochs[1].keys()
+        assert all(torch.equal(kept[name], epochs[1][name]) for name in kept)
+        assert any(not torch.equal(kept[name], epochs[0][name]) for name in kept)
+
+
+def test_messages_speak_of_no_texts(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> object:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate too much")
+
+    config = make("full")
+    with monkeypatch.context() as patch:
+        patch.setattr(Backward, "run", no_memory)
+        with pytest.raises(TrainingError, match=r"a single example; set training\.activation_checkpointing=true"):
+            run(config, quiet(), Workspace())
+    monkeypatch.setattr(TokenProblem, "fingerprint", lambda self: "0" * 64)
+    with pytest.raises(RunError, match="preprocessing no longer makes the same inputs"):
+        resume(config.folder, quiet())
+
+
+def test_a_task_of_texts_cannot_extend_it(make: Make, tmp_path: Path) -> None:
+    config = make("extended", "method=per_task", "scenario=task")
+    run(config, quiet(), Workspace())
+    before = told(config.folder)
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(f'{{"text": "{word} {i}", "label": "{word}"}}\n' for i in range(20) for word in ("a", "b")))
+    with pytest.raises(DataError, match="task 'later' has no documents") as refusal:
+        extend(config.folder, LocalTask(name="later", train=str(file), test=str(file)), quiet())
+    assert len(str(refusal.value).splitlines()) == 1
+    assert told(config.folder) == before
+    assert verify(config.folder).problems == ()
+
+
 def test_micro_batches_weigh_by_their_tokens(make: Make) -> None:
     one, several = make("one"), make("several", "training.micro_batch_size=3")
     for config in (one, several):
@@ -134,7 +196,9 @@ def test_a_step_in_which_nothing_counts_is_one_line(make: Make) -> None:
         run(make("empty", "stream.prompts_only=true"), quiet(), Workspace())
 
 
-LATE = {"write": 9, "micro_batch": 20, "step": 9, "step_saved": 8, "epoch": 4}
+LATE = {"write": 9, "micro_batch": 40, "step": 9, "step_saved": 8, "epoch": 4, "trained": 2}
+INSIDE = {"micro_batch", "step", "step_saved", "epoch", "trained"}
+"""Points inside the second stage, of which steps are saved already."""
 QUICK = {"step", "tensors_saved"}
 
 
@@ -147,7 +211,7 @@ def whole_run() -> dict[str, object]:
     "point", [pytest.param(p, marks=() if p in QUICK else pytest.mark.slow) for p in FAILPOINTS if p != "extended"]
 )
 def test_a_run_killed_at_any_point_ends_with_the_same_bits(
-    make: Make, point: str, whole_run: dict[str, object]
+    make: Make, point: str, whole_run: dict[str, object], tmp_path: Path
 ) -> None:
     settings = ("method=replay", "training.checkpoint_seconds=0", "training.micro_batch_size=3")
     if not whole_run:
@@ -158,9 +222,26 @@ def test_a_run_killed_at_any_point_ends_with_the_same_bits(
     where = f"{point}:{LATE.get(point, 2 if point not in ('created', 'untrained') else 1)}"
     assert in_child(lambda: run(config, quiet(), Workspace()), where) == KILLED, where
     begun = (config.folder / "config.yaml").exists()
-    work = (lambda: resume(config.folder, quiet())) if begun else (lambda: run(config, quiet(), Workspace()))
+    events = tmp_path / "events"
+    work = (lambda: resume(config.folder, quiet(events))) if begun else (lambda: run(config, quiet(), Workspace()))
     assert in_child(work) == 0
     assert told(config.folder) == whole_run
+    if point in INSIDE:
+        assert "resumed" in events.read_text(encoding="utf-8").split()
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_killed_go_on_with_the_same_bits(make: Make, tmp_path: Path) -> None:
+    settings = ("method=replay", "training.checkpoint_seconds=0")
+    whole, cut = make("whole", *settings), make("cut", *settings)
+    assert together(2, lambda _: run(whole, quiet(), Workspace()), tmp_path / "a") == [0, 0]
+    first, second = together(2, lambda _: run(cut, quiet(), Workspace()), tmp_path / "b", failpoint="step:9")
+    assert first == KILLED
+    assert second != 0
+    events = tmp_path / "events"
+    assert together(2, lambda _: resume(cut.folder, quiet(events)), tmp_path / "c") == [0, 0]
+    assert "resumed" in events.read_text(encoding="utf-8").split()
+    assert told(cut.folder) == told(whole.folder)
 
 
 def test_two_processes_learn_what_one_learns(make: Make, tmp_path: Path) -> None:

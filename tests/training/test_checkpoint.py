@@ -191,7 +191,7 @@ def test_a_newer_schema_is_named(folder: Path) -> None:
 def test_another_backbone_or_tokenizer_is_refused(folder: Path) -> None:
     path = folder / "checkpoints/task-03/manifest.json"
     content = read_sealed(path)
-    for key, words in (("backbone", "another backbone"), ("preprocessing", "another tokenizer")):
+    for key, words in (("backbone", "another backbone"), ("preprocessing", "inputs prepared in another way")):
         write_sealed(path, {**content, key: "0" * 64}, open_sealed(path).of)
         with pytest.raises(RunError, match=words):
             load_learner(folder)

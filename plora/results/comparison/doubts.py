@@ -14,7 +14,7 @@ SEEDS_FOR_A_CLAIM = 3
 
 
 def run_doubts(record: RunRecord) -> list[str]:
-    """Return the doubts that one record raises: its warnings, another score, no validation, cut texts, an early end."""
+    """Return the doubts that one record raises: warnings, another score, no validation, cut inputs, an early end."""
     doubts = []
     if not record.complete:
         doubts.append(f"This run is {unfinished_line(record)}.")
@@ -36,8 +36,8 @@ def run_doubts(record: RunRecord) -> list[str]:
     for data in record.data:
         if data.truncated_share > TRUNCATED_SHARE:
             doubts.append(
-                f"Task '{data.task}': {data.truncated_share:.0%} of the training texts were cut to the "
-                "maximum length; what was cut cannot be learned."
+                f"Task '{data.task}': {data.truncated_share:.0%} of the training inputs were cut to the "
+                "length limit; what was cut cannot be learned."
             )
         if data.test_duplicates:
             doubts.append(

@@ -6,6 +6,7 @@ import numpy as np
 
 from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.matrix import MetricError
+from plora.results.record.score import SCORES
 
 BINS = 15
 """Of the calibration error; the number of Guo et al. 2017."""
@@ -33,9 +34,7 @@ class ClassScore:
 
 
 def class_scores(predictions: ClassRankings) -> tuple[ClassScore, ...]:
-    """Return the scores of every class that is a label or a prediction, by id.
-
-        F1_c = 2 TP_c / (2 TP_c + FP_c + FN_c)
+    """Return the scores of every class that is a label or a prediction, by id; F1 is that of `ClassRankings.f1`.
 
     A class that never is a label but was predicted has F1 0. Classes that are neither are left out: they say
     nothing.
@@ -53,13 +52,14 @@ def class_scores(predictions: ClassRankings) -> tuple[ClassScore, ...]:
     support = np.bincount(predictions.label, minlength=classes)
     predicted = np.bincount(predictions.prediction, minlength=classes)
     hits = np.bincount(predictions.label[predictions.label == predictions.prediction], minlength=classes)
+    f1 = predictions.f1()
     return tuple(
         ClassScore(
             int(c),
             predictions.class_names[c],
             float(hits[c] / predicted[c]) if predicted[c] else float("nan"),
             float(hits[c] / support[c]) if support[c] else float("nan"),
-            float(2 * hits[c] / (predicted[c] + support[c])),
+            float(f1[c]),
             int(support[c]),
         )
         for c in np.flatnonzero(support + predicted)
@@ -80,7 +80,8 @@ def macro_f1(predictions: ClassRankings) -> float:
     Source: the same number as scikit-learn's `f1_score(average="macro")`. Some papers take the harmonic mean of
     macro-precision and macro-recall instead, which is another number (Opitz & Burst 2019, arXiv 1911.03347).
     """
-    return float(np.mean([score.f1 for score in class_scores(predictions)]))
+    _require_examples("F1", predictions)
+    return predictions.value(SCORES["macro_f1"])
 
 
 def task_accuracy(predictions: ClassRankings) -> float:

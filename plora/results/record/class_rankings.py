@@ -192,11 +192,22 @@ class ClassRankings(Measurements):
             parts[0].class_names,
         )
 
+    def f1(self) -> NDArray[np.float64]:
+        """Return F1 of each class, `[C]`; NaN for classes that are neither a label nor a prediction.
+
+        F1_c = 2 TP_c / (2 TP_c + FP_c + FN_c)
+        """
+        C = len(self.class_names)
+        hits = np.bincount(self.label[self.label == self.prediction], minlength=C)
+        occurring = np.bincount(self.label, minlength=C) + np.bincount(self.prediction, minlength=C)
+        found: NDArray[np.float64] = np.divide(2 * hits, occurring, out=np.full(C, np.nan), where=occurring > 0)
+        return found
+
     def value(self, score: Score) -> float:
         """Return a score of all examples together.
 
             accuracy = share of the examples whose prediction equals the label
-            macro-F1 = mean of F1_c = 2 TP_c / (2 TP_c + FP_c + FN_c) over the classes that are a label or a prediction
+            macro-F1 = mean of F1_c over the classes that are a label or a prediction; see `f1`
 
         Raises:
             RunError: the score is none of these.
@@ -205,14 +216,10 @@ class ClassRankings(Measurements):
             raise self._unknown(score)
         if not len(self):
             return float("nan")
-        right = self.label == self.prediction
         if score.name == "accuracy":
-            return float(right.mean())
-        C = len(self.class_names)
-        hits = np.bincount(self.label[right], minlength=C)
-        occurring = np.bincount(self.label, minlength=C) + np.bincount(self.prediction, minlength=C)
-        kept = occurring > 0
-        return float(np.mean(2 * hits[kept] / occurring[kept]))
+            return float((self.label == self.prediction).mean())
+        f1 = self.f1()
+        return float(f1[~np.isnan(f1)].mean())
 
     def differs(self, other: Self) -> Chosen:
         """Return which examples have another prediction."""

@@ -1,4 +1,4 @@
-"""An accuracy matrix that somebody else wrote: CSV with or without names, with or without row 0, percent or fraction.
+"""A matrix of scores that somebody else wrote: CSV with or without names, with or without row 0, percent or fraction.
 
 Nothing is guessed silently: what can be read in two ways is refused, with the option that decides.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from plora.results.record.matrix import Matrix, MetricError, checked
+from plora.results.record.score import ACCURACY, Score
 
 MISSING = ("", "nan", "na", "n/a", "none", "null", "-", "–", "—")
 """Texts of a cell that was not measured, in any case."""
@@ -31,9 +32,13 @@ class MatrixFile:
 
 
 def read_matrix(
-    path: Path, percent: bool = False, header: bool | None = None, row_names: bool | None = None
+    path: Path,
+    percent: bool = False,
+    header: bool | None = None,
+    row_names: bool | None = None,
+    score: Score = ACCURACY,
 ) -> MatrixFile:
-    """Read an accuracy matrix: T rows (after each task), or T + 1 (before training first), and T columns.
+    """Read a matrix of scores: T rows (after each task), or T + 1 (before training first), and T columns.
 
     Columns stay in the order of the file; the names are never sorted. Separators are tabs, semicolons or commas,
     whichever of them the first line has (in this order). An empty cell, `nan`, `n/a` and the like are not measured.
@@ -43,6 +48,7 @@ def read_matrix(
         percent: cells are percentages, 0 to 100; otherwise they are fractions, 0 to 1.
         header: whether the first line has the names of the tasks; None: it does where a cell is not a number.
         row_names: whether the first column has names; None: it does where a cell is not a number.
+        score: what a cell is; it decides the range.
 
     Raises:
         MetricError: the file cannot be read, is no such matrix, or can be read in two ways; one line.
@@ -62,7 +68,7 @@ def read_matrix(
             "rows (before training first). Write an empty cell for what was not measured"
         )
     cells = np.array([[_number(path, cell) for cell in row] for row in rows])
-    fractions = _fractions(path, cells, percent)
+    fractions = _fractions(path, cells, percent, score)
     matrix = checked(fractions if count > T else np.vstack([np.full(T, np.nan), fractions]))
     notes = [] if header else ["The file names no tasks; they are numbered in the order of its columns."]
     if T > 1 and not np.triu(np.nan_to_num(matrix[1:], nan=1.0), k=1).any():
@@ -73,12 +79,12 @@ def read_matrix(
     return MatrixFile(tuple(heads) or tuple(f"task {j}" for j in range(1, T + 1)), matrix, tuple(notes))
 
 
-def read_row(path: Path, percent: bool = False) -> Matrix | None:
+def read_row(path: Path, percent: bool = False, score: Score = ACCURACY) -> Matrix | None:
     """Read a file with one line of accuracies, names above or in front of it or not; None for a file with more lines.
 
     Args:
         path: of the file.
-        percent: as in `read_matrix`.
+        percent, score: as in `read_matrix`.
 
     Returns:
         `[T]` fractions.
@@ -92,7 +98,7 @@ def read_row(path: Path, percent: bool = False) -> Matrix | None:
     if len(rows) > 1:
         return None
     row = rows[0][1:] if _is_name(rows[0][0]) else rows[0]
-    return _fractions(path, np.array([_number(path, cell) for cell in row]), percent)
+    return _fractions(path, np.array([_number(path, cell) for cell in row]), percent, score)
 
 
 def _cells(path: Path) -> list[list[str]]:
@@ -170,13 +176,18 @@ def _number(path: Path, cell: str) -> float:
         ) from None
 
 
-def _fractions(path: Path, cells: Matrix, percent: bool) -> Matrix:
+def _fractions(path: Path, cells: Matrix, percent: bool, score: Score) -> Matrix:
     known = cells[~np.isnan(cells)]
     if not len(known):
         raise MetricError(f"{path} has no number")
     highest, lowest = float(known.max()), float(known.min())
+    if not score.percent:
+        if percent:
+            raise MetricError(f"{path}: {score.title} is no percentage; leave out --percent")
+        score.require(cells, str(path))
+        return cells
     if lowest < 0:
-        raise MetricError(f"{path}: a cell is {lowest:g}; an accuracy is never negative")
+        raise MetricError(f"{path}: a cell is {lowest:g}; {score.title} is never negative")
     if not percent:
         if highest > 1:
             raise MetricError(f"{path}: a cell is {highest:g}, more than 1; say --percent if these are percentages")

@@ -116,7 +116,7 @@ class TaskData:
         task: the name of the task.
         classes: number of label names.
         train, validation, test: number of examples.
-        truncated_share: share of its training texts that were cut to the maximum length, 0 to 1.
+        truncated_share: share of its training inputs that were cut to the length limit, 0 to 1.
         test_duplicates: test inputs that also stand in train or validation.
         fingerprints: sha256 of each split by name.
     """

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from plora.atomic import JsonValue
+from plora.errors import did_you_mean
 from plora.results.comparison.comparable import require_comparable
 from plora.results.comparison.doubts import split_doubts
 from plora.results.metrics.classification import ClassScore, class_scores
@@ -22,7 +23,7 @@ from plora.results.record.matrix_file import MatrixFile, read_matrix, read_row
 from plora.results.record.matrix_metrics import Metric, summary
 from plora.results.record.measurements import Measurements
 from plora.results.record.run_record import RESULTS_FILE, RunRecord, read_record
-from plora.results.record.score import ACCURACY, NOT_APPLICABLE, Score
+from plora.results.record.score import ACCURACY, NOT_APPLICABLE, SCORES, Score
 from plora.results.tables.table import markdown_table
 from plora.streams.base import Scenario
 
@@ -204,18 +205,20 @@ def metrics_of_path(
     single: Path | None = None,
     header: bool | None = None,
     row_names: bool | None = None,
+    score: str | None = None,
 ) -> AllMetrics:
     """Return every metric of a CSV file or a run folder.
 
-    A run brings its scenario, test sizes and predictions with it. A reference is a run folder or a CSV file, read
-    with the same `percent`: one line of T accuracies, or a matrix. Of a matrix or run, `joint` is its last row and
-    `single` its diagonal.
+    A run brings its score, scenario, test sizes and predictions with it. A reference is a run folder or a CSV file,
+    read with the same `percent` and `score`: one line of T numbers, or a matrix. Of a matrix or run, `joint` is its
+    last row and `single` its diagonal.
 
     Args:
         path: a CSV file or a run folder.
         percent, header, row_names: as in `read_matrix`; for files.
         scenario, sizes: as in `metrics_of_matrix`; for files.
         joint, single: references.
+        score: name in `SCORES` of what a cell of a file is; None is accuracy.
 
     Raises:
         MetricError: an option does not fit, or the file is no accuracy matrix; one line.
@@ -223,8 +226,10 @@ def metrics_of_path(
     """
     record = _run(path)
     predictions, curves = None, None
+    cell = _score(score) if record is None else record.score
     if record is not None:
-        for option, given in (("--percent", percent), ("--scenario", scenario), ("--sizes", sizes)):
+        options = (("--percent", percent), ("--scenario", scenario), ("--sizes", sizes), ("--score", score))
+        for option, given in options:
             if given:
                 raise MetricError(f"{path} is a run, which says this itself; leave out {option}")
         matrix = MatrixFile(record.tasks, record.matrix, _notes(record))
@@ -235,18 +240,26 @@ def metrics_of_path(
         curves = read_curves(folder / CURVES_FILE) if (folder / CURVES_FILE).exists() else None
         sizes = record.sizes
     else:
-        matrix = read_matrix(path, percent, header, row_names)
+        matrix = read_matrix(path, percent, header, row_names, cell)
     return metrics_of_matrix(
         matrix,
         str(path),
         scenario,
         sizes,
-        _reference(joint, record, percent, last_row=True) if joint else None,
-        _reference(single, record, percent, last_row=False) if single else None,
+        _reference(joint, record, percent, cell, last_row=True) if joint else None,
+        _reference(single, record, percent, cell, last_row=False) if single else None,
         predictions,
         curves,
-        ACCURACY if record is None else record.score,
+        cell,
     )
+
+
+def _score(name: str | None) -> Score:
+    if name is None:
+        return ACCURACY
+    if name not in SCORES:
+        raise MetricError(f"--score: unknown score '{name}'{did_you_mean(name, SCORES)} (scores: {', '.join(SCORES)})")
+    return SCORES[name]
 
 
 def _run(path: Path) -> RunRecord | None:
@@ -261,17 +274,19 @@ def _notes(record: RunRecord) -> tuple[str, ...]:
     return (*([] if record.complete else [unfinished]), *split_doubts([record]))
 
 
-def _reference(path: Path, run: RunRecord | None, percent: bool, last_row: bool) -> Matrix:
+def _reference(path: Path, run: RunRecord | None, percent: bool, score: Score, last_row: bool) -> Matrix:
     record = _run(path)
     if record is not None:
         if run is not None:
             require_comparable([run, record])
+        elif record.score != score:
+            raise MetricError(f"{path} measured {record.score.title}, and the file's cells are {score.title}")
         R = record.matrix
     else:
-        row = read_row(path, percent)
+        row = read_row(path, percent, score)
         if row is not None:
             return row
-        R = read_matrix(path, percent).matrix
+        R = read_matrix(path, percent, score=score).matrix
     return R[-1] if last_row else R[1:].diagonal()
 
 

@@ -48,9 +48,9 @@ def is_own(kind: str) -> bool:
 def own_kinds(values: object) -> list[str]:
     """Return the users' own classes that a config names, before any of them is imported."""
     if isinstance(values, Mapping):
-        kind = values.get("kind")
+        named_here = (values.get(key) for key in ("kind", "head"))
         inner = [found for value in values.values() for found in own_kinds(value)]
-        return [kind, *inner] if isinstance(kind, str) and is_own(kind) else inner
+        return [*(name for name in named_here if isinstance(name, str) and is_own(name)), *inner]
     if isinstance(values, list | tuple):
         return [found for value in values for found in own_kinds(value)]
     return []
