@@ -1,6 +1,7 @@
 """A per-pixel problem from outside: two outputs, weighted losses, augmentation, module slots with BatchNorm."""
 
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,6 +108,34 @@ def test_a_kill_changes_no_bit(
     again = (lambda: resume(config.folder, quiet())) if begun else (lambda: run(config, quiet(), Workspace()))
     assert in_child(again) == 0
     assert same(config.folder) == wholes[settings[1]]
+
+
+@pytest.mark.parametrize("settings", [PER_TASK, DOMAIN], ids=["per_task", "domain"])
+def test_augmented_scenes_that_are_made_ahead_give_the_same_bits(
+    make: Make, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...]
+) -> None:
+    """Memory runs out too, and the micro-batches that were made ahead are no longer those that are asked for."""
+    backward, makers, runs = Backward.run, set(), []
+    collate = pixels.PixelExamples.collate
+
+    def small_memory(self: Backward, *given: object) -> dict[str, torch.Tensor]:
+        terms = backward(self, *given)  # type: ignore[arg-type]
+        if self.micro > 2 and self.lesson.position == 1:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate too much")
+        return terms
+
+    def watched(self: pixels.PixelExamples, indices: np.ndarray, draw: int | None = None) -> Batch:
+        makers.add((threading.current_thread() is threading.main_thread(), draw is None))
+        return collate(self, indices, draw)
+
+    monkeypatch.setattr(Backward, "run", small_memory)
+    monkeypatch.setattr(pixels.PixelExamples, "collate", watched)
+    for slow in (True, False):
+        monkeypatch.setattr(pixels.ScenesSplit, "slow", slow)
+        makers.clear()
+        runs.append(same(run(make(f"slow-{slow}", *settings, *KILLED_RUN, "name=same"), quiet(), Workspace())))
+        assert {(not slow, True), (not slow, False)} <= makers  # to score and to train
+    assert runs[0] == runs[1]
 
 
 def test_statistics_move_in_the_open_slot_alone(make: Make) -> None:
