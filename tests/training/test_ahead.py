@@ -33,9 +33,12 @@ PATIENCE = 30
 
 @pytest.fixture(autouse=True)
 def _three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have as many on any machine, and none when a test is over."""
+    """Have as many on any machine, none when a test is over, and no others of torch: they wait long for a busy core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     monkeypatch.setattr(ahead_module, "THREADS", 3)
     yield
+    torch.set_num_threads(before)
     assert threads() == []
 
 
