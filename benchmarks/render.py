@@ -433,8 +433,8 @@ def ahead(data: dict[str, object]) -> str:
     speeds = _part(data, "steps_per_second")
     rows = [[how, f"{speeds[how]:.2f}"] for how in ("ahead", "when needed")]
     said = (
-        f"{data['ratio']} times as many steps with batches decoded ahead in {data['decoding_threads']} threads; torch has "
-        f"{data['threads']}. "
+        f"{data['ratio']} times as many steps with batches decoded ahead in {data['decoding_threads']} threads; "
+        f"torch has {data['threads']}. "
         f"{data['images']:,} JPEG files of {data['file_side']} × {data['file_side']}, as "
         f"{data['side']} × {data['side']} in batches of {data['batch']}; medians of epochs in turns."
     )
