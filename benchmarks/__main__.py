@@ -17,6 +17,7 @@ for name in (
     "sweep",
     "digits",
     "large_stream",
+    "ahead",
 ):
     print(f"== {name}", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

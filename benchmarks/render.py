@@ -429,6 +429,18 @@ def large_stream(data: dict[str, object]) -> str:
     return f"{table(['images', 'peak memory, MB'], rows, left=0)}\n\n{said} {source(data)}"
 
 
+def ahead(data: dict[str, object]) -> str:
+    speeds = _part(data, "steps_per_second")
+    rows = [[how, f"{speeds[how]:.2f}"] for how in ("ahead", "when needed")]
+    said = (
+        f"{data['ratio']} times as many steps with batches decoded ahead in {data['decoding_threads']} threads; "
+        f"torch has {data['threads']}. "
+        f"{data['images']:,} JPEG files of {data['file_side']} × {data['file_side']}, as "
+        f"{data['side']} × {data['side']} in batches of {data['batch']}; medians of epochs in turns."
+    )
+    return f"{table(['each batch is decoded', 'steps per second'], rows)}\n\n{said} {source(data)}"
+
+
 def router(data: dict[str, object]) -> str:
     streams = _part(data, "streams")
     found = {name: _part(streams, name) for name in streams}
@@ -588,6 +600,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "router": ("router", router),
     "digits": ("digits", digits),
     "large_stream": ("large_stream", large_stream),
+    "ahead": ("ahead", ahead),
     "ledger": ("ledger", ledger),
 }
 

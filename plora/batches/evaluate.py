@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from plora.batches.ahead import Ahead
 from plora.batches.data import EncodedTask
 from plora.batches.features import Extractor, autocast
 from plora.batches.plan import plan_scoring
@@ -80,14 +81,16 @@ def _measured(
     found: dict[str, NDArray[np.generic]] = {}
     plan = plan_scoring(examples.costs, extractor.tokens_per_batch)
     mine = plan[processes.share]
-    for indices in mine or plan[:1]:  # a process without a share has the same columns, and zeros
-        batch = examples.collate(indices).to(model.device)
-        with autocast(model.device, extractor.precision), extractor.given(examples, indices):
-            outputs = model.outputs(batch, task)
-        for name, column in model.problem.measure(outputs, batch, visible).items():
-            whole = found.setdefault(name, np.zeros((len(examples), *column.shape[1:]), column.dtype))
-            if mine:
-                whole[indices] = column
+    taken = mine or plan[:1]  # a process without a share has the same columns, and zeros
+    with Ahead(examples, ((indices, None) for indices in taken)) as ahead:
+        for indices in taken:
+            batch = ahead.collate(indices).to(model.device)
+            with autocast(model.device, extractor.precision), extractor.given(examples, indices):
+                outputs = model.outputs(batch, task)
+            for name, column in model.problem.measure(outputs, batch, visible).items():
+                whole = found.setdefault(name, np.zeros((len(examples), *column.shape[1:]), column.dtype))
+                if mine:
+                    whole[indices] = column
     if processes.count > 1:  # of each example one process has the numbers and the others zeros
         for name, column in found.items():
             summed = torch.from_numpy(column.astype(np.float64))

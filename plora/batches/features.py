@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from plora.batches.ahead import Ahead
 from plora.batches.plan import Indices, plan_scoring
 from plora.batches.prefix_cache import PrefixCache
 from plora.errors import TrainingError
@@ -135,18 +136,20 @@ class Extractor:
         model.eval()
         plan = plan_scoring(split.costs, self.tokens_per_batch)
         mine = plan[self.processes.share]
+        taken = mine if mine or result is not None else plan[:1]
         try:
             if split.fingerprint != "":
                 self.prepare(split)
-            for indices in mine if mine or result is not None else plan[:1]:
-                inputs = {name: t.to(model.device) for name, t in split.collate(indices).inputs.items()}
-                where = torch.from_numpy(indices)
-                with autocast(model.device, self.precision), self.given(split, indices):
-                    found = compute(inputs, where).float().cpu()
-                if result is None:
-                    result = found.new_zeros(len(split), *found.shape[1:])
-                if mine:
-                    result[where] = found
+            with Ahead(split, ((indices, None) for indices in taken)) as ahead:
+                for indices in taken:
+                    inputs = {name: t.to(model.device) for name, t in ahead.collate(indices).inputs.items()}
+                    where = torch.from_numpy(indices)
+                    with autocast(model.device, self.precision), self.given(split, indices):
+                        found = compute(inputs, where).float().cpu()
+                    if result is None:
+                        result = found.new_zeros(len(split), *found.shape[1:])
+                    if mine:
+                        result[where] = found
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise

@@ -56,11 +56,14 @@ class Examples(ABC):
         fingerprint: sha256 of the content; empty where nobody asks for it.
         fixed: an example is the same whenever it is batched. Where it is not, because inputs are augmented, nothing
             that was computed from it is kept.
+        slow: collating takes so long that batches are made ahead, in threads; `collate` is then called by several at
+            once.
         rows: `[N]` the row of the head that is each example's answer; of length 0 where answers are no rows.
     """
 
     fingerprint: str = ""
     fixed: bool = True
+    slow: bool = False
     rows: Indices
 
     def __len__(self) -> int:
@@ -113,11 +116,12 @@ class EncodedInputs(ABC):
 
     Attributes:
         lengths: `[N]` int64, the cost of each example in tokens.
-        fixed: see `Examples`.
+        fixed, slow: see `Examples`.
     """
 
     lengths: Indices
     fixed: ClassVar[bool] = True
+    slow: bool = False
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -162,6 +166,11 @@ class LabelledExamples(Examples):
     def fixed(self) -> bool:  # type: ignore[override]  # decided by the inputs
         """Whether the inputs are the same whenever they are batched."""
         return self.inputs.fixed
+
+    @property
+    def slow(self) -> bool:  # type: ignore[override]  # decided by the inputs
+        """Whether batches are made ahead, in threads."""
+        return self.inputs.slow
 
     @property
     def costs(self) -> Indices:

@@ -79,6 +79,11 @@ class EncodedImages(EncodedInputs):
         number = sum(len(indices) for _, indices in self.parts)
         return np.full(number, max(1, height * width // _PIXELS_PER_TOKEN), np.int64)
 
+    @property
+    def slow(self) -> bool:  # type: ignore[override]  # decided by the splits
+        """Whether a split is slow to read."""
+        return any(split.slow for split, _ in self.parts)
+
     def read(self, indices: Indices) -> list[Pixels]:
         """Return some images."""
         found: dict[int, Pixels] = {}

@@ -35,9 +35,12 @@ class Split(ABC):
 
     Attributes:
         labels: `[N]` int64, ids local to the task (0 … classes − 1); None where the answer is no class.
+        slow: reading takes so long, because inputs are files or come from elsewhere, that batches are read ahead in
+            threads; `read` is then called by several at once.
     """
 
     labels: NDArray[np.int64] | None
+    slow: bool = False
 
     @abstractmethod
     def __len__(self) -> int:

@@ -73,6 +73,7 @@ class ImageFiles(Images):
 
     paths: tuple[Path, ...]
     labels: NDArray[np.int64]
+    slow = True
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from plora.batches.ahead import Ahead
 from plora.batches.evaluate import measure
 from plora.batches.features import out_of_memory
 from plora.batches.plan import Indices, plan_epoch
@@ -29,7 +30,7 @@ from plora.run_folder.step_checkpoint import Position
 from plora.training.course import PhasePlan, StagePlan, one_seed
 from plora.training.meter import peak_memory
 from plora.training.session import Session
-from plora.training.step import Backward
+from plora.training.step import Backward, coming
 
 Saved = tuple[Position, dict[str, Tensor]]
 """A checkpoint inside a stage."""
@@ -42,6 +43,13 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
         NonFiniteLossError: before the optimizer could do harm.
         TrainingError: memory ran out with a single example, or nothing of a step counts.
     """
+    with Ahead(plan.stage.train) as ahead:
+        _train(session, plan, phase, lesson, saved, ahead)
+
+
+def _train(
+    session: Session, plan: StagePlan, phase: PhasePlan, lesson: Lesson, saved: Saved | None, ahead: Ahead
+) -> None:
     parts, meter, console = session.parts, session.meter, session.console
     config, model, accelerator = parts.config, parts.model, parts.learner.accelerator
     settings, processes = config.training, parts.learner.processes
@@ -50,7 +58,9 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
         plan_epoch(train.costs, settings.batch_size, plan.seed, plan.position, phase.number, epoch)
         for epoch in range(phase.epochs)
     ]
-    total = sum(len(steps) for steps in epochs)
+    draws = [one_seed(plan.seed, plan.position, phase.number + 1, epoch, 1) for epoch in range(phase.epochs)]
+    drawn = [(indices, draw) for steps, draw in zip(epochs, draws, strict=True) for indices in steps]
+    total = len(drawn)
     validated = _validated_steps(epochs, config.evaluation.validations, settings.early_stop is not None)
     opened = model.trainable()
     parameters, moving = trained_by(model, phase.train), model.moving()
@@ -66,6 +76,7 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
         first, micro = at.step, at.micro_batch_size
         console.event("resumed", task=plan.name, phase=phase.number, step=first, of=total)
     _prepare_rehearsals(session, plan, phase, lesson, total, len(epochs[0][0]))
+    ahead.expect(coming(parts, train, drawn[first:], micro))
     logged = time.perf_counter(), meter.tokens, meter.samples
     validation: float | None = None
 
@@ -73,7 +84,6 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
         if step + len(steps) < first:  # over before the checkpoint was written, its validation too
             step += len(steps)
             continue
-        draw = one_seed(plan.seed, plan.position, phase.number + 1, epoch, 1)
         model.train()
         for indices in steps:
             if step < first:
@@ -88,11 +98,11 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
                 seed = plan.step_seed(phase.number + 1, step)
                 torch.manual_seed(seed + processes.rank)  # dropout: from seed and step, of its own in each process
                 now = Moment(plan.position, step, total, epoch, seed, len(indices))
-                backward = Backward(parts, plan, lesson, micro, timed)
+                backward = Backward(parts, plan, lesson, micro, timed, ahead)
                 full = False
                 try:
                     with meter.operations(tokens, first=step == 0):
-                        terms = backward.run(indices, now, draw)
+                        terms = backward.run(indices, now, draws[epoch])
                 except RuntimeError as error:
                     if not out_of_memory(error):
                         raise
@@ -107,6 +117,7 @@ def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Les
                     )
                 optimizer.zero_grad()
                 micro = micro // 2  # same step, same result, less memory
+                ahead.expect(coming(parts, train, drawn[step:], micro))
                 console.event("memory_full", task=plan.name, step=step, micro_batch_size=micro)
             meter.rehearsed += backward.rehearsed
 

@@ -1,12 +1,13 @@
 """One optimizer step: micro-batches forward and backward, each term divided by what it weighs in the whole step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from plora.batches.ahead import Ahead, Job
 from plora.batches.features import autocast
 from plora.batches.plan import Indices, micro_batches
 from plora.build import Parts
@@ -35,6 +36,7 @@ class Backward:
         lesson: what strategies are told of it.
         micro: most examples in one forward pass.
         timed: makes the context in which strategies work.
+        ahead: makes the batches of the training split; None: they are made when they are needed.
         rehearsed: examples that strategies trained on.
         terms: of the loss by name, this process's part.
     """
@@ -44,6 +46,7 @@ class Backward:
     lesson: Lesson
     micro: int
     timed: Callable[[], AbstractContextManager[None]] = nullcontext
+    ahead: Ahead | None = None
     rehearsed: int = 0
     terms: dict[str, Tensor] = field(default_factory=dict)
 
@@ -70,7 +73,8 @@ class Backward:
                     losses |= strategy.on_batch(self.lesson, seen)
             return losses
 
-        self._examples(self.plan.stage.train, indices, own_losses, at, draw)
+        train = self.plan.stage.train
+        self._examples(train, indices, own_losses, at, draw, ahead=self.ahead)
         with self.timed():
             for strategy in strategies:
                 for old in strategy.rehearse(self.lesson, at):
@@ -90,17 +94,18 @@ class Backward:
         at: Moment,
         draw: int,
         name: str | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
         """Propagate back the losses of some examples, under a name of their own where they have one."""
-        own, share = _own(self.parts.learner.processes, indices)
         settings, model = self.parts.config.training, self.parts.model
-        parts = micro_batches(own, examples.costs, self.micro, settings.tokens_per_batch)
+        parts, share = _cut(self.parts, examples, indices, self.micro)
+        collate = examples.collate if ahead is None else ahead.collate
         several = len(parts) > 1 or self.parts.learner.processes.count > 1
         # What a step weighs is known before its first pass; batches wait in memory until then.
-        batches = [examples.collate(part, draw) for part in parts] if several else []
+        batches = [collate(part, draw) for part in parts] if several else []
         totals = self._totals(batches, share) if several else {}
         for position, part in enumerate(parts):
-            batch = batches[position] if several else examples.collate(part, draw)
+            batch = batches[position] if several else collate(part, draw)
             totals = totals or dict(batch.weights)
             batch = batch.to(model.device)
             given = self.parts.learner.extractor.given(examples, part) if examples.fixed else nullcontext()
@@ -141,6 +146,26 @@ class Backward:
         if penalty.requires_grad:  # not in a phase that trains none of what the penalty sees
             self.parts.learner.accelerator.backward(penalty)
         self.terms |= {name: value.detach() for name, value in penalties.items()}
+
+
+def coming(parts: Parts, train: Examples, steps: Iterable[tuple[Indices, int]], micro: int) -> Iterator[Job]:
+    """Yield what `Backward` will collate of the training split, this process's micro-batches of some steps.
+
+    Args:
+        parts: of the run.
+        train: the split.
+        steps: examples and draw of each.
+        micro: most examples in one forward pass.
+    """
+    for indices, draw in steps:
+        for part in _cut(parts, train, indices, micro)[0]:
+            yield part, draw
+
+
+def _cut(parts: Parts, examples: Examples, indices: Indices, micro: int) -> tuple[list[Indices], float]:
+    """Return this process's micro-batches of a step, and how much each example counts."""
+    own, share = _own(parts.learner.processes, indices)
+    return micro_batches(own, examples.costs, micro, parts.config.training.tokens_per_batch), share
 
 
 def _own(processes: Processes, indices: Indices) -> tuple[Indices, float]:

@@ -45,6 +45,7 @@ class ScenesSplit(Split):
     labels = None
     reads: ClassVar[list[int]] = []
     """How many scenes each call of `read` was asked for, over all splits."""
+    slow = True
 
     def __init__(self, seed: int, number: int, look: int, ignored: float) -> None:
         self.seed, self.number, self.look, self.ignored = seed, number, look, ignored
@@ -119,6 +120,11 @@ class PixelExamples(Examples):
     def costs(self) -> Indices:
         """`[N]` all the same."""
         return np.full(sum(len(own) for _, own in self.parts), SIZE * SIZE, np.int64)
+
+    @property
+    def slow(self) -> bool:  # type: ignore[override]
+        """Whether a split is."""
+        return any(split.slow for split, _ in self.parts)
 
     def read(self, indices: Indices) -> list[Scene]:
         """Return some scenes."""

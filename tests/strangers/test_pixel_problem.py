@@ -1,7 +1,9 @@
 """A per-pixel problem from outside: two outputs, weighted losses, augmentation, module slots with BatchNorm."""
 
 import sys
+import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +114,39 @@ def test_a_kill_changes_no_bit(
     assert same(config.folder) == wholes[settings[1]]
     if point in INSIDE:
         assert "resumed" in events.read_text(encoding="utf-8").split()
+
+
+@pytest.mark.parametrize("settings", [PER_TASK, DOMAIN], ids=["per_task", "domain"])
+def test_augmented_scenes_that_are_made_ahead_give_the_same_bits(
+    make: Make, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...]
+) -> None:
+    """Memory runs out too, and the micro-batches that were made ahead are no longer those that are asked for."""
+    backward, makers, runs = Backward.run, set(), []
+    collate = pixels.PixelExamples.collate
+
+    def small_memory(self: Backward, *given: object) -> dict[str, torch.Tensor]:
+        terms = backward(self, *given)  # type: ignore[arg-type]
+        if self.micro > 2 and self.lesson.position == 1:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate too much")
+        return terms
+
+    def watched(self: pixels.PixelExamples, indices: np.ndarray, draw: int | None = None) -> Batch:
+        makers.add((threading.current_thread() is threading.main_thread(), draw is None))
+        return collate(self, indices, draw)
+
+    monkeypatch.setattr(Backward, "run", small_memory)
+    monkeypatch.setattr(pixels.PixelExamples, "collate", watched)
+
+    def learn(config: RunConfig, slow: bool) -> None:
+        run(config, quiet(), Workspace())
+        assert {(not slow, True), (not slow, False)} <= makers  # to score and to train
+
+    for slow in (True, False):
+        monkeypatch.setattr(pixels.ScenesSplit, "slow", slow)
+        config = make(f"slow-{slow}", *settings, *KILLED_RUN, "name=same")
+        assert in_child(partial(learn, config, slow)) == 0
+        runs.append(same(config.folder))
+    assert runs[0] == runs[1]
 
 
 def test_statistics_move_in_the_open_slot_alone(make: Make) -> None:
