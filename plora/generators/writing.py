@@ -14,10 +14,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from plora.backbones import Backbone, BackboneConfig, TextBackbone, load_backbone, positions
-from plora.batches.plan import Indices
 from plora.errors import BackboneError, DataError, RunError
 from plora.problems import Batch, Examples, Problem, ProblemSettings
-from plora.problems.base import Columns
+from plora.problems.base import Columns, Indices
 from plora.results import SCORES, TokenLikelihoods
 from plora.streams.base import Split
 

@@ -133,13 +133,13 @@ def tiny_lesson(
         scores=scores,
         teacher=teacher,
         autocast=nullcontext,
-        practise=lambda practice, lesson: practise(_tiny_parts(model), Console(silent=True), practice, lesson),
+        practise=lambda practice, lesson: practise(tiny_parts(model), Console(silent=True), practice, lesson),
         learning_rate=0.01,
         seed=seed,
     )
 
 
-def _tiny_parts(model: ContinualModel) -> Parts:
+def tiny_parts(model: ContinualModel) -> Parts:
     """Return what a run of the tiny stream would be made of, before it has tasks and stages."""
     stream, processes = tiny_stream(), Processes()
     files = [{"name": task.name, "train": "train.jsonl", "test": "test.jsonl"} for task in stream.tasks]
