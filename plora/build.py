@@ -178,7 +178,7 @@ def _refuse_idle_groups(parts: Parts) -> None:
 
 def assemble(config: RunConfig, workspace: Workspace) -> Learner:
     """Load the backbone and assemble the model of a config around it, on the device that Accelerate chooses."""
-    accelerator, processes = _accelerator(), Processes.joined()
+    accelerator, processes = make_accelerator(), Processes.joined()
     backbone = workspace.backbone(config)
     precision = config.training.precision
     if precision == "bf16" and accelerator.device.type == "cpu":
@@ -206,7 +206,7 @@ def _prefix_cache(model: ContinualModel, key: str, precision: str, tokens_per_ba
     return PrefixCache(model, prefix, key, computing, tokens_per_batch, cache_folder() / "prefix", prefix_cache_bytes())
 
 
-def _accelerator() -> Accelerator:
+def make_accelerator() -> Accelerator:
     """Accelerate's devices and processes, and nothing of its environment that would change what is learned."""
     try:
         once = GradientAccumulationPlugin(num_steps=1)  # an argument would give way to the environment

@@ -4,30 +4,31 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from plora.model import ContinualModel
 from plora.problems import Batch, Examples
 from plora.processes import Processes
 
 
 @dataclass(frozen=True)
 class Practice:
-    """What another network than the run's model learns beside it.
+    """What another model than the run's learns beside it, in an open slot of its own.
 
     Args:
         what: it learns, for people.
-        parameters: that train, by name.
-        loss: positions `[B]` of examples → the sum of their losses, and what they weigh together.
-        examples: how many there are.
+        model: that learns.
+        task: name of the slot, as the model's gate is told it.
+        examples: it learns.
         epochs: passes over them.
         learning_rate: of the first step.
         batch_size: examples of one step.
     """
 
     what: str
-    parameters: Mapping[str, nn.Parameter]
-    loss: Callable[[Tensor], tuple[Tensor, float]]
-    examples: int
+    model: ContinualModel
+    task: str
+    examples: Examples
     epochs: int
     learning_rate: float
     batch_size: int
@@ -53,7 +54,7 @@ class Lesson:
             for all of them. Empty in the first task.
         scores: the model as it is, in eval mode: scores `[N, rows]` fp32 of N examples, on the CPU.
         teacher: the model as it was when the task began, in eval mode: its outputs for a batch, without gradients.
-        practise: trains another network than the model: the mean loss of each epoch.
+        practise: trains another model beside the run's, as this lesson has it: the mean loss of each epoch.
         learning_rate: the peak rate, the highest of its phases.
         autocast: makes the context in which the network computes in the run's precision.
         seed: decides what is drawn for this task.
@@ -75,7 +76,7 @@ class Lesson:
     scores: Callable[[Examples], Tensor]
     teacher: Callable[[Batch], Mapping[str, Tensor]]
     autocast: Callable[[], AbstractContextManager[None]]
-    practise: Callable[[Practice, Show], list[float]]
+    practise: Callable[[Practice, "Lesson"], list[float]]
     learning_rate: float
     seed: int
     warn: Callable[[str], None] = field(default=lambda _: None)

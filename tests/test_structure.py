@@ -115,7 +115,7 @@ def test_the_loop_draws_nothing() -> None:
 
 
 def test_one_place_steps_an_optimizer() -> None:
-    own = {"training/phase.py", "training/step.py", "training/practice.py"}
+    own = {"training/phase.py", "training/step.py"}
     for path in PACKAGE.rglob("*.py"):
         text, name = path.read_text(encoding="utf-8"), path.relative_to(PACKAGE).as_posix()
         if name not in own:

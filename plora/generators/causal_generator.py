@@ -49,7 +49,7 @@ class CausalGenerator(TextGenerator):
                 )
         language = self._load(model)
         for name in names:
-            language.prompt(name)
+            language.problem.prompt(name)
 
     def prepare(self, model: ContinualModel, lesson: Lesson) -> None:
         """There is nothing to fit before a task."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from functools import partial
 
 import numpy as np
 import torch
@@ -10,12 +9,19 @@ from torch import Tensor
 from transformers import DistilBertConfig, DistilBertModel, DistilBertTokenizerFast, PreTrainedModel
 
 from plora.adapters import Adapters, LoRA
+from plora.backbones import Backbone
+from plora.batches.features import Extractor, FeatureCache
+from plora.build import Learner, Parts, make_accelerator
+from plora.config import RunConfig
+from plora.events.console import Console
 from plora.gates import Gate
 from plora.heads import LinearHead
 from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.problems import Batch, Examples, TextClassification
+from plora.processes import Processes
 from plora.streams.base import Stream, Task, Texts
+from plora.streams.incremental import LabelSpace
 from plora.training.practice import practise
 
 TASKS = ("first", "second", "third")
@@ -127,9 +133,30 @@ def tiny_lesson(
         scores=scores,
         teacher=teacher,
         autocast=nullcontext,
-        practise=partial(practise, autocast=nullcontext),
+        practise=lambda practice, lesson: practise(tiny_parts(model), Console(silent=True), practice, lesson),
         learning_rate=0.01,
         seed=seed,
+    )
+
+
+def tiny_parts(model: ContinualModel) -> Parts:
+    """Return what a run of the tiny stream would be made of, before it has tasks and stages."""
+    stream, processes = tiny_stream(), Processes()
+    files = [{"name": task.name, "train": "train.jsonl", "test": "test.jsonl"} for task in stream.tasks]
+    return Parts(
+        config=RunConfig.model_validate({"stream": {"kind": "local", "tasks": files}}),
+        stream=stream,
+        space=LabelSpace.of(stream, "task"),
+        learner=Learner(
+            backbone=Backbone(model.backbone, WIDTH, "", "tiny"),
+            model=model,
+            extractor=Extractor(model, "", "fp32", 2048, FeatureCache(), processes),
+            accelerator=make_accelerator(),
+            processes=processes,
+        ),
+        strategies=(),
+        tasks=[],
+        stages=[],
     )
 
 

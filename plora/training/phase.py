@@ -29,27 +29,32 @@ from plora.results import Point, Score
 from plora.run_folder.step_checkpoint import Position
 from plora.training.course import PhasePlan, StagePlan, one_seed
 from plora.training.meter import peak_memory
-from plora.training.session import Session
+from plora.training.session import Training
 from plora.training.step import Backward, coming
 
 Saved = tuple[Position, dict[str, Tensor]]
 """A checkpoint inside a stage."""
 
 
-def train_phase(session: Session, plan: StagePlan, phase: PhasePlan, lesson: Lesson, saved: Saved | None) -> None:
+def train_phase(
+    session: Training, plan: StagePlan, phase: PhasePlan, lesson: Lesson, saved: Saved | None
+) -> list[float]:
     """Train one phase of one stage, from its start or from a checkpoint inside it.
+
+    Returns:
+        The mean loss over the steps of each epoch; of those that were taken here, where it began inside the phase.
 
     Raises:
         NonFiniteLossError: before the optimizer could do harm.
         TrainingError: memory ran out with a single example, or nothing of a step counts.
     """
     with Ahead(plan.stage.train) as ahead:
-        _train(session, plan, phase, lesson, saved, ahead)
+        return _train(session, plan, phase, lesson, saved, ahead)
 
 
 def _train(
-    session: Session, plan: StagePlan, phase: PhasePlan, lesson: Lesson, saved: Saved | None, ahead: Ahead
-) -> None:
+    session: Training, plan: StagePlan, phase: PhasePlan, lesson: Lesson, saved: Saved | None, ahead: Ahead
+) -> list[float]:
     parts, meter, console = session.parts, session.meter, session.console
     config, model, accelerator = parts.config, parts.model, parts.learner.accelerator
     settings, processes = config.training, parts.learner.processes
@@ -79,12 +84,14 @@ def _train(
     ahead.expect(coming(parts, train, drawn[first:], micro))
     logged = time.perf_counter(), meter.tokens, meter.samples
     validation: float | None = None
+    means = list[float]()
 
     for epoch, steps in enumerate(epochs):
         if step + len(steps) < first:  # over before the checkpoint was written, its validation too
             step += len(steps)
             continue
         model.train()
+        losses = list[float]()
         for indices in steps:
             if step < first:
                 step += 1
@@ -131,6 +138,7 @@ def _train(
             optimizer.step()
             optimizer.zero_grad()
             _agree(processes, moving)
+            losses.append(sum(values.values()))
             step += 1
             meter.steps, meter.all_steps = meter.steps + 1, meter.all_steps + 1
             meter.samples += len(indices)
@@ -151,7 +159,7 @@ def _train(
                     task=plan.name,
                     step=meter.steps,
                     epoch=step / total * phase.epochs,
-                    loss=sum(values.values()),
+                    loss=losses[-1],
                     terms=values,
                     learning_rate=phase.learning_rate * factor,
                     tokens_per_second=(meter.tokens - logged[1]) / elapsed,
@@ -161,20 +169,12 @@ def _train(
                     diagnostics=_diagnostics(parts),
                     validation=validation,
                 )
-                session.log(point)
-                console.progress(
-                    f"train {plan.name}",
-                    step,
-                    total,
-                    meter.seconds_left(),
-                    loss=point.loss,
-                    examples_per_second=point.examples_per_second,
-                )
+                session.log(point, step, total)
                 logged = at_last, meter.tokens, meter.samples
 
             # ---------------------------------------------------------- keep it against a kill
-            if session.inside.due():
-                session.inside.save(
+            if session.due():
+                session.keep(
                     training_tensors(opened, parameters, optimizer, best.kept, moving),
                     stage=plan.position,
                     phase=phase.number,
@@ -183,8 +183,8 @@ def _train(
                     best=best.value,
                     epochs_without=best.epochs_without,
                     meter=meter.state(),
-                    curve_lines=session.folder.curve_lines(),
                 )
+        means += [float(np.mean(losses))] if losses else []
         meter.epochs += 1
 
         # -------------------------------------------------------------- validation chooses
@@ -200,6 +200,7 @@ def _train(
     best.restore({**parameters, **moving})
     for parameter in opened.values():
         parameter.requires_grad_(True)
+    return means
 
 
 def trained_by(model: ContinualModel, train: Sequence[str]) -> dict[str, nn.Parameter]:
@@ -305,7 +306,7 @@ def _agree(processes: Processes, moving: Mapping[str, Tensor]) -> None:
 
 
 def _prepare_rehearsals(
-    session: Session, plan: StagePlan, phase: PhasePlan, lesson: Lesson, total: int, examples: int
+    session: Training, plan: StagePlan, phase: PhasePlan, lesson: Lesson, total: int, examples: int
 ) -> None:
     """Have at hand what enters the first adapted block for the examples that strategies will rehearse."""
     parts = session.parts

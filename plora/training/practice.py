@@ -1,46 +1,111 @@
-"""Another network than the run's model learns beside it, such as one that writes texts.
+"""Another model than the run's learns beside it, in the one loop: what that needs of a stage of its own.
 
 What it learns is a strategy's, and is kept as the strategy's memory. A kill lets it begin anew with its task, and the
 same seed gives the same bits.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 
 import torch
 
-from plora.lesson import Practice, Show
-from plora.optimizers import AdamW, make_optimizer, rate, set_rates
+from plora.backbones import Backbone
+from plora.batches.data import Stage
+from plora.batches.features import Extractor, FeatureCache
+from plora.build import Learner, Parts
+from plora.config.training import EvaluationConfig, TrainingConfig
+from plora.events.console import Console
+from plora.lesson import Lesson, Practice
+from plora.results import Point
+from plora.training.course import PhasePlan, StagePlan
+from plora.training.energy import EnergyMeter
+from plora.training.meter import Meter
+from plora.training.phase import train_phase
+from plora.training.session import Training
+from plora.training.stopwatch import Stopwatch
 
 
-def practise(
-    practice: Practice,
-    progress: Show,
-    autocast: Callable[[], AbstractContextManager[None]],
-) -> list[float]:
+@dataclass
+class _Beside(Training):
+    """Nothing of it is on the run's curve, or told to trackers."""
+
+    what: str
+
+    def log(self, point: Point, step: int, total: int) -> None:
+        """Say how far it is."""
+        self.console.progress(self.what, step, total)
+
+
+def practise(parts: Parts, console: Console, practice: Practice, lesson: Lesson) -> list[float]:
     """Train, and return the mean loss of each epoch, dropout on.
 
-    AdamW without weight decay; the rate falls in a line to 0. Examples are drawn with the random numbers of the caller.
+    AdamW without weight decay; the rate falls in a line to 0. Precision, clipping, limits of a forward pass and
+    processes are the run's.
 
     Args:
+        parts: of the run.
+        console: where progress is shown.
         practice: what learns, and from what.
-        progress: shows how far it is.
-        autocast: makes the context in which the loss is computed.
+        lesson: what the run learns meanwhile; decides the seed.
+
+    Raises:
+        NonFiniteLossError: before the optimizer could do harm.
+        TrainingError: memory ran out with a single example.
     """
-    parts = dict.fromkeys(practice.parameters, "adapter")
-    optimizer = make_optimizer(practice.parameters, parts, AdamW(), (), practice.learning_rate, 0.0)
-    total = practice.epochs * -(-practice.examples // practice.batch_size)
-    means, step = list[float](), 0
-    for _ in range(practice.epochs):
-        summed, weight = 0.0, 0.0
-        for indices in torch.split(torch.randperm(practice.examples), practice.batch_size):
-            set_rates(optimizer, rate(step, total, 0.0, "linear"))
-            with autocast():
-                loss, counts = practice.loss(indices)
-            (loss / counts).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad()
-            summed, weight, step = summed + loss.item(), weight + counts, step + 1
-            progress(practice.what, step, total)
-        means.append(summed / weight)
-    return means
+    model, none = practice.model, torch.zeros(0, 0, dtype=torch.bool)
+    plan = StagePlan(
+        stage=Stage(practice.task, (), practice.examples),
+        position=lesson.position,
+        seen=(),
+        task=practice.task,
+        slot=practice.task,
+        reopened=False,
+        start_from=None,
+        retrained=(),
+        phases=(PhasePlan(0, ("adapter",), practice.epochs, practice.learning_rate),),
+        solved=False,
+        old=(),
+        competing=none,
+        seed=lesson.seed,
+    )
+    its_own = replace(
+        lesson,
+        task=practice.task,
+        train=practice.examples,
+        validation=practice.examples,
+        names=(),
+        competing=none,
+        losses=lambda outputs, batch: model.problem.losses(outputs, batch, none),
+        old=(),
+        learning_rate=practice.learning_rate,
+    )
+    beside = _parts(parts, practice, plan.stage)
+    processes = parts.learner.processes
+    meter = Meter(plan.steps(practice.batch_size), EnergyMeter(model.device), Stopwatch(model.device), processes.count)
+    (phase,) = plan.phases
+    return train_phase(_Beside(beside, console, meter, practice.what), plan, phase, its_own, None)
+
+
+def _parts(parts: Parts, practice: Practice, stage: Stage) -> Parts:
+    """Return the parts of a run with another model in the place of its own, and nothing that protects old knowledge."""
+    run, model, processes = parts.config.training, practice.model, parts.learner.processes
+    training = TrainingConfig(
+        learning_rate=practice.learning_rate,
+        weight_decay=0,
+        warmup=0,
+        batch_size=practice.batch_size,
+        clip_norm=run.clip_norm,
+        micro_batch_size=run.micro_batch_size,
+        tokens_per_batch=run.tokens_per_batch,
+        precision=run.precision,
+        log_every=1,
+    )
+    backbone = Backbone(model.backbone, 0, "", practice.what)
+    extractor = Extractor(model, "", run.precision, run.tokens_per_batch, FeatureCache(), processes)
+    return replace(
+        parts,
+        config=parts.config.model_copy(update={"training": training, "evaluation": EvaluationConfig()}),
+        learner=Learner(backbone, model, extractor, parts.learner.accelerator, processes),
+        strategies=(),
+        tasks=[],
+        stages=[stage],
+    )

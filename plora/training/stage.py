@@ -20,6 +20,7 @@ from plora.batches.evaluate import block_generator
 from plora.batches.features import autocast
 from plora.build import Parts
 from plora.errors import RunError, TrainingError
+from plora.events.console import Console
 from plora.failpoints import reached
 from plora.fingerprint import hash_tensors
 from plora.gates import ChoosingGate
@@ -51,6 +52,7 @@ def learn_stage(session: Session, plan: StagePlan) -> float:
         tell=lambda text: session.console.event("strategy", text=text),
         progress=session.console.progress,
         keep=partial(_keep_for_readers, session),
+        practise=partial(practise, parts, session.console),
     )
     design_slot(parts, lesson, session.meter.strategies.running)
     frozen = hash_tensors(model.frozen())
@@ -268,7 +270,6 @@ def begin_lesson(parts: Parts, plan: StagePlan) -> Lesson:
 
     validations = [other.splits["validation"] for other in plan.stage.tasks]
     competing = plan.competing.to(model.device)
-    computing = partial(autocast, model.device, config.training.precision)
     return Lesson(
         position=plan.position,
         task=plan.task,
@@ -280,8 +281,8 @@ def begin_lesson(parts: Parts, plan: StagePlan) -> Lesson:
         old=plan.old,
         scores=scores,
         teacher=_Teacher(model, plan.task, asked=bool(parts.strategies)),
-        autocast=computing,
-        practise=partial(practise, autocast=computing),
+        autocast=partial(autocast, model.device, config.training.precision),
+        practise=partial(practise, parts, Console(silent=True)),
         learning_rate=max((phase.learning_rate for phase in plan.phases), default=config.training.learning_rate),
         seed=plan.step_seed(0, 1),
         processes=parts.learner.processes,

@@ -66,7 +66,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
             text="this CPU has no instructions for bf16 and computes it by detours, which is slower than fp32; set "
             "training.precision=fp32",
         )
-    session = Session(parts, folder, console, meter, inside, tracking)
+    session = Session(parts, console, meter, folder, inside, tracking)
     if parts.learner.extractor.prefix is not None:
         parts.learner.extractor.prefix.console = console
     scorer = parts.scorer()

@@ -16,11 +16,11 @@ from plora.errors import AdapterError, BackboneError, ConfigError, DataError, Ru
 from plora.generators.causal_generator import CausalGenerator
 from plora.generators.causal_language import CausalLanguage, Drill, drawing_from
 from plora.generators.settings import CausalGeneratorSettings
+from plora.generators.writing import Writing
 from plora.lesson import Lesson
-from plora.processes import Processes
 from plora.strategies import GenerativeReplaySettings
 from plora.streams.base import Stream, Texts
-from plora.testing import check_strategy
+from plora.testing import check_problem, check_strategy
 from plora.testing.tiny import tiny_lesson, tiny_stream
 
 WORDS = {"fruit": ["apple", "pear", "plum", "grape"], "bread": ["loaf", "crust", "rye", "bun"]}
@@ -42,33 +42,50 @@ def examples(number: int = 60) -> list[tuple[str, str]]:
     return found
 
 
+def pairs(found: list[tuple[str, str]]) -> Texts:
+    return Texts(tuple(found), np.zeros(len(found), np.int64))
+
+
 def a_lesson() -> Lesson:
     return tiny_lesson(a_model("first"))
 
 
 def test_the_loss_is_the_surprise_of_the_texts_alone_whatever_stands_beside_them(tiny_writer: Path) -> None:
     language = a_language(tiny_writer)
-    pairs = [
-        (language.prompt("fruit"), [5, 9, 20, 0]),
-        (language.prompt("very good bread"), [7, 0]),
-        ([0, 2], [8, 8, 0]),
-    ]
+    split = pairs([("fruit", "apple pear the"), ("very good bread", "rye"), ("bread", "bun a of bun")])
+    encoded, none = language.problem.encode(split), torch.zeros(0, 0)
+    batch = encoded.collate(np.arange(3))
     with torch.no_grad():
-        loss, scored = language._loss(pairs)
-        expected = sum(surprise(language.network, prompt, text) for prompt, text in pairs)
-    assert scored == 9
+        (loss,) = language.problem.losses(language.model.outputs(batch, "task"), batch, none).values()
+        expected = sum(
+            surprise(language.network, tokens[:begun], tokens[begun:])
+            for tokens, begun in zip(encoded.tokens, encoded.begun, strict=True)
+        )
+    assert batch.weights == {"surprise": 3 + 1 + 4 + 3}  # with three ends
     assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_it_learns_keeps_the_promises_of_a_problem(tiny_writer: Path) -> None:
+    language = a_language(tiny_writer)
+    check_problem(language.problem, pairs(examples(5)), language.network)
+    with pytest.raises(DataError, match="learns pairs of the name of a class and a text, got 'apple'"):
+        language.problem.encode(Texts(("apple",), np.zeros(1, np.int64)))
 
 
 def test_a_prompt_begins_with_the_start_and_ends_with_a_colon(tiny_writer: Path) -> None:
     language = a_language(tiny_writer)
-    assert language.tokenizer.convert_ids_to_tokens(language.prompt("old bread")) == ["<end>", "old", "bread", ":"]
+    assert language.problem.tokenizer.convert_ids_to_tokens(language.problem.prompt("old bread")) == [
+        "<end>",
+        "old",
+        "bread",
+        ":",
+    ]
 
 
 def test_a_text_that_is_longer_than_the_network_can_read_is_refused(tiny_writer: Path) -> None:
-    assert len(a_language(tiny_writer, length=60).prompt("fruit")) == 3  # 63 and the end are 64
+    assert len(a_language(tiny_writer, length=60).problem.prompt("fruit")) == 3  # 63 and the end are 64
     with pytest.raises(BackboneError, match=r"has 64 positions; 4 for 'old fruit' and 60 .*max_length=59 or less"):
-        a_language(tiny_writer, length=60).prompt("old fruit")
+        a_language(tiny_writer, length=60).problem.prompt("old fruit")
 
 
 def test_it_learns_to_write_words_of_the_class_that_it_is_given(tiny_writer: Path) -> None:
@@ -98,8 +115,8 @@ def test_of_one_token_to_draw_from_the_likeliest_is_written_until_the_end(tiny_w
     language = a_language(tiny_writer, length=8)
     language.learn("task", examples(), LONG, a_lesson())
     with torch.no_grad(), language.adapters.using("task"):
-        expected = likeliest(language.network, language.prompt("bread"), language.end, 8)
-    assert language.write("task", "bread", 2, 1, 1.0, a_lesson()) == [language.tokenizer.decode(expected)] * 2
+        expected = likeliest(language.network, language.problem.prompt("bread"), language.problem.end, 8)
+    assert language.write("task", "bread", 2, 1, 1.0, a_lesson()) == [language.problem.tokenizer.decode(expected)] * 2
 
 
 def test_the_same_seed_learns_and_writes_the_same_and_the_runs_own_numbers_go_on(tiny_writer: Path) -> None:
@@ -116,15 +133,6 @@ def test_the_same_seed_learns_and_writes_the_same_and_the_runs_own_numbers_go_on
         assert torch.equal(torch.rand(3), expected)
     assert found[0] == found[1]
     assert found[0][0] != found[2][0]
-
-
-def test_other_processes_take_the_main_ones_slot(tiny_writer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    language, sent = a_language(tiny_writer), []
-    monkeypatch.setattr(Processes, "sum", lambda self, tensors: sent.extend(t.clone() for t in tensors))
-    lesson = replace(a_lesson(), processes=Processes(rank=1, count=2))
-    language.learn("task", examples(8), Drill(1, 0.01, 8), lesson)
-    assert sent
-    assert all(not tensor.any() for tensor in sent)  # it adds nothing to the sum
 
 
 def test_what_was_stored_writes_the_same_and_belongs_to_one_network(tiny_writer: Path, tmp_path: Path) -> None:
@@ -148,11 +156,10 @@ def test_what_was_stored_writes_the_same_and_belongs_to_one_network(tiny_writer:
 def test_a_network_that_does_not_write_is_refused(tiny_backbone: Path, tiny_writer: Path, tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match=r"what writes texts: .*cannot continue texts.*choose a causal"):
         a_language(tiny_backbone)
-    network = a_language(tiny_writer)
     endless = AutoTokenizer.from_pretrained(tiny_writer)
     endless.eos_token = None
     with pytest.raises(BackboneError, match="no token that ends a text"):
-        CausalLanguage(network.network, endless, GEOMETRY, 8)
+        Writing(endless, 8, None)
 
 
 def test_the_generator_writes_for_each_class_of_each_old_task(tiny_writer: Path) -> None:

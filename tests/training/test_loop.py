@@ -336,8 +336,7 @@ def test_gradients_and_steps_happen_in_the_loop_alone() -> None:
         for path in package.rglob("*.py")
         if re.search(r"(\.|\b)backward\(|\.step\(", path.read_text(encoding="utf-8"))
     ]
-    # `practice`: what writes texts for generative replay is a network beside the run's model, and learns beside it.
-    assert sorted(elsewhere) == ["training/phase.py", "training/practice.py", "training/step.py"]
+    assert sorted(elsewhere) == ["training/phase.py", "training/step.py"]
 
 
 def test_a_record_says_how_much_each_slot_contributed(toy_config: Config) -> None:

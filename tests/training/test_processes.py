@@ -69,7 +69,8 @@ CASES = {
     ),
     "generative_replay-causal": (
         "method=generative_replay",
-        "strategies=[{kind: generative_replay, per_class: 8, generator: {kind: causal, id: WRITER, epochs: 2}}]",
+        "strategies=[{kind: generative_replay, per_class: 8, generator: {kind: causal, id: WRITER, epochs: 2, "
+        "lora: {dropout: 0.0}}}]",
     ),
     "first_session-ranpac": ("method=first_session",),
     "first_session-ridge-class": ("method=first_session", "head=ridge", "scenario=class"),
