@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from test_export import without_plora
 from transformers import AutoModel
 
 from plora.adapters import Adapters, Route, apply_lora, save_route
-from plora.backbones import BackboneConfig, load_image_backbone, save_image_backbone
+from plora.backbones import BackboneConfig, load_image_backbone, made_by, save_image_backbone
 from plora.config import RunConfig, load_config
 from plora.errors import AdapterError, RunError
 from plora.export import export
@@ -148,6 +149,23 @@ def test_a_new_network_is_exported_whole(config: Config, pictures: list[Path], t
     assert "python inference.py one.png another.jpg" in card
     assert "pip install torch transformers pillow" in card
     assert "text" not in card
+
+
+def test_what_pretrain_made_is_a_folder_of_this_machine(
+    config: Config, networks: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLORA_CACHE", str(tmp_path / "cache"))
+    made = made_by("mine").parent / "0123"
+    shutil.copytree(networks / "resnet", made)
+    made_by("mine").write_text(json.dumps({"folder": "0123"}))
+    source = run(config("scenario=class", "method=sequential", "backbone.id=pretrained:mine", *CONV))
+    with pytest.raises(RunError, match=r"belong to pretrained:mine, a folder of this machine, .*add --merged"):
+        export(source, tmp_path / "out", push="someone/some-model")
+    adapters, merged = export(source, tmp_path / "out"), export(source, tmp_path / "merged", merged=True)
+    for folder, said in ((adapters, str(made)), (merged, "pretrained:mine")):
+        assert json.loads((folder / "heads.json").read_text())["backbone"] == said
+        assert "base_model:" not in (folder / "README.md").read_text()  # no name on the hub
+        same_as_predict(folder, source, pictures, "all", None)
 
 
 @pytest.mark.slow  # processes that import torch, transformers and PEFT
