@@ -1,15 +1,10 @@
 """A run for those who do not have plora: as PEFT adapters, or as one plain `transformers` network.
 
-Either way the folder holds the tokenizer, the heads as linear maps (`heads.safetensors`, `heads.json`), a short
-`inference.py` that gives the labels and probabilities of `plora predict`, and a model card.
-
-No class of `transformers` puts one linear layer on the mean or the first token of a BERT-like network:
-BERT's and RoBERTa's have a tanh layer between, ModernBERT's and DistilBERT's a layer of their own, and those of
-decoders read the last token. `_CLASSIFIERS` lists the exceptions. For those a merged network with one linear head is
-saved as `AutoModelForSequenceClassification`; for all others the head stays in its own file.
+Either way the folder holds the heads as linear maps (`heads.safetensors`, `heads.json`), a short `inference.py` that
+gives the labels and probabilities of `plora predict`, and a model card. What turns an input into features (a tokenizer,
+the size of images) is written by the run's problem: its `ExportPart`.
 """
 
-import copy
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,49 +15,41 @@ import torch
 from huggingface_hub import HfApi
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from plora import atomic
 from plora.adapters import merge_lora, save_route
-from plora.backbones import Pooling, TextBackbone, no_progress_bar
+from plora.backbones import MADE, BackboneConfig, find_backbone, no_progress_bar
 from plora.build import Learner, Workspace, assemble
 from plora.config import RunConfig
 from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
+from plora.problems.export_part import ExportPart, ScriptPart
 from plora.results import RunRecord, read_record
 from plora.results.report.model_card import model_card
 from plora.run_folder.agreement import read_agreed
 from plora.run_folder.checkpoint import load_checkpoint
 from plora.run_folder.folder import RunFolder
+from plora.settings import named
 from plora.streams.incremental import LabelSpace
 
 HEADS_FILE, TENSOR_FILE, SCRIPT_FILE = "heads.json", "heads.safetensors", "inference.py"
 ONE_HEAD = "all"
 """Name of the head that all tasks share, where the task is not given."""
 
-_CLASSIFIERS: Mapping[tuple[str, Pooling], Mapping[str, str]] = {
-    ("ultrabert", "mean"): {"classifier_pooling": "mean"},
-    ("ultrabert", "first"): {"classifier_pooling": "cls"},
-}
-"""By model type and pooling: the settings under which its sequence classifier is one linear map on our features."""
-
-_SCRIPT = '''"""Label texts: python inference.py [--task TASK] "a text" "first text of a pair<TAB>second text"."""
+_SCRIPT = '''"""{summary}"""
 
 import argparse
 import json
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 {imports}
-from safetensors.torch import load_file
-from torch.nn.functional import linear, normalize
 
 HERE = Path(__file__).resolve().parent
 SETTINGS = json.loads((HERE / "heads.json").read_text(encoding="utf-8"))
 HEADS, TENSORS = SETTINGS["heads"], load_file(HERE / "heads.safetensors")
-TOKENIZER = AutoTokenizer.from_pretrained(HERE)
-
+{code}
 
 @lru_cache(maxsize=1)
 def network(adapter):
@@ -70,41 +57,30 @@ def network(adapter):
 
 
 @torch.inference_mode()
-def predict(texts, task=next(iter(HEADS))):
-    """Return label -> probability of each text; a text is a str, or a tuple of two where the task is about pairs."""
-    columns = map(list, zip(*([text] if isinstance(text, str) else text for text in texts), strict=True))
-    cut = dict(truncation=True, max_length=SETTINGS["max_length"])
-    inputs = TOKENIZER(*columns, **cut, padding=True, padding_side="right", return_tensors="pt")
-    states, mask = network(HEADS[task]["adapter"])(**inputs).last_hidden_state, inputs["attention_mask"].unsqueeze(-1)
-    features = states[:, 0] if SETTINGS["pooling"] == "first" else (states * mask).sum(1) / mask.sum(1)
+def predict({many}, task=next(iter(HEADS))):
+    """Return label -> probability of each {one}; {inputs}."""
+    found = features(network(HEADS[task]["adapter"]), {many})
     weight, bias = TENSORS[task + ".weight"], TENSORS[task + ".bias"]
-    features = normalize(features.to(weight.dtype)) if SETTINGS["normalize"] else features.to(weight.dtype)
-    features = linear(features, TENSORS["projection"]).relu() if "projection" in TENSORS else features
-    return [dict(zip(HEADS[task]["labels"], row)) for row in linear(features, weight, bias).softmax(1).tolist()]
+    found = normalize(found.to(weight.dtype)) if SETTINGS["normalize"] else found.to(weight.dtype)
+    found = linear(found, TENSORS["projection"]).relu() if "projection" in TENSORS else found
+    return [dict(zip(HEADS[task]["labels"], row)) for row in linear(found, weight, bias).softmax(1).tolist()]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--task", choices=list(HEADS), default=next(iter(HEADS)), required=len(HEADS) > 1)
-    parser.add_argument("texts", nargs="+")
+    parser.add_argument("{many}", nargs="+")
     given = parser.parse_args()
-    for text in given.texts:
-        text = tuple(text.split("\\t", 1)) if "\\t" in text else text
-        print(json.dumps(dict(text=text, labels=predict([text], given.task)[0]), ensure_ascii=False))
+    for {one} in {asked}:
+        print(json.dumps(dict({one}={one}, labels=predict([{one}], given.task)[0]), ensure_ascii=False))
 '''
-_MERGED = {
-    "imports": "from transformers import AutoModel, AutoTokenizer",
-    "network": "AutoModel.from_pretrained(HERE, use_safetensors=True, dtype=torch.float32)",
-}
-_ADAPTED = {
-    "imports": "from peft import PeftModel\nfrom transformers import AutoModel, AutoTokenizer",
-    "network": "PeftModel.from_pretrained(\n"
-    "        AutoModel.from_pretrained(\n"
-    '            SETTINGS["backbone"], revision=SETTINGS["revision"], use_safetensors=True, dtype=torch.float32\n'
-    "        ),\n"
-    "        HERE / adapter,\n"
-    "    )",
-}
+_MERGED = "AutoModel.from_pretrained(HERE, use_safetensors=True, dtype=torch.float32)"
+_ADAPTED = """PeftModel.from_pretrained(
+        AutoModel.from_pretrained(
+            SETTINGS["backbone"], revision=SETTINGS["revision"], use_safetensors=True, dtype=torch.float32
+        ),
+        HERE / adapter,
+    )"""
 
 
 def export(run: Path, folder: Path, task: str | None = None, merged: bool = False, push: str | None = None) -> Path:
@@ -125,7 +101,9 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
         The folder.
 
     Raises:
-        RunError: the folder exists, there are no slots to write as adapters, the run is damaged, or the hub refused.
+        RunError: the folder exists, the run's problem has no export, there are no slots to write as adapters, the run
+            is damaged, or the hub refused.
+        AdapterError: the slots are of a kind that PEFT, or a plain network, cannot hold.
         UnknownTaskError: the task is missing or unknown.
         OSError: the folder cannot be written; nothing is left of it.
     """
@@ -142,17 +120,19 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
     load_checkpoint(source, learned, learner)
     tasks = _wanted(task, list(learned.tasks), config, merged)
     heads = _heads(learner.model.head, LabelSpace.lay_out(learned.labels, config.scenario), tasks)
-    base_model = _base_model(learner.backbone.source, merged)
+    part = _part(config)(learner.backbone, config.backbone)
+    base_model = _base_model(config.backbone, learner.backbone.source, merged)
     with atomic.atomic_folder(folder) as place:
         if merged:
-            _write_merged(learner, task, heads, place)
+            _write_merged(learner, part, task, heads, place)
             adapters = dict.fromkeys(heads)
         else:
             adapters = _write_adapters(learner, heads, base_model, place)
-        _write_heads(config, learner, base_model, heads, adapters, place)
-        atomic.write_text(place / SCRIPT_FILE, _SCRIPT.format(**(_MERGED if merged else _ADAPTED)))
+        part.save(place)
+        _write_heads(config, learner, part, base_model, heads, adapters, place)
+        atomic.write_text(place / SCRIPT_FILE, _script(part.script, merged))
         labels = {name: learned.labels[name] for name in tasks}
-        atomic.write_text(place / "README.md", _card(record, config, labels, base_model, adapters, merged))
+        atomic.write_text(place / "README.md", _card(record, config, part, labels, base_model, adapters, merged))
     if push is not None:
         _push(folder, push)
     return folder
@@ -163,14 +143,14 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
 
 def refuse(config: RunConfig, task: str | None, merged: bool, push: str | None) -> None:
     """Refuse, before anything is loaded, what the config alone rules out."""
-    if config.problem.kind != "text_classification":
-        raise RunError(
-            f"problem '{config.problem.kind}' has no export; use the run with `plora predict`, and its slots with "
-            "plora.load_lora"
-        )
+    _part(config)
     if config.row.slots == "none" and not merged:
         raise RunError(
             f"method '{config.method}' has no slots to write as adapters; add --merged for the whole network"
+        )
+    if config.backbone.kind == "new" and not merged:
+        raise RunError(
+            "the adapters belong to a new network, which is nowhere but in this run; add --merged for the whole network"
         )
     gate = config.resolved_gate()
     if gate is not None and gate.chooses:
@@ -180,11 +160,21 @@ def refuse(config: RunConfig, task: str | None, merged: bool, push: str | None) 
         )
     if task is not None and config.scenario != "task":
         raise RunError(f"this run is {config.scenario}-incremental: all tasks share one head; leave --task out")
-    if push is not None and not merged and Path(config.backbone.id).expanduser().is_dir():
+    if push is not None and not merged and not _on_hub(config.backbone):
         raise RunError(
             f"the adapters belong to {config.backbone.id}, a folder of this machine, and nobody else could use them "
             "from the hub; add --merged, or export without --push"
         )
+
+
+def _part(config: RunConfig) -> type[ExportPart]:
+    """The problem's own part of an export."""
+    if config.problem.export is None:
+        raise RunError(
+            f"problem '{config.problem.kind}' has no export: its settings name nothing that writes what is about its "
+            "inputs; use the run with `plora predict`, and its slots with plora.load_lora"
+        )
+    return named(config.problem.export, ExportPart)
 
 
 def _wanted(task: str | None, learned: list[str], config: RunConfig, merged: bool) -> list[str]:
@@ -246,22 +236,17 @@ def _linear_form(head: Head, block: str) -> tuple[Tensor, Tensor]:
 def _write_heads(
     config: RunConfig,
     learner: Learner,
+    part: ExportPart,
     base_model: str,
     heads: Mapping[str, _LinearHead],
     adapters: Mapping[str, str | None],
     place: Path,
 ) -> None:
-    """Write tokenizer, heads, and all else that turns a text into probabilities."""
-    backbone = learner.backbone
-    assert isinstance(backbone, TextBackbone)
-    tokenizer = backbone.tokenizer
-    if tokenizer.pad_token is None:  # its place is masked; plora pads with the first token
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
-    tokenizer.save_pretrained(place)
+    """Write the heads, and all else that turns features into probabilities."""
     tensors = {
-        f"{name}.{part}": tensor.cpu().contiguous()
+        f"{name}.{key}": tensor.cpu().contiguous()
         for name, head in heads.items()
-        for part, tensor in (("weight", head.weight), ("bias", head.bias))
+        for key, tensor in (("weight", head.weight), ("bias", head.bias))
     }
     if isinstance(learner.model.head, RanPACHead):  # φ = relu(P f)
         tensors["projection"] = learner.model.head.projection.to(next(iter(tensors.values())).dtype).contiguous()
@@ -272,8 +257,7 @@ def _write_heads(
             "scenario": config.scenario,
             "backbone": base_model,
             "revision": config.backbone.revision or "main",
-            "pooling": backbone.pooling,
-            "max_length": config.backbone.max_length,
+            **part.settings(),
             "normalize": isinstance(learner.model.head, NCMHead),
             "heads": {name: {"labels": head.labels, "adapter": adapters[name]} for name, head in heads.items()},
         },
@@ -303,41 +287,55 @@ def _folder_name(task: str) -> str:
     return quote(task, safe="").replace(".", "%2E")
 
 
-def _write_merged(learner: Learner, task: str | None, heads: Mapping[str, _LinearHead], place: Path) -> None:
-    """Write one network without adapters, as a sequence classifier where there is one for its only head."""
-    model, backbone = learner.model, learner.backbone
-    assert isinstance(backbone, TextBackbone)
-    network: PreTrainedModel = backbone.network
+def _write_merged(
+    learner: Learner, part: ExportPart, task: str | None, heads: Mapping[str, _LinearHead], place: Path
+) -> None:
+    """Write one network without adapters, as a classifier where `transformers` has one for its only head."""
+    model, network = learner.model, learner.backbone.network
+    assert isinstance(network, PreTrainedModel)
     if model.adapters is not None:
         model.adapters.use(model.route(task))
         network = merge_lora(network, copy=False)
-    settings = _CLASSIFIERS.get((network.config.model_type, backbone.pooling))
-    if settings is not None and len(heads) == 1 and not isinstance(model.head, NCMHead | RanPACHead):
-        network = _as_classifier(network, settings, *heads.values())
+    if len(heads) == 1 and not isinstance(model.head, NCMHead | RanPACHead):
+        (head,) = heads.values()
+        network = part.classifier(network, head.labels, head.weight, head.bias) or network
     with no_progress_bar():
         network.save_pretrained(place)
 
 
-def _as_classifier(network: PreTrainedModel, settings: Mapping[str, str], head: _LinearHead) -> PreTrainedModel:
-    """The network with its only head, as the class that `AutoModelForSequenceClassification` loads."""
-    config = copy.deepcopy(network.config)
-    config.update({**settings, "id2label": dict(enumerate(head.labels))})
-    config.label2id = {label: row for row, label in enumerate(head.labels)}
-    classifier = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-    classifier.base_model.load_state_dict(network.state_dict())
-    classifier.classifier.load_state_dict({"weight": head.weight, "bias": head.bias})
-    return classifier
-
-
-def _base_model(source: str, merged: bool) -> str:
+def _base_model(config: BackboneConfig, source: str, merged: bool) -> str:
     """What `from_pretrained` finds the pretrained network by: a hub id, or the absolute path of a folder.
 
-    A merged network needs it no more, and says the folder's name alone: paths of this machine are nobody's business.
+    A merged network needs it no more, and says its name alone: paths of this machine are nobody's business.
     """
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
+    if config.network is not None:
+        return f"new {config.network['model_type']}"
+    if _on_hub(config) or (merged and config.id.startswith(MADE)):
         return source
-    return folder.resolve().name if merged else str(folder.resolve())
+    folder = find_backbone(config).resolve()
+    return folder.name if merged else str(folder)
+
+
+def _on_hub(config: BackboneConfig) -> bool:
+    """Whether others have the pretrained network too."""
+    return config.kind != "new" and not config.id.startswith(MADE) and not Path(config.id).expanduser().is_dir()
+
+
+def _script(part: ScriptPart, merged: bool) -> str:
+    """The text of `inference.py`."""
+    imports = (
+        "import torch",
+        *part.imports,
+        *(() if merged else ("from peft import PeftModel",)),
+        "from safetensors.torch import load_file",
+        "from torch.nn.functional import linear, normalize",
+        f"from transformers import AutoModel{part.auto and ', ' + part.auto}",
+    )
+    return _SCRIPT.format(
+        **{name: getattr(part, name) for name in ("summary", "one", "many", "inputs", "code", "asked")},
+        imports="\n".join(imports),
+        network=_MERGED if merged else _ADAPTED,
+    )
 
 
 # ---------------------------------------------------------------------- for people, and the hub
@@ -346,20 +344,22 @@ def _base_model(source: str, merged: bool) -> str:
 def _card(
     record: RunRecord,
     config: RunConfig,
+    part: ExportPart,
     labels: Mapping[str, Sequence[str]],
     base_model: str,
     adapters: Mapping[str, str | None],
     merged: bool,
 ) -> str:
     """The model card: what the record says, and how this folder is used."""
+    words = part.words
     option = f"--task {shlex.quote(next(iter(adapters)))} " if len(adapters) > 1 else ""
     usage = f"""```sh
-pip install torch transformers{"" if merged else " peft"}
-python {SCRIPT_FILE} {option}"a text" "another text"
+pip install {" ".join(("torch", "transformers", *(() if merged else ("peft",)), *words.packages))}
+python {SCRIPT_FILE} {option}{words.example}
 ```
 
-`{SCRIPT_FILE}` prints a label's probability for each text; it is short, and shows all that is done. A pair of texts is
-written with a tab between them. `{HEADS_FILE}` says how a text becomes features, `{TENSOR_FILE}` holds the heads.
+`{SCRIPT_FILE}` prints a label's probability for each {words.noun}; it is short, and shows all that is done.
+{words.note} `{words.described_in}` says how {words.one} is prepared, `{TENSOR_FILE}` holds the heads.
 """
     if not merged:
         places = ", ".join(
@@ -369,8 +369,7 @@ written with a tab between them. `{HEADS_FILE}` says how a text becomes features
 The adapters alone load with `peft.PeftModel.from_pretrained(network, FOLDER)` on `{base_model}`, from: {places}.
 """
     library = "transformers" if merged else "peft"
-    on_hub = not Path(config.backbone.id).expanduser().is_dir()
-    return model_card(record, labels, base_model, on_hub, library, config.backbone.max_length, usage)
+    return model_card(record, labels, base_model, _on_hub(config.backbone), library, words, usage)
 
 
 def _push(folder: Path, repository: str) -> None:

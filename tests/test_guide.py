@@ -1,14 +1,19 @@
 """Pages that show a user's own parts and images: their Python is a module, and their config a run."""
 
+import json
 import re
+import runpy
+import shlex
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import plora
+from plora.cli import app
 from plora.config import load_config
 from plora.results import ClassRankings, read_record
 from plora.runs import verify
@@ -60,7 +65,9 @@ def test_the_head_of_the_page_keeps_its_promises() -> None:
     check_head(my_parts.DirectionHead)
 
 
-def test_the_stream_of_the_page_about_images_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stream_of_the_page_about_images_is_learned_and_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (python,) = re.findall(r"```python[^\n]*\n(.*?)```", IMAGES.read_text(encoding="utf-8"), re.DOTALL)
     (yaml,) = re.findall(r'```yaml title="photos[^\n]*\n(.*?)```', IMAGES.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "my_images.py").write_text(python, encoding="utf-8")
@@ -83,3 +90,19 @@ def test_the_stream_of_the_page_about_images_is_learned(tmp_path: Path, monkeypa
     assert record.complete
     assert record.tasks == ("a", "b")
     assert record.data[0].train == 12
+
+    (lines,) = re.findall(r'```sh title="no plora[^\n]*\n(.*?)```', IMAGES.read_text(encoding="utf-8"), re.DOTALL)
+    (_, trusting), predicting, exporting, labelling = (shlex.split(line, comments=True) for line in lines.splitlines())
+    monkeypatch.setenv(*trusting.split("=", 1))
+    predicted = CliRunner().invoke(app, [*predicting[1:], "--json", "--top", "9"])
+    assert predicted.exit_code == 0, predicted.output
+    ours = [json.loads(line) for line in predicted.output.splitlines()]
+    assert [one["file"] for one in ours] == [f"photos/a/test/dark/{number}.png" for number in range(3)]
+    exported = CliRunner().invoke(app, exporting[1:])
+    assert exported.exit_code == 0, exported.output
+    monkeypatch.setattr(sys, "argv", labelling[1:])
+    capsys.readouterr()
+    runpy.run_path(labelling[1], run_name="__main__")
+    (theirs,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert theirs["file"] == ours[0]["file"]
+    assert theirs["labels"] == pytest.approx(ours[0]["labels"], abs=1e-5)

@@ -261,12 +261,18 @@ def save_route(adapters: Adapters, route: Route, folder: Path, base_model: str =
 
     Raises:
         AdapterError: the route names no slot, its coefficients differ per sample or token, or mix slots, or there are
-            places that PEFT knows nothing of.
+            places that PEFT knows nothing of, or convolutions of which it forgets something.
     """
     if not route.slots:
         raise AdapterError("no slot takes part, so there is no adapter to save; name a slot, or use(…) some first")
     if reason := adapters.cannot("export"):
         raise AdapterError(f"this is no adapter for PEFT: {reason}")
+    for layer in adapters.layers:
+        if layer.window is not None and layer.window.dilation != (1, 1):
+            raise AdapterError(
+                f"this is no adapter for PEFT: it leaves out the dilation {layer.window.dilation} of convolution "
+                f"'{layer.path}', and would give other outputs; merge the slots, or save them with save_slot"
+            )
     adapters.require(route)
     _write_adapter(adapters, route, folder, base_model, "LORA", _of_like_name(adapters, route))
 

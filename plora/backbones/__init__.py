@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         positions,
         quiet_loading,
         save_image_backbone,
+        save_image_preparation,
     )
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "positions",
     "quiet_loading",
     "save_image_backbone",
+    "save_image_preparation",
     "MADE",
     "MINILM",
     "BackboneConfig",
@@ -60,6 +62,7 @@ __getattr__, _ = names_from(
             "positions",
             "quiet_loading",
             "save_image_backbone",
+            "save_image_preparation",
         ]
     },
 )

@@ -170,7 +170,7 @@ def load_image_backbone(config: BackboneConfig) -> ImageBackbone:
     states = found.last_hidden_state if pooled is None else pooled.flatten(1)
     width = states.shape[1] if states.dim() == 4 else states.shape[-1]
     size = (prepared.size, prepared.size)
-    return ImageBackbone(network, width, fingerprint, config.id, size, prepared.mean, prepared.std)
+    return ImageBackbone(network, width, fingerprint, config.label, size, prepared.mean, prepared.std)
 
 
 def save_image_backbone(backbone: ImageBackbone, folder: Path) -> None:
@@ -178,6 +178,11 @@ def save_image_backbone(backbone: ImageBackbone, folder: Path) -> None:
     assert isinstance(backbone.network, PreTrainedModel)
     with no_progress_bar():
         backbone.network.save_pretrained(folder)
+    save_image_preparation(backbone, folder)
+
+
+def save_image_preparation(backbone: ImageBackbone, folder: Path) -> None:
+    """Write preprocessor_config.json alone."""
     height, width = backbone.size
     settings = {
         "image_processor_type": "ViTImageProcessor",

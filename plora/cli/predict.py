@@ -17,7 +17,8 @@ def command(
     texts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TEXT…|FILE…]", help="Texts, a file with one per line, or nothing to read stdin; or image files."
+            metavar="[TEXT…|FILE…]",
+            help="Texts, a file with one per line, or nothing to read stdin; or image files, and folders of them.",
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task; needed where a run has a head per task.")] = None,
@@ -26,12 +27,14 @@ def command(
 ) -> None:
     """Label texts, or files of images, with probabilities. A text pair is written with a tab between its texts.
 
+    A folder of images stands for its files, in the order of their names.
+
     Example: `plora predict runs/topics/o_lora/seed-0 "Solve a sparse linear system."`
     """
     from plora.runs import predict, read_problem
 
     in_lines = read_problem(run).in_lines
-    inputs = [_pair(text) for text in _read(texts)] if in_lines else texts or []
+    inputs = [_pair(text) for text in _read(texts)] if in_lines else _files(texts or [])
     for prediction in predict(run, inputs, task, top):
         labels = dict(zip(prediction.labels, prediction.probabilities, strict=True))
         if as_json:
@@ -51,6 +54,20 @@ def _read(texts: list[str] | None) -> list[str]:
     if len(texts) == 1 and os.path.isfile(texts[0]):  # Path.is_file() raises for a text longer than a file name
         return _utf8(Path(texts[0]).read_bytes(), texts[0]).splitlines()
     return [_utf8(os.fsencode(text), f"text {number}") for number, text in enumerate(texts, start=1)]
+
+
+def _files(paths: list[str]) -> list[str]:
+    """The files, and those in the folders, without hidden ones and folders inside."""
+    found: list[str] = []
+    for path in paths:
+        if not os.path.isdir(path):
+            found.append(path)
+            continue
+        inside = sorted(entry.path for entry in os.scandir(path) if entry.is_file() and not entry.name.startswith("."))
+        if not inside:
+            raise DataError(f"folder {path} holds no files; name image files, or a folder with image files right in it")
+        found += inside
+    return found
 
 
 def _utf8(content: bytes, where: str) -> str:

@@ -92,5 +92,8 @@ def _pixels(path: Path) -> Pixels:
         with Image.open(path) as image:
             turned = ImageOps.exif_transpose(image)
             return np.asarray(turned.convert("L" if turned.mode in ("1", "L") else "RGB"))
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
-        raise DataError(f"{path} cannot be read as an image: {str(error).splitlines()[0]}") from None
+    except (
+        Exception
+    ) as error:  # Pillow's readers raise whatever a broken file leads to, its guard against bombs its own
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path} cannot be read as an image: {said}") from None

@@ -1,6 +1,7 @@
 """The README.md of an exported model: what it learned, from which data, how well, and what it is good for."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import yaml
@@ -12,10 +13,44 @@ from plora.results.tables.table import markdown_table
 from plora.streams.base import Scenario
 
 _QUESTION: Mapping[Scenario, str] = {
-    "task": "The task of a text is given, and each task has its own labels.",
-    "class": "The task of a text is not given: the labels of all tasks compete.",
-    "domain": "The task of a text is not given: all tasks have the same labels.",
+    "task": "The task of {one} is given, and each task has its own labels.",
+    "class": "The task of {one} is not given: the labels of all tasks compete.",
+    "domain": "The task of {one} is not given: all tasks have the same labels.",
 }
+
+
+@dataclass(frozen=True)
+class InputWords:
+    """What a card calls the inputs of a model, and says of them.
+
+    Args:
+        pipeline_tag: what the hub calls the task.
+        article, noun: of one input.
+        limit: a sentence about what is lost of an input.
+        example: two inputs as the script is given them.
+        note: a sentence about how they are written.
+        described_in: the file that says how an input is prepared.
+        packages: that the script needs beside torch and transformers.
+    """
+
+    pipeline_tag: str
+    article: str
+    noun: str
+    limit: str
+    example: str
+    note: str
+    described_in: str
+    packages: tuple[str, ...] = ()
+
+    @property
+    def one(self) -> str:
+        """An input, with its article."""
+        return f"{self.article} {self.noun}"
+
+    @property
+    def many(self) -> str:
+        """Several inputs."""
+        return f"{self.noun}s"
 
 
 def model_card(
@@ -24,7 +59,7 @@ def model_card(
     base_model: str,
     on_hub: bool,
     library: str,
-    max_length: int,
+    words: InputWords,
     usage: str,
 ) -> str:
     """Return a model card in Markdown, with the header that the hub reads.
@@ -35,12 +70,12 @@ def model_card(
         base_model: hub id or folder of the pretrained network.
         on_hub: whether it is a hub id.
         library: what loads the model, `peft` or `transformers`.
-        max_length: longest input in tokens.
+        words: about the inputs.
         usage: how to use it, in Markdown.
     """
     header = {
         "library_name": library,
-        "pipeline_tag": "text-classification",
+        "pipeline_tag": words.pipeline_tag,
         "tags": ["plora", "continual-learning"],
         **({"base_model": base_model} if on_hub else {}),
     }
@@ -73,14 +108,14 @@ def model_card(
     scores = "accuracies" if score == ACCURACY else "numbers"
     choosing = "".join(line + "\n" for line in split_doubts([record]))
     warned = "".join(f"- {line}\n" for line in record.warnings)
-    order = ", ".join(record.tasks)
+    order, other = ", ".join(record.tasks), f"Any other {words.noun}"
     return f"""---
 {yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---
 
 # {record.name}: {record.method}, seed {record.seed}
 
-A text classifier on `{base_model}` that learned a stream of tasks with plora: {order}.
-Method `{record.method}`: {record.method_summary}. {_QUESTION[record.scenario]}
+{words.one.capitalize()} classifier on `{base_model}` that learned a stream of tasks with plora: {order}.
+Method `{record.method}`: {record.method_summary}. {_QUESTION[record.scenario].format(one=words.one)}
 
 ## Tasks
 
@@ -103,11 +138,11 @@ Stream `{record.stream.name}`, sha256 `{record.stream.fingerprint}`. Each split,
 {hashes}
 ## Intended use and limits
 
-- It gives a text of the kind it was trained on one of the labels above. Any other text gets one of them too.
-- Texts longer than {max_length} tokens are cut.
+- It gives {words.one} of the kind it was trained on one of the labels above. {other} gets one of them too.
+- {words.limit}
 - The {scores} above are of one run with one seed, on {record.split} splits like its training data; measure it on
-  texts of your own before you rely on it, and do not let it decide about people alone.
-- It has the biases of its pretrained network and of the texts and labels that it learned from.
+  {words.many} of your own before you rely on it, and do not let it decide about people alone.
+- It has the biases of its pretrained network and of the {words.many} and labels that it learned from.
 {warned}
 ## How to use
 
