@@ -10,7 +10,6 @@ saved as `AutoModelForSequenceClassification`; for all others the head stays in 
 """
 
 import copy
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from plora.results import RunRecord, read_record
 from plora.results.report.model_card import model_card
 from plora.run_folder.checkpoint import load_checkpoint, require_checkpoints
 from plora.run_folder.folder import RunFolder
+from plora.shown import markdown_cell, markdown_code, shell_word
 from plora.streams.incremental import LabelSpace
 
 HEADS_FILE, TENSOR_FILE, SCRIPT_FILE = "heads.json", "heads.safetensors", "inference.py"
@@ -352,7 +352,7 @@ def _card(
     merged: bool,
 ) -> str:
     """The model card: what the record says, and how this folder is used."""
-    option = f"--task {shlex.quote(next(iter(adapters)))} " if len(adapters) > 1 else ""
+    option = f"--task {shell_word(next(iter(adapters)))} " if len(adapters) > 1 else ""
     usage = f"""```sh
 pip install torch transformers{"" if merged else " peft"}
 python {SCRIPT_FILE} {option}"a text" "another text"
@@ -362,11 +362,13 @@ python {SCRIPT_FILE} {option}"a text" "another text"
 written with a tab between them. `{HEADS_FILE}` says how a text becomes features, `{TENSOR_FILE}` holds the heads.
 """
     if not merged:
+        network = markdown_code(base_model)
         places = ", ".join(
-            f"`{folder}` ({name})" if folder != "." else "this folder" for name, folder in adapters.items()
+            f"`{folder}` ({markdown_cell(name)})" if folder != "." else "this folder"
+            for name, folder in adapters.items()
         )
         usage += f"""
-The adapters alone load with `peft.PeftModel.from_pretrained(network, FOLDER)` on `{base_model}`, from: {places}.
+The adapters alone load with `peft.PeftModel.from_pretrained(network, FOLDER)` on `{network}`, from: {places}.
 """
     library = "transformers" if merged else "peft"
     on_hub = not Path(config.backbone.id).expanduser().is_dir()

@@ -3,6 +3,7 @@
 import typer
 
 from plora.cli.arguments import RunArgument
+from plora.cli.saying import say
 
 
 def command(run: RunArgument) -> None:
@@ -10,11 +11,10 @@ def command(run: RunArgument) -> None:
     from plora.runs import verify
 
     result = verify(run)
-    for problem in result.problems:
-        typer.echo(problem)
+    say(*result.problems)
     count = len(result.problems)
     found = "everything is as recorded" if not count else "1 problem" if count == 1 else f"{count} problems"
-    typer.echo(
+    say(
         f"{result.checkpoints} checkpoints, {result.files} files as they were written, {result.examples} examples "
         f"predicted again: {found}"
     )

@@ -9,6 +9,7 @@ from plora.results.comparison.doubts import split_doubts
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY
 from plora.results.tables.table import markdown_table
+from plora.shown import markdown_cell, markdown_code, markdown_text
 from plora.streams.base import Scenario
 
 _QUESTION: Mapping[Scenario, str] = {
@@ -38,6 +39,7 @@ def model_card(
         max_length: longest input in tokens.
         usage: how to use it, in Markdown.
     """
+    base_model, stream = markdown_code(base_model), markdown_code(record.stream.name)
     header = {
         "library_name": library,
         "pipeline_tag": "text-classification",
@@ -60,7 +62,7 @@ def model_card(
             for entry in data
         ],
     )
-    names = "".join(f"- {task}: {', '.join(labels[task])}\n" for task in labels)
+    names = "".join(f"- {markdown_text(task)}: {', '.join(map(markdown_cell, labels[task]))}\n" for task in labels)
     metrics = markdown_table(
         ["metric", score.unit or score.title],
         [[f"{metric.title} ({metric.symbol})", metric.score.text(metric.value)] for metric in record.metrics.values()],
@@ -71,16 +73,16 @@ def model_card(
         [[entry.task, split, sha256] for entry in data for split, sha256 in entry.fingerprints.items()],
     )
     scores = "accuracies" if score == ACCURACY else "numbers"
-    choosing = "".join(line + "\n" for line in split_doubts([record]))
-    warned = "".join(f"- {line}\n" for line in record.warnings)
-    order = ", ".join(record.tasks)
+    choosing = "".join(markdown_text(line) + "\n" for line in split_doubts([record]))
+    warned = "".join(f"- {markdown_text(line)}\n" for line in record.warnings)
+    order = ", ".join(map(markdown_cell, record.tasks))
     return f"""---
 {yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---
 
-# {record.name}: {record.method}, seed {record.seed}
+# {markdown_text(record.name)}: {markdown_cell(record.method)}, seed {record.seed}
 
 A text classifier on `{base_model}` that learned a stream of tasks with plora: {order}.
-Method `{record.method}`: {record.method_summary}. {_QUESTION[record.scenario]}
+Method `{markdown_code(record.method)}`: {markdown_cell(record.method_summary)}. {_QUESTION[record.scenario]}
 
 ## Tasks
 
@@ -98,7 +100,7 @@ Of the whole run, over all its tasks.
 {definitions}
 ## Data
 
-Stream `{record.stream.name}`, sha256 `{record.stream.fingerprint}`. Each split, inputs and labels in order:
+Stream `{stream}`, sha256 `{record.stream.fingerprint}`. Each split, inputs and labels in order:
 
 {hashes}
 ## Intended use and limits
