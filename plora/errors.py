@@ -24,6 +24,8 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from plora.shown import visible
+
 _LONGEST = 2000  # characters of a line; what is quoted in it may be a whole file
 _LINE_BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 
@@ -31,8 +33,8 @@ _LINE_BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 class PloraError(ValueError):
     """Base of every error that a user can cause; its text is one clear line (a ConfigError: one per mistake).
 
-    Whatever is quoted from a file or a library keeps to that: line breaks become spaces, and characters that a
-    terminal would act upon are written as escapes.
+    Whatever is quoted from a file or a library keeps to that: line breaks become spaces, and characters that
+    nobody can see, or a terminal would act upon, are written as escapes.
     """
 
     def __init__(self, *lines: str) -> None:
@@ -93,6 +95,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = _LINE_BREAKS.sub(" ", text.strip())
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+    line = visible(_LINE_BREAKS.sub(" ", text.strip()))
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

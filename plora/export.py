@@ -5,7 +5,6 @@ gives the labels and probabilities of `plora predict`, and a model card. What tu
 the size of images) is written by the run's problem: its `ExportPart`.
 """
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +25,13 @@ from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
 from plora.problems.export_part import ExportPart, ScriptPart
 from plora.results import RunRecord, read_record
+from plora.results.record.found_runs import root_hash
 from plora.results.report.model_card import model_card
 from plora.run_folder.agreement import read_agreed
 from plora.run_folder.checkpoint import load_checkpoint
 from plora.run_folder.folder import RunFolder
 from plora.settings import named
+from plora.shown import markdown_cell, markdown_code, shell_word
 from plora.streams.incremental import LabelSpace
 
 HEADS_FILE, TENSOR_FILE, SCRIPT_FILE = "heads.json", "heads.safetensors", "inference.py"
@@ -111,7 +112,7 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
         raise RunError(f"{folder} exists already; nothing was changed. Choose another folder with --out")
     source = RunFolder.existing(run)
     agreed = read_agreed(source)
-    config, record = agreed.config, read_record(run)
+    config, record, root = agreed.config, read_record(run), root_hash(run)
     refuse(config, task, merged, push)
     # In bf16 a run holds its frozen weights rounded; a reader of the folder should get them as they were published.
     fp32 = config.training.model_copy(update={"precision": "fp32"})
@@ -132,7 +133,7 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
         _write_heads(config, learner, part, base_model, heads, adapters, place)
         atomic.write_text(place / SCRIPT_FILE, _script(part.script, merged))
         labels = {name: learned.labels[name] for name in tasks}
-        atomic.write_text(place / "README.md", _card(record, config, part, labels, base_model, adapters, merged))
+        atomic.write_text(place / "README.md", _card(record, config, part, labels, base_model, adapters, merged, root))
     if push is not None:
         _push(folder, push)
     return folder
@@ -349,10 +350,11 @@ def _card(
     base_model: str,
     adapters: Mapping[str, str | None],
     merged: bool,
+    root: str,
 ) -> str:
     """The model card: what the record says, and how this folder is used."""
     words = part.words
-    option = f"--task {shlex.quote(next(iter(adapters)))} " if len(adapters) > 1 else ""
+    option = f"--task {shell_word(next(iter(adapters)))} " if len(adapters) > 1 else ""
     usage = f"""```sh
 pip install {" ".join(("torch", "transformers", *(() if merged else ("peft",)), *words.packages))}
 python {SCRIPT_FILE} {option}{words.example}
@@ -362,14 +364,16 @@ python {SCRIPT_FILE} {option}{words.example}
 {words.note} `{words.described_in}` says how {words.one} is prepared, `{TENSOR_FILE}` holds the heads.
 """
     if not merged:
+        network = markdown_code(base_model)
         places = ", ".join(
-            f"`{folder}` ({name})" if folder != "." else "this folder" for name, folder in adapters.items()
+            f"`{folder}` ({markdown_cell(name)})" if folder != "." else "this folder"
+            for name, folder in adapters.items()
         )
         usage += f"""
-The adapters alone load with `peft.PeftModel.from_pretrained(network, FOLDER)` on `{base_model}`, from: {places}.
+The adapters alone load with `peft.PeftModel.from_pretrained(network, FOLDER)` on `{network}`, from: {places}.
 """
     library = "transformers" if merged else "peft"
-    return model_card(record, labels, base_model, _on_hub(config.backbone), library, words, usage)
+    return model_card(record, labels, base_model, _on_hub(config.backbone), library, words, usage, root)
 
 
 def _push(folder: Path, repository: str) -> None:

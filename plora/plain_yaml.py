@@ -1,10 +1,12 @@
 """YAML as plain data: no objects, every key once, and no aliases that grow without end."""
 
+import re
 from typing import Any
 
 import yaml
 
 _MOST_VALUES = 100_000
+_PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 
 
 class _Loader(yaml.SafeLoader):
@@ -18,6 +20,11 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key '{key.value}' is written twice")
                 known.add((key.tag, key.value))
         return node
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
+        # JSON writes a character beyond U+FFFF as two escapes, of which PyYAML makes two halves.
+        text: str = super().construct_scalar(node)
+        return _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
 
 
 def parse_yaml(text: str) -> object:

@@ -31,6 +31,7 @@ from plora.cli import (
     validate,
     verify,
 )
+from plora.cli.saying import say
 from plora.errors import ConfigError, PloraError, RunError
 
 _REMEDIES = {
@@ -121,6 +122,5 @@ def _refuse(error: PloraError) -> None:
     """Say a mistake once: one that several processes find is said by the first of a machine, which ends them all."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
         time.sleep(_PATIENCE)  # the launcher ends this process in the meantime, unless the mistake is its own
-    for line in str(error).splitlines():
-        print(f"plora: {line}", file=sys.stderr)
+    say(*str(error).splitlines(), error=True)
     sys.exit(2)

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from plora.cli.saying import say
 from plora.errors import RunError
+from plora.shown import shell_word
 
 
 def command(
@@ -24,4 +26,4 @@ def command(
     if place.exists():
         raise RunError(f"{place} exists already; name another file")
     atomic.write_text(place, source.read_text(encoding="utf-8"))
-    typer.echo(f"{place}\nplora {'sweep' if sweep else 'run'} {place}")
+    say(str(place), f"plora {'sweep' if sweep else 'run'} {shell_word(str(place))}")

@@ -3,6 +3,8 @@
 import typer
 
 from plora.cli.arguments import RunArgument
+from plora.cli.saying import say
+from plora.shown import visible
 
 
 def command(run: RunArgument) -> None:
@@ -10,10 +12,11 @@ def command(run: RunArgument) -> None:
     from plora.runs import evaluate
 
     result = evaluate(run)
-    width = max(map(len, result.tasks))
-    for task, now, before in zip(result.tasks, result.accuracy, result.recorded, strict=True):
-        typer.echo(f"{task:<{width}}  {now:6.1%}  recorded {before:6.1%}")
+    tasks = [visible(task) for task in result.tasks]
+    width = max(map(len, tasks))
+    for task, now, before in zip(tasks, result.accuracy, result.recorded, strict=True):
+        say(f"{task:<{width}}  {now:6.1%}  recorded {before:6.1%}")
     same = "every prediction is as recorded" if result.changed == 0 else f"{result.changed} predictions differ"
-    typer.echo(same)
+    say(same)
     if result.changed:
         raise typer.Exit(1)

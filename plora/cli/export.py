@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from plora.cli.arguments import RunArgument
+from plora.cli.saying import say
+from plora.shown import shell_word
 
 
 def command(
@@ -26,4 +28,4 @@ def command(
     from plora.export import SCRIPT_FILE, export
 
     folder = export(run, out, task, merged, push)
-    typer.echo(f"{folder}\npython {folder / SCRIPT_FILE} --help" + (f"\npushed to {push}" if push else ""))
+    say(str(folder), f"python {shell_word(str(folder / SCRIPT_FILE))} --help", *([f"pushed to {push}"] if push else []))

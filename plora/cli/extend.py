@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from plora.cli.arguments import RunArgument
+from plora.cli.saying import say
 
 
 def command(
@@ -23,4 +24,4 @@ def command(
     from plora.config import load_task
     from plora.runs import extend
 
-    typer.echo(extend(run, load_task(data, keys or [])))
+    say(str(extend(run, load_task(data, keys or []))))

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from plora.cli.arguments import RunArgument
+from plora.cli.saying import say
 
 
 def command(
@@ -18,4 +19,4 @@ def command(
     from plora.runs import forget
 
     forget(run, task)
-    typer.echo(f"task '{task}' was taken out of {run}; what the other tasks learned is as it was")
+    say(f"task '{task}' was taken out of {run}; what the other tasks learned is as it was")

@@ -1,6 +1,6 @@
 """`plora ls`: what there is."""
 
-import typer
+from plora.cli.saying import say
 
 
 def command() -> None:
@@ -9,16 +9,16 @@ def command() -> None:
     from plora.methods import METHODS
     from plora.streams import STREAMS
 
-    typer.echo("configs (plora run NAME, or plora cp NAME for your own copy)")
+    say("configs (plora run NAME, or plora cp NAME for your own copy)")
     for name, path in shipped_configs().items():
-        typer.echo(f"  {name:<34} {(header(path) or [''])[0]}")
-    typer.echo("sweeps (plora sweep NAME)")
+        say(f"  {name:<34} {(header(path) or [''])[0]}")
+    say("sweeps (plora sweep NAME)")
     for name, path in shipped_sweeps().items():
-        typer.echo(f"  {name:<34} {(header(path) or [''])[0]}")
-    typer.echo("methods (method=…)")
+        say(f"  {name:<34} {(header(path) or [''])[0]}")
+    say("methods (method=…)")
     for method in METHODS.values():
         scenarios = "/".join(name for name in ("task", "class", "domain") if name not in method.refusals)
-        typer.echo(f"  {method.name:<14} {scenarios:<18} {method.summary}")
-    typer.echo("streams (stream.kind=…)")
+        say(f"  {method.name:<14} {scenarios:<18} {method.summary}")
+    say("streams (stream.kind=…)")
     for kind, source in STREAMS.items():
-        typer.echo(f"  {kind:<18} {(source.__doc__ or '').strip().splitlines()[0]}")
+        say(f"  {kind:<18} {(source.__doc__ or '').strip().splitlines()[0]}")

@@ -1,6 +1,5 @@
 """`plora metrics`: every metric of anyone's matrix."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from plora.errors import ConfigError
+from plora.shown import visible_json
 
 
 class ScenarioName(StrEnum):
@@ -74,7 +74,7 @@ def command(
         row_names,
         score,
     )
-    typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False) if as_json else found.markdown().rstrip())
+    typer.echo(visible_json(found.to_json(), indent=2) if as_json else found.markdown().rstrip())
 
 
 def _counts(text: str | None) -> list[int] | None:

@@ -1,8 +1,7 @@
 """`plora params`: what trains and what is frozen."""
 
-import typer
-
 from plora.cli.arguments import ConfigArguments, split_arguments
+from plora.cli.saying import say
 
 
 def command(arguments: ConfigArguments) -> None:
@@ -15,4 +14,4 @@ def command(arguments: ConfigArguments) -> None:
     from plora.params import count_parameters
 
     for path in paths:
-        typer.echo(count_parameters(load_config(path, overrides)).describe())
+        say(*count_parameters(load_config(path, overrides)).describe().split("\n"))

@@ -1,6 +1,5 @@
 """`plora predict`: label new texts or images."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from plora.cli.arguments import RunArgument
 from plora.errors import DataError
+from plora.shown import visible, visible_json
 
 
 def command(
@@ -38,14 +38,12 @@ def command(
     for prediction in predict(run, inputs, task, top):
         labels = dict(zip(prediction.labels, prediction.probabilities, strict=True))
         if as_json:
-            typer.echo(
-                json.dumps({"text" if in_lines else "file": prediction.input, "labels": labels}, ensure_ascii=False)
-            )
+            typer.echo(visible_json({"text" if in_lines else "file": prediction.input, "labels": labels}))
         else:
-            shown = "  ".join(f"{label} {probability:.1%}" for label, probability in labels.items())
+            shown = "  ".join(f"{visible(label)} {probability:.1%}" for label, probability in labels.items())
             given = prediction.input
             text = " ⇥ ".join(given) if isinstance(given, tuple) else str(given)
-            typer.echo(f"{shown}\t{text[:80]}")
+            typer.echo(f"{shown}\t{visible(text[:80])}")
 
 
 def _read(texts: list[str] | None) -> list[str]:

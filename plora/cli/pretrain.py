@@ -1,8 +1,7 @@
 """`plora pretrain`: make a backbone."""
 
-import typer
-
 from plora.cli.arguments import ConfigArguments, split_arguments
+from plora.cli.saying import say
 from plora.errors import ConfigError
 
 
@@ -18,4 +17,4 @@ def command(arguments: ConfigArguments) -> None:
     from plora.config import load_config
     from plora.runs.pretraining import pretrain
 
-    typer.echo(pretrain(load_config(paths[0], overrides), names[0].removesuffix(".yaml")))
+    say(str(pretrain(load_config(paths[0], overrides), names[0].removesuffix(".yaml"))))

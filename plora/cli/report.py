@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from plora.cli.saying import say
+
 
 def command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run folders, or folders that hold some.")],
@@ -18,8 +20,7 @@ def command(
 
     target = out or runs[0] / "report.html"
     found = write_report(runs, target)
-    for line in [*found.left_out, *found.unfinished]:
-        typer.echo(f"plora: {line}", err=True)
-    typer.echo(f"{target}  ({len(found.runs)} run{'s' if len(found.runs) != 1 else ''})")
+    say(*found.left_out, *found.unfinished, error=True)
+    say(f"{target}  ({len(found.runs)} run{'s' if len(found.runs) != 1 else ''})")
     if figures is not None:
-        typer.echo(f"{figures}  ({len(write_figures(runs, figures))} files)")
+        say(f"{figures}  ({len(write_figures(runs, figures))} files)")

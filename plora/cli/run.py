@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from plora.cli.arguments import ConfigArguments, split_arguments
+from plora.cli.saying import say
 
 
 def command(
@@ -29,7 +30,7 @@ def command(
     make_missing(configs)
     if dry_run:
         for config in configs:
-            typer.echo(measure(config).describe())
+            say(*measure(config).describe().split("\n"))
         return
     for config in configs:  # refuse before the first run, not after hours of it
         RunFolder.require_new(config.folder)

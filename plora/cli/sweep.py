@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from plora.cli.saying import say
+
 
 def command(
     config: Annotated[str, typer.Argument(help="A sweep's YAML file, or a name that `plora ls` shows.")],
@@ -29,20 +31,18 @@ def command(
 
     chosen = load_sweep(find_sweep(config), keys or [])
     if dry_run:
-        for line in planned_lines(chosen):
-            typer.echo(line)
+        say(*planned_lines(chosen))
         return
     make_missing(one.config for one in plan_runs(chosen))
     result = sweep(chosen, workers, cpus_per_run, gpus_per_run, address)
     if result.studies:
-        typer.echo("chosen on validation, before the runs scored test:")
+        say("chosen on validation, before the runs scored test:")
     for study in result.studies:
-        for line in choice_lines(study):
-            typer.echo(line)
+        say(*choice_lines(study))
     for label, failure in result.failures.items():
-        typer.echo(f"plora: {label}: {failure}", err=True)
+        say(f"{label}: {failure}", error=True)
     total = result.done + result.skipped + len(result.failures)
-    typer.echo(
+    say(
         f"{result.folder / 'report.html'}  ({result.done} done, {result.skipped} were complete, "
         f"{len(result.failures)} failed, of {total})"
     )

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from plora.cli.saying import say
+
 
 def command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run folders, or folders that hold some.")],
@@ -32,10 +34,9 @@ def command(
     from plora.results import write_table
 
     text, found = write_table(runs, kind, metric, format, standalone, against)
-    for line in [*found.left_out, *found.unfinished]:
-        typer.echo(f"plora: {line}", err=True)
+    say(*found.left_out, *found.unfinished, error=True)
     if out is None:
         typer.echo(text, nl=False)
     else:
         write_text(out, text)
-        typer.echo(str(out))
+        say(str(out))

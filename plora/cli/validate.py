@@ -1,8 +1,7 @@
 """`plora validate`: every mistake of a config at once."""
 
-import typer
-
 from plora.cli.arguments import ConfigArguments, split_arguments
+from plora.cli.saying import say
 
 
 def command(arguments: ConfigArguments) -> None:
@@ -12,4 +11,4 @@ def command(arguments: ConfigArguments) -> None:
 
     for path in paths:
         config = load_config(path, overrides)
-        typer.echo(f"{path}: valid ({config.label}, {config.scenario}-incremental, {config.stream.kind})")
+        say(f"{path}: valid ({config.label}, {config.scenario}-incremental, {config.stream.kind})")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from plora.cli.arguments import RunArgument
+from plora.cli.saying import say
 
 
 def command(
@@ -21,17 +22,16 @@ def command(
     from plora.runs import verify
 
     result = verify(run, expect)
-    for problem in result.problems:
-        typer.echo(problem)
+    say(*result.problems)
     count = len(result.problems)
     found = "everything is as recorded" if not count else "1 problem" if count == 1 else f"{count} problems"
-    typer.echo(
+    say(
         f"{result.checkpoints} checkpoints, {result.files} files as they were written, {result.examples} examples "
         f"predicted again: {found}"
     )
     for name in result.others:
-        typer.echo(f"not of the run, and left alone: {name}")
+        say(f"not of the run, and left alone: {name}")
     if result.root is not None:
-        typer.echo(f"root hash: {result.root}")
+        say(f"root hash: {result.root}")
     if count:
         raise typer.Exit(1)

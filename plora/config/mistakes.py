@@ -1,6 +1,8 @@
 """Mistakes of a config as lines: key, what was got, what was expected."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import get_args
 
 from pydantic import BaseModel
@@ -47,14 +49,25 @@ def unusable(value: object, path: str = "") -> Iterator[str]:
     """Values that no key can take, whatever its type: they would break in a library, hours later."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from unusable(inner, f"{path}.{key if isinstance(key, str) else shown(key)}".lstrip("."))
+            place = f"{path}.{key if isinstance(key, str) else shown(key)}".lstrip(".")
+            if isinstance(key, str):
+                yield from _broken(key, place)
+            yield from unusable(inner, place)
     elif isinstance(value, list | tuple):
         for position, inner in enumerate(value):
             yield from unusable(inner, f"{path}.{position}")
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         yield f"{path}: got an integer of {value.bit_length()} bits; at most 63 are possible"
-    elif isinstance(value, str) and "\0" in value:
-        yield f"{path}: got {shown(value)}; no name, path or text of a config has a NUL character"
+    elif isinstance(value, str | PurePath):
+        yield from _broken(str(value), path)
+
+
+def _broken(text: str, path: str) -> Iterator[str]:
+    """Why a key or a value that is a text, a name or a path cannot be written into a file, or name one."""
+    if "\0" in text:
+        yield f"{path}: got {shown(text)}; no name, path or text of a config has a NUL character"
+    if re.search(r"[\ud800-\udfff]", text):
+        yield f"{path}: got {shown(text)}; it has half of a character (a lone surrogate), so write it as UTF-8"
 
 
 def shown(value: object) -> str:

@@ -37,7 +37,8 @@ def load_config(source: str | Path | Mapping[str, object], overrides: Sequence[s
             override(values, assignment)
         except ConfigError as error:
             problems += error.problems
-    problems += unusable(values)
+    if broken := list(unusable(values)):  # the schema would say the same of them again, in its own words
+        raise ConfigError([*problems, *broken])
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
@@ -99,6 +100,8 @@ def override(values: dict[str, object], assignment: str) -> None:
     path, equals, text = assignment.partition("=")
     if not equals or not re.fullmatch(r"\w+(\.\w+)*", path):
         raise ConfigError([f"'{assignment}': expected key=value, such as training.epochs=3"])
+    if problems := list(unusable(text, path)):
+        raise ConfigError(problems)
     try:
         value = parse_yaml(text)
     except yaml.YAMLError:

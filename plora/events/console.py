@@ -7,6 +7,7 @@ Every event also goes to the run's log.txt, in the form of the pipe:
 
 import sys
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,8 @@ from types import TracebackType
 from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from plora.shown import visible, visible_lines
 
 Field = str | int | float | None
 
@@ -33,7 +36,7 @@ class Console:
     def __init__(self, log: Path | None = None, live: bool | None = None, silent: bool = False) -> None:
         self.log, self.silent = log, silent
         self.live = (sys.stdout.isatty() if live is None else live) and not silent
-        self._rich = RichConsole(highlight=False)
+        self._rich = RichConsole(highlight=False, emoji=False)  # a task may be called ":bug:"
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),  # names of tasks are not markup
             BarColumn(bar_width=28),
@@ -60,10 +63,11 @@ class Console:
         """Say that something happened: a line in a pipe and in the log, a readable line on a terminal."""
         if self.silent:
             return
-        line = f"event={name} " + " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
-        self._write_log(line)
+        line = self._log_event(name, fields)
         if self.live:
-            words = "  ".join(f"[dim]{key}[/] {escape(_readable(value))}" for key, value in fields.items())
+            words = "  ".join(
+                f"[dim]{escape(visible(key))}[/] {escape(_readable(value))}" for key, value in fields.items()
+            )
             self._rich.print(f"[bold]{name.replace('_', ' ')}[/]  {words}")
         else:
             print(f"{_clock()} {line}", flush=True)
@@ -83,43 +87,50 @@ class Console:
         if self.live and self._task is not None:
             note = "  ".join(f"{key} {_readable(value)}" for key, value in fields.items())
             note += f"  {left} left" if left else ""
-            self._bar.update(self._task, description=what, completed=done, total=total, note=note, visible=True)
+            self._bar.update(
+                self._task, description=visible(what), completed=done, total=total, note=note, visible=True
+            )
         elif time.monotonic() - self._spoke > _QUIET_SECONDS:
             self._spoke = time.monotonic()
-            words = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
+            words = " ".join(f"{key}={word(value)}" for key, value in fields.items())
             print(
-                f"{_clock()} event=progress doing={_plain(what)} done={done}/{total} {words} left={_plain(left)}",
+                f"{_clock()} event=progress doing={word(what)} done={done}/{total} {words} left={word(left)}",
                 flush=True,
             )
 
     def say(self, text: str) -> None:
-        """Print text as it is: tables at the end of a run."""
+        """Print lines as they are: tables at the end of a run."""
         if self.silent:
             return
         if self.live:
-            self._rich.print(text, markup=False)
+            self._rich.print(visible_lines(text), markup=False)
         else:
-            print(text, flush=True)
+            print(visible_lines(text), flush=True)
 
-    def _write_log(self, line: str) -> None:
+    def _log_event(self, name: str, fields: Mapping[str, Field]) -> str:
+        """Write an event into the log; returns its line."""
+        line = f"event={name} " + " ".join(f"{visible(key)}={word(value)}" for key, value in fields.items())
         if self.log is not None:
             with self.log.open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now().isoformat(timespec='seconds')} {line}\n")
+        return line
 
 
 def _clock() -> str:
     return datetime.now().strftime("%H:%M:%S")
 
 
-def _plain(value: Field) -> str:
-    """One word: numbers short, spaces in texts replaced, so that a line splits at spaces."""
+def word(value: Field) -> str:
+    """Return a value as one visible word: numbers short, spaces in texts replaced, so that a line splits at spaces."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "none" if value is None else "_".join(str(value).split()) or '""'
+    return "none" if value is None else "_".join(visible(str(value)).split()) or '""'
 
 
 def _readable(value: Field) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return (
+        f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else visible(str(value))
+    )
 
 
 def _duration(seconds: float) -> str:

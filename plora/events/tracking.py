@@ -13,6 +13,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from plora.errors import ConfigError
 from plora.events.settings import TrackerName
+from plora.shown import visible
 
 TRACKERS: tuple[TrackerName, ...] = ("tensorboard", "wandb", "mlflow", "trackio")
 Failed = Callable[[str, Exception], None]
@@ -57,7 +58,8 @@ class Tracking:
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Log numbers at an optimizer step of the whole run."""
-        self._each(lambda tracker: tracker.log(dict(values), step=step))
+        named = {visible(name): value for name, value in values.items()}  # names of tasks are in them
+        self._each(lambda tracker: tracker.log(named, step=step))
 
     def finish(self, files: Sequence[Path]) -> None:
         """Hand over files, where a tracker takes some, and close."""
@@ -86,4 +88,4 @@ def _flat(values: Mapping[str, object], path: str = "") -> Iterator[tuple[str, s
         if isinstance(value, Mapping):
             yield from _flat(value, f"{path}{key}.")
         else:
-            yield f"{path}{key}", value if isinstance(value, str | int | float | bool) else str(value)
+            yield visible(f"{path}{key}"), value if isinstance(value, int | float | bool) else visible(str(value))

@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from plora.errors import RunError
 from plora.kinds import own_kinds
 from plora.regular import inside, open_file, read_file
 from plora.results import Point
+from plora.results.record.found_runs import FORGOTTEN_FILE, MANIFEST_FILE, checkpoints
 from plora.results.record.identity import SEAL, config_seal, open_own
 from plora.sealed import Identity, write_sealed
 
@@ -29,8 +29,6 @@ TRUST_REMOTE_CODE = "PLORA_TRUST_REMOTE_CODE"
 """Environment variable: run folders may name backbones that bring their own code."""
 TRUST_OWN_PARTS = "PLORA_TRUST_OWN_PARTS"
 """Environment variable: run folders may name classes that are not plora's, `kind: package.module:Class`."""
-MANIFEST = "manifest.json"
-_NUMBERED = re.compile(r"task-(\d{2,})")
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "datasets", "peft")
 
 
@@ -133,29 +131,16 @@ class RunFolder:
 
     def manifest(self, task: int) -> Path:
         """What the checkpoint after task number `task` holds; it counts when this is there."""
-        return self.inside("checkpoints", f"task-{task:02}", MANIFEST)
+        return self.inside("checkpoints", f"task-{task:02}", MANIFEST_FILE)
 
     @property
     def forgotten(self) -> Path:
         """Which tasks were taken out."""
-        return self.inside("forgotten.json")
+        return self.inside(FORGOTTEN_FILE)
 
     def complete(self) -> list[int]:
         """Numbers of the checkpoints that have a manifest, ascending."""
-        home = self.inside("checkpoints")
-        names = (_NUMBERED.fullmatch(entry.name) for entry in (os.scandir(home) if home.is_dir() else ()))
-        numbers = sorted(int(name[1]) for name in names if name is not None and name[0] == f"task-{int(name[1]):02}")
-        return [number for number in numbers if self.manifest(number).exists()]
-
-    def last_checkpoint(self) -> int:
-        """Number of the newest complete checkpoint.
-
-        Raises:
-            RunError: there is none.
-        """
-        if not (complete := self.complete()):
-            raise RunError(f"{self.path} has no complete checkpoint; the run ended before its first task was learned")
-        return complete[-1]
+        return [*checkpoints(self.path)]
 
     def slot(self, content_hash: str) -> Path:
         """Where a committed slot is kept."""

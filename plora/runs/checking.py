@@ -9,12 +9,13 @@ import numpy as np
 
 from plora.errors import RunError
 from plora.results import RunRecord, generated_files, read_curves, read_generated, read_measurements
+from plora.results.record.found_runs import root_hash
 from plora.run_folder.agreement import Agreed, read_agreed
 from plora.run_folder.checkpoint import check_files
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.forgotten import read_forgotten
+from plora.run_folder.others import others
 from plora.run_folder.predictions import require_answers, require_own
-from plora.run_folder.root import others, root_hash
 from plora.runs.loading import load_run
 
 P = ParamSpec("P")
@@ -103,7 +104,7 @@ def verify(path: Path, expect: str | None = None) -> Verified:
         raise RunError(f"{path} was cut while it learned a task more; `plora resume {path}` first")
     if read_forgotten(folder).pending:
         raise RunError(f"{path} was cut while it forgot a task; `plora resume {path}` finishes it")
-    root = root_hash(folder)
+    root = root_hash(path)
     if expect is not None and expect.strip().lower() != root:
         problems.append(
             f"{path} has the root hash {root}, and {expect.strip()} was expected: it is another run, or it was changed "

@@ -9,10 +9,10 @@ from plora.events.console import Console
 from plora.failpoints import reached
 from plora.processes import Processes
 from plora.results import matrix_table, summary_table
+from plora.results.record.found_runs import root_hash
 from plora.run_folder.agreement import read_agreed
 from plora.run_folder.checkpoint import check_files
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.root import root_hash
 from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.runs.loading import require_same
 from plora.runs.writing import own
@@ -130,7 +130,7 @@ def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
         "run_done",
         **{name: metric.value for name, metric in record.metrics.items() if metric.value is not None},
         folder=str(folder.path),
-        root=root_hash(folder),
+        root=root_hash(folder.path),
     )
     out.say(f"\n{matrix_table(record)}\n\n{summary_table([record])}\n")
 

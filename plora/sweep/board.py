@@ -13,6 +13,7 @@ from rich.table import Table
 from plora.errors import RunError
 from plora.results import RunRecord, read_record
 from plora.run_folder.folder import RunFolder
+from plora.shown import visible
 from plora.sweep.plan import SweepConfig
 from plora.sweep.progress import Progress, Say
 from plora.sweep.study import Study
@@ -23,7 +24,7 @@ def shown(
     config: SweepConfig, progress: Sequence[Progress], studies: Sequence[Study], live: bool | None
 ) -> Iterator[Say]:
     """Show all runs: live tables on a terminal; in a pipe a line for each event, and the tables at the end."""
-    console = RichConsole(highlight=False)
+    console = RichConsole(highlight=False, markup=False, emoji=False)  # "targets=[query]" is a label and no markup
     started = time.perf_counter()
 
     def picture() -> Group:
@@ -69,7 +70,7 @@ def _studies(studies: Sequence[Study], title: str) -> Table:
         best = study.score.text(study.ranked[0].value) if study.ranked else ""
         seconds = sum(trial.progress.seconds for trial in study.trials)
         counts = f"{len(over)}/{study.search.total}" + (f", {failed} failed" if failed else "")
-        shown.add_row(study.label, state, counts, "", best, f"{seconds:.0f}" if seconds else "")
+        shown.add_row(visible(study.label), state, counts, "", best, f"{seconds:.0f}" if seconds else "")
         for trial in running:
             shown.add_row(f"  trial {trial.number}", "running", "", _tasks(trial.progress), "", "")
     return shown
@@ -87,14 +88,14 @@ def _runs(config: SweepConfig, progress: Sequence[Progress], title: str) -> Tabl
         record = records[id(item)]
         metrics = [_text(record, name) for name in ("accuracy", "backward_transfer")]
         seconds = f"{item.seconds:.0f}" if item.seconds else ""
-        shown.add_row(item.run.label, item.state, _tasks(item), *metrics, seconds)
+        shown.add_row(visible(item.run.label), item.state, _tasks(item), *metrics, seconds)
     for text in config.planned:
-        shown.add_row(text, "not there yet", "", "", "", "")
+        shown.add_row(visible(text), "not there yet", "", "", "", "")
     return shown
 
 
 def _table(title: str, *heads: str) -> Table:
-    table = Table(title=title or None, title_justify="left", title_style="bold")
+    table = Table(title=visible(title) or None, title_justify="left", title_style="bold")
     for position, head in enumerate(heads):
         table.add_column(head, justify="left" if position < 2 else "right")
     return table

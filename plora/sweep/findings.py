@@ -9,6 +9,7 @@ from plora import atomic
 from plora.errors import RunError
 from plora.results.pictures.figure import to_pdf, to_png
 from plora.sealed import read_sealed, write_sealed
+from plora.shown import markdown_cell, markdown_code, markdown_text
 from plora.sweep.picture import search_picture
 from plora.sweep.sampler import Settings
 from plora.sweep.study import Study
@@ -62,27 +63,27 @@ def findings(study: Study) -> Mapping[str, JsonValue]:
 def trials_table(study: Study) -> str:
     """Return the trials of a study as Markdown, best first, then those that failed."""
     keys = list(study.search.space)
-    heads = ["", "trial", *(f"`{key}`" for key in keys), f"{study.head} on validation"]
+    heads = ["", "trial", *(f"`{markdown_code(key)}`" for key in keys), f"{study.head} on validation"]
     rows = []
     for trial in study.ranked:
         mark = "**chosen**" if trial is study.chosen else ""
         value = study.score.text(trial.value)
-        rows.append([mark, str(trial.number), *(shown(trial.settings[key]) for key in keys), value])
+        rows.append([mark, str(trial.number), *(markdown_cell(shown(trial.settings[key])) for key in keys), value])
     failed = [trial for trial in study.trials if trial.failure]
     for trial in failed:
-        rows.append(["", str(trial.number), *(shown(trial.settings[key]) for key in keys), "failed"])
+        rows.append(["", str(trial.number), *(markdown_cell(shown(trial.settings[key])) for key in keys), "failed"])
     lines = [
-        f"# Search: {study.label}",
+        f"# Search: {markdown_text(study.label)}",
         "",
         f"Chosen by {study.symbol} on the validation split ({study.score.end} is best; of equal ones the earliest "
         f"trial), with seed {study.search.seed}. No trial read the test split.",
         "",
         "| " + " | ".join(heads) + " |",
         "| --- |" + " ---: |" * (len(heads) - 1),
-        *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows),
+        *("| " + " | ".join(row) + " |" for row in rows),
     ]
     if failed:
-        lines += ["", *(f"- Trial {trial.number} failed: {trial.failure}" for trial in failed)]
+        lines += ["", *(f"- Trial {trial.number} failed: {markdown_cell(trial.failure)}" for trial in failed)]
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,7 @@ class _Silent(Console):
         super().__init__(live=False)
 
     def event(self, name: str, **fields: Field) -> None:
-        self._write_log(f"event={name} " + " ".join(f"{key}={value}" for key, value in fields.items()))
+        self._log_event(name, fields)
 
     def progress(self, what: str, done: int, total: int, seconds_left: float | None = None, **fields: Field) -> None:
         pass

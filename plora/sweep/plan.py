@@ -22,6 +22,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from plora.config import RunConfig, load_config, override, put, read_values
+from plora.config.mistakes import unusable
 from plora.configs import find_config
 from plora.errors import ConfigError, RunError
 from plora.heads import ClosedFormHead, head_class
@@ -119,13 +120,14 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
     values = read_values(path)
     for text in overrides:
         override(values, text)
+    if problems := list(unusable(values)):
+        raise ConfigError(f"{path}: {problem}" for problem in problems)
     try:
         return SweepConfig.model_validate(values)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
         raise ConfigError(
             f"{path}: {'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in problems
+            for problem in error.errors(include_url=False)
         ) from None
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from plora.events.console import word
 from plora.results import Metric, RunMetrics, Score, read_record
 from plora.sweep.plan import SweepRun
 
@@ -37,7 +38,7 @@ class Progress:
     def begin(self, say: Say) -> None:
         """Note that the run begins."""
         self.state, self.started = "running", time.perf_counter()
-        say(f"event=run_start run={_word(self.run.label)}")
+        say(f"event=run_start run={word(self.run.label)}")
 
     def end(self, failure: str, say: Say) -> None:
         """Note that the run ended, with one line if it failed."""
@@ -48,10 +49,10 @@ class Progress:
             value, failure = found.value, why_not(found)
         self.state, self.failure = ("failed", failure) if failure else ("done", "")
         if failure:
-            say(f"event=run_failed run={_word(self.run.label)} reason={_word(failure)}")
+            say(f"event=run_failed run={word(self.run.label)} reason={word(failure)}")
         else:
             on = "" if self.run.config.evaluation.split == "test" else "validation_"
-            say(f"event=run_done run={_word(self.run.label)} {on}{self.metric}={value:.4g} seconds={self.seconds:.0f}")
+            say(f"event=run_done run={word(self.run.label)} {on}{self.metric}={value:.4g} seconds={self.seconds:.0f}")
 
 
 def reached(run: SweepRun, metric: str) -> tuple[Metric, Score]:
@@ -67,7 +68,3 @@ def reached(run: SweepRun, metric: str) -> tuple[Metric, Score]:
 def why_not(found: Metric) -> str:
     """Return one line where a metric has no value; else nothing."""
     return "" if found.value is not None else f"{found.symbol} has no value: it {found.reason}"
-
-
-def _word(text: str) -> str:
-    return "_".join(text.split())

@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from plora.errors import ConfigError, PloraError
+from plora.shown import visible
 
 FEW = settings(max_examples=max(1, settings().max_examples // 5))
 """For tests whose example takes tens of milliseconds."""
@@ -36,7 +37,7 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
 
 @contextmanager
 def only_clear_lines(naming: str = "") -> Iterator[None]:
-    """Let a PloraError pass if it is one printable line (a ConfigError: one per mistake); all else fails the test."""
+    """Let a PloraError pass if it is one visible line (a ConfigError: one per mistake); all else fails the test."""
     try:
         yield
     except PloraError as caught:
@@ -45,5 +46,5 @@ def only_clear_lines(naming: str = "") -> Iterator[None]:
         return
     lines = str(refusal).split("\n")
     assert len(lines) == 1 or isinstance(refusal, ConfigError)
-    assert all(line.strip() and line.isprintable() and len(line) <= 2000 for line in lines), lines
+    assert all(line.strip() and line == visible(line) and len(line) <= 2000 for line in lines), lines
     assert naming in str(refusal)

@@ -28,7 +28,7 @@ def test_spread_leaves_what_does_not_collide_and_centres_what_does() -> None:
 
 def test_shorten() -> None:
     assert shorten("short", 5) == "short"
-    assert shorten("two\nlines  here", 30) == "two lines here"
+    assert shorten("two\nlines  here", 30) == r"two\nlines here"
     assert shorten("longer than that", 8) == "longer…"
 
 
@@ -68,4 +68,4 @@ def test_long_labels_keep_the_end_that_tells_them_apart() -> None:
     labels = [f"per_task, training.learning_rate {rate}" for rate in ("0.01", "0.002")]
     shown = [elide(label, 24) for label in labels]
     assert shown == ["per_task, t…ng_rate 0.01", "per_task, t…g_rate 0.002"]
-    assert elide("o_lora\n(a)", 24) == "o_lora (a)"
+    assert elide("o_lora\n(a)", 24) == r"o_lora\n(a)"

@@ -22,6 +22,7 @@ from plora.results import (
     write_record,
     write_report,
 )
+from plora.shown import visible
 
 EVIL = "<script>alert('x')</script>\"&"
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -161,7 +162,7 @@ def test_no_name_gets_out_of_the_numbers(tmp_path: Path, name: str) -> None:
     numbers, _ = page.scripts
     assert not set("<>&") & set(numbers)
     (group,) = json.loads(numbers)["groups"]
-    assert group["tasks"][0] == group["series"][0] == name
+    assert group["tasks"][0] == group["series"][0] == visible(name)
     assert "img" not in page.tags
 
 

@@ -31,6 +31,7 @@ from plora.results import (
 )
 from plora.results.metrics.named import METRIC_NAMES, definitions
 from plora.results.tables.numbers import percent
+from plora.results.tables.table import markdown_table
 from plora.results.tables.tables import Format
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -385,3 +386,16 @@ def test_write_table_refuses_what_makes_no_table(tmp_path: Path) -> None:
             write_table([tmp_path], **arguments)
     with pytest.raises(RunError, match=r"no run can stand in a table: .*unfinished"):
         write_table([tmp_path / "c"])
+
+
+def test_a_cell_of_csv_is_no_formula_and_numbers_are_numbers() -> None:
+    names = ("=1+1", "+x", "-x", "@x", "\tx", "-1", "plain")
+    rows = list(csv.reader(io.StringIO(matrix_table(record(tasks=names), "csv"))))
+    assert rows[0][1:-1] == ["'=1+1", "'+x", "'-x", "'@x", r"'\tx", "-1", "plain"]
+    assert [row[0] for row in rows[2:]] == [r"after \tx" if name == "\tx" else f"after {name}" for name in names]
+    assert all(cell == "NaN" or 0 <= float(cell) <= 1 for row in rows[1:] for cell in row[1:])
+
+
+def test_a_cell_of_markdown_is_one_cell_without_html() -> None:
+    table = markdown_table(["name", "p"], [["<b>a|b\\|", "<0.001"]])
+    assert table.splitlines()[-1] == r"| \<b>a\|b\\\| | <0.001 |"

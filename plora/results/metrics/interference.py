@@ -11,7 +11,6 @@ themselves: one per task, or the one slot as it stood after each task (its A, so
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from plora.errors import RunError
 from plora.regular import inside, read_file
+from plora.results.record.found_runs import FORGOTTEN_FILE, checkpoints
 from plora.results.record.identity import open_own, run_of
 from plora.results.record.matrix import Matrix
 
@@ -260,16 +260,12 @@ def _gained(before: Mapping[str, Update], after: Mapping[str, Update]) -> dict[s
 
 def _manifests(folder: Path) -> dict[int, _Slots]:
     """What the complete checkpoints hold, by their number."""
-    home, run = inside(folder, "checkpoints"), run_of(folder)
-    names = (re.fullmatch(r"task-(\d{2,9})", path.name) for path in (home.iterdir() if home.is_dir() else ()))
+    run = run_of(folder)
     gone: object = ()
-    if (forgotten := inside(folder, "forgotten.json")).exists():
+    if (forgotten := inside(folder, FORGOTTEN_FILE)).exists():
         gone = open_own(forgotten, run, "forgotten").content.get("tasks", ())
     former, found = _Slots((), {}, {}), dict[int, _Slots]()
-    for number, name in sorted((int(name[1]), name[0]) for name in names if name is not None):
-        path = inside(folder, "checkpoints", name, "manifest.json")
-        if not path.exists():
-            continue
+    for number, path in checkpoints(folder).items():
         try:
             former = former.after(_Manifest.model_validate(open_own(path, run, "checkpoint", number).content))
         except ValidationError as error:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from plora.results.tables.one_line import elide
+from plora.shown import visible_lines
 
 INK, MUTED, GRID, PAPER = "#1f2328", "#5f6875", "#d3d8df", "#fffffe"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#b8578f", "#8a6d00", "#3f8fc4", "#6b4c9a", "#7f7f7e")
@@ -236,6 +237,7 @@ def _render(figure: Figure, file_format: str, *, salt: str, transparent: bool, d
     for text in figure.findobj(Text):
         if isinstance(text, Text):
             text.set_parse_math(False)  # a task may be called "$5 or less"
+            text.set_text(visible_lines(text.get_text()))
     buffer = io.BytesIO()
     with (
         matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "pdf.fonttype": 42}),

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from plora.errors import RunError
 from plora.regular import inside
-from plora.results.record.run_record import RESULTS_FILE, RunRecord, read_record
+from plora.results.record.identity import CONFIG_FILE, ENVIRONMENT_FILE, config_seal
+from plora.results.record.run_record import COSTS_FILE, RESULTS_FILE, RunRecord, read_record
+from plora.sealed import open_sealed, seal
 
-CONFIG_FILE, CURVES_FILE = "config.yaml", "curves.jsonl"
+CURVES_FILE, FORGOTTEN_FILE, MANIFEST_FILE = "curves.jsonl", "forgotten.json", "manifest.json"
+_NUMBERED = re.compile(r"task-(\d{2,9})")
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,34 @@ def predictions_file(folder: Path, record: RunRecord) -> Path | None:
     measured = [number for number, status in enumerate(record.status, start=1) if status == "evaluated"]
     file = inside(folder, "predictions", f"task-{max(measured, default=0):02}.parquet")
     return file if measured and file.exists() else None
+
+
+def checkpoints(folder: Path) -> dict[int, Path]:
+    """Return the manifest of each complete checkpoint of a run by its number, ascending.
+
+    Raises:
+        RunError: a link or a device stands in its place.
+    """
+    home = inside(folder, "checkpoints")
+    names = (_NUMBERED.fullmatch(entry.name) for entry in (os.scandir(home) if home.is_dir() else ()))
+    numbers = sorted(int(name[1]) for name in names if name is not None and name[0] == f"task-{int(name[1]):02}")
+    found = {number: inside(folder, "checkpoints", f"task-{number:02}", MANIFEST_FILE) for number in numbers}
+    return {number: path for number, path in found.items() if path.exists()}
+
+
+def root_hash(folder: Path) -> str:
+    """Return the sha256 over the seals of a run: whoever has this number knows every byte that is vouched for.
+
+    That of config, environment, record and costs (the record names the predictions), of what was forgotten, and of the
+    newest manifest (which names every file of its checkpoint, and its predecessor).
+
+    Raises:
+        RunError: a file was changed after it was sealed.
+    """
+    names = (ENVIRONMENT_FILE, RESULTS_FILE, COSTS_FILE, FORGOTTEN_FILE)
+    files = [*(inside(folder, name) for name in names), *list(checkpoints(folder).values())[-1:]]
+    seals = {path.relative_to(folder).as_posix(): open_sealed(path).sha256 for path in files if path.exists()}
+    return seal({CONFIG_FILE: config_seal(inside(folder, CONFIG_FILE))[1], **seals})
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 import os
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -42,6 +41,7 @@ from plora.results.tables.numbers import mean_and_std, percent
 from plora.results.tables.one_line import elide
 from plora.results.tables.table import Table
 from plora.results.tables.tables import comparison_notes, interval_notes, table_of_differences
+from plora.shown import shell_word, visible, visible_lines
 
 LONGEST_FILE = 20_000  # characters of a config or environment that are shown
 ALL_FILES = 1_500_000  # characters of all of them together
@@ -176,9 +176,10 @@ def write_report(runs: Iterable[Path], out: Path) -> FoundRuns:
 
 
 def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
-    """Return the page; every text that is not Markup is escaped."""
+    """Return the page; every text that is not Markup is escaped, and everything in it can be seen."""
     environment = Environment(
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -257,8 +258,8 @@ def _steps_to_90(folder: Path, speed: Metric, better: Better) -> Mapping[str, in
 
 def _commands(folder: str, complete: bool) -> list[tuple[str, str]]:
     """Return what can be done again with a run, and the command."""
-    run = shlex.quote(folder)
-    again = f"plora run {shlex.quote(f'{folder}/{CONFIG_FILE}')} output=runs-again"
+    run = shell_word(folder)
+    again = f"plora run {shell_word(f'{folder}/{CONFIG_FILE}')} output=runs-again"
     commands = [
         ("repeat it, in another folder", again),
         ("check its files, and predict again", f"plora verify {run}"),
@@ -324,6 +325,11 @@ def _best(methods: Mapping[str, Mapping[str, Estimate]], score: Score) -> str:
     return max(methods, key=lambda label: score.sign * (methods[label]["accuracy"].mean or 0.0))
 
 
+def _visible(value: object) -> object:
+    """What an expression of the template gives, as it is shown; files have line breaks of their own."""
+    return visible_lines(value) if type(value) is str else value  # Markup is a str too
+
+
 def _numbers(groups: Sequence[GroupSection]) -> Markup:
     """Return the numbers of the charts as JSON for a script element; empty where they are too many for a page.
 
@@ -355,9 +361,9 @@ def _group_numbers(group: GroupSection) -> JsonValue:
             {"symbol": metric.symbol, "title": metric.title, "text": metric.text, "unit": metric.score.unit}
             for metric in group.definitions
         ],
-        "tasks": list(group.sections[0].record.tasks),
+        "tasks": [visible(task) for task in group.sections[0].record.tasks],
         "split": group.sections[0].record.split,
-        "series": list(labels),
+        "series": [visible(label) for label in labels],
         "bands": [_band(group.score, [run for run in runs if id(run) in compared]) for runs in labels.values()],
         "intervals": [
             [] if method is None else [_interval(estimate) for estimate in group.methods[method].values()]
@@ -366,7 +372,7 @@ def _group_numbers(group: GroupSection) -> JsonValue:
         "runs": [
             {
                 "id": section.anchor,
-                "name": section.record.name,
+                "name": visible(section.record.name),
                 "series": label_of[id(section.record)],
                 "seed": section.record.seed,
                 "complete": id(section.record) in compared,
@@ -404,7 +410,7 @@ def _band(score: Score, runs: Sequence[RunRecord]) -> JsonValue:
 
 def _interval(estimate: Estimate) -> JsonValue:
     """Return the interval of one metric as it is shown, or the reason why there is none."""
-    return estimate.reason if estimate.interval is None else _cells(estimate.score, estimate.interval)
+    return visible(estimate.reason or "") if estimate.interval is None else _cells(estimate.score, estimate.interval)
 
 
 def _cells(score: Score, row: Sequence[float]) -> list[float | None]:

@@ -10,6 +10,7 @@ from plora.results.comparison.doubts import split_doubts
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY
 from plora.results.tables.table import markdown_table
+from plora.shown import markdown_cell, markdown_code, markdown_text
 from plora.streams.base import Scenario
 
 _QUESTION: Mapping[Scenario, str] = {
@@ -61,6 +62,7 @@ def model_card(
     library: str,
     words: InputWords,
     usage: str,
+    root: str,
 ) -> str:
     """Return a model card in Markdown, with the header that the hub reads.
 
@@ -72,7 +74,9 @@ def model_card(
         library: what loads the model, `peft` or `transformers`.
         words: about the inputs.
         usage: how to use it, in Markdown.
+        root: hash of the whole run.
     """
+    base_model, stream = markdown_code(base_model), markdown_code(record.stream.name)
     header = {
         "library_name": library,
         "pipeline_tag": words.pipeline_tag,
@@ -95,7 +99,7 @@ def model_card(
             for entry in data
         ],
     )
-    names = "".join(f"- {task}: {', '.join(labels[task])}\n" for task in labels)
+    names = "".join(f"- {markdown_text(task)}: {', '.join(map(markdown_cell, labels[task]))}\n" for task in labels)
     metrics = markdown_table(
         ["metric", score.unit or score.title],
         [[f"{metric.title} ({metric.symbol})", metric.score.text(metric.value)] for metric in record.metrics.values()],
@@ -106,16 +110,17 @@ def model_card(
         [[entry.task, split, sha256] for entry in data for split, sha256 in entry.fingerprints.items()],
     )
     scores = "accuracies" if score == ACCURACY else "numbers"
-    choosing = "".join(line + "\n" for line in split_doubts([record]))
-    warned = "".join(f"- {line}\n" for line in record.warnings)
-    order, other = ", ".join(record.tasks), f"Any other {words.noun}"
+    choosing = "".join(markdown_text(line) + "\n" for line in split_doubts([record]))
+    warned = "".join(f"- {markdown_text(line)}\n" for line in record.warnings)
+    order, other = ", ".join(map(markdown_cell, record.tasks)), f"Any other {words.noun}"
+    question = _QUESTION[record.scenario].format(one=words.one)
     return f"""---
 {yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---
 
-# {record.name}: {record.method}, seed {record.seed}
+# {markdown_text(record.name)}: {markdown_cell(record.method)}, seed {record.seed}
 
 {words.one.capitalize()} classifier on `{base_model}` that learned a stream of tasks with plora: {order}.
-Method `{record.method}`: {record.method_summary}. {_QUESTION[record.scenario].format(one=words.one)}
+Method `{markdown_code(record.method)}`: {markdown_cell(record.method_summary)}. {question}
 
 ## Tasks
 
@@ -133,9 +138,12 @@ Of the whole run, over all its tasks.
 {definitions}
 ## Data
 
-Stream `{record.stream.name}`, sha256 `{record.stream.fingerprint}`. Each split, inputs and labels in order:
+Stream `{stream}`, sha256 `{record.stream.fingerprint}`. Each split, inputs and labels in order:
 
 {hashes}
+The run that this model comes from has the root hash `{root}`: `plora verify RUN --expect` that hash says whether a run
+folder is that run, unchanged.
+
 ## Intended use and limits
 
 - It gives {words.one} of the kind it was trained on one of the labels above. {other} gets one of them too.

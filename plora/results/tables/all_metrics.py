@@ -25,6 +25,7 @@ from plora.results.record.measurements import Measurements
 from plora.results.record.run_record import RESULTS_FILE, RunRecord, read_record
 from plora.results.record.score import ACCURACY, NOT_APPLICABLE, SCORES, Score
 from plora.results.tables.table import markdown_table
+from plora.shown import markdown_cell, markdown_text
 from plora.streams.base import Scenario
 
 _DISAGREES = 0.005 / 100
@@ -57,7 +58,7 @@ class AllMetrics:
 
     def markdown(self) -> str:
         """Return the tables, percentages and points with two decimals, and below them the reasons."""
-        parts = [f"{self.source}: {len(self.tasks)} task{'s' if len(self.tasks) != 1 else ''}\n"]
+        parts = [f"{markdown_text(self.source)}: {len(self.tasks)} task{'s' if len(self.tasks) != 1 else ''}\n"]
         rows = [[m.title, m.symbol, _shown(m.value, m.score), m.score.unit] for m in self.metrics]
         parts.append(markdown_table(["metric", "symbol", "value", "unit"], rows))
         change = self.score.change("difference")
@@ -81,7 +82,7 @@ class AllMetrics:
             if variant.reason is not None:
                 reasons.setdefault(variant.reason, []).append(_whose(variant))
         lines = [f"n/a ({'; '.join(symbols)}): {reason}" for reason, symbols in reasons.items()]
-        parts.append("".join(line + "\n" for line in [*lines, *self.notes]))
+        parts.append("".join(markdown_cell(line) + "\n" for line in [*lines, *self.notes]))
         formulas = [f"- {metric.definition}" for metric in self.metrics]
         formulas += [f"- {_whose(variant)}: {variant.formula}." for variant in self.variants]
         parts.append(f"T tasks; R[i,j] is the {self.score.title} on task j after learning task i.\n")

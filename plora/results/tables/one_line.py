@@ -1,9 +1,11 @@
 """Texts on one line of bounded length."""
 
+from plora.shown import visible
+
 
 def shorten(text: str, length: int) -> str:
     """Return `text` on one line, cut to `length` characters with "…" when it is longer."""
-    text = " ".join(text.split())
+    text = " ".join(visible(text).split())
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
@@ -12,7 +14,7 @@ def elide(text: str, length: int) -> str:
 
     For labels that differ at their end: `o_lora, training.learning_rate 0.001`.
     """
-    text = " ".join(text.split())
+    text = " ".join(visible(text).split())
     if len(text) <= length:
         return text
     head = (length - 1) // 2

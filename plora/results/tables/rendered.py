@@ -4,6 +4,7 @@ from typing import Literal
 
 from plora.results.tables.latex import latex
 from plora.results.tables.table import Table, csv_text, markdown_table
+from plora.shown import markdown_cell
 
 Format = Literal["markdown", "csv", "latex"]
 
@@ -20,5 +21,5 @@ def rendered(table: Table, format: Format, standalone: bool) -> str:
         return csv_text(table)
     if format == "latex":
         return latex(table, standalone)
-    notes = "".join(line + "\n" for line in [*table.notes, *table.legend])
+    notes = "".join(markdown_cell(line) + "\n" for line in [*table.notes, *table.legend])
     return markdown_table(table.heads, table.rows) + ("\n" + notes if notes else "")

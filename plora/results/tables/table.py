@@ -10,6 +10,9 @@ import numpy as np
 from rich.cells import cell_len
 
 from plora.results.record.score import NOT_APPLICABLE
+from plora.shown import markdown_cell, visible
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _escaped(cell: str) -> str:
-    return " ".join(cell.split()).replace("|", "\\|")
+    return " ".join(markdown_cell(cell).split())
 
 
 def _padded(cell: str, width: int, *, left: bool) -> str:
@@ -57,10 +60,10 @@ def _padded(cell: str, width: int, *, left: bool) -> str:
 
 
 def csv_text(table: Table) -> str:
-    """Return the numbers of a table as CSV, twelve digits each."""
+    """Return the numbers of a table as CSV, twelve digits each; no text in it is a formula of a spreadsheet."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.data_heads)
+    writer.writerow(map(_data_cell, table.data_heads))
     for row in table.data:
         writer.writerow([_data_cell(cell) for cell in row])
     return text.getvalue()
@@ -71,4 +74,15 @@ def _data_cell(cell: object) -> str:
         return NOT_APPLICABLE
     if isinstance(cell, float):  # numpy's too; further digits differ between machines
         return "NaN" if np.isnan(cell) else f"{cell:.12g}"
-    return str(cell)
+    return _plain_text(cell) if isinstance(cell, str) else str(cell)
+
+
+def _plain_text(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: an apostrophe before what would begin one and is no number."""
+    if not text.startswith(_FORMULAS):
+        return visible(text)
+    try:
+        float(text)
+    except ValueError:
+        return "'" + visible(text)
+    return visible(text)

@@ -1,35 +1,19 @@
-"""One hash for all of a run, and what else stands in its folder."""
+"""What stands in a run folder and is not the run's."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from plora.results import RESULTS_FILE
-from plora.results.record.identity import config_seal
+from plora.results.record.found_runs import FORGOTTEN_FILE
 from plora.results.record.run_record import COSTS_FILE
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.manifest import Checkpoint
-from plora.sealed import open_sealed, seal
 
 _APPENDED = {"log.txt", "curves.jsonl", ".lock"}
 """Files of a run without a hash."""
 _OTHERS = {"generated", "trackers"}
 """Folders of a run whose files have no hash."""
-
-
-def root_hash(folder: RunFolder) -> str:
-    """Return the sha256 over the seals of a run: whoever has this number knows every byte that is vouched for.
-
-    That of config, environment, record and costs (the record names the predictions), of what was forgotten, and of the
-    newest manifest (which names every file of every checkpoint, and its predecessor).
-
-    Raises:
-        RunError: a file was changed after it was sealed.
-    """
-    files = [folder.environment, folder.inside(RESULTS_FILE), folder.inside(COSTS_FILE), folder.forgotten]
-    files += [folder.manifest(number) for number in folder.complete()[-1:]]
-    seals = {path.relative_to(folder.path).as_posix(): open_sealed(path).sha256 for path in files if path.exists()}
-    return seal({"config.yaml": config_seal(folder.config)[1], **seals})
 
 
 def others(folder: RunFolder, last: Checkpoint) -> tuple[str, ...]:
@@ -39,7 +23,7 @@ def others(folder: RunFolder, last: Checkpoint) -> tuple[str, ...]:
         folder: of the run.
         last: its newest checkpoint.
     """
-    own = {"config.yaml", "environment.json", RESULTS_FILE, COSTS_FILE, "forgotten.json", *_APPENDED, *last.files}
+    own = {"config.yaml", "environment.json", RESULTS_FILE, COSTS_FILE, FORGOTTEN_FILE, *_APPENDED, *last.files}
     own |= {f"checkpoints/task-{number:02}/manifest.json" for number in folder.complete()}
     own |= {f"predictions/task-{number:02}.parquet" for number in range(len(last.labels) + 1)}
     found = (path.relative_to(folder.path).as_posix() for path in _walk(folder.path))
