@@ -32,8 +32,9 @@ from plora.results.pictures.figure import to_svg
 from plora.results.pictures.gallery import group_pictures, run_pictures
 from plora.results.pictures.scale import colour_limits
 from plora.results.record.curves import read_curves
-from plora.results.record.found_runs import CONFIG_FILE, CURVES_FILE, FoundRuns, find_runs
+from plora.results.record.found_runs import CURVES_FILE, FoundRuns, find_runs, root_hash
 from plora.results.record.generated import ClassOfTexts, by_class, generated_files, read_generated
+from plora.results.record.identity import CONFIG_FILE
 from plora.results.record.matrix_metrics import MatrixMetric, Metric, matrix_metrics
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY, Better, Score
@@ -69,6 +70,7 @@ class RunSection:
         generated: texts that stood in for old ones while the last task was learned, by class.
         steps_to_90: of each task whose learning speed was measured.
         config, environment: the text of its files.
+        root: hash of the whole run; empty where it has none.
         commands: what to do again, and the command.
     """
 
@@ -86,6 +88,7 @@ class RunSection:
     steps_to_90: Mapping[str, int]
     config: str
     environment: str
+    root: str
     commands: Sequence[tuple[str, str]]
 
 
@@ -235,6 +238,7 @@ def _run_section(
         steps_to_90=_steps_to_90(folder, metric_of(record, "learning_speed"), record.score.better),
         config=_text(folder, CONFIG_FILE, longest),
         environment=_text(folder, record.environment, longest),
+        root=_root(folder, record),
         commands=_commands(name, record.complete),
     )
 
@@ -446,6 +450,13 @@ def _text(folder: Path, name: str, longest: int) -> str:
     except (OSError, ValueError):
         return f"({name} is not in the run folder)"
     return text if len(text) <= longest else text[:longest] + f"\n… ({len(text):,} characters in all)"
+
+
+def _root(folder: Path, record: RunRecord) -> str:
+    try:
+        return root_hash(folder) if record.run else ""
+    except RunError:  # said by what reads the file
+        return ""
 
 
 def _seconds(value: float) -> str:
