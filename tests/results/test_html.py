@@ -98,7 +98,7 @@ def test_one_run(tmp_path: Path) -> None:
     for expected in (
         "validation was cut from train",
         "One seed",
-        "7% of the training texts",
+        "7% of the training inputs",
         "3 of 480 test inputs",
         "the head of a future task is untrained",
         "150,532",
