@@ -9,6 +9,7 @@ from plora.results.metrics.interference import Interference
 from plora.results.pictures.figure import FONT_POINTS, MUTED, new_figure, subtitle, title
 from plora.results.pictures.heatmap import heatmap, slant, task_names
 from plora.results.record.matrix import Matrix
+from plora.results.tables.folding import WHOLE_UP_TO
 from plora.results.tables.one_line import shorten
 
 WIDTH = 6.4
@@ -78,7 +79,7 @@ def _pairs(
         return figure
     pairs = np.where(np.tri(T, T, -1, dtype=bool), values, np.nan)[1:, :-1]
     cell = float(np.clip(4.4 / T, 0.12, 0.62))
-    figure, (ax,) = new_figure(float(np.clip(1.6 + 1.5 * cell * T, 5.0, WIDTH)), 1.3 + 0.8 * cell * T)
+    figure, (ax,) = new_figure(float(np.clip(1.6 + 1.5 * cell * T, 5.0, WIDTH)), 1.3 + 0.8 * cell * min(T, WHOLE_UP_TO))
     names = task_names(found.tasks)
     heatmap(ax, pairs, names[1:], names[:-1], colours, limits, number, hatched=False)
     slant(ax, names)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from plora.atomic import atomic_path
 from plora.errors import RunError
-from plora.results.record.measurements import Chosen, Measurements
+from plora.results.record.measurements import Chosen, Measurements, Which
 from plora.results.record.score import Score
 
 CLASS_NAMES_KEY, SCHEMA_KEY = b"plora.class_names", b"plora.schema"
@@ -165,7 +165,7 @@ class ClassRankings(Measurements):
         except RunError as error:
             raise RunError(f"{path}: {error}") from None
 
-    def rows(self, chosen: Chosen) -> Self:
+    def rows(self, chosen: Which) -> Self:
         """Return some of the examples."""
         return type(self)(
             self.task[chosen],
@@ -185,7 +185,8 @@ class ClassRankings(Measurements):
         """
         if not parts:
             raise RunError("predictions: there is nothing to join")
-        if len({part.class_names for part in parts}) > 1:
+        first = parts[0].class_names  # mostly the very same object, which need not be compared name by name
+        if any(part.class_names is not first and part.class_names != first for part in parts):
             raise RunError("predictions: records of other classes cannot be joined")
         return cls(
             np.concatenate([part.task for part in parts]),
@@ -193,7 +194,7 @@ class ClassRankings(Measurements):
             np.concatenate([part.label for part in parts]),
             np.concatenate([part.ranking for part in parts]),
             np.concatenate([part.probabilities for part in parts]),
-            parts[0].class_names,
+            first,
         )
 
     def value(self, score: Score) -> float:
