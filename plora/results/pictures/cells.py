@@ -35,6 +35,7 @@ def coloured_cells(
             extent=(0, C, top + R, top),
             aspect="auto",
             interpolation="none",
+            zorder=1,  # as shapes: over the hatching
         )
     return ax.pcolormesh(
         np.arange(C + 1), np.arange(R + 1) + top, cells, cmap=colours, norm=scale, rasterized=rasterized

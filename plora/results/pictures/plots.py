@@ -85,7 +85,9 @@ def accuracy_matrix(record: RunRecord) -> Figure:
     labels = _task_labels(record.tasks)
     step = 1 if T <= 30 else int(np.ceil(T / 20))
     first = 0 if T <= WHOLE_UP_TO else step - 1  # the first of many would stand on "before training"
-    ax.set_xticks(np.arange(first, T, step) + 0.5, labels[first::step])
+    across = step if T < 1000 else 2 * step  # numbers of four digits
+    left = first + across - step if first else 0
+    ax.set_xticks(np.arange(left, T, across) + 0.5, labels[left::across])
     ax.set_yticks(
         [0.5, *(np.arange(first, T, step) + 1.5 + apart)],
         ["before training", *(f"after {label}" for label in labels[first::step])],
@@ -282,7 +284,8 @@ def learning_curves(curves: Sequence[Point], score: Score = ACCURACY) -> Figure:
         if through[panel]:
             whole, values = (np.concatenate(parts) for parts in zip(*through[panel], strict=True))
             colour = SERIES[2] if panel == validation else SERIES[0] if panel == "loss" else SERIES[1]
-            ax.plot(*_thinned(whole, values, POINTS_OF_MANY), color=colour)
+            apiece = -(-len(whole) // POINTS_OF_MANY)  # bins of one and of two would look like two runs
+            ax.plot(*_thinned(whole, values, len(whole) // apiece), color=colour)
         ax.set_ylabel(shorten(panel, 18), fontsize=FONT_POINTS, color=INK)
         ax.yaxis.set_major_locator(MaxNLocator(4))
         ax.margins(x=0.01)
