@@ -14,7 +14,8 @@ from plora.results.pictures.gate_plots import gate_coefficients
 from plora.results.pictures.plots import LINES, accuracy_matrix, learning_curves, tasks_over_time
 from plora.results.record.measurements import Measurements
 from plora.results.record.run_record import RunRecord
-from plora.results.tables.folding import WHOLE_UP_TO, shown, spread_over
+from plora.results.record.thinning import spread_over
+from plora.results.tables.folding import WHOLE_UP_TO, shown
 from tests.results.made_up_runs import record
 
 MANY = tuple(f"task number {number}" for number in range(1, 301))

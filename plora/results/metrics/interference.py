@@ -13,7 +13,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from plora.errors import RunError
 from plora.results.record.matrix import Matrix
+from plora.results.record.thinning import spread_over
 from plora.sealed import read_sealed
 
 _TENSORS = "adapter_model.safetensors"
@@ -55,6 +55,8 @@ class Interference:
 
     Args:
         tasks: T names, in the order in which they were learned.
+        numbers: T positions of them among all tasks that the run holds, from 1.
+        of: how many tasks those are; T unless some were measured alone.
         layers: L paths of layers in the backbone.
         shared: one slot for all tasks; else one per task.
         drift: `[T, L]`, see `drift`.
@@ -64,6 +66,8 @@ class Interference:
     """
 
     tasks: tuple[str, ...]
+    numbers: tuple[int, ...]
+    of: int
     layers: tuple[str, ...]
     shared: bool
     drift: Matrix
@@ -72,23 +76,31 @@ class Interference:
     chance: float
 
 
-def read_interference(folder: Path) -> Interference:
+def read_interference(folder: Path, most: int | None = None) -> Interference:
     """Measure drift, overlap and interference of every task of a run, from the slots in its folder.
 
     Args:
         folder: of a run; may be unfinished, and tasks that were forgotten are left out.
+        most: tasks; of more, that many are measured, evenly spread over the stream. None measures all.
 
     Raises:
         NoUpdatesError: the run has no slots, or learned all its tasks at once.
         RunError: a file is missing, changed or damaged.
     """
-    tasks, slots, shared = read_slots(folder)
-    changes = [slots[0], *(_gained(*pair) for pair in pairwise(slots))] if shared else slots
+    tasks, numbers, slots, changes, shared = read_slots(folder, most)
     layers = tuple(slots[0])
     updates = [[change[layer] for layer in layers] for change in changes]
     states = [[slot[layer] for layer in layers] for slot in slots]
     return Interference(
-        tasks, layers, shared, drift(updates), subspace_overlap(states), update_cosine(updates), _chance(states)
+        tuple(tasks[number] for number in numbers),
+        tuple(number + 1 for number in numbers),
+        len(tasks),
+        layers,
+        shared,
+        drift(updates),
+        subspace_overlap(states),
+        update_cosine(updates),
+        _chance(states),
     )
 
 
@@ -120,13 +132,16 @@ def subspace_overlap(updates: Sequence[Sequence[Update]]) -> Matrix:
     et al. 2023, arXiv 2310.14152) aims at.
     """
     T, L = len(updates), len(updates[0])
-    found = np.full((L, T, T), np.nan)
+    total = np.zeros((T, T))
     for layer in range(L):
         bases = [_row_basis(task[layer].A) for task in updates]
-        for i, j in np.ndindex(T, T):
-            if smaller := min(len(bases[i]), len(bases[j])):
-                found[layer, i, j] = np.square(bases[i] @ bases[j].T).sum() / smaller
-    overlap: Matrix = np.clip(found.mean(axis=0), 0, 1)
+        ranks = np.array([len(basis) for basis in bases])
+        smaller = np.minimum.outer(ranks, ranks).astype(np.float64)
+        smaller[smaller == 0] = np.nan
+        every = np.concatenate(bases)
+        for i, basis in enumerate(bases):
+            total[i] += _sums(np.square(basis @ every.T).sum(axis=0), ranks) / smaller[i]
+    overlap: Matrix = np.clip(total / L, 0, 1)
     return overlap
 
 
@@ -146,9 +161,12 @@ def update_cosine(updates: Sequence[Sequence[Update]]) -> Matrix:
     """
     T = len(updates)
     inner = np.zeros((T, T))
-    for i, j in np.ndindex(T, T):
-        if i <= j:
-            inner[i, j] = inner[j, i] = sum(_inner(a, b) for a, b in zip(updates[i], updates[j], strict=True))
+    for of_layer in zip(*updates, strict=True):
+        ranks = np.array([len(update.A) for update in of_layer])
+        A, B = np.concatenate([update.A for update in of_layer]), np.concatenate([update.B for update in of_layer], 1)
+        for i, update in enumerate(of_layer):
+            products = (update.B.T @ B) * (update.A @ A.T)
+            inner[i] += _sums(products.sum(axis=0), ranks)
     norms = np.sqrt(np.maximum(inner.diagonal(), 0))
     norms[norms == 0] = np.nan
     cosine: Matrix = np.clip(inner / np.outer(norms, norms), -1, 1)
@@ -158,6 +176,14 @@ def update_cosine(updates: Sequence[Sequence[Update]]) -> Matrix:
 def _inner(one: Update, other: Update) -> float:
     """⟨D_i, D_j⟩ = Σ (B_iᵀB_j ⊙ A_iA_jᵀ)."""
     return float(np.sum((one.B.T @ other.B) * (one.A @ other.A.T)))
+
+
+def _sums(values: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sums of consecutive parts of `values`, of these lengths; 0 of an empty part."""
+    sums = np.zeros(len(lengths))
+    if len(values):
+        sums[lengths > 0] = np.add.reduceat(values, (np.cumsum(lengths) - lengths)[lengths > 0])
+    return sums
 
 
 def _row_basis(A: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -190,8 +216,15 @@ class _Manifest(BaseModel):
     files: dict[str, _Hash]
 
 
-def read_slots(folder: Path) -> tuple[tuple[str, ...], list[dict[str, Update]], bool]:
-    """Return the tasks of a run, for each the slot by layer (as it stood after the task), and whether they share one.
+_Slot = dict[str, Update]
+
+
+def read_slots(
+    folder: Path, most: int | None = None
+) -> tuple[tuple[str, ...], list[int], list[_Slot], list[_Slot], bool]:
+    """Return the tasks of a run, and some of them or all: positions, slots, what each changed, whether they share one.
+
+    A slot is by layer, as it stood after the task.
 
     Raises:
         RunError: see `read_interference`.
@@ -206,17 +239,21 @@ def read_slots(folder: Path) -> tuple[tuple[str, ...], list[dict[str, Update]], 
         raise NoUpdatesError(
             f"{folder} has no slots: its method adapts no layer, so there is no update of a task to compare"
         )
+    numbers = spread_over(len(last.tasks), most or len(last.tasks))
     if set(last.tasks) <= set(last.slots):
-        slots = {task: _read_slot(folder, last, task) for task in last.tasks}
-        _require_same_layers(folder, list(slots.values()))
-        return tuple(slots), list(slots.values()), False
+        slots = [_read_slot(folder, last, last.tasks[number]) for number in numbers]
+        _require_same_layers(folder, slots)
+        return last.tasks, numbers, slots, slots, False
     name = next(iter(last.slots))
     if len(last.slots) > 1 or len(manifests) < len(last.tasks):
         why = "learned all its tasks at once" if len(manifests) == 1 else "lacks the checkpoint of some of its tasks"
         raise NoUpdatesError(f"{folder} {why}, so what one task changed in its slot cannot be told apart")
-    states = [_read_slot(folder, manifests[number], name) for number in sorted(manifests)]
-    _require_same_layers(folder, states)
-    return last.tasks, states, True
+    after = sorted(manifests)
+    needed = sorted({*numbers, *(number - 1 for number in numbers if number)})
+    states = {number: _read_slot(folder, manifests[after[number]], name) for number in needed}
+    _require_same_layers(folder, [*states.values()])
+    changes = [_gained(states[number - 1], states[number]) if number else states[number] for number in numbers]
+    return last.tasks, numbers, [states[number] for number in numbers], changes, True
 
 
 def _gained(before: Mapping[str, Update], after: Mapping[str, Update]) -> dict[str, Update]:

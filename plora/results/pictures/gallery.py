@@ -29,6 +29,9 @@ from plora.results.record.pixel_counts import PixelCounts
 from plora.results.record.run_record import RunRecord
 from plora.results.tables.folding import shown
 
+SLOTS_READ = 200
+"""Of more tasks the pictures of slots show that many: a thousand are a gigabyte, and so many rows are no picture."""
+
 
 def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], list[str]]:
     """Return every picture of one run by name, and a line for each that damage prevents.
@@ -68,7 +71,7 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
     except RunError as error:
         left_out.append(f"Generated texts left out: {error}")
     try:
-        found = read_interference(folder)
+        found = read_interference(folder, SLOTS_READ)
     except NoUpdatesError:
         pass
     except RunError as error:

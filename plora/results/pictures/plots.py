@@ -37,7 +37,8 @@ from plora.results.record.matrix import Matrix
 from plora.results.record.matrix_metrics import seen_accuracy
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY, Score
-from plora.results.tables.folding import WHOLE_UP_TO, spread_over
+from plora.results.record.thinning import spread_over
+from plora.results.tables.folding import WHOLE_UP_TO
 from plora.results.tables.one_line import shorten
 
 WIDTH = 6.4  # inches: the text width of a page

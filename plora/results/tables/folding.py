@@ -15,10 +15,3 @@ def shown(count: int, ends: int = ENDS) -> list[int]:
     if count <= WHOLE_UP_TO:
         return list(range(count))
     return [*range(ends), *range(count - ends, count)]
-
-
-def spread_over(count: int, most: int) -> list[int]:
-    """Return at most `most` positions, evenly spread over 0 … `count` − 1, the first and the last among them."""
-    if count <= most:
-        return list(range(count))
-    return [round(step * (count - 1) / (most - 1)) for step in range(most)]
