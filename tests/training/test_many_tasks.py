@@ -11,6 +11,7 @@ import torch
 
 from plora.adapters.bank import Bank
 from plora.adapters.settings import SlotShape
+from plora.batches.features import FeatureCache
 from plora.build import build
 from plora.config import RunConfig
 from plora.heads import LinearHead, linear
@@ -127,6 +128,18 @@ def test_where_the_task_is_named_no_other_block_is_computed(monkeypatch: pytest.
     for block in head.blocks:
         assert torch.equal(head.block_scores(features, block), whole[:, head.slice_of(block)])
     assert len(products) == 3
+
+
+def test_a_cache_counts_what_it_keeps_as_it_comes_and_goes() -> None:
+    cache = FeatureCache(limit_bytes=40)
+    for number in range(5):
+        cache.keep((str(number),), torch.zeros(4))
+        assert cache.used_bytes == sum(tensor.nbytes for tensor in cache.kept.values())
+    assert [*cache.kept] == [("3",), ("4",)]
+    cache.keep(("4",), torch.zeros(2))  # in place of what was there
+    assert cache.used_bytes == 24
+    cache.keep(("too large",), torch.zeros(11))
+    assert cache.used_bytes == 24
 
 
 def filled_bank(slots: int) -> tuple[Bank, list[torch.Tensor]]:
