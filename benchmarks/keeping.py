@@ -1,6 +1,8 @@
 """What it costs that nothing is lost: verified checkpoints, checkpoints inside a task, resuming, extending, disk.
 
-MiniLM, r = 8 on q, k and v. Five docstring skills for what is timed; 50 tasks of 32 made-up texts for the disk.
+MiniLM, r = 8 on q, k and v. Five docstring skills for what is timed; 50 tasks of 32 made-up texts for the disk. Then
+a stream of `--tasks` such tasks, command by command: it is killed at its end, resumed, verified, resumed when there is
+nothing left to do, and reported.
 """
 
 import argparse
@@ -20,19 +22,20 @@ import numpy as np
 
 import plora.training.stream as loop
 from benchmarks import evidence
-from plora.atomic import JsonValue
+from plora.atomic import JsonValue, write_json
 from plora.backbones import BackboneConfig, load_backbone
 from plora.build import Workspace
 from plora.config import RunConfig, load_config, load_task
 from plora.configs import find_config
 from plora.events.console import Console
-from plora.results import read_record
+from plora.results import RESULTS_FILE, read_record
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.manifest import read_checkpoint
 from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.runs import extend, run
 
 LORA = ["lora.rank=8", "lora.targets=[query,key,value]"]
+DISK_TASKS = 50
 MINUTE = 60.0
 """The default of `training.checkpoint_seconds`."""
 
@@ -63,8 +66,8 @@ def skills(output: Path, *settings: str) -> RunConfig:
     )
 
 
-def many_tasks(folder: Path, tasks: int, method: str) -> RunConfig:
-    """Tasks of two classes with 16 training and 8 test texts each."""
+def many_tasks(folder: Path, tasks: int, method: str) -> dict[str, JsonValue]:
+    """The config of tasks of two classes with 32 texts to train and validate and 8 to test each."""
     rng = random.Random(0)
     listed: list[JsonValue] = []
     for task in range(tasks):
@@ -78,7 +81,7 @@ def many_tasks(folder: Path, tasks: int, method: str) -> RunConfig:
                     words = [f"word{task * 20 + (number % 2) * 10 + rng.randrange(10)}" for _ in range(8)]
                     rows.writerow([" ".join(words), "ab"[number % 2]])
         listed.append({"name": f"task-{task}", "train": str(paths["train"]), "test": str(paths["test"])})
-    values: dict[str, JsonValue] = {
+    return {
         "name": "many",
         "stream": {"kind": "local", "name": "many", "tasks": listed},
         "scenario": "task",
@@ -87,7 +90,6 @@ def many_tasks(folder: Path, tasks: int, method: str) -> RunConfig:
         "training": {"epochs": 1, "batch_size": 16},
         "output": str(folder / "runs"),
     }
-    return load_config(values, LORA)
 
 
 def disk(tasks: int) -> list[dict[str, JsonValue]]:
@@ -95,7 +97,7 @@ def disk(tasks: int) -> list[dict[str, JsonValue]]:
     rows: list[dict[str, JsonValue]] = []
     for method in ("per_task", "o_lora"):
         with tempfile.TemporaryDirectory() as place, timed(loop, "save_checkpoint") as seconds:
-            folder = RunFolder(run(many_tasks(Path(place), tasks, method), Console(live=False)))
+            folder = RunFolder(run(load_config(many_tasks(Path(place), tasks, method), LORA), Console(live=False)))
             for number in range(10, tasks + 1, 10):
                 manifests = [folder.checkpoint(n) / "manifest.json" for n in range(1, number + 1)]
                 slots = {content for n in range(1, number + 1) for content in read_checkpoint(folder, n).slots.values()}
@@ -115,6 +117,42 @@ def disk(tasks: int) -> list[dict[str, JsonValue]]:
     return rows
 
 
+def growth(tasks: int) -> dict[str, JsonValue]:
+    """Seconds of each command on a stream of many tasks, from process start to end, and bytes of what it leaves."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        values, config = many_tasks(place, tasks, "per_task"), place / "many.yaml"
+        write_json(config, values)  # JSON is YAML
+        folder = RunFolder(load_config(values, LORA).folder)
+        page, path = place / "report.html", str(folder.path)
+        seconds: dict[str, JsonValue] = {}
+
+        def measured(what: str, *command: str, killed_at: str = "") -> None:
+            seconds[what] = round(command_seconds([*command], killed_at), 1)
+            print(what, seconds[what], flush=True)
+
+        measured("run_until_killed", "run", str(config), *LORA, killed_at=f"checkpointed:{tasks}")
+        measured("resume_killed", "resume", path)
+        measured("verify", "verify", path)
+        measured("resume_finished", "resume", path)
+        measured("report", "report", path, "--out", str(page))
+        manifests = [_size(file) for file in folder.path.glob("checkpoints/*/manifest.json")]
+        return {
+            "tasks": tasks,
+            "method": "per_task",
+            "seconds": seconds,
+            "bytes": {
+                "run_folder": _size_of_all(folder.path),
+                "slots": _size_of_all(folder.path / "slots"),
+                "manifests": sum(manifests),
+                "largest_manifest": max(manifests),
+                "predictions": _size_of_all(folder.path / "predictions"),
+                "results": _size(folder.path / RESULTS_FILE),
+                "page": _size(page),
+            },
+        }
+
+
 def slot(folder: RunFolder) -> dict[str, JsonValue]:
     """Bytes of one slot on disk, and of its tensors alone."""
     rank, width, blocks, sites = 8, 384, 6, 3
@@ -123,16 +161,21 @@ def slot(folder: RunFolder) -> dict[str, JsonValue]:
     return {"folder_bytes": _size(home), "tensor_bytes": tensors, "more_bytes": _size(home) - tensors}
 
 
-def to_first_batch(command: list[str], point: str) -> float:
-    """Seconds from the start of a process until it has propagated its first batch back, where it is killed."""
+def command_seconds(command: list[str], killed_at: str = "") -> float:
+    """Seconds of `plora …` from process start to end, or to the point at which it is killed.
+
+    Args:
+        command: after `plora`.
+        killed_at: of `plora.failpoints`; nowhere when empty.
+    """
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", "from plora.cli import main; main()", *command],
-        env={**os.environ, "PLORA_FAILPOINT": point},
+        env={**os.environ, "PLORA_FAILPOINT": killed_at},
         capture_output=True,
         check=False,
     )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert done.returncode == (-signal.SIGKILL if killed_at else 0), done.stderr.decode()
     return time.perf_counter() - started
 
 
@@ -147,10 +190,10 @@ def resuming(place: Path, rounds: int) -> dict[str, JsonValue]:
         "training.checkpoint_seconds=0",
         f"output={place / 'cut'}",
     ]
-    to_first_batch(given, "step_saved:150")  # in the third task
+    command_seconds(given, "step_saved:150")  # in the third task
     seconds, backbone = [], []
     for _ in range(rounds):
-        seconds.append(to_first_batch(["resume", str(config.folder)], "micro_batch:1"))
+        seconds.append(command_seconds(["resume", str(config.folder)], "micro_batch:1"))
         started = time.perf_counter()
         load_backbone(BackboneConfig(id="minilm"))
         backbone.append(time.perf_counter() - started)
@@ -163,9 +206,19 @@ def resuming(place: Path, rounds: int) -> dict[str, JsonValue]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=50)
+    parser.add_argument("--tasks", type=int, default=1000, help="of the long stream; 0 leaves it out")
+    parser.add_argument("--long-only", action="store_true", help="measure the long stream and nothing else")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    if not arguments.long_only:
+        short(arguments.rounds)
+    if arguments.tasks:
+        command = f"python -m benchmarks.keeping --long-only --tasks {arguments.tasks}"
+        evidence.write("keeping-many", growth(arguments.tasks), command)
+
+
+def short(rounds: int) -> None:
+    """Measure and write what few tasks cost, and the disk that DISK_TASKS take."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         workspace = Workspace()
@@ -192,8 +245,8 @@ def main() -> None:
         print(numbers, flush=True)
 
         # ------------------------------------------------------------------ a task more
-        rows = place / "new.csv"
-        with rows.open("w", newline="", encoding="utf-8") as file:
+        texts = place / "new.csv"
+        with texts.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["text", "label"])
             rng = random.Random(1)
@@ -201,9 +254,9 @@ def main() -> None:
                 words = [f"word{(number % 2) * 10 + rng.randrange(10)}" for _ in range(40)]
                 table.writerow([" ".join(words), "ab"[number % 2]])
         started = time.perf_counter()
-        extend(whole, load_task(rows, ["name=new"]), quiet, workspace)
+        extend(whole, load_task(texts, ["name=new"]), quiet, workspace)
         seconds = time.perf_counter() - started
-        alone = skills(place / "alone", f"stream={{kind: local, tasks: [{{name: new, train: '{rows}'}}]}}")
+        alone = skills(place / "alone", f"stream={{kind: local, tasks: [{{name: new, train: '{texts}'}}]}}")
         started = time.perf_counter()
         alone_folder = run(alone, quiet, workspace)
         numbers["extend"] = {
@@ -214,14 +267,18 @@ def main() -> None:
         }
         print(numbers["extend"], flush=True)
 
-        numbers["resume"] = resuming(place, arguments.rounds)
+        numbers["resume"] = resuming(place, rounds)
         print(numbers["resume"], flush=True)
-    numbers["disk"] = disk(arguments.tasks)
+    numbers["disk"] = disk(DISK_TASKS)
     evidence.write("keeping", numbers)
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.iterdir())
+
+
+def _size_of_all(folder: Path) -> int:
+    return sum(_size(file) for file in folder.rglob("*") if file.is_file())
 
 
 if __name__ == "__main__":

@@ -168,6 +168,31 @@ def keeping(data: dict[str, object]) -> str:
     return f"{table(['what', 'cost'], rows)}\n\n{table(heads, disk)}\n\n{source(data)}"
 
 
+def keeping_many(data: dict[str, object]) -> str:
+    """One stream of very many tasks: seconds of each command, bytes of what it leaves."""
+    seconds, sizes = _part(data, "seconds"), _part(data, "bytes")
+    commands = {
+        "run_until_killed": "`plora run`, killed after its last checkpoint",
+        "resume_killed": "`plora resume` of that run",
+        "verify": "`plora verify`",
+        "resume_finished": "`plora resume` of the finished run",
+        "report": "`plora report`",
+    }
+    kept = {
+        "run_folder": "the run folder",
+        "slots": "slots in it",
+        "predictions": "predictions",
+        "manifests": "all manifests",
+        "largest_manifest": "the largest manifest",
+        "results": "`results.json`",
+        "page": "the report page",
+    }
+    rows = [[title, f"{seconds[name]} s"] for name, title in commands.items()]
+    rows += [[title, f"{_mib(sizes[name])} MiB"] for name, title in kept.items()]
+    heads = [f"{int(str(data['tasks'])):,} tasks of two classes, `{data['method']}`", ""]
+    return f"{table(heads, rows)}\n\n{source(data)}"
+
+
 def report(data: dict[str, object]) -> str:
     rows = [
         [f"open in Chromium, median of {data['repeats']}", f"{data['open_seconds']} s"],
@@ -582,6 +607,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "memory": ("memory", memory),
     "distilbert": ("distilbert", distilbert),
     "keeping": ("keeping", keeping),
+    "keeping_many": ("keeping-many", keeping_many),
     "fisher": ("fisher", fisher),
     "fisher_gpu": ("fisher-gpu", fisher),
     "step_gpu": ("step-gpu", step),

@@ -204,9 +204,7 @@ class ContinualModel(nn.Module):
     def reset(self) -> None:
         """Forget every slot and every row of the head; a backbone that trains keeps its weights."""
         if self.adapters is not None:
-            self.adapters.unfold()
-            for name in self.adapters.names:
-                self.adapters.delete(name)
+            self.adapters.clear()
         self.slot_hashes, self.folded = {}, False
         self.head.restore({}, {})
         if self.gate is not None:

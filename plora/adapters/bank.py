@@ -17,7 +17,7 @@ slot is a view. What a user sees as `slot.B` is the transpose `[O, r]`, so that 
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -154,10 +154,10 @@ class Bank(Place):
 
     def append(self, name: str, shape: SlotShape, A: Tensor, B: Tensor) -> None:
         """Add a committed slot with the rows A `[r, I]` and B `[r, O]`."""
-        self.A_old = torch.cat([self.A_old, A.to(self.A_old)])
-        self.B_old = torch.cat([self.B_old, B.to(self.B_old)])
+        self.A_old, self.B_old = _followed_by(self.A_old, A), _followed_by(self.B_old, B)
+        self.row_scale = _followed_by(self.row_scale, self.row_scale.new_full((shape.rank,), shape.scale))
         self.committed[name] = shape
-        self._refresh_row_scale()
+        self._taken = None
 
     def reopen(self, name: str, dropout: float) -> None:
         """Take a committed slot back into training, with its values."""
@@ -186,6 +186,14 @@ class Bank(Place):
         self.A_old = torch.cat([self.A_old[: rows.start], self.A_old[rows.stop :]])
         self.B_old = torch.cat([self.B_old[: rows.start], self.B_old[rows.stop :]])
         del self.committed[name]
+        self._refresh_row_scale()
+
+    def clear(self) -> None:
+        """Remove every slot."""
+        self.A = self.B = self.C = None
+        self.open_name = None
+        self.A_old, self.B_old = self.A_old.new_empty(0, self.in_features), self.B_old.new_empty(0, self.out_features)
+        self.committed = {}
         self._refresh_row_scale()
 
     def rows(self, name: str) -> tuple[Tensor, Tensor]:
@@ -225,12 +233,15 @@ class Bank(Place):
         self.open_name, self.open_shape, self.dropout = name, shape, dropout
 
     def _slice(self, name: str) -> slice:
-        start = 0
-        for other, shape in self.committed.items():
-            if other == name:
-                return slice(start, start + shape.rank)
-            start += shape.rank
-        raise AdapterError(f"layer '{self.path}' has no slot '{name}'")
+        if name not in self.committed:
+            raise AdapterError(f"layer '{self.path}' has no slot '{name}'")
+        return self._slices((name,))[0]
+
+    def _slices(self, names: Sequence[str]) -> list[slice]:
+        """The rows of committed slots, all found in one pass."""
+        stops = itertools.accumulate(shape.rank for shape in self.committed.values())
+        stop_of = dict(zip(self.committed, stops, strict=True))
+        return [slice(stop_of[name] - self.committed[name].rank, stop_of[name]) for name in names]
 
     def _refresh_row_scale(self) -> None:
         scales = [shape.scale for shape in self.committed.values() for _ in range(shape.rank)]
@@ -300,14 +311,15 @@ class Bank(Place):
     def _find(self, slots: tuple[str, ...]) -> _Taken:
         device = self.A_old.device
         names = tuple(name for name in slots if name in self.committed)
-        slices = [self._slice(name) for name in names]
+        slices = self._slices(names)
         rows: slice | Tensor | None = None
         if names != self.names and all(left.stop == right.start for left, right in itertools.pairwise(slices)):
             rows = slice(slices[0].start, slices[-1].stop) if slices else slice(0, 0)
         elif names != self.names:
             rows = torch.cat([torch.arange(part.start, part.stop) for part in slices]).to(device)
         scale = self.row_scale if rows is None else self.row_scale[rows]
-        positions = None if names == slots else torch.tensor([slots.index(name) for name in names], device=device)
+        place_of = {name: position for position, name in enumerate(slots)}
+        positions = None if names == slots else torch.tensor([place_of[name] for name in names], device=device)
         owners = torch.tensor([i for i, part in enumerate(slices) for _ in range(part.stop - part.start)])
         return _Taken(slots, names, rows, scale, positions, owners.to(device, torch.long))
 
@@ -352,6 +364,24 @@ class Bank(Place):
             )
         h = F.linear(torch.cat(z, dim=-1), mixing)
         return _add_product(y, h * torch.tensor(scale, device=h.device, dtype=h.dtype), torch.cat(B))
+
+
+def _followed_by(rows: Tensor, more: Tensor) -> Tensor:
+    """`[N, …]` followed by `[r, …]`, in memory that has room for as many again.
+
+    So a thousand slots that are read one after the other are moved ten times, not a thousand. What `rows` holds is
+    never written: who keeps it, for a gradient too, keeps its numbers.
+    """
+    length, shape = len(rows) + len(more), rows.shape[1:]
+    room = rows.untyped_storage().nbytes() // (rows.element_size() * math.prod(shape))
+    if room < length or rows.storage_offset() or not rows.is_contiguous():
+        grown = rows.new_empty(2 * length, *shape)
+        grown[: len(rows)] = rows
+        rows = grown
+    # A tensor of its own over the same memory, and not a view: writing behind `rows` does not count as changing it.
+    found: Tensor = rows.new_empty(0).set_(rows.untyped_storage(), 0, (length, *shape), rows.stride())
+    found[length - len(more) :] = more.to(found)
+    return found
 
 
 def _add_product(y: Tensor, h: Tensor, B: Tensor) -> Tensor:

@@ -79,6 +79,12 @@ class Place(nn.Module, ABC):
     def delete(self, name: str) -> None:
         """Remove a slot, committed or open."""
 
+    def clear(self) -> None:
+        """Remove every slot."""
+        for name in (self.open_name, *self.names):
+            if name is not None:
+                self.delete(name)
+
     @abstractmethod
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Return everything that a slot owns here, buffers that moved included; live, for the open slot."""

@@ -280,6 +280,13 @@ class Adapters:
         for place in self.places.values():
             place.delete(name)
 
+    def clear(self) -> None:
+        """Remove every slot from every place, at once: one by one they would be moved as often as there are some."""
+        self.unfold()
+        self.switch.route = Route()
+        for place in self.places.values():
+            place.clear()
+
     # ------------------------------------------------------------------ which slots take part
 
     def use(self, route: "Route | str | Sequence[str]") -> None:

@@ -1,7 +1,9 @@
 """Score the tasks, and never compute a cell of the accuracy matrix that cannot have changed."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from plora.batches.ahead import Ahead
 from plora.batches.data import EncodedTask
 from plora.batches.features import Extractor, autocast
 from plora.batches.plan import plan_scoring
+from plora.heads import Head
 from plora.problems import Batch, Examples
 from plora.problems.base import among
 from plora.results import Measurements, ScoredSplit
@@ -47,7 +50,8 @@ def measure(
     examples, visible = task.splits[split], space.visible(task.name, seen)
     problem = extractor.model.problem
     if problem.classifies:
-        columns = problem.measure({"scores": _scores(extractor, examples, named)}, _targets(examples), visible)
+        block = space.blocks[task.name] if space.scenario == "task" else None
+        columns = problem.measure({"scores": _scores(extractor, examples, named, block)}, _targets(examples), visible)
     else:
         columns = _measured(extractor, examples, named, visible)
     names = np.full(len(examples), task.name)
@@ -55,14 +59,26 @@ def measure(
 
 
 @torch.inference_mode()
-def _scores(extractor: Extractor, examples: Examples, task: str | None) -> torch.Tensor:
-    """Scores `[N, rows]` of the head, on the CPU; features that nothing changes any more are computed once."""
+def _scores(extractor: Extractor, examples: Examples, task: str | None, block: str | None = None) -> torch.Tensor:
+    """Scores `[N, rows]` of the head, on the CPU; features that nothing changes any more are computed once.
+
+    Args:
+        extractor: of the model.
+        examples: the inputs.
+        task: its name where the gate needs it.
+        block: of the head, where no other may be predicted: the others are not computed, and 0.
+    """
     model = extractor.model
     model.eval()
     chosen = extractor.chosen(examples, task)
     features = extractor.features(examples, task, chosen=chosen)
-    parts = [model.head(part.to(model.device)) for part in torch.split(features, 4096)]
-    scores = torch.cat(parts).float().cpu()
+    given = [part.to(model.device) for part in torch.split(features, 4096)]
+    if block is not None:
+        own = torch.cat([model.head.block_scores(part, block) for part in given]).float().cpu()
+        scores = own.new_zeros(len(own), model.head.rows)
+        scores[:, model.head.slice_of(block)] = own
+    else:
+        scores = torch.cat([model.head(part) for part in given]).float().cpu()
     return scores if chosen is None else model.confined(scores, chosen)
 
 
@@ -99,6 +115,19 @@ def _measured(
     return found
 
 
+@dataclass
+class _Still:
+    """What cells have in common while the model does not change.
+
+    Args:
+        signatures: by the name of the task, where it is known at test time, and the tasks that compete with it.
+        head: with rows for every class.
+    """
+
+    signatures: dict[tuple[str | None, tuple[str, ...]], str]
+    head: Head | None
+
+
 class Scorer:
     """Scores one split of each task after each stage.
 
@@ -124,6 +153,16 @@ class Scorer:
         self.space, self.tasks, self.seed, self.split = space, tasks, seed, split
         self._known: dict[str, tuple[str, Measurements]] = {}
         self.untrained: dict[str, Measurements] = {}  # row 0
+        self._still: _Still | None = None
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Know inside the `with` block that the model does not change: what many cells have in common is made once."""
+        self._still = _Still({}, None)
+        try:
+            yield
+        finally:
+            self._still = None
 
     def seen(self, task: EncodedTask, seen: Sequence[str], reuse: bool = True) -> Measurements:
         """Score a task that has been learned.
@@ -147,10 +186,13 @@ class Scorer:
             self._known[task.name] = (self._signature(task, seen), scores)
 
     def _signature(self, task: EncodedTask, seen: Sequence[str]) -> str:
-        competing = [task.name] if self.space.scenario == "task" else seen
-        return self.model.signature(
-            self._named(task), list(dict.fromkeys(self.space.blocks[name] for name in competing))
-        )
+        named = self._named(task)
+        competing = (task.name,) if self.space.scenario == "task" else tuple(seen)
+        found = {} if self._still is None else self._still.signatures
+        if (named, competing) not in found:  # without a name all tasks have the same rows and the same route
+            blocks = list(dict.fromkeys(self.space.blocks[name] for name in competing))
+            found[named, competing] = self.model.signature(named, blocks)
+        return found[named, competing]
 
     def unseen(self, task: EncodedTask) -> Measurements:
         """Score a task that has not been learned, with untrained head rows for every class that has none yet.
@@ -162,16 +204,25 @@ class Scorer:
         if gate is not None and gate.needs_task and task.name in self.untrained:
             return self.untrained[task.name]
         head = self.model.head
-        self.model.head = copy.deepcopy(head)
-        for other in self.tasks:
-            block = self.space.blocks[other.name]
-            if block not in self.model.head.blocks:
-                self.model.head.open(block, other.classes, block_generator(self.seed, block))
+        self.model.head = self._whole_head()
         everything = [other.name for other in self.tasks]
         result = self._score(task, everything)
         self.model.head = head
         self.untrained.setdefault(task.name, result)
         return result
+
+    def _whole_head(self) -> Head:
+        """A copy of the head with untrained rows for every class that has none yet."""
+        if self._still is not None and self._still.head is not None:
+            return self._still.head
+        head = copy.deepcopy(self.model.head)
+        for other in self.tasks:
+            block = self.space.blocks[other.name]
+            if block not in head.blocks:
+                head.open(block, other.classes, block_generator(self.seed, block))
+        if self._still is not None:
+            self._still.head = head
+        return head
 
     def _score(self, task: EncodedTask, seen: Sequence[str]) -> Measurements:
         return measure(self.extractor, task, self.split, self._named(task), self.space, seen)

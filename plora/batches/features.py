@@ -28,10 +28,14 @@ class FeatureCache:
 
     Args:
         limit_bytes: of memory; features that were not read for longest make room for others.
+
+    Attributes:
+        used_bytes: of what is kept; counted as it comes and goes, for it may be very many small tensors.
     """
 
     limit_bytes: int = 512 * 2**20
     kept: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
+    used_bytes: int = field(default=0, init=False)
 
     def find(self, key: tuple[str, ...] | None) -> Tensor | None:
         """Return the features that are kept under a key, or None; under None there are none."""
@@ -44,10 +48,12 @@ class FeatureCache:
         """Keep features under the hashes of all that they depend on, unless they alone are more than the limit."""
         if features.nbytes > self.limit_bytes:
             return
+        if (former := self.kept.pop(key, None)) is not None:
+            self.used_bytes -= former.nbytes
         self.kept[key] = features
-        used = sum(tensor.nbytes for tensor in self.kept.values())
-        while used > self.limit_bytes:
-            used -= self.kept.pop(next(iter(self.kept))).nbytes
+        self.used_bytes += features.nbytes
+        while self.used_bytes > self.limit_bytes:
+            self.used_bytes -= self.kept.pop(next(iter(self.kept))).nbytes
 
 
 @dataclass(frozen=True)

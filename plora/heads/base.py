@@ -53,6 +53,11 @@ class Head(nn.Module, ABC):
     def forward(self, features: Tensor) -> Tensor:
         """Return scores `[N, rows]` of features `[N, d]`, blocks in their order."""
 
+    def block_scores(self, features: Tensor, block: str) -> Tensor:
+        """Return scores `[N, rows of the block]`, the same bits as in `forward`; a head may spare itself the others."""
+        scores: Tensor = self(features)
+        return scores[:, self.slice_of(block)]
+
     @abstractmethod
     def block_hash(self, block: str) -> str:
         """Return the sha256 of all that the scores of this block depend on."""

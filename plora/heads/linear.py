@@ -21,6 +21,7 @@ class LinearHead(Head):
         super().__init__(features, pooled)
         self._open = nn.ParameterDict()  # "weight:0", "bias:0", … by position of the block
         self._committed: dict[str, tuple[Tensor, Tensor]] = {}
+        self._hashes: dict[str, str] = {}  # of committed blocks, which cannot change
 
     def open(self, block: str, classes: int, generator: torch.Generator) -> None:
         """Add `classes` rows drawn from `generator`, or take a committed block back into training.
@@ -31,6 +32,7 @@ class LinearHead(Head):
             return
         if block in self._committed:
             weight, bias = (tensor.clone() for tensor in self._committed.pop(block))
+            self._hashes.pop(block, None)
         else:
             weight = torch.randn(classes, self.features, generator=generator) * 0.02
             bias = torch.zeros(classes)
@@ -56,10 +58,19 @@ class LinearHead(Head):
         rows = [self._rows(position, block) for position, block in enumerate(self.blocks)]
         return torch.cat([F.linear(features, weight, bias) for weight, bias in rows], dim=-1)
 
+    def block_scores(self, features: Tensor, block: str) -> Tensor:
+        """Return logits `[N, rows of the block]`; no other block is computed."""
+        return F.linear(features, *self._rows(list(self.blocks).index(block), block))
+
     def block_hash(self, block: str) -> str:
-        """Return the sha256 of the block's weight and bias."""
-        weight, bias = self._rows(list(self.blocks).index(block), block)
-        return hash_tensors([("weight", weight), ("bias", bias)])
+        """Return the sha256 of the block's weight and bias; that of a committed block is computed once."""
+        if block not in self._hashes:
+            weight, bias = self._rows(list(self.blocks).index(block), block)
+            found = hash_tensors([("weight", weight), ("bias", bias)])
+            if block not in self._committed:
+                return found
+            self._hashes[block] = found
+        return self._hashes[block]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return `<i>:weight` `[rows, d]` and `<i>:bias` `[rows]` of block i, unless it was forgotten."""
@@ -73,9 +84,10 @@ class LinearHead(Head):
     def restore(self, blocks: Mapping[str, int], tensors: Mapping[str, Tensor]) -> None:
         """Restore all blocks as committed."""
         self._open.clear()
-        self.blocks, self._committed, self.forgotten = dict(blocks), {}, set()
+        self.blocks, self._committed, self._hashes, self.forgotten = dict(blocks), {}, {}, set()
+        stored = {key.partition(":")[0] for key in tensors}
         for position, (block, rows) in enumerate(blocks.items()):
-            if not any(key.startswith(f"{position}:") for key in tensors):
+            if str(position) not in stored:
                 self._committed[block] = (
                     torch.zeros(rows, self.features, device=self.device),
                     torch.zeros(rows, device=self.device),

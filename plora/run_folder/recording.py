@@ -33,10 +33,10 @@ def make_record(
     """
     config = parts.config
     names = tuple(task.name for task in parts.tasks)
-    status: list[TaskStatus] = []
+    learned, status = set(seen), list[TaskStatus]()
     for number, name in enumerate(names, start=1):
         measured = not np.isnan(matrix[number]).all()
-        status.append("evaluated" if measured else "trained" if name in seen else "pending")
+        status.append("evaluated" if measured else "trained" if name in learned else "pending")
     return RunRecord(
         name=config.name,
         method=config.label,

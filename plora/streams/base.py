@@ -7,8 +7,10 @@ signature a user reads in the documentation is the schema of the YAML under `str
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -151,14 +153,24 @@ class Task:
 
     def test_duplicates(self) -> int:
         """Return how many test inputs also stand, to the letter, in train or validation; 0 where nobody looked."""
+        return self._test_duplicates
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return the sha256 of each split by name."""
+        return dict(self._fingerprints)
+
+    # A record of the whole run is written after each task, and a split does not change: its content is read once.
+
+    @cached_property
+    def _test_duplicates(self) -> int:
         of_train, of_validation, of_test = (split.identities() for _, split in self.splits())
         if of_train is None or of_validation is None or of_test is None:
             return 0
         known = set(of_train) | set(of_validation)
         return sum(identity in known for identity in of_test)
 
-    def fingerprints(self) -> dict[str, str]:
-        """Return the sha256 of each split by name."""
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
         return {name: split.fingerprint() for name, split in self.splits()}
 
 
@@ -196,7 +208,7 @@ class Stream:
         if not self.tasks:
             raise DataError(f"stream '{self.name}' has no tasks; name at least one")
         names = [task.name for task in self.tasks]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             raise DataError(
                 f"stream '{self.name}': task name '{twice[0]}' is used more than once; names must be unique"
@@ -229,6 +241,10 @@ class Stream:
 
     def fingerprint(self) -> str:
         """Return the sha256 of every split of every task, their names, label names and the provenance."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         content = {
             "tasks": [[task.name, task.label_names, task.fingerprints()] for task in self.tasks],
             "provenance": dict(self.provenance),

@@ -11,6 +11,7 @@ from plora.batches.data import EncodedTask, Stage
 from plora.build import Parts
 from plora.gates import ChoosingGate
 from plora.heads import ClosedFormHead
+from plora.streams.incremental import LabelSpace
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class StagePlan:
         phases: what trains, in order; none where the head is solved.
         solved: the head is solved from features when training is over.
         old: rows of the head that older tasks are classified among, a softmax each.
-        competing: `[rows, rows]` bool; row r says among which rows an example whose true row is r is classified.
+        space: which rows are whose.
+        local: an example is classified among the rows of its own task alone, while it is learned.
         seed: of the run.
     """
 
@@ -61,7 +63,8 @@ class StagePlan:
     phases: tuple[PhasePlan, ...]
     solved: bool
     old: tuple[slice, ...]
-    competing: Tensor
+    space: LabelSpace
+    local: bool
     seed: int
 
     @property
@@ -73,6 +76,19 @@ class StagePlan:
     def learned(self) -> tuple[str, ...]:
         """Names of all tasks that are learned when the stage is over."""
         return (*self.seen, *(task.name for task in self.stage.tasks))
+
+    def competing(self) -> Tensor:
+        """Return the rows that compete in the loss of an example, for each true row: `[rows, rows]` bool.
+
+        Made when it is asked for: all stages together would be the cube of the number of tasks.
+        """
+        learned, rows_of = self.learned, self.space.rows_of
+        rows = max(rows_of(name).stop for name in learned)
+        masks = np.zeros((rows, rows), dtype=np.bool_)
+        every = None if self.local else self.space.visible(None, learned)[:rows]
+        for name in learned:
+            masks[rows_of(name)] = self.space.visible(name, [name])[:rows] if every is None else every
+        return torch.from_numpy(masks)
 
     def steps(self, batch_size: int) -> int:
         """Return the optimizer steps of the stage."""
@@ -105,7 +121,7 @@ def _plan(parts: Parts, stage: Stage, position: int, seen: tuple[str, ...]) -> S
     trains_slot = parts.model.adapters is not None and (row.slots != "first" or position == 0)
     slot = (stage.name if row.slots == "per_task" else "shared") if trains_slot else None
     trains = not solved or (row.slots == "first" and position == 0)
-    again = seen if space.scenario == "class" and config.resolved_loss_rows() == "seen" else ()
+    again = set(seen) if space.scenario == "class" and config.resolved_loss_rows() == "seen" else set[str]()
     named = gate is not None and (gate.needs_task or isinstance(gate, ChoosingGate))
     return StagePlan(
         stage=stage,
@@ -119,7 +135,8 @@ def _plan(parts: Parts, stage: Stage, position: int, seen: tuple[str, ...]) -> S
         phases=_phases(parts, position) if trains else (),
         solved=solved,
         old=_old(parts, seen),
-        competing=_competing(parts, stage, seen),
+        space=space,
+        local=space.scenario != "class" or config.resolved_loss_rows() == "local",
         seed=config.seed,
     )
 
@@ -144,14 +161,3 @@ def _old(parts: Parts, seen: Sequence[str]) -> tuple[slice, ...]:
     if parts.space.scenario == "task":
         return tuple(rows_of(name) for name in seen)
     return (slice(0, max(rows_of(name).stop for name in seen)),) if seen else ()
-
-
-def _competing(parts: Parts, stage: Stage, seen: Sequence[str]) -> Tensor:
-    """The rows that compete in the loss of an example, for each true row: `[rows, rows]` of the head then."""
-    learned = [*seen, *(task.name for task in stage.tasks)]
-    local = parts.space.scenario != "class" or parts.config.resolved_loss_rows() == "local"
-    masks = np.zeros((len(parts.space.names), len(parts.space.names)), dtype=np.bool_)
-    for name in learned:
-        masks[parts.space.rows_of(name)] = parts.space.visible(name, [name] if local else learned)
-    rows = max(parts.space.rows_of(name).stop for name in learned)
-    return torch.from_numpy(masks[:rows, :rows])

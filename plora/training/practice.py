@@ -64,7 +64,8 @@ def practise(parts: Parts, console: Console, practice: Practice, lesson: Lesson)
         phases=(PhasePlan(0, ("adapter",), practice.epochs, practice.learning_rate),),
         solved=False,
         old=(),
-        competing=none,
+        space=parts.space,
+        local=True,
         seed=lesson.seed,
     )
     its_own = replace(

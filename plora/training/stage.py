@@ -269,15 +269,16 @@ def begin_lesson(parts: Parts, plan: StagePlan) -> Lesson:
         return torch.cat(found)
 
     validations = [other.splits["validation"] for other in plan.stage.tasks]
-    competing = plan.competing.to(model.device)
+    competing = plan.competing()
+    on_device = competing.to(model.device)
     return Lesson(
         position=plan.position,
         task=plan.task,
         train=plan.stage.train,
         validation=validations[0].followed_by(validations[1:]) if len(validations) > 1 else validations[0],
         names=parts.space.names,
-        competing=plan.competing,
-        losses=lambda outputs, batch: model.problem.losses(outputs, batch, competing),
+        competing=competing,
+        losses=lambda outputs, batch: model.problem.losses(outputs, batch, on_device),
         old=plan.old,
         scores=scores,
         teacher=_Teacher(model, plan.task, asked=bool(parts.strategies)),

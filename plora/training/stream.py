@@ -97,9 +97,11 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
             # -------------------------------------------------------------- learn one stage
             hold(former)
             load_strategies(folder, former, parts.learner, parts.strategies)
-            for task in parts.tasks:
-                if task.name in seen and task.name in rows and task.name not in forgotten:
-                    scorer.recall(task, seen, rows[task.name])
+            learned = set(seen).difference(forgotten)
+            with scorer.still():
+                for task in parts.tasks:
+                    if task.name in learned and task.name in rows:
+                        scorer.recall(task, seen, rows[task.name])
             meter.new_stage()
             console.event(
                 "task_start",
@@ -171,7 +173,8 @@ def _row(
     parts, path = session.parts, session.folder.predictions(number)
     problem = parts.model.problem
     everything = number == 0 or parts.config.evaluation.tasks == "all"
-    wanted = [task for task in parts.tasks if task.name in seen or everything]
+    learned = set(seen)
+    wanted = [task for task in parts.tasks if task.name in learned or everything]
     kept: dict[str, Measurements] = {}
     same_classes = same_tasks = False
     if path.exists():
@@ -181,20 +184,21 @@ def _row(
         same_tasks = bool(own.all())  # an extension that failed leaves rows of a task that is no longer there
         whole = problem.with_names(stored.rows(own), parts.space.names)
         same_classes = getattr(stored, "class_names", None) == getattr(whole, "class_names", None)
-        kept = {str(name): whole.of(name) for name in dict.fromkeys(whole.task.tolist())}
+        kept = whole.by_task()
         for task in parts.tasks:
             if task.name in kept:
                 require_answers(path, kept[task.name], task.splits[scorer.split], task.name)
         if not same_classes and parts.space.scenario == "class":
-            kept = {name: scores for name, scores in kept.items() if name in seen}
+            kept = {name: scores for name, scores in kept.items() if name in learned}
     missing = [task for task in wanted if task.name not in kept and task.name not in forgotten]
     if same_classes and same_tasks and not missing:
         return kept
     if missing:
         hold()
-    for task in missing:
-        session.console.progress(f"score {task.name}", missing.index(task), len(missing))
-        kept[task.name] = scorer.seen(task, seen) if task.name in seen else scorer.unseen(task)
+    with scorer.still():
+        for position, task in enumerate(missing):
+            session.console.progress(f"score {task.name}", position, len(missing))
+            kept[task.name] = scorer.seen(task, seen) if task.name in learned else scorer.unseen(task)
     reached("scored")
     rows = {task.name: kept[task.name] for task in wanted if task.name in kept}
     found = [*rows.values()] or [_nothing_of(next(iter(scorer.untrained.values())))]  # every task was forgotten

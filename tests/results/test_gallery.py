@@ -65,6 +65,8 @@ def found(T: int = 4, layers: int = 6, shared: bool = False) -> Interference:
     cosine = rng.uniform(-0.4, 0.4, (T, T))
     return Interference(
         tuple(f"task {t}" for t in range(T)),
+        tuple(range(1, T + 1)),
+        T,
         tuple(f"encoder.layer.{i // 2}.attention.{'qv'[i % 2]}" for i in range(layers)),
         shared,
         rng.uniform(0, 2, (T, layers)),

@@ -16,7 +16,9 @@ from safetensors.numpy import load_file
 from plora.config import RunConfig
 from plora.errors import RunError
 from plora.results import NoUpdatesError, read_interference
+from plora.results.metrics import interference
 from plora.results.metrics.interference import Update, drift, subspace_overlap, update_cosine
+from plora.results.pictures.interference_plots import overlap_of_tasks
 from plora.runs import run
 
 Array = NDArray[np.float64]
@@ -115,6 +117,25 @@ def test_a_real_run_is_measured_from_its_own_slots(method: str, toy_config: Call
         assert (pairs > 0.8).all()  # one A that turns slowly
     else:
         assert (pairs < 0.8).all()
+
+
+@pytest.mark.parametrize("method", ["per_task", "sequential"])
+def test_of_many_tasks_some_slots_are_read(
+    method: str, toy_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run(toy_config(f"method={method}", "training.epochs=1"))
+    whole = read_interference(folder)
+    opened: list[str] = []
+    original = interference._read_slot
+    monkeypatch.setattr(interference, "_read_slot", lambda *given: opened.append(given[2]) or original(*given))
+    some = read_interference(folder, 2)
+    assert (some.tasks, some.numbers, some.of) == (("food", "nature"), (1, 3), 3)
+    assert len(opened) == (2 if method == "per_task" else 3)  # what the last one gained needs the one before it
+    np.testing.assert_allclose(some.drift, whole.drift[[0, 2]])
+    np.testing.assert_allclose(some.cosine, whole.cosine[np.ix_([0, 2], [0, 2])])
+    np.testing.assert_allclose(some.overlap, whole.overlap[np.ix_([0, 2], [0, 2])])
+    assert "2 of 3 tasks" in overlap_of_tasks(some).axes[0].get_title(loc="left")
+    assert "of 3 tasks" not in overlap_of_tasks(whole).axes[0].get_title(loc="left")
 
 
 def test_what_cannot_be_compared_is_one_clear_line(toy_config: Callable[..., RunConfig], tmp_path: Path) -> None:

@@ -10,7 +10,15 @@ import plora.results
 
 ROOT = Path(plora.results.__file__).parent
 ROOMS = ("record", "metrics", "comparison", "tables", "pictures", "report")
-BELOW = ("plora.errors", "plora.atomic", "plora.sealed", "plora.lazy", "plora.streams.base")
+BELOW = (
+    "plora.errors",
+    "plora.atomic",
+    "plora.regular",
+    "plora.sealed",
+    "plora.shown",
+    "plora.lazy",
+    "plora.streams.base",
+)
 """All that this room knows of the others."""
 
 

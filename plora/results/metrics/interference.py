@@ -11,9 +11,8 @@ themselves: one per task, or the one slot as it stood after each task (its A, so
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +26,7 @@ from plora.regular import inside, read_file
 from plora.results.record.found_runs import FORGOTTEN_FILE, checkpoints
 from plora.results.record.identity import open_own, run_of
 from plora.results.record.matrix import Matrix
+from plora.results.record.thinning import spread_over
 
 _TENSORS = "adapter_model.safetensors"
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
@@ -57,6 +57,8 @@ class Interference:
 
     Args:
         tasks: T names, in the order in which they were learned.
+        numbers: T positions of them among all tasks that the run holds, from 1.
+        of: how many tasks those are; T unless some were measured alone.
         layers: L paths of layers in the backbone.
         shared: one slot for all tasks; else one per task.
         drift: `[T, L]`, see `drift`.
@@ -66,6 +68,8 @@ class Interference:
     """
 
     tasks: tuple[str, ...]
+    numbers: tuple[int, ...]
+    of: int
     layers: tuple[str, ...]
     shared: bool
     drift: Matrix
@@ -74,23 +78,31 @@ class Interference:
     chance: float
 
 
-def read_interference(folder: Path) -> Interference:
+def read_interference(folder: Path, most: int | None = None) -> Interference:
     """Measure drift, overlap and interference of every task of a run, from the slots in its folder.
 
     Args:
         folder: of a run; may be unfinished, and tasks that were forgotten are left out.
+        most: tasks; of more, that many are measured, evenly spread over the stream. None measures all.
 
     Raises:
         NoUpdatesError: the run has no slots, or learned all its tasks at once.
         RunError: a file is missing, changed or damaged.
     """
-    tasks, slots, shared = read_slots(folder)
-    changes = [slots[0], *(_gained(*pair) for pair in pairwise(slots))] if shared else slots
+    tasks, numbers, slots, changes, shared = read_slots(folder, most)
     layers = tuple(slots[0])
     updates = [[change[layer] for layer in layers] for change in changes]
     states = [[slot[layer] for layer in layers] for slot in slots]
     return Interference(
-        tasks, layers, shared, drift(updates), subspace_overlap(states), update_cosine(updates), _chance(states)
+        tuple(tasks[number] for number in numbers),
+        tuple(number + 1 for number in numbers),
+        len(tasks),
+        layers,
+        shared,
+        drift(updates),
+        subspace_overlap(states),
+        update_cosine(updates),
+        _chance(states),
     )
 
 
@@ -122,13 +134,16 @@ def subspace_overlap(updates: Sequence[Sequence[Update]]) -> Matrix:
     et al. 2023, arXiv 2310.14152) aims at.
     """
     T, L = len(updates), len(updates[0])
-    found = np.full((L, T, T), np.nan)
+    total = np.zeros((T, T))
     for layer in range(L):
         bases = [_row_basis(task[layer].A) for task in updates]
-        for i, j in np.ndindex(T, T):
-            if smaller := min(len(bases[i]), len(bases[j])):
-                found[layer, i, j] = np.square(bases[i] @ bases[j].T).sum() / smaller
-    overlap: Matrix = np.clip(found.mean(axis=0), 0, 1)
+        ranks = np.array([len(basis) for basis in bases])
+        smaller = np.minimum.outer(ranks, ranks).astype(np.float64)
+        smaller[smaller == 0] = np.nan
+        every = np.concatenate(bases)
+        for i, basis in enumerate(bases):
+            total[i] += _sums(np.square(basis @ every.T).sum(axis=0), ranks) / smaller[i]
+    overlap: Matrix = np.clip(total / L, 0, 1)
     return overlap
 
 
@@ -148,9 +163,12 @@ def update_cosine(updates: Sequence[Sequence[Update]]) -> Matrix:
     """
     T = len(updates)
     inner = np.zeros((T, T))
-    for i, j in np.ndindex(T, T):
-        if i <= j:
-            inner[i, j] = inner[j, i] = sum(_inner(a, b) for a, b in zip(updates[i], updates[j], strict=True))
+    for of_layer in zip(*updates, strict=True):
+        ranks = np.array([len(update.A) for update in of_layer])
+        A, B = np.concatenate([update.A for update in of_layer]), np.concatenate([update.B for update in of_layer], 1)
+        for i, update in enumerate(of_layer):
+            products = (update.B.T @ B) * (update.A @ A.T)
+            inner[i] += _sums(products.sum(axis=0), ranks)
     norms = np.sqrt(np.maximum(inner.diagonal(), 0))
     norms[norms == 0] = np.nan
     cosine: Matrix = np.clip(inner / np.outer(norms, norms), -1, 1)
@@ -160,6 +178,14 @@ def update_cosine(updates: Sequence[Sequence[Update]]) -> Matrix:
 def _inner(one: Update, other: Update) -> float:
     """⟨D_i, D_j⟩ = Σ (B_iᵀB_j ⊙ A_iA_jᵀ)."""
     return float(np.sum((one.B.T @ other.B) * (one.A @ other.A.T)))
+
+
+def _sums(values: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sums of consecutive parts of `values`, of these lengths; 0 of an empty part."""
+    sums = np.zeros(len(lengths))
+    if len(values):
+        sums[lengths > 0] = np.add.reduceat(values, (np.cumsum(lengths) - lengths)[lengths > 0])
+    return sums
 
 
 def _row_basis(A: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -194,57 +220,66 @@ class _Manifest(BaseModel):
     files: dict[str, _Hash]
 
 
-@dataclass(frozen=True)
-class _Slots:
-    """Tasks that a checkpoint has learned, the hash of each slot, and that of each file."""
+@dataclass
+class _Kept:
+    """What the checkpoints of a run hold: the tasks learned, each slot as it is now and as it was, and all files.
+
+    Args:
+        tasks: that were learned and not forgotten.
+        slots: hash of the content of each slot.
+        files: hash of each file, by its path in the run folder.
+        changed: by the number of a checkpoint, the slots that it changed.
+    """
 
     tasks: tuple[str, ...]
-    slots: Mapping[str, str]
-    files: Mapping[str, str]
-
-    def after(self, manifest: _Manifest) -> "_Slots":
-        """Return those of the next checkpoint."""
-        whole = manifest.schema_ == 1
-        former = {name: content for name, content in self.slots.items() if not whole and name not in manifest.slots}
-        return _Slots(
-            manifest.tasks if whole else (*self.tasks, *manifest.stage),
-            former | {name: content for name, content in manifest.slots.items() if content is not None},
-            {**self.files, **manifest.files},
-        )
-
-    def without(self, tasks: Collection[str]) -> "_Slots":
-        """Return them without tasks that were forgotten."""
-        slots = {name: content for name, content in self.slots.items() if name not in tasks}
-        return _Slots(tuple(task for task in self.tasks if task not in tasks), slots, self.files)
+    slots: dict[str, str]
+    files: dict[str, str]
+    changed: dict[int, dict[str, str]]
 
 
-def read_slots(folder: Path) -> tuple[tuple[str, ...], list[dict[str, Update]], bool]:
-    """Return the tasks of a run, for each the slot by layer (as it stood after the task), and whether they share one.
+_Slot = dict[str, Update]
+
+
+def read_slots(
+    folder: Path, most: int | None = None
+) -> tuple[tuple[str, ...], list[int], list[_Slot], list[_Slot], bool]:
+    """Return the tasks of a run, and some of them or all: positions, slots, what each changed, whether they share one.
+
+    A slot is by layer, as it stood after the task.
 
     Raises:
         RunError: see `read_interference`.
     """
-    manifests = _manifests(folder)
-    if not manifests:
+    kept = _read_kept(folder)
+    if not kept.changed:
         raise NoUpdatesError(
             f"{folder} has no checkpoint, so it has no slots to compare; let the run learn its first task"
         )
-    last = manifests[max(manifests)]
-    if not last.slots:
+    if not kept.slots:
         raise NoUpdatesError(
             f"{folder} has no slots: its method adapts no layer, so there is no update of a task to compare"
         )
-    if set(last.tasks) <= set(last.slots):
-        slots = {task: _read_slot(folder, last, task) for task in last.tasks}
-        _require_same_layers(folder, list(slots.values()))
-        return tuple(slots), list(slots.values()), False
-    name = next(iter(last.slots))
-    if len(last.slots) > 1 or len(manifests) < len(last.tasks):
-        why = "learned all its tasks at once" if len(manifests) == 1 else "lacks the checkpoint of some of its tasks"
+    numbers = spread_over(len(kept.tasks), most or len(kept.tasks))
+    if set(kept.tasks) <= set(kept.slots):
+        slots = [_read_slot(folder, kept, kept.slots[kept.tasks[number]]) for number in numbers]
+        _require_same_layers(folder, slots)
+        return kept.tasks, numbers, slots, slots, False
+    name = next(iter(kept.slots))
+    if len(kept.slots) > 1 or len(kept.changed) < len(kept.tasks):
+        why = "learned all its tasks at once" if len(kept.changed) == 1 else "lacks the checkpoint of some of its tasks"
         raise NoUpdatesError(f"{folder} {why}, so what one task changed in its slot cannot be told apart")
-    states = [_read_slot(folder, manifests[number], name) for number in sorted(manifests)]
-    _require_same_layers(folder, states)
-    return last.tasks, states, True
+    contents: list[str] = []
+    for number in sorted(kept.changed):
+        if name not in kept.changed[number] and not contents:
+            raise RunError(
+                f"{folder}: a checkpoint has no slot '{name}', which later ones have; restore it from a copy"
+            )
+        contents.append(kept.changed[number].get(name) or contents[-1])
+    needed = sorted({*numbers, *(number - 1 for number in numbers if number)})
+    states = {number: _read_slot(folder, kept, contents[number]) for number in needed}
+    _require_same_layers(folder, [*states.values()])
+    changes = [_gained(states[number - 1], states[number]) if number else states[number] for number in numbers]
+    return kept.tasks, numbers, [states[number] for number in numbers], changes, True
 
 
 def _gained(before: Mapping[str, Update], after: Mapping[str, Update]) -> dict[str, Update]:
@@ -258,35 +293,43 @@ def _gained(before: Mapping[str, Update], after: Mapping[str, Update]) -> dict[s
     }
 
 
-def _manifests(folder: Path) -> dict[int, _Slots]:
-    """What the complete checkpoints hold, by their number."""
+def _read_kept(folder: Path) -> _Kept:
+    """Read what the complete checkpoints hold."""
     run = run_of(folder)
-    gone: object = ()
-    if (forgotten := inside(folder, FORGOTTEN_FILE)).exists():
-        gone = open_own(forgotten, run, "forgotten").content.get("tasks", ())
-    former, found = _Slots((), {}, {}), dict[int, _Slots]()
+    kept = _Kept((), {}, {}, {})
     for number, path in checkpoints(folder).items():
         try:
-            former = former.after(_Manifest.model_validate(open_own(path, run, "checkpoint", number).content))
+            manifest = _Manifest.model_validate(open_own(path, run, "checkpoint", number).content)
         except ValidationError as error:
             mistake = error.errors(include_url=False)[0]
             key = ".".join(str(part) for part in mistake["loc"])
             raise RunError(f"{path} is damaged: {key}: {mistake['msg']}") from None
-        found[number] = former.without(gone if isinstance(gone, list) else ())
-    return found
+        whole = manifest.schema_ == 1
+        kept.tasks = manifest.tasks if whole else (*kept.tasks, *manifest.stage)
+        for name in kept.slots.keys() - manifest.slots.keys() if whole else ():
+            del kept.slots[name]
+        for name, content in manifest.slots.items():
+            kept.slots.pop(name, None)
+            if content is not None:
+                kept.slots[name] = content
+        kept.files |= manifest.files
+        kept.changed[number] = {name: content for name, content in manifest.slots.items() if content is not None}
+    if (forgotten := inside(folder, FORGOTTEN_FILE)).exists():
+        gone = open_own(forgotten, run, "forgotten").content.get("tasks")
+        kept.tasks = tuple(task for task in kept.tasks if not isinstance(gone, list) or task not in gone)
+        kept.slots = {n: c for n, c in kept.slots.items() if not isinstance(gone, list) or n not in gone}
+    return kept
 
 
-def _read_slot(folder: Path, manifest: _Slots, name: str) -> dict[str, Update]:
+def _read_slot(folder: Path, kept: _Kept, content: str) -> dict[str, Update]:
     """Read a slot by layer path, its file compared with the manifest."""
-    if name not in manifest.slots:
-        raise RunError(f"{folder}: a checkpoint has no slot '{name}', which later ones have; restore it from a copy")
-    file = f"slots/{manifest.slots[name]}/{_TENSORS}"
+    file = f"slots/{content}/{_TENSORS}"
     path = inside(folder, *file.split("/"))
     try:
         found = hashlib.sha256(read_file(path)).hexdigest()
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}; restore it from a copy of the run") from None
-    if found != manifest.files.get(file):
+    if found != kept.files.get(file):
         raise RunError(f"{path} was changed after the run wrote it; restore it from a copy of the run")
     try:
         with safe_open(path, framework="np") as tensors:

@@ -48,8 +48,10 @@ def learning_speeds(points: Sequence[Point], better: Better = "higher") -> list[
         MetricError: a task has fewer than two validations; says how to have more.
     """
     found = []
-    for task in dict.fromkeys(point.task for point in points):
-        own = [point for point in points if point.task == task]
+    points_of: dict[str, list[Point]] = {}
+    for point in points:
+        points_of.setdefault(point.task, []).append(point)
+    for task, own in points_of.items():
         measured = [(point.step, point.validation) for point in own if point.validation is not None]
         if len(measured) < 2:
             raise MetricError(

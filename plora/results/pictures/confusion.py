@@ -12,6 +12,7 @@ from plora.results.pictures.figure import FONT_POINTS, INK, MUTED, new_figure, t
 from plora.results.pictures.heatmap import NAMES_UP_TO, heatmap, slant
 from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.pixel_counts import PixelCounts
+from plora.results.tables.folding import WHOLE_UP_TO
 from plora.results.tables.one_line import shorten
 
 WIDTH = 6.4
@@ -46,7 +47,7 @@ def confusion(predictions: ClassRankings, task: str | None = None) -> Figure:
     """Draw the confusion matrix of one task, or of all pooled: each row in percent of the examples of its class.
 
     The cells of right predictions are framed. A class that was predicted but has no example has a column and no row.
-    Lines part the classes of different tasks where the tasks are pooled.
+    Lines part the classes of different tasks where the tasks are pooled, up to WHOLE_UP_TO of them.
 
     Args:
         predictions: after one row of the matrix.
@@ -122,4 +123,5 @@ def _task_edges(predictions: ClassRankings, classes: NDArray[np.int64]) -> list[
         if owner.setdefault(label, task) != task:
             return []
     tasks = [owner.get(int(c)) for c in classes]
-    return [i for i in range(1, len(tasks)) if tasks[i] != tasks[i - 1]]
+    edges = [i for i in range(1, len(tasks)) if tasks[i] != tasks[i - 1]]
+    return edges if len(edges) < WHOLE_UP_TO else []

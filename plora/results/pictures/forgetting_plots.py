@@ -18,6 +18,8 @@ from plora.results.tables.one_line import elide
 WIDTH = 6.4
 NUMBERED_BARS = 20
 """Of more bars, none carries its number."""
+SHAPES_UP_TO = 100
+"""Bars or rings: more of them cannot be told apart."""
 
 
 def forgetting_of_tasks(record: RunRecord) -> Figure:
@@ -30,7 +32,10 @@ def forgetting_of_tasks(record: RunRecord) -> Figure:
     drops = score.factor * _drops(record)
     T = len(drops)
     figure, (ax,) = new_figure(float(np.clip(1.4 + 0.8 * T, 4.4, WIDTH)), 2.6)
-    ax.bar(np.arange(T) + 0.5, drops, width=0.62, color=SERIES[0], edgecolor=INK, linewidth=0.4)
+    if T <= SHAPES_UP_TO:
+        ax.bar(np.arange(T) + 0.5, drops, width=0.62, color=SERIES[0], edgecolor=INK, linewidth=0.4)
+    else:  # bars that touch, as one shape
+        ax.stairs(drops, np.arange(T + 1), fill=True, color=SERIES[0])
     ax.axhline(0, color=MUTED, linewidth=0.8)
     low, high = min(0.0, float(drops.min())), max(smallest_bar(score), float(drops.max()))
     ax.set(xlim=(0, T), ylim=(low - (0.14 if low else 0.0) * (high - low), high + 0.14 * (high - low)))
@@ -63,6 +68,7 @@ def forgetting_of_tasks(record: RunRecord) -> Figure:
 def forgetting_of_methods(records: Sequence[RunRecord]) -> Figure:
     """Draw the mean forgetting F_T of each method as a bar, with a ring for each of its tasks, means over seeds.
 
+    Of more than SHAPES_UP_TO tasks the rings are the ends of the twenty equal parts of them, from least to most.
     The thin line under a bar is ± one standard deviation of F_T over seeds, where there are two or more.
 
     Raises:
@@ -77,6 +83,7 @@ def forgetting_of_methods(records: Sequence[RunRecord]) -> Figure:
             found[label] = score.factor * np.array(drops)
     if not found:
         raise RunError("no run has the cells that forgetting needs: two tasks or more, measured after each of them")
+    many = len(records[0].tasks) > SHAPES_UP_TO
     names = sorted(found, key=lambda label: -float(found[label].mean()))
     figure, (ax,) = new_figure(WIDTH, 1.15 + 0.34 * len(names))
     low = min(0.0, *(float(found[name].mean(axis=0).min()) for name in names))
@@ -84,6 +91,8 @@ def forgetting_of_methods(records: Sequence[RunRecord]) -> Figure:
     for row, name in enumerate(names):
         of_seeds, of_tasks = found[name].mean(axis=1), found[name].mean(axis=0)
         mean = float(of_seeds.mean())
+        if many:
+            of_tasks = np.percentile(of_tasks, np.arange(0, 101, 5))
         ax.barh(row, mean, height=0.56, color=SERIES[0], alpha=0.75, linewidth=0)
         ax.plot(of_tasks, np.full(len(of_tasks), row), "o", color=INK, markerfacecolor=PAPER, markersize=4.5, mew=0.9)
         if len(of_seeds) > 1:
@@ -112,7 +121,8 @@ def forgetting_of_methods(records: Sequence[RunRecord]) -> Figure:
     title(ax, "Forgetting of each method", pad=22)
     several = any(len(drops) > 1 for drops in found.values())
     whisker = " · thin line: ± 1 standard deviation of seeds" if several else ""
-    subtitle(ax, f"bar: mean of tasks · rings: tasks{whisker}")
+    rings = f"{len(records[0].tasks):,} tasks in twentieths" if many else "tasks"
+    subtitle(ax, f"bar: mean of tasks · rings: {rings}{whisker}")
     return figure
 
 

@@ -27,6 +27,10 @@ from plora.results.record.generated import generated_files, read_generated
 from plora.results.record.kinds import read_measurements
 from plora.results.record.pixel_counts import PixelCounts
 from plora.results.record.run_record import RunRecord
+from plora.results.tables.folding import shown
+
+SLOTS_READ = 200
+"""Of more tasks the pictures of slots show that many: a thousand are a gigabyte, and so many rows are no picture."""
 
 
 def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], list[str]]:
@@ -67,7 +71,7 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
     except RunError as error:
         left_out.append(f"Generated texts left out: {error}")
     try:
-        found = read_interference(folder)
+        found = read_interference(folder, SLOTS_READ)
     except NoUpdatesError:
         pass
     except RunError as error:
@@ -101,7 +105,8 @@ def write_figures(runs: Iterable[Path], out: Path) -> list[Path]:
     Args:
         runs: run folders, or parents of some.
         out: folder for `<method>-seed-<n>-<picture>.png` and `.pdf`; comparisons are `comparison-<picture>`. Names that
-            would meet are numbered. The confusion matrix of each task is written beside the pooled one.
+            would meet are numbered. The confusion matrix of each task is written beside the pooled one, of more than
+            WHOLE_UP_TO tasks those of the first and the last.
 
     Returns:
         The files written, in order.
@@ -127,11 +132,11 @@ def _confusion_of_each_task(file: Path, record: RunRecord) -> dict[str, Figure]:
     measured = read_measurements(file)
     seen = set(measured.task.tolist())
     return {
-        f"confusion-{number:02}": (
+        f"confusion-{number + 1:02}": (
             confusion_of_pixels(measured, task) if isinstance(measured, PixelCounts) else confusion(measured, task)
         )
-        for number, task in enumerate(record.tasks, start=1)
-        if task in seen and isinstance(measured, ClassRankings | PixelCounts)
+        for number in shown(len(record.tasks))
+        if (task := record.tasks[number]) in seen and isinstance(measured, ClassRankings | PixelCounts)
     }
 
 

@@ -7,6 +7,7 @@ from plora.errors import RunError
 from plora.results.pictures.figure import new_figure, subtitle, title
 from plora.results.pictures.heatmap import heatmap, slant, task_names
 from plora.results.record.run_record import RunRecord
+from plora.results.tables.folding import WHOLE_UP_TO
 
 WIDTH = 6.4
 
@@ -25,7 +26,7 @@ def gate_coefficients(record: RunRecord) -> Figure:
     values = np.array([[learned.get(slot, np.nan) for slot in slots] for learned in record.gates])
     T, S = values.shape
     cell = float(np.clip(4.4 / max(T, S), 0.12, 0.62))
-    size = float(np.clip(2.0 + 1.5 * cell * S, 4.4, WIDTH)), 1.5 + 0.8 * cell * T
+    size = float(np.clip(2.0 + 1.5 * cell * S, 4.4, WIDTH)), 1.5 + 0.8 * cell * min(T, WHOLE_UP_TO)
     figure, (ax,) = new_figure(*size)
     stages = list(record.tasks) if len(record.tasks) == T else slots
     names = task_names(slots)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.patches import Rectangle
 
+from plora.results.pictures.cells import coloured_cells, hatched_cells
 from plora.results.pictures.figure import FONT_POINTS, GRID, INK, MUTED
 from plora.results.record.matrix import Matrix
 from plora.results.tables.one_line import shorten
@@ -41,17 +42,9 @@ def heatmap(
     """
     R, C = values.shape
     map_, scale = colormaps[colours].with_extremes(bad=(0, 0, 0, 0)), Normalize(*limits)
-    if hatched:
-        for i, j in np.argwhere(np.isnan(values)):
-            ax.add_patch(Rectangle((j, i), 1, 1, facecolor="none", edgecolor=GRID, hatch="////", lw=0))
-    mesh = ax.pcolormesh(
-        np.arange(C + 1),
-        np.arange(R + 1),
-        np.ma.masked_invalid(values),
-        cmap=map_,
-        norm=scale,
-        rasterized=R * C > CELLS_AS_SHAPES,
-    )
+    if hatched and np.isnan(values).any():
+        hatched_cells(ax, values)
+    mesh = coloured_cells(ax, values, 0.0, map_, scale, R * C > CELLS_AS_SHAPES)
     if max(R, C) <= NUMBERS_UP_TO:  # pale cells need an edge
         for i, j in np.argwhere(~np.isnan(values)):
             ax.add_patch(Rectangle((j, i), 1, 1, facecolor="none", edgecolor=GRID, lw=0.6))

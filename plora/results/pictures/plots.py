@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -18,6 +18,7 @@ from plora.errors import RunError
 from plora.results.comparison.comparable import require_comparable, series
 from plora.results.comparison.doubts import SEEDS_FOR_A_CLAIM
 from plora.results.comparison.statistics import seen_intervals
+from plora.results.pictures.cells import coloured_cells
 from plora.results.pictures.figure import (
     FONT_POINTS,
     GRID,
@@ -36,12 +37,16 @@ from plora.results.record.matrix import Matrix
 from plora.results.record.matrix_metrics import seen_accuracy
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY, Score
+from plora.results.record.thinning import spread_over
+from plora.results.tables.folding import WHOLE_UP_TO
 from plora.results.tables.one_line import shorten
 
 WIDTH = 6.4  # inches: the text width of a page
 NUMBERS_UP_TO = 12  # tasks: beyond this a cell is too small for its number
 NAMES_UP_TO = 10
 POINTS_PER_CURVE = 300
+POINTS_OF_MANY = 3000  # of the one line of more than WHOLE_UP_TO tasks
+LINES = 20  # of more than WHOLE_UP_TO tasks
 _DARK_TEXT, _LIGHT_TEXT = "#0b0e13", "#f7f9fc"
 
 
@@ -51,22 +56,16 @@ def accuracy_matrix(record: RunRecord) -> Figure:
     T = R.shape[1]
     cell = float(np.clip(4.6 / T, 0.18, 0.62))
     width = float(np.clip(1.6 + 1.5 * cell * T, 4.4, WIDTH))
-    figure, (ax,) = new_figure(width, 1.1 + cell * 0.72 * (T + 1))
+    figure, (ax,) = new_figure(width, 1.1 + cell * 0.72 * (min(T, WHOLE_UP_TO) + 1))
     score, limits = record.score, colour_limits(R, record.score)
     colours = colormaps[colour_map(score)].with_extremes(bad=(0, 0, 0, 0))
+    scale = Normalize(*limits)
     # Row 0 stands apart: it was measured before anything was learned.
-    for edges, cells in ((np.array([0.0, 1.0]), R[:1]), (np.arange(T + 1) + 1.15, R[1:])):
-        hatched = Rectangle((0, edges[0]), T, len(cells), facecolor="none", edgecolor=GRID, hatch="////", lw=0)
+    apart = 0.15 if T <= WHOLE_UP_TO else 0.005 * T
+    for top, cells in ((0.0, R[:1]), (1 + apart, R[1:])):
+        hatched = Rectangle((0, top), T, len(cells), facecolor="none", edgecolor=GRID, hatch="////", lw=0)
         ax.add_patch(hatched)
-        ax.pcolormesh(
-            np.arange(T + 1),
-            edges,
-            np.ma.masked_invalid(cells),
-            cmap=colours,
-            vmin=limits[0],
-            vmax=limits[1],
-            rasterized=T > 30,
-        )
+        coloured_cells(ax, cells, top, colours, scale, rasterized=T > 30)
     if T <= NUMBERS_UP_TO:
         for i, j in np.ndindex(T + 1, T):
             if not np.isnan(R[i, j]):
@@ -81,15 +80,18 @@ def accuracy_matrix(record: RunRecord) -> Figure:
                     color=_DARK_TEXT if dark else _LIGHT_TEXT,
                     fontweight="bold" if i == j + 1 else "normal",
                 )
-    ax.set(xlim=(0, T), ylim=(T + 1.15, 0))
+    ax.set(xlim=(0, T), ylim=(T + 1 + apart, 0))
     for spine in ax.spines.values():
         spine.set_visible(False)
     labels = _task_labels(record.tasks)
     step = 1 if T <= 30 else int(np.ceil(T / 20))
-    ax.set_xticks(np.arange(0, T, step) + 0.5, labels[::step])
+    first = 0 if T <= WHOLE_UP_TO else step - 1  # the first of many would stand on "before training"
+    across = step if T < 1000 else 2 * step  # numbers of four digits
+    left = first + across - step if first else 0
+    ax.set_xticks(np.arange(left, T, across) + 0.5, labels[left::across])
     ax.set_yticks(
-        [0.5, *(np.arange(0, T, step) + 1.65)],
-        ["before training", *(f"after {label}" for label in labels[::step])],
+        [0.5, *(np.arange(first, T, step) + 1.5 + apart)],
+        ["before training", *(f"after {label}" for label in labels[first::step])],
     )
     ax.tick_params(length=0, labelcolor=INK)
     letter = 0.075  # inches
@@ -102,24 +104,28 @@ def accuracy_matrix(record: RunRecord) -> Figure:
 
 
 def tasks_over_time(record: RunRecord) -> Figure:
-    """Draw the score of each task from the moment it was learned, one labelled line each."""
+    """Draw the score of each task from the moment it was learned, one labelled line each.
+
+    Of more than WHOLE_UP_TO tasks the lines of LINES are drawn, evenly spread over the stream.
+    """
     score = record.score
     R = score.factor * record.matrix
     T = R.shape[1]
     figure, (ax,) = new_figure(WIDTH, 3.4 if T <= NAMES_UP_TO else 4.2)
     colours = _colours(T)
     _axes(ax, R[1:][np.tri(T, T, dtype=bool)], T, score)
-    few = T <= NAMES_UP_TO
-    for j in range(T):
+    few, many = T <= NAMES_UP_TO, T > WHOLE_UP_TO
+    drawn = spread_over(T, LINES) if many else range(T)
+    for j in drawn:
         ax.plot(
             np.arange(j + 1, T + 1),
             R[j + 1 :, j],
             color=colours[j],
-            marker=MARKERS[j % len(MARKERS)] if few else ".",
+            marker=MARKERS[j % len(MARKERS)] if few else None if many else ".",
             markersize=4.5,
             linewidth=1.5 if few else 1.0,
         )
-        if not few and T <= 40 and not np.isnan(R[j + 1, j]):
+        if not few and not many and not np.isnan(R[j + 1, j]):
             # At the ends many lines meet; where they begin there is room for the number of the task.
             start = (j + 1, R[j + 1, j])
             ax.annotate(str(j + 1), start, (0, 5), textcoords="offset points", ha="center", color=INK, fontsize=7)
@@ -128,7 +134,8 @@ def tasks_over_time(record: RunRecord) -> Figure:
         ends = [float(R[-1, j]) for j in ended]
         end_labels(ax, T, ends, [record.tasks[j] for j in ended], [colours[j] for j in ended])
     _task_axis(ax, record.tasks)
-    title(ax, f"{record.split.capitalize()} {score.label} of each task, from when it was learned{direction(score)}")
+    of = f"{LINES} of {T:,} tasks" if many else "each task"
+    title(ax, f"{record.split.capitalize()} {score.label} of {of}, from when it was learned{direction(score)}")
     return figure
 
 
@@ -181,7 +188,7 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
             np.arange(1, T + 1),
             mean,
             color=colour,
-            marker=MARKERS[number % len(MARKERS)],
+            marker=MARKERS[number % len(MARKERS)] if T <= WHOLE_UP_TO else None,
             markersize=4.5,
             linewidth=1.7,
         )
@@ -215,7 +222,8 @@ def _how_to_read(seeds: Sequence[int]) -> str:
 def learning_curves(curves: Sequence[Point], score: Score = ACCURACY) -> Figure:
     """Draw the loss and each of its terms over the steps of all tasks, one panel each, and validation scores.
 
-    These are of the split of the task being learned, and have a panel where any was measured.
+    These are of the split of the task being learned, and have a panel where any was measured. Of more than
+    WHOLE_UP_TO tasks each panel has one line, which runs through all of them.
 
     Args:
         curves: of a run.
@@ -226,7 +234,10 @@ def learning_curves(curves: Sequence[Point], score: Score = ACCURACY) -> Figure:
     """
     if not curves:
         raise RunError("there are no learning curves: this run logged no training step")
-    tasks = list(dict.fromkeys(point.task for point in curves))
+    points_of: dict[str, list[Point]] = {}
+    for point in curves:
+        points_of.setdefault(point.task, []).append(point)
+    many = len(points_of) > WHOLE_UP_TO
     names = list(dict.fromkeys(name for point in curves for name in point.terms))
     if len(names) == 1:
         names = []  # a single term is the loss
@@ -234,23 +245,30 @@ def learning_curves(curves: Sequence[Point], score: Score = ACCURACY) -> Figure:
     validation = "validation %" if score.percent else f"validation, {score.title}"
     panels = ["loss", *names, *([validation] if validated else [])]
     figure, axes = new_figure(WIDTH, 0.9 + (2.0 if len(panels) == 1 else 1.35 * len(panels)), rows=len(panels))
-    start, ticks = 0, [0]
-    for number, task in enumerate(tasks):
-        points = [point for point in curves if point.task == task]
+    start = 0
+    through: dict[str, list[tuple[Matrix, Matrix]]] = {panel: [] for panel in panels}
+    for number, (task, points) in enumerate(points_of.items()):
         steps = np.array([point.step for point in points], dtype=np.float64) + start
         for ax, panel in zip(axes, panels, strict=True):
             if panel == validation:
                 scored = [(step, point.validation) for step, point in zip(steps, points, strict=True)]
                 found = [(step, score.factor * value) for step, value in scored if value is not None]
-                if found:
+                if found and many:
+                    through[panel].append((np.array([step for step, _ in found]), np.array([v for _, v in found])))
+                elif found:
                     ax.plot(*zip(*found, strict=True), color=SERIES[2], marker="o", markersize=2.5)
             else:
-                values = [point.loss if panel == "loss" else point.terms.get(panel, np.nan) for point in points]
-                ax.plot(*_thinned(steps, np.array(values)), color=SERIES[0] if panel == "loss" else SERIES[1])
-            if number:
+                values = np.array(
+                    [point.loss if panel == "loss" else point.terms.get(panel, np.nan) for point in points]
+                )
+                if many:
+                    through[panel].append((steps, values))
+                else:
+                    ax.plot(*_thinned(steps, values), color=SERIES[0] if panel == "loss" else SERIES[1])
+            if number and not many:
                 ax.axvline(start, color=GRID, linewidth=1)
         end = start + points[-1].step
-        if len(tasks) <= NAMES_UP_TO:
+        if len(points_of) <= NAMES_UP_TO:
             room = max(4, int(80 * (end - start) / max(1, _total_steps(curves))))
             axes[0].text(
                 (start + end) / 2,
@@ -263,8 +281,12 @@ def learning_curves(curves: Sequence[Point], score: Score = ACCURACY) -> Figure:
                 color=MUTED,
             )
         start = end
-        ticks.append(start)
     for ax, panel in zip(axes, panels, strict=True):
+        if through[panel]:
+            whole, values = (np.concatenate(parts) for parts in zip(*through[panel], strict=True))
+            colour = SERIES[2] if panel == validation else SERIES[0] if panel == "loss" else SERIES[1]
+            apiece = -(-len(whole) // POINTS_OF_MANY)  # bins of one and of two would look like two runs
+            ax.plot(*_thinned(whole, values, len(whole) // apiece), color=colour)
         ax.set_ylabel(shorten(panel, 18), fontsize=FONT_POINTS, color=INK)
         ax.yaxis.set_major_locator(MaxNLocator(4))
         ax.margins(x=0.01)
@@ -286,11 +308,11 @@ def _total_steps(curves: Sequence[Point]) -> int:
     return sum(last.values())
 
 
-def _thinned(steps: Matrix, values: Matrix) -> tuple[Matrix, Matrix]:
-    """Return at most POINTS_PER_CURVE points: means of equal bins."""
-    if len(steps) <= POINTS_PER_CURVE:
+def _thinned(steps: Matrix, values: Matrix, most: int = POINTS_PER_CURVE) -> tuple[Matrix, Matrix]:
+    """Return at most `most` points: means of equal bins."""
+    if len(steps) <= most:
         return steps, values
-    bins = np.array_split(np.arange(len(steps)), POINTS_PER_CURVE)
+    bins = np.array_split(np.arange(len(steps)), most)
     return np.array([steps[b].mean() for b in bins]), np.array([values[b].mean() for b in bins])
 
 

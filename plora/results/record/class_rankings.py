@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from plora.errors import RunError
 from plora.results.record.columns import CLASS_NAMES_KEY, SCHEMA_KEY, metadata_of, read_table, write_columns
-from plora.results.record.measurements import Chosen, Measurements
+from plora.results.record.measurements import Chosen, Measurements, Which
 from plora.results.record.score import Score
 from plora.sealed import Identity
 
@@ -161,7 +161,7 @@ class ClassRankings(Measurements):
         except RunError as error:
             raise RunError(f"{path}: {error}") from None
 
-    def rows(self, chosen: Chosen) -> Self:
+    def rows(self, chosen: Which) -> Self:
         """Return some of the examples."""
         return type(self)(
             self.task[chosen],
@@ -181,7 +181,8 @@ class ClassRankings(Measurements):
         """
         if not parts:
             raise RunError("predictions: there is nothing to join")
-        if len({part.class_names for part in parts}) > 1:
+        first = parts[0].class_names  # mostly the very same object, which need not be compared name by name
+        if any(part.class_names is not first and part.class_names != first for part in parts):
             raise RunError("predictions: records of other classes cannot be joined")
         return cls(
             np.concatenate([part.task for part in parts]),
@@ -189,7 +190,7 @@ class ClassRankings(Measurements):
             np.concatenate([part.label for part in parts]),
             np.concatenate([part.ranking for part in parts]),
             np.concatenate([part.probabilities for part in parts]),
-            parts[0].class_names,
+            first,
         )
 
     def f1(self) -> NDArray[np.float64]:

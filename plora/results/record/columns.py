@@ -94,7 +94,8 @@ def _digest(table: pa.Table) -> str:
     digest = hashlib.sha256(repr(own).encode())
     for name in table.column_names:
         found = table.column(name)
-        digest.update(f"{name}:{found.type}:{len(found)};".encode())
+        kind = f"list of {found.type.value_type}" if pa.types.is_list(found.type) else found.type
+        digest.update(f"{name}:{kind}:{len(found)};".encode())
         for values in _values(found.combine_chunks()):
             digest.update(values)
     return digest.hexdigest()

@@ -14,6 +14,7 @@ from plora.results.record.score import Score
 from plora.sealed import Identity
 
 Chosen = NDArray[np.bool_]
+Which = NDArray[np.bool_] | NDArray[np.int64]
 
 
 class Measurements(ABC):
@@ -53,8 +54,8 @@ class Measurements(ABC):
         """
 
     @abstractmethod
-    def rows(self, chosen: Chosen) -> Self:
-        """Return some of the examples: those where `chosen`, `[N]`, is true."""
+    def rows(self, chosen: Which) -> Self:
+        """Return some of the examples: those where `chosen`, `[N]`, is true, or those at its positions."""
 
     @classmethod
     @abstractmethod
@@ -89,6 +90,20 @@ class Measurements(ABC):
         """Return the examples of one task; there may be none."""
         return self.rows(self.task == task)
 
+    def by_task(self) -> dict[str, Self]:
+        """Return the examples of each task by its name, in the order in which tasks occur; looks at each example once.
+
+        Those of one task need not stand together.
+        """
+        names, codes = np.unique(self.task, return_inverse=True)
+        order = np.argsort(codes, kind="stable")
+        ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+        parts = {
+            str(name): order[end - count : end]
+            for name, end, count in zip(names, ends, np.diff(ends, prepend=0), strict=True)
+        }
+        return {name: self.rows(parts[name]) for name in dict.fromkeys(self.task.tolist())}
+
     def cell(self, task: str, score: Score) -> float:
         """Return a score of the examples of one task: a cell of the matrix; NaN where there are none.
 
@@ -110,7 +125,8 @@ class Measurements(ABC):
         unknown = sorted(set(self.task.tolist()) - set(tasks))
         if unknown:
             raise RunError(f"predictions name the task '{unknown[0]}', the run has: {', '.join(tasks)}")
-        return np.array([self.cell(task, score) for task in tasks], dtype=np.float64)
+        parts, none = self.by_task(), self.rows(np.zeros(len(self), np.bool_))
+        return np.array([parts.get(task, none).value(score) for task in tasks], dtype=np.float64)
 
     def changed(self, other: Self) -> int:
         """Return how many examples came out otherwise in `other`, measured again.

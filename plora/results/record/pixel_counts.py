@@ -31,7 +31,7 @@ from plora.results.record.columns import (
     write_columns,
 )
 from plora.results.record.matrix import Matrix
-from plora.results.record.measurements import Chosen, Measurements
+from plora.results.record.measurements import Chosen, Measurements, Which
 from plora.results.record.score import Score
 from plora.sealed import Identity
 
@@ -163,14 +163,16 @@ class PixelCounts(Measurements):
         except (RunError, ValueError) as error:
             raise RunError(f"{path}: {error}") from None
 
-    def rows(self, chosen: Chosen) -> Self:
+    def rows(self, chosen: Which) -> Self:
         """Return some of the images."""
-        lengths = np.diff(self.starts)
-        cells = np.repeat(chosen, lengths)
+        which = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+        lengths = np.diff(self.starts)[which]
+        ends = np.cumsum(lengths)
+        cells = np.arange(lengths.sum()) + np.repeat(self.starts[:-1][which] - (ends - lengths), lengths)
         return type(self)(
             self.task[chosen],
             self.example[chosen],
-            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[chosen])]),
+            np.concatenate([np.zeros(1, np.int64), ends]),
             self.pairs[cells],
             self.counts[cells],
             self.class_names,

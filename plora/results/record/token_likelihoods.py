@@ -25,7 +25,7 @@ from plora.results.record.columns import (
     require_schema,
     write_columns,
 )
-from plora.results.record.measurements import Chosen, Measurements
+from plora.results.record.measurements import Chosen, Measurements, Which
 from plora.results.record.score import Score
 from plora.sealed import Identity
 
@@ -92,7 +92,7 @@ class TokenLikelihoods(Measurements):
         except RunError as error:
             raise RunError(f"{path}: {error}") from None
 
-    def rows(self, chosen: Chosen) -> Self:
+    def rows(self, chosen: Which) -> Self:
         """Return some of the documents."""
         return type(self)(
             self.task[chosen], self.example[chosen], self.nll[chosen], self.tokens[chosen], self.bytes[chosen]

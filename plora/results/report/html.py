@@ -38,6 +38,7 @@ from plora.results.record.identity import CONFIG_FILE
 from plora.results.record.matrix_metrics import MatrixMetric, Metric, matrix_metrics
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY, Better, Score
+from plora.results.tables.folding import shown
 from plora.results.tables.numbers import mean_and_std, percent
 from plora.results.tables.one_line import elide
 from plora.results.tables.table import Table
@@ -55,6 +56,8 @@ OPEN_PAIRS = 6  # comparisons: more are folded
 GENERATED_SAMPLES = 2  # texts of each class
 LONGEST_SAMPLE = 240  # characters of one
 TABLE_UP_TO = 20  # tasks: the accuracy matrix stands as a table too
+CHARTS_UP_TO = 100  # tasks: a browser would draw a shape for each cell, and the pictures have a pixel for it
+ROWS_AT_ENDS = 10  # of the tables with a row per task, where they are folded
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,7 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
     environment.filters.update(percent=percent, told=_told, mean_and_std=mean_and_std)
     environment.filters.update(seconds=_seconds, size=_size, count=_count, rate=_rate, flop=_flop, joule=_joule)
     environment.filters["run_cost"] = run_cost
+    environment.filters["ends"] = _ends
     room = files("plora.results.report")
     style, script = (room.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     page: str = environment.from_string(room.joinpath("report.html.j2").read_text(encoding="utf-8")).render(
@@ -199,6 +203,7 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
         left_out=left_out,
         single=sum(len(group.sections) for group in groups) == 1,
         table_up_to=TABLE_UP_TO,
+        charts_up_to=CHARTS_UP_TO,
         open_pairs=OPEN_PAIRS,
         style=Markup(style),
         script=Markup(script),
@@ -339,9 +344,10 @@ def _numbers(groups: Sequence[GroupSection]) -> Markup:
 
     No "<", ">" or "&" is in it, so nothing that it says can end the element or begin a comment in it.
     """
-    content: JsonValue = {
-        "groups": [_group_numbers(group) for group in groups],
-    }
+    drawn = [group for group in groups if len(group.sections[0].record.tasks) <= CHARTS_UP_TO]
+    if not drawn:
+        return Markup("")
+    content: JsonValue = {"groups": [_group_numbers(group) for group in drawn]}
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     if len(text) > ALL_NUMBERS:
         return Markup("")
@@ -428,6 +434,12 @@ def _cells(score: Score, row: Sequence[float]) -> list[float | None]:
 def _shown(score: Score, value: float) -> float:
     """Return a number for the charts, without digits that nobody sees."""
     return round(score.factor * value, 3 if score.percent else 6)
+
+
+def _ends(rows: Sequence[object]) -> list[tuple[int, object]]:
+    """Return the rows that a table with a row per task shows, and before each how many were left out there."""
+    kept = shown(len(rows), ROWS_AT_ENDS)
+    return [(at - before - 1, rows[at]) for before, at in zip([-1, *kept], kept, strict=False)]
 
 
 def _told(value: float | None, score: Score) -> str:

@@ -24,6 +24,7 @@ from plora.results.record.found_runs import FoundRuns, find_runs
 from plora.results.record.matrix_metrics import seen_accuracy
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY, NOT_APPLICABLE, NOT_MEASURED, Score
+from plora.results.tables.folding import ENDS, FOLD, shown
 from plora.results.tables.numbers import (
     head_of,
     how_to_read,
@@ -42,7 +43,8 @@ Kind = Literal["methods", "differences", "runs", "matrix"]
 def matrix_table(record: RunRecord, format: Format = "markdown", standalone: bool = False) -> str:
     """Return the accuracy matrix: a row per state, a column per task, and the mean over tasks seen.
 
-    Row "before training" is left out when it was not measured; CSV has it always.
+    Row "before training" is left out when it was not measured; CSV has it always. Of more than 40 tasks the first and
+    the last have rows and columns, and a note says how many more there are; CSV has all.
 
     Args:
         record: one run, which may be unfinished.
@@ -175,26 +177,41 @@ def _matrix(record: RunRecord) -> Table:
     T, score = len(record.tasks), record.score
     label = score.label[0].upper() + score.label[1:]
     head_of_rows = score.title if score.unit in ("", score.title) else f"{score.title} {score.unit}"
-    named = T <= NAMES_UP_TO
-    heads = [shorten(task, 16) if named else str(j) for j, task in enumerate(record.tasks, start=1)]
-    rows = []
+    named, kept = T <= NAMES_UP_TO, shown(T)
+    names = [shorten(record.tasks[j], 16) if named else str(j + 1) for j in kept]
+    heads, rows = _folded(names, T), []
     if not np.isnan(record.matrix[0]).all():
-        rows.append(["before training", *map(score.text, record.matrix[0]), ""])
+        rows.append(["before training", *_folded(list(map(score.text, record.matrix[0, kept])), T), ""])
     seen = seen_accuracy(record.matrix)
-    for head, row, mean in zip(heads, record.matrix[1:], seen, strict=True):
-        rows.append([f"after {head}", *map(score.text, row), score.text(mean)])
+    learned = [
+        [f"after {name}", *_folded(list(map(score.text, record.matrix[j + 1, kept])), T), score.text(seen[j])]
+        for name, j in zip(names, kept, strict=True)
+    ]
+    rows += learned if len(kept) == T else [*learned[:ENDS], [FOLD] * (len(heads) + 2), *learned[ENDS:]]
     states = ["before training", *(f"after {task}" for task in record.tasks)]
     data = [[state, *row, mean] for state, row, mean in zip(states, record.matrix, [np.nan, *seen], strict=True)]
-    legend = [] if named else [f"{j}: {' '.join(task.split())}" for j, task in enumerate(record.tasks, start=1)]
+    legend = [] if named else [f"{j + 1}: {' '.join(record.tasks[j].split())}" for j in kept]
     return Table(
         f"{label} on each task after each task: {record.method}, seed {record.seed}.",
         [head_of_rows, *heads, "mean seen"],
         rows,
         [score.name, *record.tasks, "mean seen"],
         data,
-        [*how_to_read(score), *split_doubts([record])],
+        [*_left_out(T), *how_to_read(score), *split_doubts([record])],
         legend=legend,
     )
+
+
+def _folded(cells: list[str], T: int) -> list[str]:
+    """Cells of the columns shown, with one that says that there are more between them."""
+    return cells if len(cells) == T else [*cells[:ENDS], FOLD, *cells[ENDS:]]
+
+
+def _left_out(T: int) -> list[str]:
+    """A line where not every task is shown."""
+    hidden = T - len(shown(T))
+    where = "the whole matrix is in results.json, and in the table as CSV (plora table --kind matrix --format csv)"
+    return [f"{FOLD} {hidden:,} more tasks; {where}"] if hidden else []
 
 
 _SPENT = ("samples/s", "tokens/s", "TFLOP", "kJ", "rehearsed", "strategy seconds", "steps to 90 %")
