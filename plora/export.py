@@ -24,7 +24,7 @@ from plora.config import RunConfig
 from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
 from plora.problems.export_part import ExportPart, ScriptPart
-from plora.results import RunRecord, read_record
+from plora.results import RunRecord
 from plora.results.record.found_runs import root_hash
 from plora.results.report.model_card import model_card
 from plora.run_folder.agreement import read_agreed
@@ -112,7 +112,7 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
         raise RunError(f"{folder} exists already; nothing was changed. Choose another folder with --out")
     source = RunFolder.existing(run)
     agreed = read_agreed(source)
-    config, record, root = agreed.config, read_record(run), root_hash(run)
+    config, record, root = agreed.config, agreed.require_recorded(source), root_hash(run)
     refuse(config, task, merged, push)
     # In bf16 a run holds its frozen weights rounded; a reader of the folder should get them as they were published.
     fp32 = config.training.model_copy(update={"precision": "fp32"})

@@ -196,6 +196,14 @@ class Bank(Place):
         self.committed = {}
         self._refresh_row_scale()
 
+    def leave_out(self, memo: dict[int, object]) -> None:
+        """Have a deep copy with this memo begin without the committed slots."""
+        for rows in (self.A_old, self.B_old, self.row_scale):
+            memo[id(rows)] = rows.new_empty(0, *rows.shape[1:])
+        memo[id(self.committed)] = {}
+        if self._taken is not None:
+            memo[id(self._taken)] = None
+
     def rows(self, name: str) -> tuple[Tensor, Tensor]:
         """Return A `[r, I]` and B `[r, O]` of a slot: when it is open the parameters themselves, or A + C A_old."""
         if name == self.open_name and self.A is not None and self.B is not None:

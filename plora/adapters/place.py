@@ -85,6 +85,9 @@ class Place(nn.Module, ABC):
             if name is not None:
                 self.delete(name)
 
+    def leave_out(self, memo: dict[int, object]) -> None:
+        """Have a deep copy with this memo begin without the committed slots, which are read into it anew."""
+
     @abstractmethod
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Return everything that a slot owns here, buffers that moved included; live, for the open slot."""

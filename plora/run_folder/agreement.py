@@ -35,6 +35,20 @@ class Agreed:
             raise RunError(f"{folder.path} has forgotten every task it learned")
         return self.last
 
+    def require_recorded(self, folder: RunFolder) -> RunRecord:
+        """Return the record, where it is of the newest checkpoint.
+
+        Raises:
+            RunError: there is none, or it is older.
+        """
+        self.require_learned(folder)
+        if self.record is None or self.record.learned < self.last.number:
+            raise RunError(
+                f"{folder.path} was cut before what it learned last was recorded, or an older record stands in its "
+                f"place; `plora resume {folder.path}` first"
+            )
+        return self.record
+
 
 def read_agreed(folder: RunFolder) -> Agreed:
     """Read config, record and checkpoints of a run, and compare them and environment.json with each other.

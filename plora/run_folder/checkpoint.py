@@ -66,9 +66,12 @@ def save_checkpoint(
         if content not in known:
             written += save_slot(model.adapters, slot, folder.slot(content), base_model=learner.backbone.source)
     parts: dict[str, str] = {}
+    vouched: dict[str, dict[str, Tensor]] = {}
     for part, tensors in _parts(model.head.tensors()).items():
         content = parts[part] = hash_tensors(sorted(tensors.items()))
-        if content not in known:
+        if content in known:
+            vouched[part] = tensors
+        else:
             written.append(_saved(folder.head(content), tensors))
     if model.trains_backbone:
         written.append(_saved(_backbone_file(place), model.backbone.state_dict()))
@@ -106,7 +109,7 @@ def save_checkpoint(
         curve_lines=folder.curve_lines(),
         cost=cost(sum(path.stat().st_size for path in written), sum(path.stat().st_size for path in remembered)),
     )
-    _verify(folder, checkpoint, learner, *probe)
+    _verify(folder, checkpoint, learner, vouched, *probe)
     return write_manifest(folder, former, checkpoint)
 
 
@@ -190,8 +193,17 @@ def _require_complete(folder: RunFolder, checkpoint: Checkpoint) -> None:
 # ---------------------------------------------------------------------- from and to tensors
 
 
-def _restore(folder: RunFolder, checkpoint: Checkpoint, model: ContinualModel, slots: tuple[str, ...]) -> None:
-    """Give a model the named slots, the head and, where it trains, the backbone of a checkpoint."""
+def _restore(
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    model: ContinualModel,
+    slots: tuple[str, ...],
+    vouched: Mapping[str, dict[str, Tensor]] | None = None,
+) -> None:
+    """Give a model the named slots, the head and, where it trains, the backbone of a checkpoint.
+
+    Parts of the head that are `vouched` for are taken as they are given.
+    """
     model.reset()
     if model.adapters is not None:
         for name in slots:
@@ -205,6 +217,9 @@ def _restore(folder: RunFolder, checkpoint: Checkpoint, model: ContinualModel, s
                 raise RunError(f"{folder.slot(content)}: the slot's content does not have the hash of its folder")
     tensors: dict[str, Tensor] = {}
     for part, content in checkpoint.parts.items():
+        if (known := (vouched or {}).get(part)) is not None:
+            tensors |= {f"{part}:{name}": tensor for name, tensor in known.items()}
+            continue
         stored = load_tensors(folder.head(content))
         if hash_tensors(sorted(stored.items())) != content:
             raise RunError(f"{folder.head(content)}: the content does not have the hash of its name")
@@ -229,6 +244,7 @@ def _verify(
     folder: RunFolder,
     checkpoint: Checkpoint,
     learner: Learner,
+    vouched: Mapping[str, dict[str, Tensor]],
     task: str | None,
     batch: Batch,
 ) -> None:
@@ -236,7 +252,8 @@ def _verify(
 
     The copy shares the pretrained tensors that nothing may change, and nothing else: its gate is a new one, and all
     other tensors hold no numbers until they are read. Where the gate chooses by itself, outputs are compared for inputs
-    whose task is not named, too.
+    whose task is not named, too. Parts of the head that an earlier checkpoint read back, and whose hash is as it was,
+    are `vouched` for and not read again: a checkpoint costs what its task costs.
     """
     model = learner.model
     # The frozen backbone is shared with the copy, not copied; the problem holds nothing that is learned.
@@ -244,11 +261,14 @@ def _verify(
     memo: dict[int, object] = {id(item): item for item in (*shared, model.problem)}
     if model.gate is not None:
         memo[id(model.gate)] = model.gate.fresh()
+    for place in () if model.adapters is None else model.adapters.places.values():
+        place.leave_out(memo)
     fresh = copy.deepcopy(model, memo)
     _empty(fresh, shared)
     tasks = [task, None] if model.chooses(None) else [task]
     needed = () if model.adapters is None else model.route(tasks[-1]).slots
-    _restore(folder, checkpoint, fresh, needed)
+    copied = {part: {name: tensor.clone() for name, tensor in own.items()} for part, own in vouched.items()}
+    _restore(folder, checkpoint, fresh, needed, copied)
     model.eval()
     fresh.eval()
     batch = batch.to(model.device)

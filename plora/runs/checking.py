@@ -10,7 +10,7 @@ import numpy as np
 from plora.errors import RunError
 from plora.results import RunRecord, generated_files, read_curves, read_generated, read_measurements
 from plora.results.record.found_runs import root_hash
-from plora.run_folder.agreement import Agreed, read_agreed
+from plora.run_folder.agreement import read_agreed
 from plora.run_folder.checkpoint import check_files
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.forgotten import read_forgotten
@@ -41,7 +41,7 @@ class Rescored:
 def evaluate(path: Path) -> Rescored:
     """Load a run's last checkpoint, score the test splits again, and compare with the record."""
     parts, folder, agreed = load_run(path)
-    record, seen, number = _record_of(folder, agreed), agreed.last.tasks, agreed.last.number
+    record, seen, number = agreed.require_recorded(folder), agreed.last.tasks, agreed.last.number
     scorer, problem = parts.scorer(), parts.model.problem
     require_own(folder, number)
     recorded = problem.with_names(problem.record.read(folder.predictions(number)), parts.space.names)
@@ -96,7 +96,7 @@ def verify(path: Path, expect: str | None = None) -> Verified:
         agreed = read_agreed(folder)
     except RunError as error:  # what it says of itself cannot be relied on
         return Verified(0, len(folder.complete()), 0, (str(error),))
-    record, last = _record_of(folder, agreed), agreed.last
+    record, last = agreed.require_recorded(folder), agreed.last
     problems: list[str] = []
     learning = folder.read_environment()["stream"]
     assert isinstance(learning, dict)
@@ -145,17 +145,6 @@ def verify(path: Path, expect: str | None = None) -> Verified:
     return Verified(
         len(last.files), len(folder.complete()), examples, tuple(dict.fromkeys(problems)), whole, others(folder, last)
     )
-
-
-def _record_of(folder: RunFolder, agreed: Agreed) -> RunRecord:
-    """The record of a run that has one, of its newest checkpoint."""
-    agreed.require_learned(folder)
-    if agreed.record is None or agreed.record.learned < agreed.last.number:
-        raise RunError(
-            f"{folder.path} was cut before what it learned last was recorded, or an older record stands in its place; "
-            f"`plora resume {folder.path}` first"
-        )
-    return agreed.record
 
 
 def _check_row(folder: RunFolder, record: RunRecord, number: int) -> None:

@@ -31,6 +31,9 @@ from plora.training.session import Session
 from plora.training.stage import learn_stage
 from plora.training.stopwatch import Stopwatch
 
+RECORDS = 50
+"""Most times that results.json, which has the square of the tasks in it, is written while a stream is learned."""
+
 
 def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord:
     """Learn every task of the stream that the run folder does not hold yet, and return the record.
@@ -90,6 +93,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     complete = folder.complete()
     forgotten = read_forgotten(folder).tasks
     now = NOTHING
+    every = -(-len(names) // RECORDS)
 
     for plan in course:
         former, number = now, len(plan.learned)
@@ -128,7 +132,8 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
         rows = _row(session, scorer, number, seen, gone, partial(hold, now))
         matrix[number], seals[number] = _cells(parts, rows), require_own(folder, number)
         reached("predicted")
-        if number >= max(complete, default=0) and processes.main:
+        newest = number >= max(complete, default=0)
+        if newest and processes.main and (number % every == 0 or number == len(names)):
             write_record(folder.path, make_record(parts, folder.run, matrix, costs, gates, seen, gone, seals))
             reached("recorded")
         if number not in complete:

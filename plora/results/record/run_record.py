@@ -14,7 +14,7 @@ files of schema 2 had no `rehearsed` and `strategy_seconds`; all are read, with 
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -249,11 +249,12 @@ class RunRecord:
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return the content of `results.json`, metrics included."""
+        # Not `asdict`, which copies every cell of the matrix to throw it away.
         content: dict[str, JsonValue] = {"schema": self.schema}
-        content.update(asdict(self))
-        del content["cost"], content["run"]
+        content |= {name.name: getattr(self, name.name) for name in fields(self) if name.name not in ("cost", "run")}
+        content["stream"], content["data"] = asdict(self.stream), [asdict(data) for data in self.data]
         content["score"] = self.score.to_json()
-        content["matrix"] = [[None if np.isnan(cell) else float(cell) for cell in row] for row in self.matrix.tolist()]
+        content["matrix"] = [[cell if cell == cell else None for cell in row] for row in self.matrix.tolist()]
         content["metrics"] = {
             metric.name: {"value": metric.value, "reason": metric.reason, "definition": metric.definition}
             for metric in self.metrics.values()
