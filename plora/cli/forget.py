@@ -18,5 +18,7 @@ def command(
     """
     from plora.runs import forget
 
-    forget(run, task)
+    others = forget(run, task)
+    for path in others:
+        say(f"not of the run, and left alone: {path}")
     say(f"task '{task}' was taken out of {run}; what the other tasks learned is as it was")
