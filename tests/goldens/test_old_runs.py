@@ -2,13 +2,22 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from plora.errors import RunError, UnknownTaskError
 from plora.results import read_record
-from plora.runs import evaluate, extend, predict, resume, verify
+from plora.results.record.found_runs import root_hash
+from plora.runs import evaluate, extend, forget, predict, resume, verify
 from plora.streams import LocalTask
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+from killing import KILLED, in_child, quiet
 
 HERE = Path(__file__).parent
 RUNS = ("lateral", "replay", "frozen-ridge")
@@ -20,6 +29,53 @@ def schema_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(HERE / "schema_2", tmp_path / "old")
     monkeypatch.chdir(tmp_path / "old")
     return Path("runs/golden")
+
+
+@pytest.fixture
+def schema_3(schema_2: Path) -> Path:
+    """A copy of a run of results schema 3 and manifest schema 1, which has forgotten its task `travel`."""
+    return shutil.copytree(HERE / "schema_3/golden3/per_task/seed-0", schema_2.parent / "golden3/per_task/seed-0")
+
+
+def test_schema_3_is_read_and_brought_up_to_date_once(schema_3: Path) -> None:
+    before, labels = read_record(schema_3), predict(schema_3, ["the apple and a pear"], task="food")
+    assert evaluate(schema_3).tasks == ["food", "nature"]
+    assert not (schema_3 / "forgotten.json").exists()  # reading writes nothing
+    assert [problem for problem in verify(schema_3).problems if "probabilities" not in problem] == []
+    resume(schema_3)
+    after = {file: file.read_bytes() for file in schema_3.rglob("*.json")}
+    assert read_record(schema_3).matrix == pytest.approx(before.matrix, nan_ok=True)
+    assert read_record(schema_3).run
+    assert json.loads((schema_3 / "forgotten.json").read_text())["tasks"] == ["travel"]
+    assert predict(schema_3, ["the apple and a pear"], task="food") == labels
+    with pytest.raises(UnknownTaskError, match="travel"):
+        predict(schema_3, ["a"], task="travel")
+    resume(schema_3)
+    assert {file: file.read_bytes() for file in schema_3.rglob("*.json")} == after
+    forget(schema_3, "food")
+    assert evaluate(schema_3).tasks == ["nature"]
+
+
+@pytest.mark.parametrize("point", ["write:1", "write:3", "write:6", "write:9"])
+def test_bringing_up_to_date_survives_a_kill(schema_3: Path, point: str) -> None:
+    whole = shutil.copytree(schema_3, schema_3.parent / "whole")
+    assert in_child(lambda: resume(whole, quiet())) == 0
+    assert in_child(lambda: resume(schema_3, quiet()), point) == KILLED
+    assert evaluate(schema_3).tasks == ["food", "nature"]
+    assert in_child(lambda: resume(schema_3, quiet())) == 0
+    for file in whole.rglob("manifest.json"):
+        assert (schema_3 / file.relative_to(whole)).read_bytes() == file.read_bytes()
+    assert root_hash(schema_3) == root_hash(whole)
+
+
+def test_what_was_changed_is_not_brought_up_to_date(schema_3: Path) -> None:
+    path = schema_3 / "predictions/task-03.parquet"
+    table = pq.read_table(path)
+    labels = table.column("label").to_numpy()
+    pq.write_table(table.set_column(2, "label", pa.array(np.roll(labels, 1))), path)
+    with pytest.raises(RunError, match=r"task-03\.parquet does not give row 3 of the matrix"):
+        resume(schema_3)
+    assert not (schema_3 / "forgotten.json").exists()
 
 
 @pytest.mark.parametrize("name", RUNS)
