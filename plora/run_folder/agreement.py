@@ -55,9 +55,8 @@ def read_agreed(folder: RunFolder) -> Agreed:
                 f"{folder.inside('costs.json')} does not have the costs that the checkpoints have; restore it from a "
                 "copy of the run"
             )
-    stream = folder.read_environment()["stream"] if folder.environment.exists() else None
-    if isinstance(stream, dict):
-        for task, names in stream.get("labels", {}).items():
+    if folder.environment.exists():
+        for task, names in folder.read_environment().stream.labels.items():
             if last.number and task in last.labels and [*last.labels[task]] != names:
                 raise RunError(
                     f"{folder.manifest(last.number)} and {folder.environment} name other labels for task '{task}'; "
@@ -96,22 +95,19 @@ def _require_record(folder: RunFolder, config: RunConfig, record: RunRecord) -> 
                 f"{folder.inside(RESULTS_FILE)} is of a run with {key}={found!r}, and {folder.config} says "
                 f"{expected!r}; restore the one that is not this run's from a copy"
             )
-    stream = folder.read_environment()["stream"]
-    assert isinstance(stream, dict)
-    splits = stream.get("splits")
-    if isinstance(splits, dict):
-        for data in record.data:
-            if data.task not in splits or dict(data.fingerprints) != splits[data.task]:
-                raise RunError(
-                    f"{folder.inside(RESULTS_FILE)} and {folder.environment} were made with other data of task "
-                    f"'{data.task}'; restore the one that is not this run's from a copy"
-                )
-        known = [task for task in splits if task in record.tasks]
-        if known != [*record.tasks]:
+    splits = folder.read_environment().stream.splits
+    for data in record.data:
+        if data.task not in splits or dict(data.fingerprints) != splits[data.task]:
             raise RunError(
-                f"{folder.inside(RESULTS_FILE)} has the tasks {', '.join(record.tasks)}, and {folder.environment} has "
-                f"{', '.join(splits)}; restore the one that is not this run's from a copy"
+                f"{folder.inside(RESULTS_FILE)} and {folder.environment} were made with other data of task "
+                f"'{data.task}'; restore the one that is not this run's from a copy"
             )
+    known = [task for task in splits if task in record.tasks]
+    if known != [*record.tasks]:
+        raise RunError(
+            f"{folder.inside(RESULTS_FILE)} has the tasks {', '.join(record.tasks)}, and {folder.environment} has "
+            f"{', '.join(splits)}; restore the one that is not this run's from a copy"
+        )
 
 
 def _contradicts(one: object, other: object) -> bool:
