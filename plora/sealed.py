@@ -16,6 +16,8 @@ from plora.errors import RunError
 from plora.regular import read_file
 
 _SEAL, _OF = "sha256", "of"
+_LONGEST = 30
+"""Most digits of an integer: a longer one becomes infinite where a float is expected."""
 _T = TypeVar("_T")
 
 
@@ -103,7 +105,7 @@ def open_sealed(path: Path) -> Sealed:
             file.
     """
     try:
-        content = json.loads(read_file(path), parse_constant=_refuse_constant)
+        content = json.loads(read_file(path), parse_constant=_refuse_constant, parse_int=_integer)
         if not isinstance(content, dict):
             raise ValueError(f"expected a JSON object, got {type(content).__name__}")
         found = content.pop(_SEAL, None)
@@ -158,6 +160,12 @@ def _digest(content: Mapping[str, JsonValue]) -> str:
     """Return the sha256 (hex) of a mapping as JSON in the order of its keys."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST:
+        raise ValueError(f"a number of {len(text)} digits, which nothing in a run can be")
+    return int(text)
 
 
 def _refuse_constant(name: str) -> None:

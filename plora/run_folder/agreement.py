@@ -1,5 +1,6 @@
 """The files of a run belong together: what one says of the run, the others say too."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from plora.config import RunConfig
@@ -7,6 +8,7 @@ from plora.errors import RunError
 from plora.results import RESULTS_FILE, RunRecord, read_record
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.manifest import NOTHING, Checkpoint, read_chain
+from plora.streams.incremental import LabelSpace
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,25 @@ def read_agreed(folder: RunFolder) -> Agreed:
                     f"{folder.manifest(last.number)} and {folder.environment} name other labels for task '{task}'; "
                     "restore them from a copy of the run"
                 )
+    if last.number:
+        _require_rows(folder, config, last)
     return Agreed(config, record, last)
+
+
+def _require_rows(folder: RunFolder, config: RunConfig, last: Checkpoint) -> None:
+    """Refuse a checkpoint whose head has other rows than the labels of what was learned, or lacks some."""
+    learned = {*last.tasks, *last.forgotten}
+    space = LabelSpace.lay_out({task: names for task, names in last.labels.items() if task in learned}, config.scenario)
+    expected = {block: rows.stop - rows.start for block, rows in space.rows.items()}
+    if learned - last.labels.keys() or dict(last.blocks) != expected:
+        raise RunError(
+            f"{folder.manifest(last.number)} is damaged: the rows of its head ({_counted(last.blocks)}) are not the "
+            f"labels of its tasks ({_counted(expected)}); restore it from a copy of the run"
+        )
+
+
+def _counted(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} for '{block}'" for block, count in rows.items()) or "none"
 
 
 def require_checkpoints(folder: RunFolder, record: RunRecord) -> None:
