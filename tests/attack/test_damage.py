@@ -4,6 +4,7 @@ Content that does not fit is sealed again with the right identity, so that no ha
 """
 
 import copy
+import os
 import shutil
 import sys
 import traceback
@@ -203,3 +204,120 @@ def test_resealed_content_that_does_not_fit_is_one_line(
 ) -> None:
     source = request.getfixturevalue(made)
     attack(source).all(resealed(source, file, every))
+
+
+# ---------------------------------------------------------------------- something else in the place of a file
+
+
+def instead(name: str, put: Callable[[Path], object]) -> Damage:
+    """Something else where a file or a folder of the run was."""
+
+    def damage(folder: Path) -> None:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        path.parent.mkdir(exist_ok=True)
+        put(path)
+
+    return damage
+
+
+def a_manifest_that_lists_itself(folder: Path) -> None:
+    """One of the files that it vouches for is the manifest."""
+    path = folder / "checkpoints/task-02/manifest.json"
+    sealed = open_sealed(path)
+    files: dict[str, str] = dict(sealed.content["files"])  # type: ignore[call-overload]
+    files["checkpoints/task-02/manifest.json"] = sealed.sha256
+    write_sealed(path, {**sealed.content, "files": files}, sealed.of)  # type: ignore[dict-item]
+
+
+def no_rights(folder: Path) -> None:
+    """Nobody but the administrator can read or write the run."""
+    for path in (*folder.rglob("*"), folder):
+        path.chmod(0)
+
+
+def text_in(name: str, text: bytes) -> Damage:
+    return lambda folder: (folder / name).write_bytes(text)
+
+
+def _files_of_the_last(folder: Path, files: dict[str, str]) -> None:
+    """Other files in the newest manifest."""
+    changed("checkpoints/task-02/manifest.json", ("files",), lambda _: files)(folder)
+
+
+PUT: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda path: None,
+    "0 bytes": lambda path: path.write_bytes(b""),
+    "noise": lambda path: path.write_bytes(bytes(range(256)) * 4),
+    "a folder": lambda path: path.mkdir(),
+    "a full folder": lambda path: (path.mkdir(), (path / "file").write_text("x")),
+    "a pipe": os.mkfifo,
+    "itself": lambda path: path.symlink_to(path.name),
+    "/dev/zero": lambda path: path.symlink_to("/dev/zero"),
+}
+READING, WRITING = ("find", "report", "verify", "predict", "evaluate", "export"), ("resume", "forget", "extend")
+ONCE = ("agree", "resume", "forget")
+HOSTILE: dict[str, Damage] = {
+    "infinite": text_in("results.json", b'{"matrix": [[1e999]], "sha256": ""}'),
+    "deep": text_in("results.json", b"[" * 100_000),
+    "deep objects": text_in("environment.json", b'{"a":' * 100_000),
+    "digits": text_in("costs.json", b'{"cost": ' + b"9" * 10_000 + b"}"),
+    "NUL": text_in("config.yaml", b"\0" * 100),
+    "binary config": text_in("config.yaml", bytes(range(256))),
+    "NUL in a name": lambda folder: _files_of_the_last(folder, {"a\0b": "0" * 64}),
+    "outside": lambda folder: _files_of_the_last(folder, {"../../up": "0" * 64}),
+    "a number too large for a file": lambda folder: (folder / "checkpoints/task-99999999999").mkdir(),
+    "lists itself": a_manifest_that_lists_itself,
+    "another sealed file": lambda folder: shutil.copyfile(folder / "costs.json", folder / "environment.json"),
+    "shorter predictions": lambda folder: os.truncate(folder / "predictions/task-01.parquet", 500),
+    "predictions of before": lambda folder: shutil.copyfile(
+        folder / "predictions/task-00.parquet", folder / "predictions/task-02.parquet"
+    ),
+}  # fmt: skip
+
+
+def entries(source: Path) -> list[str]:
+    """A file of every kind that a run has, and the folders."""
+    slots = sorted(path.relative_to(source).as_posix() for path in source.glob("slots/*/*"))[:2]
+    heads = sorted(path.relative_to(source).as_posix() for path in source.glob("heads/*"))[:1]
+    files = ["config.yaml", "environment.json", "results.json", "costs.json", "curves.jsonl", "log.txt", ".lock"]
+    files += ["predictions/task-00.parquet", "predictions/task-02.parquet", "checkpoints/task-02/manifest.json"]
+    return [*files, *slots, *heads, "predictions", "slots", "heads", "checkpoints", "checkpoints/step", "generated"]
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_something_else_in_the_place_of_a_file_is_one_line(
+    whole: Path, attack: Callable[[Path], Attack], every: bool
+) -> None:
+    turn = count()
+    cases: dict[str, tuple[Damage, tuple[str, ...]]] = {}
+    for entry in entries(whole):
+        for name, put in PUT.items():
+            verb = (*READING, *WRITING)[next(turn) % 9]
+            chosen = (*READING, *WRITING) if every else ("agree", "find", verb) if next(turn) % 3 else ("agree",)
+            cases[f"{entry} is {name}"] = instead(entry, put), chosen
+    attack(whole).all(cases)
+
+
+def test_hostile_files_are_one_line(whole: Path, attack: Callable[[Path], Attack]) -> None:
+    attack(whole).all({name: (damage, (*READING, *WRITING)) for name, damage in HOSTILE.items()})
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the administrator may read everything")
+def test_a_run_without_rights_is_one_line(whole: Path, attack: Callable[[Path], Attack]) -> None:
+    attack(whole).all({"no rights": (no_rights, (*READING, *WRITING))})
+
+
+def test_strange_names_beside_a_checkpoint_inside_a_task_stay(inside_a_task: Path, whole: Path, tmp_path: Path) -> None:
+    """They are no numbers of ours, whatever they look like."""
+    folder = tmp_path / "run"
+    shutil.copytree(inside_a_task, folder)
+    names = {"state-backup.safetensors", "state-9999999999.safetensors", "state-.safetensors", "state-².safetensors"}
+    for name in names:
+        (folder / "checkpoints/step" / name).write_bytes(b"mine")
+    assert in_child(lambda: resume(folder, quiet())) == 0
+    assert {path.name for path in (folder / "checkpoints/step").iterdir()} == names
+    assert (folder / "results.json").read_bytes() != b""
