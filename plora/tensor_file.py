@@ -36,13 +36,17 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 @contextmanager
 def library_writes(path: Path) -> Iterator[None]:
-    """Let safetensors or tokenizers write; they hide the system's reason, such as a full disk, in a text.
+    """Let libraries write; some hide the system's reason, such as a full disk, in a text, or do not say where.
 
     Raises:
         OSError: as the system said it; names the path.
     """
     try:
         yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
     except Exception as error:
         if type(error) is not Exception and not isinstance(error, SafetensorError):  # tokenizers raise a bare one
             raise

@@ -29,8 +29,8 @@ from plora.runs import evaluate, extend, forget, predict, resume, run, verify
 from plora.sealed import open_sealed, write_sealed
 from plora.shown import visible
 
-PATIENCE = 300.0
-"""Seconds until a verb that waits forever is ended; nothing here takes a tenth of it."""
+PATIENCE = 3600.0
+"""Seconds until verbs of which one waits forever are ended."""
 Damage = Callable[[Path], object]
 
 
@@ -105,11 +105,11 @@ class Attack:
 
         def work() -> None:
             atomic._sync = lambda _: None  # nobody pulls a plug here
-            said = [line for name, (damage, chosen) in cases.items() for line in self._each(name, damage, chosen)]
-            self.said.write_text("\n".join(said), encoding="utf-8", errors="backslashreplace")
+            with self.said.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as said:
+                for name, (damage, chosen) in cases.items():
+                    said.writelines(self._each(name, damage, chosen))
 
-        assert in_child(work, after=PATIENCE) == 0
-        assert self.said.read_text(encoding="utf-8") == ""
+        assert (in_child(work, after=PATIENCE), self.said.read_text(encoding="utf-8")) == (0, "")
 
     def _each(self, name: str, damage: Damage, chosen: tuple[str, ...]) -> Iterator[str]:
         for number, verb in enumerate(chosen):

@@ -2,6 +2,7 @@
 had happened.
 """
 
+import errno
 import os
 import shutil
 import sys
@@ -9,17 +10,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 from killing import KILLED, in_child, quiet, snapshot
 
+from plora import atomic
+from plora.batches import state_file
 from plora.build import Workspace
 from plora.config import RunConfig, load_config, load_task
 from plora.errors import PloraError, RunError
 from plora.export import export
+from plora.problems import text_classification
+from plora.run_folder.folder import RunFolder
+from plora.run_folder.manifest import read_checkpoint
 from plora.runs import extend, forget, resume, run, verify
 from plora.runs.pretraining import pretrain
+from plora.sealed import write_sealed
+from plora.streams import docstring_corpus
 from plora.sweep import SweepConfig, sweep
+from plora.tensor_file import library_writes
 
 Config = Callable[..., RunConfig]
 Verb = Callable[[Path], object]
@@ -258,3 +268,109 @@ def test_a_sweep_that_was_cut_is_done_again(config: Config, tmp_path: Path, poin
         ).exists()
 
     assert ends_alike(None, tmp_path, verb, kept, points) > 0
+
+
+# ---------------------------------------------------------------------- a folder that another process has, or a user
+
+
+def test_two_exporters_at_once_get_one_line(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with atomic.atomic_folder(out), pytest.raises(RunError, match=f"{out} is being written by another process"):
+        export(folder, out)
+    assert out.is_dir()
+    assert not (tmp_path / ".out.unfinished").exists()
+
+
+@pytest.mark.parametrize("strange", ["notes.txt", "filled"])
+def test_a_hidden_folder_that_plora_did_not_make_stays(folder: Path, tmp_path: Path, strange: str) -> None:
+    hidden = tmp_path / ".out.unfinished"
+    (hidden / strange).mkdir(parents=True)
+    (hidden / strange / "mine").write_text("mine", encoding="utf-8")
+    with pytest.raises(RunError, match=r"\.out\.unfinished is where .* move it away"):
+        export(folder, tmp_path / "out")
+    assert (hidden / strange / "mine").read_text(encoding="utf-8") == "mine"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_hidden_link_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".out.unfinished").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="plora did not make"):
+        export(folder, tmp_path / "out")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+# ---------------------------------------------------------------------- a full disk
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("most_bytes", [0, 700, 3000])
+def test_an_export_on_a_full_disk_names_the_folder_and_leaves_nothing(
+    folder: Path, tmp_path: Path, most_bytes: int, merged: bool
+) -> None:
+    out = tmp_path / "out"
+
+    def work() -> None:
+        with pytest.raises(OSError, match="File too large") as caught:
+            export(folder, out, task="food", merged=merged)
+        assert caught.value.errno == errno.EFBIG
+        assert str(caught.value.filename).startswith(str(tmp_path))
+
+    assert in_child(work, most_bytes=most_bytes) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert in_child(lambda: export(folder, out, task="food", merged=merged)) == 0
+
+
+@pytest.mark.parametrize("said", [SafetensorError, Exception])
+def test_what_a_library_says_of_a_full_disk_is_what_the_system_said(tmp_path: Path, said: type[Exception]) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught, library_writes(tmp_path / "a"):
+        raise said("I/O error: No space left on device (os error 28)")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "a"))
+    with pytest.raises(ValueError, match="a mistake"), library_writes(tmp_path):
+        raise ValueError("a mistake")
+
+
+def no_room(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("cache", ["a file", "no place", "no room"])
+def test_a_run_without_a_cache_takes_longer_and_nothing_else(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    settings = ("lora.layers=last 1", "name=alike")
+    with_cache, without = config(*settings), config(*settings)
+    monkeypatch.setenv("PLORA_CACHE", str(tmp_path / "cache"))
+    assert in_child(lambda: run(with_cache, quiet(), Workspace())) == 0
+    assert {path.parent.name for path in (tmp_path / "cache").rglob("*.safetensors")} == {"tokens", "prefix"}
+    events = tmp_path / "events.txt"
+    if cache == "a file":
+        (tmp_path / "file").write_text("", encoding="utf-8")
+        monkeypatch.setenv("PLORA_CACHE", str(tmp_path / "file"))
+    elif cache == "no place":
+        monkeypatch.setenv("PLORA_CACHE", "/proc/nowhere")
+    else:
+        monkeypatch.setenv("PLORA_CACHE", str(tmp_path / "full"))
+        monkeypatch.setattr(text_classification, "save_file", no_room)
+        monkeypatch.setattr(state_file.os, "ftruncate", no_room)
+    assert in_child(lambda: run(without, quiet(events), Workspace())) == 0
+    assert "prefix_not_kept" in events.read_text(encoding="utf-8")
+    assert read_checkpoint(RunFolder(without.folder), 2).slots == read_checkpoint(RunFolder(with_cache.folder), 2).slots
+    assert not list((tmp_path / "full").rglob("*.tmp"))
+
+
+def test_a_corpus_that_cannot_be_kept_is_parsed_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    one = docstring_corpus.DocumentedObject("t", "m", "n", "", "function", 0, ("a", "b"), 1)
+    source = docstring_corpus._Source(Path(__file__), "m", "t")
+    monkeypatch.setattr(docstring_corpus, "_all_sources", lambda: [source])
+    monkeypatch.setattr(docstring_corpus, "_objects", lambda *_: [one])
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for place in (tmp_path / "file", Path("/proc/nowhere")):
+        monkeypatch.setenv("PLORA_CACHE", str(place))
+        assert docstring_corpus.read_corpus() == [one]
+    monkeypatch.setenv("PLORA_CACHE", str(tmp_path / "cache"))
+    assert docstring_corpus.read_corpus() == [one]
+    (kept,) = (tmp_path / "cache/docstrings").iterdir()
+    for content in ({"objects": None}, {"objects": [1]}, {"objects": [{"paragraphs": []}]}, {}):
+        write_sealed(kept, content)
+        assert docstring_corpus.read_corpus() == [one]

@@ -216,6 +216,8 @@ class RunRecord:
             raise RunError(f"matrix: {matrix.shape[1]} columns for {T} tasks")
         if len(self.status) != T:
             raise RunError(f"status: {len(self.status)} entries for {T} tasks")
+        if self.predictions and len(self.predictions) != T + 1:
+            raise RunError(f"predictions: {len(self.predictions)} entries for {T + 1} rows of the matrix")
         self.score.require(matrix)
         for task, status, row in zip(self.tasks, self.status, matrix[1:], strict=True):
             if status not in get_args(TaskStatus):
