@@ -8,17 +8,22 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
+from filelock import FileLock, Timeout
+
+from plora.errors import RunError
 from plora.failpoints import reached
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 """What JSON can say; numbers must be finite."""
+_LOCK, _FILLED, _MODE = ".lock", "filled", "mode"
+"""In the hidden folder of one that is being written."""
 
 
 @contextmanager
@@ -58,27 +63,68 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it becomes `path`, with all its files flushed, when the block succeeds.
 
+    It is filled inside a hidden folder beside `path`, `.NAME.unfinished`. What a killed writer left there goes when the
+    next one begins.
+
     Args:
         path: the folder to create; it must not exist yet, or be empty. Missing parent folders are made.
 
     Raises:
+        RunError: another process is writing the same folder, or what has the hidden folder's name is not plora's.
         OSError: the folder cannot be written. After this error, and after whatever the block raises itself, `path`
             is what it was before.
     """
     _make_folder(path.parent)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name[:100]}.", dir=path.parent) as hidden:
-        folder = Path(hidden) / path.name  # inside, because the hidden folder itself is readable to its owner only
+    hidden = path.parent / f".{path.name[:100]}.unfinished"
+    with _alone_in(hidden, path):
+        folder = hidden / _FILLED
         folder.mkdir()
-        mode = _default_mode(Path(hidden) / "mode")
+        mode = _default_mode(hidden / _MODE)
         yield folder
         for written in (*folder.rglob("*"), folder):
             if written.is_file():
                 written.chmod(mode)
             if written.is_file() or os.name == "posix":
                 _sync(written)
+        reached("write")
         os.replace(folder, path)
     if os.name == "posix":
         _sync(path.parent)
+
+
+@contextmanager
+def _alone_in(hidden: Path, path: Path) -> Iterator[None]:
+    """Be the only process that has a hidden folder, empty but for its lock; it is gone afterwards."""
+    hidden.mkdir(exist_ok=True)
+    found = {entry.name for entry in os.scandir(hidden)}
+    if hidden.is_symlink() or found - {_LOCK, _FILLED, _MODE} or (found and _LOCK not in found):
+        raise RunError(
+            f"{hidden} is where {path} is written before it is whole, and something stands there that plora did not "
+            "make; move it away"
+        )
+    lock = FileLock(hidden / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"{path} is being written by another process; wait for it, or stop it") from None
+    try:
+        _empty(hidden)
+        yield
+    finally:
+        _empty(hidden)
+        if os.name != "posix":  # an open file cannot be removed there
+            lock.release()
+        (hidden / _LOCK).unlink(missing_ok=True)
+        with suppress(OSError):  # the next one has come already
+            hidden.rmdir()
+        lock.release()
+
+
+def _empty(hidden: Path) -> None:
+    """Remove what was filled, or half filled."""
+    (hidden / _MODE).unlink(missing_ok=True)
+    if (hidden / _FILLED).exists():
+        shutil.rmtree(hidden / _FILLED)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 import torch
 from huggingface_hub import HfApi
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -33,6 +32,7 @@ from plora.run_folder.folder import RunFolder
 from plora.settings import named
 from plora.shown import markdown_cell, markdown_code, shell_word
 from plora.streams.incremental import LabelSpace
+from plora.tensor_file import library_writes, save_tensors
 
 HEADS_FILE, TENSOR_FILE, SCRIPT_FILE = "heads.json", "heads.safetensors", "inference.py"
 ONE_HEAD = "all"
@@ -102,8 +102,8 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
         The folder.
 
     Raises:
-        RunError: the folder exists, the run's problem has no export, there are no slots to write as adapters, the run
-            is damaged, or the hub refused.
+        RunError: the folder exists, another process is writing it, the run's problem has no export, there are no slots
+            to write as adapters, the run is damaged, or the hub refused.
         AdapterError: the slots are of a kind that PEFT, or a plain network, cannot hold.
         UnknownTaskError: the task is missing or unknown.
         OSError: the folder cannot be written; nothing is left of it.
@@ -123,7 +123,7 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
     heads = _heads(learner.model.head, LabelSpace.lay_out(learned.labels, config.scenario), tasks)
     part = _part(config)(learner.backbone, config.backbone)
     base_model = _base_model(config.backbone, learner.backbone.source, merged)
-    with atomic.atomic_folder(folder) as place:
+    with atomic.atomic_folder(folder) as place, library_writes(folder):
         if merged:
             _write_merged(learner, part, task, heads, place)
             adapters = dict.fromkeys(heads)
@@ -251,7 +251,7 @@ def _write_heads(
     }
     if isinstance(learner.model.head, RanPACHead):  # φ = relu(P f)
         tensors["projection"] = learner.model.head.projection.to(next(iter(tensors.values())).dtype).contiguous()
-    save_file(tensors, place / TENSOR_FILE)
+    save_tensors(place / TENSOR_FILE, tensors)
     atomic.write_json(
         place / HEADS_FILE,
         {

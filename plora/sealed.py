@@ -7,12 +7,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from plora.atomic import JsonValue, write_json
 from plora.errors import RunError
 from plora.regular import read_file
 
 _SEAL, _OF = "sha256", "of"
+_LONGEST = 30
+"""Most digits of an integer: a longer one becomes infinite where a float is expected."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -99,20 +105,45 @@ def open_sealed(path: Path) -> Sealed:
             file.
     """
     try:
-        content = json.loads(read_file(path), parse_constant=_refuse_constant)
+        content = json.loads(read_file(path), parse_constant=_refuse_constant, parse_int=_integer)
+        if not isinstance(content, dict):
+            raise ValueError(f"expected a JSON object, got {type(content).__name__}")
+        found = content.pop(_SEAL, None)
+        now = _digest(content)  # refuses 1e999, which is read as infinite
     except FileNotFoundError:
         raise RunError(f"{path} is missing") from None
+    except RunError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}") from None
-    if not isinstance(content, dict):
-        raise RunError(f"{path} is damaged: expected a JSON object, got {type(content).__name__}")
-    found = content.pop(_SEAL, None)
-    if found != _digest(content):
+    if found != now:
         raise RunError(
             f"{path} was changed after plora wrote it (its content does not have the sha256 that it carries); "
             "restore it from a copy"
         )
     return Sealed(content, _identity(path, content.pop(_OF, None)), found)
+
+
+def fitted(path: Path, content: object, shape: TypeAdapter[_T]) -> _T:
+    """Return the content of a JSON file as what it should be; a seal says that it was not changed, not that it fits.
+
+    Args:
+        path: of the file, for the message.
+        content: of the file.
+        shape: what it should be.
+
+    Raises:
+        RunError: it is something else; names the key.
+    """
+    try:
+        # Strict JSON mode (an array may be a tuple, a string is never a number) needs text, not Python lists.
+        return shape.validate_json(json.dumps(content))
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False)
+        key = ".".join(str(part) for part in mistakes[0]["loc"])
+        text = mistakes[0]["msg"].removeprefix("Value error, ")
+        more = f" (and {len(mistakes) - 1} more mistakes)" if len(mistakes) > 1 else ""
+        raise RunError(f"{path} is damaged: {key}{': ' if key else ''}{text}{more}") from None
 
 
 def _identity(path: Path, found: object) -> Identity | None:
@@ -129,6 +160,12 @@ def _digest(content: Mapping[str, JsonValue]) -> str:
     """Return the sha256 (hex) of a mapping as JSON in the order of its keys."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST:
+        raise ValueError(f"a number of {len(text)} digits, which nothing in a run can be")
+    return int(text)
 
 
 def _refuse_constant(name: str) -> None:

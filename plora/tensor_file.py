@@ -2,7 +2,10 @@
 
 import errno
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -26,12 +29,30 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         OSError: the file cannot be written; names it.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(plain, temporary, metadata=dict(metadata) if metadata else None)
-        except SafetensorError as error:  # the writer hides the system's reason, such as a full disk, in its text
-            raise OSError(errno.EIO, str(error)) from None
+    with atomic_path(path) as temporary, library_writes(path):
+        save_file(plain, temporary, metadata=dict(metadata) if metadata else None)
         _sort_metadata(temporary)
+
+
+@contextmanager
+def library_writes(path: Path) -> Iterator[None]:
+    """Let libraries write; some hide the system's reason, such as a full disk, in a text, or do not say where.
+
+    Raises:
+        OSError: as the system said it; names the path.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
+    except Exception as error:
+        if type(error) is not Exception and not isinstance(error, SafetensorError):  # tokenizers raise a bare one
+            raise
+        said = re.search(r"os error (\d+)", str(error))
+        number = int(said[1]) if said else errno.EIO
+        raise OSError(number, os.strerror(number) if said else str(error), str(path)) from None
 
 
 def _sort_metadata(path: Path) -> None:

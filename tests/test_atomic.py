@@ -62,7 +62,8 @@ def test_leftovers_of_all_writers_go_and_nothing_else(tmp_path: Path) -> None:
     kept = [inner / "state-1.safetensors", tmp_path / ".tmp", tmp_path / ".tmp-notes", tmp_path / "a.tmp"]
     for path in (*kept, inner / ".state-2.safetensors.0badcafe.tmp", inner / ".tmp967TMc"):  # the last: safetensors'
         path.write_bytes(b"x")
-    remove_leftovers(tmp_path)
+    for folder in (tmp_path, inner):
+        remove_leftovers(folder)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
 
 

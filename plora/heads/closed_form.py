@@ -90,6 +90,8 @@ class ClosedFormHead(Head):
         """Restore sums and weights."""
         self.blocks = dict(blocks)
         self._groups = [{} for _ in range(1 if self.pooled else len(blocks))]
+        held = {key.partition(":")[0] for key in tensors}
+        self.forgotten = {block for block in blocks if str(self._group(block)[0]) not in held}
         for key, tensor in tensors.items():
             index, _, name = key.partition(":")
             if not index.isdecimal() or int(index) >= len(self._groups):

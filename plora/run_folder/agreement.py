@@ -1,5 +1,6 @@
 """The files of a run belong together: what one says of the run, the others say too."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from plora.config import RunConfig
@@ -7,6 +8,7 @@ from plora.errors import RunError
 from plora.results import RESULTS_FILE, RunRecord, read_record
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.manifest import NOTHING, Checkpoint, read_chain
+from plora.streams.incremental import LabelSpace
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,32 @@ def read_agreed(folder: RunFolder) -> Agreed:
                 f"{folder.inside('costs.json')} does not have the costs that the checkpoints have; restore it from a "
                 "copy of the run"
             )
-    stream = folder.read_environment()["stream"] if folder.environment.exists() else None
-    if isinstance(stream, dict):
-        for task, names in stream.get("labels", {}).items():
+    if folder.environment.exists():
+        for task, names in folder.read_environment().stream.labels.items():
             if last.number and task in last.labels and [*last.labels[task]] != names:
                 raise RunError(
                     f"{folder.manifest(last.number)} and {folder.environment} name other labels for task '{task}'; "
                     "restore them from a copy of the run"
                 )
+    if last.number:
+        _require_rows(folder, config, last)
     return Agreed(config, record, last)
+
+
+def _require_rows(folder: RunFolder, config: RunConfig, last: Checkpoint) -> None:
+    """Refuse a checkpoint whose head has other rows than the labels of what was learned, or lacks some."""
+    learned = {*last.tasks, *last.forgotten}
+    space = LabelSpace.lay_out({task: names for task, names in last.labels.items() if task in learned}, config.scenario)
+    expected = {block: rows.stop - rows.start for block, rows in space.rows.items()}
+    if learned - last.labels.keys() or dict(last.blocks) != expected:
+        raise RunError(
+            f"{folder.manifest(last.number)} is damaged: the rows of its head ({_counted(last.blocks)}) are not the "
+            f"labels of its tasks ({_counted(expected)}); restore it from a copy of the run"
+        )
+
+
+def _counted(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} for '{block}'" for block, count in rows.items()) or "none"
 
 
 def require_checkpoints(folder: RunFolder, record: RunRecord) -> None:
@@ -110,22 +129,19 @@ def _require_record(folder: RunFolder, config: RunConfig, record: RunRecord) -> 
                 f"{folder.inside(RESULTS_FILE)} is of a run with {key}={found!r}, and {folder.config} says "
                 f"{expected!r}; restore the one that is not this run's from a copy"
             )
-    stream = folder.read_environment()["stream"]
-    assert isinstance(stream, dict)
-    splits = stream.get("splits")
-    if isinstance(splits, dict):
-        for data in record.data:
-            if data.task not in splits or dict(data.fingerprints) != splits[data.task]:
-                raise RunError(
-                    f"{folder.inside(RESULTS_FILE)} and {folder.environment} were made with other data of task "
-                    f"'{data.task}'; restore the one that is not this run's from a copy"
-                )
-        known = [task for task in splits if task in record.tasks]
-        if known != [*record.tasks]:
+    splits = folder.read_environment().stream.splits
+    for data in record.data:
+        if data.task not in splits or dict(data.fingerprints) != splits[data.task]:
             raise RunError(
-                f"{folder.inside(RESULTS_FILE)} has the tasks {', '.join(record.tasks)}, and {folder.environment} has "
-                f"{', '.join(splits)}; restore the one that is not this run's from a copy"
+                f"{folder.inside(RESULTS_FILE)} and {folder.environment} were made with other data of task "
+                f"'{data.task}'; restore the one that is not this run's from a copy"
             )
+    known = [task for task in splits if task in record.tasks]
+    if known != [*record.tasks]:
+        raise RunError(
+            f"{folder.inside(RESULTS_FILE)} has the tasks {', '.join(record.tasks)}, and {folder.environment} has "
+            f"{', '.join(splits)}; restore the one that is not this run's from a copy"
+        )
 
 
 def _contradicts(one: object, other: object) -> bool:

@@ -138,7 +138,17 @@ def load_checkpoint(folder: RunFolder, checkpoint: Checkpoint, learner: Learner)
         )
     _require_complete(folder, checkpoint)
     check_files(folder, checkpoint.needed())
-    _restore(folder, checkpoint, learner.model, tuple(checkpoint.slots))
+    try:
+        _restore(folder, checkpoint, learner.model, tuple(checkpoint.slots))
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:  # what a manifest names and no model has
+        if isinstance(error, RunError):
+            raise
+        raise RunError(f"{place} does not fit the model of its config: {type(error).__name__}: {error}") from None
+    if absent := sorted(learner.model.head.forgotten - {*checkpoint.forgotten}):
+        raise RunError(
+            f"{folder.manifest(checkpoint.number)} does not name the part of the head for '{absent[0]}', which was "
+            "learned; restore it from a copy of the run"
+        )
 
 
 def load_strategies(
@@ -153,7 +163,7 @@ def load_strategies(
         content = checkpoint.strategies.get(strategy.kind)
         try:
             strategy.restore(load_tensors(folder.strategy(content)) if content else {}, learner.model)
-        except (RunError, KeyError, ValueError) as error:
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
             raise RunError(f"{folder.strategy(content or '')} does not fit the strategy: {error}") from None
 
 

@@ -23,7 +23,8 @@ from plora.regular import inside, open_file, read_file
 from plora.results import Point
 from plora.results.record.found_runs import FORGOTTEN_FILE, MANIFEST_FILE, checkpoints
 from plora.results.record.identity import SEAL, config_seal, open_own
-from plora.sealed import Identity, write_sealed
+from plora.run_folder.environment import ENVIRONMENT, Environment
+from plora.sealed import Identity, fitted, write_sealed
 
 TRUST_REMOTE_CODE = "PLORA_TRUST_REMOTE_CODE"
 """Environment variable: run folders may name backbones that bring their own code."""
@@ -237,17 +238,14 @@ class RunFolder:
             )
         return config
 
-    def read_environment(self) -> dict[str, object]:
+    def read_environment(self) -> Environment:
         """Return the content of environment.json.
 
         Raises:
-            RunError: it is missing or changed, or another run's.
+            RunError: it is missing, changed or damaged, or another run's.
         """
-        sealed = open_own(self.environment, self.run or None, "environment")
-        for key in ("backbone", "preprocessing", "stream"):
-            if not isinstance(sealed.content.get(key), dict):
-                raise RunError(f"{self.environment} is damaged: it does not say what the run's {key} was")
-        return sealed.content
+        content = open_own(self.environment, self.run or None, "environment").content
+        return fitted(self.environment, content, ENVIRONMENT)
 
     def write_environment(self, fingerprints: Mapping[str, JsonValue], processes: int = 1) -> dict[str, str]:
         """Write versions, hardware, commit and fingerprints to environment.json.
@@ -281,12 +279,11 @@ class RunFolder:
         }
         changed: dict[str, str] = {}
         if self.environment.exists():
-            started = self.read_environment()
+            read = self.read_environment()
+            started, later = read.model_dump(), [*read.later]
             now, then = _flat(environment), _flat({key: started.get(key) for key in environment})
             changed = {key: f"{then.get(key)} → {now.get(key)}" for key in now | then if now.get(key) != then.get(key)}
-            later = started.get("later", [])
-            assert isinstance(later, list)
-            environment = {key: started.get(key) for key in environment}  # type: ignore[misc]  # JSON, as it was read
+            environment = {key: started.get(key) for key in environment}
             if (later or changed) and (not later or later[-1] != changed):
                 later = [*later, changed]
             environment |= {"later": later} if later else {}

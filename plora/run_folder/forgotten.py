@@ -7,12 +7,11 @@ that follow, of which each can be the last that a process makes; the next verb t
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
 
-from plora.errors import RunError
 from plora.results.record.identity import open_own
 from plora.run_folder.folder import RunFolder
-from plora.sealed import Identity, write_sealed
+from plora.sealed import Identity, fitted, write_sealed
 
 KIND = "forgotten"
 _OWN = re.compile(
@@ -56,6 +55,9 @@ class Forgotten(BaseModel):
         return bool(self.files or self.seals)
 
 
+_SHAPE = TypeAdapter(Forgotten)
+
+
 def read_forgotten(folder: RunFolder) -> Forgotten:
     """Return which tasks were taken out of a run.
 
@@ -65,11 +67,7 @@ def read_forgotten(folder: RunFolder) -> Forgotten:
     path = folder.forgotten
     if not path.exists():
         return Forgotten()
-    try:
-        return Forgotten.model_validate(open_own(path, folder.run or None, KIND).content)
-    except ValidationError as error:
-        mistake = error.errors(include_url=False)[0]
-        raise RunError(f"{path} is damaged: {'.'.join(map(str, mistake['loc']))}: {mistake['msg']}") from None
+    return fitted(path, open_own(path, folder.run or None, KIND).content, _SHAPE)
 
 
 def write_forgotten(folder: RunFolder, gone: Forgotten, run: str | None = None) -> None:

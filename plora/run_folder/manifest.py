@@ -4,21 +4,20 @@ So a checkpoint costs what its task costs, however many there were before; whoev
 the first on, and sees when one of them is another run's, or stands in the place of another.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from plora.errors import RunError
 from plora.results import TaskCost
 from plora.results.record.identity import require_of
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.forgotten import FileName, Forgotten, read_forgotten
-from plora.sealed import Identity, open_sealed, seal, write_sealed
+from plora.sealed import Identity, fitted, open_sealed, seal, write_sealed
 
 KIND = "checkpoint"
 SCHEMA = 2
@@ -79,6 +78,12 @@ class _Whole(_Common):
     parts: dict[str, Hash]
     files: dict[FileName, Hash]
     gate: dict[str, float] = {}
+
+
+_SHAPES: Mapping[int, TypeAdapter[Manifest | _Whole]] = {
+    1: TypeAdapter(_Whole),
+    SCHEMA: TypeAdapter(Manifest),
+}
 
 
 @dataclass(frozen=True)
@@ -296,17 +301,10 @@ def _read(folder: RunFolder, number: int, run: str | None) -> tuple[Manifest | _
     path = folder.manifest(number)
     sealed = open_sealed(path)
     schema = sealed.content.get("schema")
-    kinds: Mapping[object, type[Manifest] | type[_Whole]] = {1: _Whole, SCHEMA: Manifest}
-    if not isinstance(schema, int) or schema not in kinds:
+    if not isinstance(schema, int) or schema not in _SHAPES:
         raise RunError(f"{path} has schema {schema!r}, this version of plora reads schemas 1 and {SCHEMA}")
     require_of(path, sealed, run, KIND, number)
-    try:
-        # A record's parts are read in strict JSON mode, which needs text.
-        return kinds[schema].model_validate_json(json.dumps(sealed.content)), sealed.sha256
-    except ValidationError as error:
-        mistake = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in mistake["loc"])
-        raise RunError(f"{path} is damaged: {key}: {mistake['msg']}") from None
+    return fitted(path, sealed.content, _SHAPES[schema]), sealed.sha256
 
 
 def _changed(former: Mapping[str, _T], now: Mapping[str, _T]) -> dict[str, _T | None]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from torch import Tensor
 
 from plora.errors import RunError
@@ -18,7 +18,7 @@ from plora.failpoints import reached
 from plora.fingerprint import hash_file
 from plora.regular import inside
 from plora.results.record.identity import open_own
-from plora.sealed import Identity, write_sealed
+from plora.sealed import Identity, fitted, write_sealed
 from plora.tensor_file import load_tensors, save_tensors
 
 _MANIFEST = "manifest.json"
@@ -48,6 +48,9 @@ class Position(BaseModel):
     file: str = Field(pattern=r"^state-\d+\.safetensors$")
     file_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
     """sha256 of the file."""
+
+
+_SHAPE = TypeAdapter(Position)
 
 
 @dataclass
@@ -104,11 +107,7 @@ class StepCheckpoint:
         manifest = inside(self.folder, _MANIFEST)
         if not manifest.exists():
             return None
-        try:
-            position = Position.model_validate(open_own(manifest, self.run, _KIND).content)
-        except ValidationError as error:
-            mistake = error.errors(include_url=False)[0]
-            raise RunError(f"{manifest} is damaged: {mistake['loc']}: {mistake['msg']}") from None
+        position = fitted(manifest, open_own(manifest, self.run, _KIND).content, _SHAPE)
         path = inside(self.folder, position.file)
         if not path.exists():
             raise RunError(f"{path} is missing")

@@ -98,9 +98,7 @@ def verify(path: Path, expect: str | None = None) -> Verified:
         return Verified(0, len(folder.complete()), 0, (str(error),))
     record, last = agreed.require_recorded(folder), agreed.last
     problems: list[str] = []
-    learning = folder.read_environment()["stream"]
-    assert isinstance(learning, dict)
-    if list(learning["splits"]) != list(record.tasks):
+    if [*folder.read_environment().stream.splits] != [*record.tasks]:
         raise RunError(f"{path} was cut while it learned a task more; `plora resume {path}` first")
     if read_forgotten(folder).pending:
         raise RunError(f"{path} was cut while it forgot a task; `plora resume {path}` finishes it")

@@ -15,36 +15,33 @@ from plora.streams.incremental import LabelSpace
 def require_same(parts: Parts, folder: RunFolder) -> None:
     """Refuse data, a backbone or preprocessing that are no longer what the run was started with."""
     stored = folder.read_environment()
-    stream, backbone, preprocessing = (stored[key] for key in ("stream", "backbone", "preprocessing"))
-    assert isinstance(stream, dict)
-    assert isinstance(backbone, dict)
-    assert isinstance(preprocessing, dict)
+    stream, backbone, preprocessing = stored.stream, stored.backbone, stored.preprocessing
     fingerprint = parts.learner.backbone.fingerprint
-    if backbone["fingerprint"] != fingerprint:
+    if backbone.fingerprint != fingerprint:
         raise RunError(
-            f"{folder.path} was learned on another backbone (fingerprint {backbone['fingerprint'][:12]}…, loaded "
-            f"{fingerprint[:12]}…); restore the files of {backbone['id']}"
+            f"{folder.path} was learned on another backbone (fingerprint {backbone.fingerprint[:12]}…, loaded "
+            f"{fingerprint[:12]}…); restore the files of {backbone.id}"
         )
     first_batch = parts.tasks[0].splits["train"].first_batch()
-    if preprocessing != {"fingerprint": parts.model.problem.fingerprint(), "first_batch": first_batch}:
+    if (preprocessing.fingerprint, preprocessing.first_batch) != (parts.model.problem.fingerprint(), first_batch):
         raise RunError(
             f"{folder.path}: preprocessing no longer makes the same inputs (first batch "
-            f"{preprocessing['first_batch']}, now {first_batch}); restore the versions in environment.json"
+            f"{preprocessing.first_batch}, now {first_batch}); restore the versions in environment.json"
         )
     labels = {task.name: list(task.label_names) for task in parts.stream.tasks}
-    for task, names in stream["labels"].items():
+    for task, names in stream.labels.items():
         if labels.get(task) != names:
             raise RunError(
                 f"{folder.path}: the labels of task '{task}' have changed since the run ({', '.join(names[:6])}; now "
                 f"{', '.join(labels.get(task, [])[:6]) or 'no such task'}); restore the data"
             )
-    if [name for name in labels if name in stream["labels"]] != [*stream["labels"]]:
+    if [name for name in labels if name in stream.labels] != [*stream.labels]:
         raise RunError(
-            f"{folder.path}: its tasks were learned in the order {', '.join(stream['labels'])}, and its config has "
+            f"{folder.path}: its tasks were learned in the order {', '.join(stream.labels)}, and its config has "
             f"{', '.join(labels)}; restore config.yaml and environment.json from a copy of the run"
         )
     now = {task.name: task.fingerprints() for task in parts.stream.tasks}
-    for task, splits in stream["splits"].items():
+    for task, splits in stream.splits.items():
         changed = [split for split, content in splits.items() if now.get(task, {}).get(split) != content]
         if changed:
             raise RunError(

@@ -18,6 +18,7 @@ from plora.results import RESULTS_FILE
 from plora.run_folder.folder import RunFolder
 from plora.runs.learning import resume, run
 from plora.runs.loading import load_learner
+from plora.tensor_file import library_writes
 
 _KEPT = ("torch", "transformers", "plora")
 """Packages whose versions decide what comes out."""
@@ -56,7 +57,7 @@ def pretrain(config: RunConfig, name: str, console: Console | None = None) -> Pa
         else:
             run(own, console, workspace)
         _keep(own.folder, folder)
-        shutil.rmtree(training / key, ignore_errors=True)
+    shutil.rmtree(training / key, ignore_errors=True)
     atomic.write_json(made_by(name), {"folder": key})
     return folder
 
@@ -64,7 +65,7 @@ def pretrain(config: RunConfig, name: str, console: Console | None = None) -> Pa
 def _keep(run_folder: Path, folder: Path) -> None:
     """Write the network of a finished run, and what it measured."""
     learner, _, _ = load_learner(run_folder)
-    with atomic.atomic_folder(folder) as place:
+    with atomic.atomic_folder(folder) as place, library_writes(folder):
         learner.model.problem.save(learner.backbone, place)
         for file in (RESULTS_FILE, "costs.json", RunFolder(run_folder).config.name):
             shutil.copy(run_folder / file, place / f"pretraining-{file}")

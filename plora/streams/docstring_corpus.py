@@ -217,11 +217,12 @@ def _state(sources: Iterable["_Source"]) -> str:
 def _read(path: Path) -> list[DocumentedObject] | None:
     """The corpus in a cache file; None where there is none, or it is damaged (it is then written again)."""
     try:
-        rows = read_sealed(path)["objects"]
-    except (RunError, KeyError):
+        rows = read_sealed(path).get("objects")
+        if not isinstance(rows, list):
+            return None
+        return [DocumentedObject(**{**row, "paragraphs": tuple(row["paragraphs"])}) for row in rows]
+    except (RunError, LookupError, TypeError):
         return None
-    assert isinstance(rows, list)  # whole, as its seal says, so as we wrote it
-    return [DocumentedObject(**{**row, "paragraphs": tuple(row["paragraphs"])}) for row in rows]
 
 
 @contextmanager

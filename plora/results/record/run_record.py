@@ -12,7 +12,6 @@ accuracy. Schema 1 had no `split`, `gates`, `settings`, `flops`, `strategy_bytes
 files of schema 2 had no `rehearsed` and `strategy_seconds`; all are read, with the defaults below.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Annotated, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter
 from pydantic import JsonValue as AnyJson
 
 from plora.atomic import JsonValue
@@ -30,7 +29,7 @@ from plora.results.record.identity import require_of, run_of
 from plora.results.record.matrix import Matrix, MetricError, checked
 from plora.results.record.matrix_metrics import Metric, summary
 from plora.results.record.score import ACCURACY, SCORES, Score
-from plora.sealed import Identity, open_sealed, write_sealed
+from plora.sealed import Identity, fitted, open_sealed, write_sealed
 from plora.streams.base import Scenario
 
 RESULTS_FILE, COSTS_FILE = "results.json", "costs.json"
@@ -217,6 +216,8 @@ class RunRecord:
             raise RunError(f"matrix: {matrix.shape[1]} columns for {T} tasks")
         if len(self.status) != T:
             raise RunError(f"status: {len(self.status)} entries for {T} tasks")
+        if self.predictions and len(self.predictions) != T + 1:
+            raise RunError(f"predictions: {len(self.predictions)} entries for {T + 1} rows of the matrix")
         self.score.require(matrix)
         for task, status, row in zip(self.tasks, self.status, matrix[1:], strict=True):
             if status not in get_args(TaskStatus):
@@ -299,18 +300,11 @@ def read_record(path: Path) -> RunRecord:
     if "cost" in content:
         raise RunError(f"{file} is damaged: cost: this stands in {COSTS_FILE}")
     costs = inside(folder, COSTS_FILE)
-    try:
-        # Strict JSON mode (an array may be a tuple, a string is never a number) needs text, not Python lists.
-        record = _ADAPTER.validate_json(json.dumps({**content, "cost": [], "run": sealed.of.run if sealed.of else ""}))
-    except ValidationError as error:
-        raise RunError(f"{file} is damaged: {_first_mistake(error)}") from None
+    record = fitted(file, {**content, "cost": [], "run": sealed.of.run if sealed.of else ""}, _ADAPTER)
     require_of(file, sealed, run, "results", record.learned)
     of_costs = open_sealed(costs)
     require_of(costs, of_costs, record.run or run, "costs")
-    try:
-        cost = _COSTS.validate_json(json.dumps(_of_this_schema(costs, of_costs.content).get("cost")))
-    except ValidationError as error:
-        raise RunError(f"{costs} is damaged: {_first_mistake(error)}") from None
+    cost = fitted(costs, _of_this_schema(costs, of_costs.content).get("cost"), _COSTS)
     return replace(record, cost=cost)
 
 
@@ -330,11 +324,3 @@ def _of_this_schema(file: Path, content: dict[str, object]) -> dict[str, object]
 
 def _results_file(path: Path) -> Path:
     return path if path.name == RESULTS_FILE else path / RESULTS_FILE
-
-
-def _first_mistake(error: ValidationError) -> str:
-    mistakes = error.errors(include_url=False)
-    key = ".".join(str(part) for part in mistakes[0]["loc"])
-    text = mistakes[0]["msg"].removeprefix("Value error, ")
-    more = f" (and {len(mistakes) - 1} more mistakes)" if len(mistakes) > 1 else ""
-    return f"{key}: {text}{more}" if key else f"{text}{more}"

@@ -23,6 +23,7 @@ PERCENT, POINTS = "%", "points"
 _DECIMALS = {PERCENT: 1, POINTS: 1, "steps": 1, "seconds": 1}
 _WHOLE = ("parameters", "bytes", "operations", "examples")
 _OTHER_DECIMALS = 3
+_LONGEST = 100
 
 NOT_MEASURED, NOT_APPLICABLE = "–", "n/a"
 
@@ -43,7 +44,7 @@ class Score:
         low, high: the range, both ends included; infinite where there is no end.
 
     Raises:
-        RunError: there is no name, no such way, or the range is empty.
+        RunError: there is no name, or a very long one, no such way, or the range is empty.
     """
 
     name: str
@@ -57,6 +58,8 @@ class Score:
     def __post_init__(self) -> None:
         if not self.name:
             raise RunError("score: it has no name; give it one, such as mean_absolute_error")
+        if (longest := max(len(self.name), len(self.unit))) > _LONGEST:  # a picture of one would take minutes
+            raise RunError(f"score: name or unit has {longest} characters; expected at most {_LONGEST}")
         if self.better not in get_args(Better):
             raise RunError(f"score '{self.name}': better is '{self.better}'; expected 'higher' or 'lower'")
         if not self.low < self.high:

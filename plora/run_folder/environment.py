@@ -1,0 +1,60 @@
+"""What a run was made with: `environment.json`."""
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, model_validator
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Pretrained(BaseModel):
+    """The network that the run started from."""
+
+    model_config = _STRICT
+
+    id: str
+    fingerprint: str
+
+
+class Preprocessing(BaseModel):
+    """What turned its inputs into tensors."""
+
+    model_config = _STRICT
+
+    fingerprint: str
+    first_batch: dict[str, list[float]]
+    """Mean and standard deviation of each tensor of the first inputs."""
+
+
+class Learned(BaseModel):
+    """What it learned from."""
+
+    model_config = _STRICT
+
+    fingerprint: str
+    provenance: dict[str, JsonValue] = {}
+    splits: dict[str, dict[str, str]]
+    """Fingerprint of each split of each task, in the order of the tasks."""
+    labels: dict[str, list[str]]
+    """Label names of each task."""
+
+    @model_validator(mode="after")
+    def _of_the_same_tasks(self) -> "Learned":
+        if [*self.splits] != [*self.labels]:
+            raise ValueError("splits and labels are of other tasks")
+        return self
+
+
+class Environment(BaseModel):
+    """`environment.json`; versions and hardware are kept as they stand there, and only ever compared."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    packages: dict[str, str] = {}
+    backbone: Pretrained
+    preprocessing: Preprocessing
+    stream: Learned
+    later: list[dict[str, str]] = []
+    """For each later process in which something differed, what: `was → is`."""
+
+
+ENVIRONMENT = TypeAdapter(Environment)
