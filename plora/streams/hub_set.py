@@ -44,7 +44,9 @@ class HubSet(BaseModel):
     @classmethod
     def _is_an_id(cls, name: str) -> str:
         if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
-            raise ValueError("an id on the hub was expected, owner/name; files on this machine have a kind of their own")
+            raise ValueError(
+                "an id on the hub was expected, owner/name; files on this machine have a kind of their own"
+            )
         return name
 
 

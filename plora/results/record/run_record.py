@@ -46,10 +46,11 @@ _STRICT = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """Which stream, and the sha256 of all that was in it, in its order."""
+    """Which stream, the sha256 of all that was in it, in its order, and what a reader should know of it, by subject."""
 
     name: str
     fingerprint: str
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     __pydantic_config__ = _STRICT
 
@@ -252,6 +253,8 @@ class RunRecord:
         content: dict[str, JsonValue] = {"schema": self.schema}
         content.update(asdict(self))
         del content["cost"], content["run"]
+        if not self.stream.notes:  # a stream of which there is nothing to say has the record that it always had
+            content["stream"] = {"name": self.stream.name, "fingerprint": self.stream.fingerprint}
         content["score"] = self.score.to_json()
         content["matrix"] = [[None if np.isnan(cell) else float(cell) for cell in row] for row in self.matrix.tolist()]
         content["metrics"] = {
