@@ -8,7 +8,7 @@ from typing import Annotated, BinaryIO, Literal
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
 from plora.errors import DataError
@@ -93,4 +93,6 @@ class ImageReading(BaseModel):
 
 
 def _said(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # it would name an object in memory
+        return "cannot identify image file"
     return (str(error).splitlines() or [type(error).__name__])[0]

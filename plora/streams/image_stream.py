@@ -162,6 +162,7 @@ class ImageStream(StreamSource):
         from plora.streams.image_column import ImageColumn
         from plora.streams.stored_images import StoredImages
 
+        columns = [ImageColumn.of(source, tables.image) for source in tables.sources.values()]
         names, labels = _ids(self.name, tables, TableTask(label=tables.label, label_names=tables.label_names))
         domains: tuple[str, ...] = (self.name,)
         domain_of = [np.zeros_like(found) for found in labels]
@@ -171,7 +172,7 @@ class ImageStream(StreamSource):
         found: dict[str, dict[SplitName, StoredImages]] = {domain: {} for domain in domains}
         for place, (given, source) in enumerate(tables.sources.items()):
             rows = np.arange(source.table.num_rows)
-            images = StoredImages.of(ImageColumn.of(source, tables.image), rows, labels[place], self.reading)
+            images = StoredImages.of(columns[place], rows, labels[place], self.reading)
             split_of = _split_of(tables, given)
             for number, domain in enumerate(domains):
                 for split in SPLITS:
@@ -209,24 +210,27 @@ class ImageStream(StreamSource):
     ) -> tuple[dict[str, dict[SplitName, "StoredImages"]], dict[str, str]]:
         """The images that can be decoded, and a note about the others."""
         kept: dict[str, dict[SplitName, StoredImages]] = {}
-        said: list[str] = []
-        names: list[str] = []
+        lost: list[tuple[int, str, str]] = []
         total = 0
         for domain, splits in domains.items():
             kept[domain] = {}
             for split, images in splits.items():
                 found = images.damaged()
-                said += found.values()
-                names += [images.column.name(int(images.rows[place])) for place in found]
+                rows = {place: int(images.rows[place]) for place in found}
+                lost += [(rows[place], images.column.name(rows[place]), said) for place, said in found.items()]
                 total += len(images)
                 kept[domain][split] = images.select(~np.isin(np.arange(len(images)), list(found)))
-        if said and self.damaged == "refuse":
-            others = "" if len(said) == 1 else f" (so is {_some(names[1:])})"
+        if not lost:
+            return kept, {}
+        lost.sort()
+        names = [name for _, name, _ in lost]
+        if self.damaged == "refuse":
+            others = "" if len(lost) == 1 else f" (so is {_some(names[1:])})"
             raise DataError(
-                f"{len(said)} of {total} images are damaged: {said[0]}{others}; mend them, take them out, or set "
+                f"{len(lost)} of {total} images are damaged: {lost[0][2]}{others}; mend them, take them out, or set "
                 "damaged: skip"
             )
-        return kept, {"images left out as damaged": f"{len(said)} of {total}: {_some(names)}"} if said else {}
+        return kept, {"images left out as damaged": f"{len(lost)} of {total}: {_some(names)}"}
 
     def _with_images(
         self, names: tuple[str, ...], domains: Mapping[str, Mapping[SplitName, "StoredImages"]]

@@ -149,7 +149,9 @@ def test_what_is_damaged_is_named_in_one_line(content: bytes) -> None:
 def test_a_large_image_is_refused_before_it_is_decoded() -> None:
     content = encoded(Image.new("1", (4000, 3000)))
     assert len(content) < 10_000
-    with pytest.raises(DataError, match=r"^x.png has 4000 × 3000 pixels, and at most 1,000,000 are decoded[^\n]*$") as e:
+    with pytest.raises(
+        DataError, match=r"^x.png has 4000 × 3000 pixels, and at most 1,000,000 are decoded[^\n]*$"
+    ) as e:
         read(content, max_pixels=1_000_000)
     assert not isinstance(e.value, DamagedImageError)  # it is never left out unseen
     assert read(content).shape == (3000, 4000)
@@ -157,7 +159,9 @@ def test_a_large_image_is_refused_before_it_is_decoded() -> None:
 
 def test_a_bomb_is_refused_whatever_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(DataError, match=r"^x.png cannot be read as an image: [^\n]*decompression bomb[^\n]*$") as caught:
+    with pytest.raises(
+        DataError, match=r"^x.png cannot be read as an image: [^\n]*decompression bomb[^\n]*$"
+    ) as caught:
         read(encoded(Image.fromarray(COLOUR)))
     assert not isinstance(caught.value, DamagedImageError)
 
