@@ -233,6 +233,10 @@ def _files(folder: Path, root: Path) -> Iterator[Path]:
             # A folder may come from elsewhere: a link in it must not bring in, unseen, what lies outside.
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
                 raise DataError(f"'{path}' is a link out of '{root}'; put the file itself there")
+            try:
+                str(path).encode()
+            except UnicodeEncodeError:
+                raise DataError(f"{os.fsencode(path)!r} has a name that is not UTF-8; rename it") from None
             if path.is_file():
                 yield path
             elif not path.is_dir():  # a pipe or a device would be waited for, or never end

@@ -14,6 +14,9 @@ from plora.streams.image_column import ImageColumn
 from plora.streams.image_reading import DamagedImageError, ImageReading, Pixels
 from plora.streams.images import Images
 
+_AT_ONCE = 4096
+"""Images that are checked before more are looked at."""
+
 
 @dataclass(frozen=True)
 class StoredImages(Images):
@@ -55,8 +58,8 @@ class StoredImages(Images):
     def fingerprint(self) -> str:
         """Return the sha256 (hex) of the bytes and labels of all images in their order, and of how they are decoded."""
         digest = hashlib.sha256(self.reading.fingerprint().encode())
-        for own, label in zip(self.digests, self.labels.tolist(), strict=True):
-            digest.update(own.tobytes() + f"{label};".encode())
+        digest.update(self.digests.tobytes())
+        digest.update(self.labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def identities(self) -> Sequence[bytes]:
@@ -90,8 +93,10 @@ class StoredImages(Images):
         Raises:
             DataError: an image is too large to be decoded.
         """
+        found: list[str | None] = []
         with ThreadPoolExecutor() as threads:
-            found = list(threads.map(self._damage, self.rows.tolist()))
+            for start in range(0, len(self), _AT_ONCE):  # each job waits with an object of its own
+                found += threads.map(self._damage, self.rows[start : start + _AT_ONCE].tolist())
         return {place: said for place, said in enumerate(found) if said is not None}
 
     def _damage(self, row: int) -> str | None:

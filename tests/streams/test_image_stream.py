@@ -321,6 +321,15 @@ def test_folders_that_are_not_as_expected(folder: Path, tmp_path: Path) -> None:
         stream(folder)
 
 
+def test_a_name_that_is_not_utf_8(folder: Path) -> None:
+    try:
+        Path(os.fsdecode(os.fsencode(folder) + b"/ant/\xff.png")).write_bytes(png(0, 0))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(DataError, match=r"^b'.*ant/\\xff.png' has a name that is not UTF-8; rename it$"):
+        stream(folder)
+
+
 def test_columns_that_are_not_as_expected(tmp_path: Path) -> None:
     pa.parquet.write_table(table(EACH), tmp_path / "all.parquet")
     data = {"kind": "parquet", "train": str(tmp_path / "all.parquet")}
