@@ -128,7 +128,7 @@ class ImageStream(StreamSource):
         """
         tables = self.data.tables()
         names, domains = self._domains(tables)
-        domains = {domain: self._cut(splits) for domain, splits in domains.items()}
+        domains = {domain: self._cut(domain, splits) for domain, splits in domains.items()}
         domains, left_out = self._sound(domains)
         names, domains = self._with_images(names, domains)
         notes = {**left_out, **self._pretraining(names)}
@@ -183,12 +183,13 @@ class ImageStream(StreamSource):
                         found[domain][split] = images.select(chosen)
         return names, found
 
-    def _cut(self, given: Mapping[SplitName, "StoredImages"]) -> dict[SplitName, "StoredImages"]:
+    def _cut(self, domain: str, given: Mapping[SplitName, "StoredImages"]) -> dict[SplitName, "StoredImages"]:
         """All three splits, within their caps."""
         from plora.streams.held_out import capped, held_out
 
         if "train" not in given:
-            raise DataError(f"stream '{self.name}': there are no training images; every task needs some")
+            where = f" of domain '{domain}'" if self.by == "domains" else ""
+            raise DataError(f"stream '{self.name}': there are no training images{where}; every task needs some")
         splits = dict(given)
         cuts: tuple[tuple[SplitName, int | None, float, int | None], ...] = (
             ("test", self.test_per_class, self.test_fraction, None),
@@ -242,13 +243,12 @@ class ImageStream(StreamSource):
             present[domain] = of_split["train"] & of_split["test"]
             lacking = [name for number, name in enumerate(names) if number not in present[domain]]
             if lacking and self.empty_classes == "refuse":
-                split = "train" if names.index(lacking[0]) not in of_split["train"] else "test"
+                split = "test" if names.index(lacking[0]) in of_split["train"] else "train"
                 where = f" of domain '{domain}'" if self.by == "domains" else ""
-                others = "" if len(lacking) == 1 else f" (nor has {_some(lacking[1:])} in train or test)"
-                raise DataError(
-                    f"stream '{self.name}': class '{lacking[0]}' has no images in {split}{where}{others}; add some, or "
-                    "set empty_classes: drop"
-                )
+                said = f"class '{lacking[0]}' has no images in {split}{where}"
+                if len(lacking) > 1:
+                    said = f"{len(lacking)} classes have no images in train or none in test{where}: {_some(lacking)}"
+                raise DataError(f"stream '{self.name}': {said}; add some, or set empty_classes: drop")
         kept = sorted(set().union(*present.values()))
         of_domain = {domain: [number for number in kept if number in own] for domain, own in present.items()}
         return tuple(names[number] for number in kept), {

@@ -12,7 +12,7 @@ from PIL import Image
 from plora.config import RunConfig, load_config
 from plora.configs import find_config
 from plora.results import read_record, write_report
-from plora.runs import run
+from plora.runs import run, verify
 from plora.streams.image_stream import ImageStream
 
 datasets = pytest.importorskip("datasets")
@@ -156,6 +156,7 @@ def test_a_config_runs_on_its_network_at_reduced_depth(root: Path, name: str, wr
     record = read_record(folder)
     assert record.complete
     assert len(record.tasks) == 10
+    assert verify(folder).problems == ()
     stored = json.loads((folder / "results.json").read_text())
     about = "backbone pretrained on"
     assert json.dumps(record.stream.notes[about]) in json.dumps(stored)

@@ -220,6 +220,12 @@ def test_a_class_that_one_domain_lacks(tmp_path: Path) -> None:
         DataError, match=r"^stream 'images': class 'elk' has no images in train of domain 'oil'; [^\n]*$"
     ):
         stream(data, by="domains")
+    pa.parquet.write_table(
+        table([row for row in EACH if row[2] == "ink" or row[3] == "test"]), tmp_path / "some.parquet"
+    )
+    some = {**data, "train": str(tmp_path / "some.parquet"), "split": "split"}
+    with pytest.raises(DataError, match=r"^stream 'images': there are no training images of domain 'oil'; every task"):
+        stream(some, by="domains")
     ink, oil = stream(data, by="domains", empty_classes="drop").tasks
     assert ink.label_names == oil.label_names == CLASSES
     assert 4 in ink.train.labels.tolist()  # type: ignore[union-attr]
@@ -276,7 +282,9 @@ def test_a_class_without_images(folder: Path) -> None:
     assert [len(task.label_names) for task in stream(folder, increment=2, empty_classes="drop").tasks] == [2, 2, 2]
     for path in (folder / "fox").iterdir():
         path.write_bytes(b"damaged")
-    with pytest.raises(DataError, match=r"class 'fox' has no images in train \(nor has gnu in train or test\)"):
+    with pytest.raises(
+        DataError, match=r"^stream 'images': 2 classes have no images in train or none in test: fox, gnu; add"
+    ):
         stream(folder, increment=2, damaged="skip")
 
 
