@@ -121,7 +121,7 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
     load_checkpoint(source, learned, learner)
     tasks = _wanted(task, list(learned.tasks), config, merged)
     heads = _heads(learner.model.head, LabelSpace.lay_out(learned.labels, config.scenario), tasks)
-    part = _part(config)(learner.backbone, config.backbone)
+    part = _part(config)(learner.backbone, config.backbone, learner.model.problem)
     base_model = _base_model(config.backbone, learner.backbone.source, merged)
     with atomic.atomic_folder(folder) as place, library_writes(folder):
         if merged:

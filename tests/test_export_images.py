@@ -21,6 +21,8 @@ from plora.errors import AdapterError, RunError
 from plora.export import export
 from plora.problems.image_classification import ImageClassification, Preparation
 from plora.runs import predict, run
+from plora.runs.loading import load_learner
+from plora.streams.image_reading import ImageReading
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
@@ -82,7 +84,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     colour.save(place / "turned.jpg", exif=turned)
     colour.resize((12, 12)).save(place / "fits.png")
     colour.convert("P", palette=Image.Palette.ADAPTIVE).save(place / "palette.png")
-    colour.convert("RGBA").save(place / "alpha.png")
+    Image.fromarray(rng.integers(0, 256, (9, 11, 4)).astype(np.uint8)).save(place / "alpha.png")
+    Image.fromarray(rng.integers(0, 65536, (9, 11)).astype(np.uint16)).save(place / "wide.png", transparency=7)
     grey.save(place / "grey.png")
     grey.convert("1").save(place / "bits.png")
     return sorted(place.iterdir())
@@ -128,6 +131,25 @@ def test_labels_and_probabilities_are_those_of_predict(
     assert list(heads) == (["zero-four", "five-nine"] if scenario == "task" else ["all"])
     for head in heads:
         same_as_predict(folder, source, pictures, head, head if scenario == "task" else None)
+
+
+def test_files_are_read_as_the_stream_of_the_run_says(config: Config, pictures: list[Path], tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for name in ("a", "b"):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        for number in range(8):
+            pixels = rng.integers(0, 256, (6, 6, 4)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "two" / name / f"{number}.png")
+    reading = {"ground": [0, 90, 200], "highest": 20000, "colours": "grey"}
+    stream = {"kind": "images", "data": {"kind": "folder", "root": str(tmp_path / "two")}, "reading": reading}
+    source = run(config("scenario=class", "method=frozen", "head=ridge", f"stream={json.dumps(stream)}"))
+    folder = export(source, tmp_path / "out", merged=True)
+    assert json.loads((folder / "heads.json").read_text())["reading"] == reading
+    same_as_predict(folder, source, pictures, "all", None)
+    loaded = load_learner(source)[0].model.problem.given(pictures).read(np.arange(len(pictures)))
+    expected = ImageReading.model_validate(reading)
+    for image, path in zip(loaded, pictures, strict=True):
+        np.testing.assert_array_equal(image, expected.pixels(path, str(path)))
 
 
 def test_a_new_network_is_exported_whole(config: Config, pictures: list[Path], tmp_path: Path) -> None:

@@ -21,6 +21,10 @@ from plora.testing import check_gate, check_head
 
 PAGE = Path(__file__).parent.parent / "docs" / "guide" / "your-parts.md"
 IMAGES = PAGE.with_name("images.md")
+TINY_VIT = (
+    "{kind: new, network: {model_type: vit, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, "
+    "intermediate_size: 8, image_size: 8, patch_size: 4}, image: {size: 8, mean: [0, 0, 0], std: [1, 1, 1]}}"
+)
 
 
 def _blocks(language: str) -> list[str]:
@@ -65,6 +69,26 @@ def test_the_head_of_the_page_keeps_its_promises() -> None:
     check_head(my_parts.DirectionHead)
 
 
+def test_the_folder_of_birds_is_learned_by_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (yaml,) = re.findall(r'```yaml title="birds[^\n]*\n(.*?)```', IMAGES.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "birds.yaml").write_text(yaml, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name in ("gull", "heron", "owl", "wren"):
+        folder = tmp_path / "birds" / name
+        folder.mkdir(parents=True)
+        for number in range(10):
+            Image.fromarray(rng.integers(0, 256, (10, 12, 3)).astype(np.uint8)).save(folder / f"{number}.png")
+    record = read_record(plora.run(load_config(tmp_path / "birds.yaml", [f"backbone={TINY_VIT}"])))
+    assert record.complete
+    assert record.tasks == ("classes-1-2", "classes-3-4")
+    assert (record.data[0].train, record.data[0].validation, record.data[0].test) == (14, 2, 4)
+    assert record.stream.notes == {
+        "class order": "seed 1993: " + " ".join(map(str, np.random.RandomState(1993).permutation(4))),
+        "backbone pretrained on": "ImageNet-21k; classes that it knows from there: 2 of 4: wren, heron",
+    }
+
+
 def test_the_stream_of_the_page_about_images_is_learned_and_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,9 +108,7 @@ def test_the_stream_of_the_page_about_images_is_learned_and_exported(
                 for number in range(count):
                     pixels = rng.integers(100 * position, 100 * position + 60, (10, 12, 3)).astype(np.uint8)
                     Image.fromarray(pixels).save(folder / f"{number}.png")
-    network = "{kind: new, network: {model_type: vit, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, "
-    network += "intermediate_size: 8, image_size: 8, patch_size: 4}, image: {size: 8, mean: [0, 0, 0], std: [1, 1, 1]}}"
-    record = read_record(plora.run(load_config(tmp_path / "photos.yaml", [f"backbone={network}"])))
+    record = read_record(plora.run(load_config(tmp_path / "photos.yaml", [f"backbone={TINY_VIT}"])))
     assert record.complete
     assert record.tasks == ("a", "b")
     assert record.data[0].train == 12

@@ -16,7 +16,7 @@ from plora.backbones import Backbone, BackboneConfig
 from plora.errors import BackboneError, DataError
 from plora.problems.settings import ProblemSettings
 from plora.results import ACCURACY, RANKS, ClassRankings, Measurements, PixelCounts, Score
-from plora.streams.base import Scenario, Split, Stream
+from plora.streams.base import Scenario, Split, Stream, StreamSource
 
 Indices = NDArray[np.int64]
 Columns = dict[str, NDArray[np.generic]]
@@ -276,6 +276,13 @@ class Problem(ABC):
 
         Raises:
             DataError: an input or a label that this problem cannot take.
+        """
+
+    def read_as(self, source: StreamSource) -> None:  # noqa: B027  (most inputs are read in one way)
+        """Read new inputs in the way in which a stream reads its own.
+
+        Args:
+            source: the stream of the run, as its config has it.
         """
 
     def given(self, inputs: Sequence[object]) -> Split:

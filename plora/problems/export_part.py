@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from plora import atomic
 from plora.backbones import Backbone, BackboneConfig
+from plora.problems.base import Problem
 from plora.results.report.model_card import InputWords
 
 
@@ -44,6 +45,7 @@ class ExportPart(ABC):
     Args:
         backbone: that the run learned on.
         config: of the backbone.
+        problem: of the run.
 
     Attributes:
         script: what turns inputs into features where there is no plora.
@@ -51,8 +53,8 @@ class ExportPart(ABC):
 
     script: ClassVar[ScriptPart]
 
-    def __init__(self, backbone: Backbone, config: BackboneConfig) -> None:
-        self.backbone, self.config = backbone, config
+    def __init__(self, backbone: Backbone, config: BackboneConfig, problem: Problem) -> None:
+        self.backbone, self.config, self.problem = backbone, config, problem
 
     @property
     @abstractmethod

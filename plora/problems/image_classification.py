@@ -16,8 +16,9 @@ from plora.backbones import Backbone, BackboneConfig, ImageBackbone, load_image_
 from plora.errors import DataError, RunError
 from plora.problems.base import EncodedInputs, Indices, LabelledExamples, Problem
 from plora.problems.settings import ProblemSettings
-from plora.streams.base import Scenario, Split, Stream
-from plora.streams.images import ImageArray, ImageFiles, Images, Pixels
+from plora.streams.base import Scenario, Split, Stream, StreamSource
+from plora.streams.image_reading import ImageReading
+from plora.streams.images import READING, ImageArray, ImageFiles, Images, Pixels
 
 _PIXELS_PER_TOKEN = 64
 """An image costs as much as a token for each so many of its pixels."""
@@ -132,6 +133,9 @@ class ImageClassification(Problem):
 
     Args:
         preparation: what is made of an image.
+
+    Attributes:
+        reading: how files of images are decoded.
     """
 
     items = "images"
@@ -139,6 +143,7 @@ class ImageClassification(Problem):
 
     def __init__(self, preparation: Preparation) -> None:
         self.preparation = preparation
+        self.reading = READING
 
     @classmethod
     def load(cls, settings: ProblemSettings, config: BackboneConfig) -> ImageBackbone:
@@ -171,6 +176,12 @@ class ImageClassification(Problem):
         inputs = EncodedImages(((split, np.arange(len(split))),), self.preparation)
         return LabelledExamples(inputs, split.labels + first_row, split.fingerprint())
 
+    def read_as(self, source: StreamSource) -> None:
+        """Decode files as the `reading` of a stream says, where it has one."""
+        reading = getattr(source, "reading", None)
+        if isinstance(reading, ImageReading):
+            self.reading = reading
+
     def given(self, inputs: Sequence[object]) -> Images:
         """Return image files by their paths, or arrays of pixels."""
         if all(isinstance(one, np.ndarray) for one in inputs):
@@ -178,7 +189,7 @@ class ImageClassification(Problem):
         paths = tuple(Path(str(one)) for one in inputs)
         if absent := [path for path in paths if not path.is_file()]:
             raise DataError(f"image {absent[0]} does not exist, or is no file; name image files")
-        return ImageFiles(paths, np.zeros(len(paths), np.int64))
+        return ImageFiles(paths, np.zeros(len(paths), np.int64), self.reading)
 
     def restored(self, tensors: Mapping[str, Tensor]) -> LabelledExamples:
         """Return images and rows that were kept as tensors.

@@ -1,23 +1,44 @@
 """What image classification writes of an export: how images are prepared, and a script that labels files of images."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from plora import atomic
 from plora.backbones import ImageBackbone, save_image_preparation
 from plora.problems.export_part import ExportPart, ScriptPart
+from plora.problems.image_classification import ImageClassification
 from plora.results.report.model_card import InputWords
 
-# The same steps as `plora.streams.images` reads a file with, and `Preparation` and `ImageClassification.features` take.
+# The same steps as `ImageReading` decodes a file with, and `Preparation` and `ImageClassification.features` take.
 _CODE = '''PREPARED = json.loads((HERE / "preprocessor_config.json").read_text(encoding="utf-8"))
 SIZE = PREPARED["size"]["height"], PREPARED["size"]["width"]
 MEAN, STD = (torch.tensor(PREPARED[name])[:, None, None] for name in ("image_mean", "image_std"))
+GROUND, HIGHEST, COLOURS = (SETTINGS["reading"][name] for name in ("ground", "highest", "colours"))
+GREY = ("1", "L", "LA")
+
+
+def decoded(image):
+    """Return an image turned as its EXIF says, in 8 bits a channel, laid over GROUND where it is transparent."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        values, clear = numpy.asarray(image).astype(float), image.info.get("transparency")
+        image = Image.fromarray(numpy.round(numpy.clip(values / HIGHEST, 0, 1) * 255).astype("uint8"))
+        if clear is not None:
+            seen = Image.fromarray(numpy.where(values == clear, 0, 255).astype("uint8"))
+            image = Image.merge("LA", (image, seen))
+    if image.has_transparency_data:
+        grey = image.mode in GREY and len(set(GROUND)) == 1
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (*GROUND, 255)), image.convert("RGBA"))
+        image = image.getchannel("R") if grey else image.convert("RGB")
+    grey = image.mode in GREY if COLOURS == "found" else COLOURS == "grey"
+    return image.convert("L" if grey else "RGB")
 
 
 def pixels(file):
     """Return an image as [channels, height, width], whole numbers in 0 to 255; a grey one fills every channel."""
     with Image.open(file) as image:
-        turned = ImageOps.exif_transpose(image)
-        found = torch.from_numpy(numpy.array(turned.convert("L" if turned.mode in ("1", "L") else "RGB"))).float()
+        found = torch.from_numpy(numpy.array(decoded(image))).float()
     found = found.expand(len(MEAN), -1, -1) if found.dim() == 2 else found.permute(2, 0, 1)
     if len(found) != len(MEAN):
         raise ValueError(f"{file} has {len(found)} channels, and the network takes {len(MEAN)}")
@@ -66,6 +87,12 @@ class ImageExport(ExportPart):
             described_in="preprocessor_config.json",
             packages=("pillow",),
         )
+
+    def settings(self) -> Mapping[str, atomic.JsonValue]:
+        """Return how files are decoded."""
+        assert isinstance(self.problem, ImageClassification)
+        reading: atomic.JsonValue = self.problem.reading.model_dump(mode="json", exclude={"max_pixels"})
+        return {"reading": reading}
 
     def save(self, folder: Path) -> None:
         """Write preprocessor_config.json."""

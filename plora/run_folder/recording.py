@@ -42,7 +42,7 @@ def make_record(
         method=config.label,
         method_summary=config.row.summary,
         scenario=config.scenario,
-        stream=StreamInfo(parts.stream.name, parts.stream.fingerprint()),
+        stream=StreamInfo(parts.stream.name, parts.stream.fingerprint(), parts.stream.notes),
         seed=config.seed,
         tasks=names,
         matrix=matrix,

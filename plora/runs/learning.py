@@ -167,6 +167,8 @@ def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
         processes=processes,
         folder=str(folder.path),
     )
+    for about, note in parts.stream.notes.items():
+        out.event("stream_note", about=about, note=note)
     for task, encoded in zip(parts.stream.tasks, parts.tasks, strict=True):
         out.event(
             "task_data",

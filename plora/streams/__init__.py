@@ -14,6 +14,7 @@ from plora.streams.base import (
 from plora.streams.digits import Digits
 from plora.streams.docstrings import DocstringSkills, DocstringTopics
 from plora.streams.hub import HUB_TASKS, HubStream, HubTask
+from plora.streams.image_stream import ImageStream
 from plora.streams.local import LocalStream, LocalTask
 
 STREAMS: dict[str, type[StreamSource]] = {
@@ -22,6 +23,7 @@ STREAMS: dict[str, type[StreamSource]] = {
     "digits": Digits,
     "local": LocalStream,
     "hub": HubStream,
+    "images": ImageStream,
 }
 """`kind:` of a stream in a config → its source."""
 
@@ -41,6 +43,7 @@ __all__ = [
     "DocstringTopics",
     "DocstringSkills",
     "Digits",
+    "ImageStream",
     "LocalStream",
     "LocalTask",
     "HubStream",

@@ -197,12 +197,14 @@ class Stream:
         tasks: at least one, names unique.
         scenarios: the scenarios that make sense for this stream; by default all that its labels allow.
         provenance: where the data came from (library versions, file hashes), part of the fingerprint.
+        notes: what a reader should know of the data, by subject; log, record and report repeat them.
     """
 
     name: str
     tasks: tuple[Task, ...]
     scenarios: tuple[Scenario, ...] = SCENARIOS
     provenance: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.tasks:

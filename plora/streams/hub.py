@@ -1,53 +1,21 @@
 """A stream from data sets of the Hugging Face hub by id: downloaded, or local copies in the hub's layout."""
 
-import os
-import re
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
-from plora.errors import DataError, did_you_mean
-from plora.streams.base import SplitName, Stream
+from plora.errors import did_you_mean
+from plora.streams.base import Stream
 from plora.streams.columns import TableSource, TableTask
-
-if TYPE_CHECKING:
-    from datasets import DatasetDict
-
-    from plora.streams.source import Source
+from plora.streams.hub_set import HubSet, hub_tables
 
 
-class HubTask(TableTask):
+class HubTask(HubSet, TableTask):
     """One task from a data set of the hub; label names come from its own ClassLabel column unless given."""
 
     name: str = Field(min_length=1)
     """Name of the task, unique in the stream."""
-
-    id: str = Field(min_length=1)
-    """Id of the data set, such as `fancyzhx/ag_news`."""
-
-    config: str | None = None
-    """Configuration of the data set (also called subset); None: its default."""
-
-    revision: str | None = None
-    """Branch, tag or commit; None: the newest. A commit makes a run repeatable."""
-
-    train: str = "train"
-    """Name of the split to train on."""
-
-    validation: str | None = None
-    """Name of the split for validation; None: cut from train."""
-
-    test: str | None = "test"
-    """Name of the split to test on; None: cut from train."""
-
-    @field_validator("id")
-    @classmethod
-    def _is_an_id(cls, name: str) -> str:
-        if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
-            raise ValueError("an id on the hub was expected, owner/name; files on this machine are kind: local")
-        return name
 
 
 _STARS: dict[str | int, str | int | None] = {
@@ -144,7 +112,7 @@ class HubStream(TableSource):
         tasks = []
         provenance: dict[str, str] = {}
         for task in self.tasks:
-            tables = _tables(task, self.root, self.cache)
+            tables = hub_tables(task, self.root, self.cache)
             tasks.append(
                 task_from_tables(task.name, task, self, tables["train"], tables.get("validation"), tables.get("test"))
             )
@@ -159,77 +127,3 @@ def _known(name: str) -> HubTask:
             "any other is given as {name: …, id: owner/name, text: …, label: …}"
         )
     return HUB_TASKS[name]
-
-
-def _tables(task: HubTask, root: Path | None, cache: Path | None) -> Mapping[SplitName, "Source"]:
-    from plora.streams.source import Source
-
-    data = _load_dataset(task, root, cache)
-    wanted: dict[SplitName, str | None] = {
-        "train": task.train,
-        "validation": task.validation,
-        "test": task.test,
-    }
-    tables: dict[SplitName, Source] = {}
-    for split, name in wanted.items():
-        if name is None:
-            continue
-        if name not in data:
-            raise DataError(
-                f"'{task.id}' has no split '{name}'; its splits are: {', '.join(data)}"
-                f"{did_you_mean(name, data)} (null for validation or test cuts it from train)"
-            )
-        # The features know the names of a ClassLabel; in the schema they look like a parquet file's own.
-        metadata = data[name].features.arrow_schema.metadata
-        table = data[name].data.table.replace_schema_metadata(metadata)
-        tables[split] = Source(table, f"'{task.id}' ({name})")
-    return tables
-
-
-def _load_dataset(task: HubTask, root: Path | None, cache: Path | None) -> "DatasetDict":
-    try:
-        import datasets
-    except ImportError as error:
-        raise DataError(
-            f"task '{task.name}' needs the package 'datasets', which is not installed; "
-            'install it with: pip install "plora[hub]"'
-        ) from error
-    folder = None if root is None else root / task.id
-    if folder is not None and not folder.is_dir():
-        raise DataError(
-            f"there is no local copy of '{task.id}' in '{folder}'; download the data set's repository "
-            "(README.md and parquet files) into that folder, or leave out root to download it now"
-        )
-    try:
-        builder = datasets.load_dataset_builder(
-            str(folder or task.id),
-            task.config,
-            revision=task.revision,
-            cache_dir=None if cache is None else str(cache),
-        )
-        _require_inside(task, folder, (builder.config.data_files or {}).values())
-        builder.download_and_prepare()
-        return builder.as_dataset()
-    except DataError:
-        raise
-    except Exception as error:  # of many libraries: datasets, the hub's client, the network, the reader of the files
-        reason = " ".join(str(error).split())[:300]
-        config = "" if task.config is None else f" (config '{task.config}')"
-        where = "<root>/" + task.id if folder is None else f"'{folder}'"
-        raise DataError(
-            f"data set '{task.id}'{config} cannot be loaded: {reason}; check id, config and connection, "
-            f"or download its repository (README.md and parquet files) into {where} and set root"
-        ) from error
-
-
-def _require_inside(task: HubTask, folder: Path | None, splits: Iterable[Iterable[object]]) -> None:
-    """Refuse a data set whose README names files of this machine, or of another place, as its own."""
-    home = f"hf://datasets/{task.id}@" if folder is None else f"{folder.resolve().as_posix()}/"
-    for file in (str(file) for files in splits for file in files):
-        inner = file.rpartition("::")[2]  # zip://inner.csv::archive.zip
-        place = inner if folder is None else os.path.normpath(inner)
-        if not place.startswith(home) or ".." in place.split("/"):
-            raise DataError(
-                f"the README.md of '{task.id}' names the file '{file}', which is not part of the data set; "
-                "correct its data_files, or take the files into the data set's folder"
-            )

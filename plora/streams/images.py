@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
-from plora.errors import DataError
 from plora.streams.base import Split
+from plora.streams.image_reading import ImageReading
+from plora.streams.image_reading import Pixels as Pixels
 
-Pixels = NDArray[np.uint8]
-"""One image, `[H, W]` or `[H, W, C]`."""
+READING = ImageReading()
+"""How images are read where nothing else is said."""
 _AT_ONCE = 256
 
 
@@ -69,10 +69,12 @@ class ImageFiles(Images):
     Args:
         paths: N files.
         labels: `[N]` int64.
+        reading: how they are decoded.
     """
 
     paths: tuple[Path, ...]
     labels: NDArray[np.int64]
+    reading: ImageReading = READING
     slow = True
 
     def __len__(self) -> int:
@@ -82,18 +84,6 @@ class ImageFiles(Images):
         """Return some of the images: grey ones `[H, W]`, others as red, green and blue.
 
         Raises:
-            DataError: a file is no image, or is damaged; names it.
+            DataError: a file is no image, is damaged or too large; names it.
         """
-        return [_pixels(self.paths[index]) for index in indices.tolist()]
-
-
-def _pixels(path: Path) -> Pixels:
-    try:
-        with Image.open(path) as image:
-            turned = ImageOps.exif_transpose(image)
-            return np.asarray(turned.convert("L" if turned.mode in ("1", "L") else "RGB"))
-    except (
-        Exception
-    ) as error:  # Pillow's readers raise whatever a broken file leads to, its guard against bombs its own
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path} cannot be read as an image: {said}") from None
+        return [self.reading.pixels(self.paths[index], str(self.paths[index])) for index in indices.tolist()]

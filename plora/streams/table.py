@@ -15,6 +15,7 @@ from plora.errors import DataError
 from plora.streams.base import Split, Task, TextInput, Texts
 from plora.streams.columns import TableSource, TableTask
 from plora.streams.hashing import text_key
+from plora.streams.held_out import capped, held_out
 from plora.streams.labels import label_ids, label_values
 from plora.streams.source import Source, column_of
 
@@ -61,13 +62,14 @@ def task_from_tables(
     pool = usable.pop(0)
     held_validation = None if validation is None else usable.pop(0)
     if test is None:
-        held_out = _lowest_per_class(pool, caps.test_per_class, caps.test_fraction, None)
-        held_test, pool = pool.select(held_out), pool.select(~held_out)
+        held = held_out(pool.keys, pool.labels, caps.test_per_class, caps.test_fraction, None)
+        held_test, pool = pool.select(held), pool.select(~held)
     else:
         held_test = usable.pop(0)
     if held_validation is None:
-        held_out = _lowest_per_class(pool, caps.validation_per_class, caps.validation_fraction, caps.train_per_class)
-        held_validation, pool = pool.select(held_out), pool.select(~held_out)
+        wanted, fraction = caps.validation_per_class, caps.validation_fraction
+        held = held_out(pool.keys, pool.labels, wanted, fraction, caps.train_per_class)
+        held_validation, pool = pool.select(held), pool.select(~held)
     return Task(
         name=name,
         label_names=tuple(f"{name}: {label}" for label in label_names) if caps.distinct_labels else label_names,
@@ -119,34 +121,8 @@ def _texts(source: Source, columns: TableTask, rows: NDArray[np.int64]) -> list[
     return texts
 
 
-def _lowest_per_class(pool: _Rows, wanted: int | None, fraction: float, cap: int | None) -> NDArray[np.bool_]:
-    """Mark the rows to hold out: per class the lowest hashes, `wanted` ones, or `fraction` of the rows (or of the cap).
-
-    At least one, and never a class's last text. Equal texts go together, also across classes.
-    """
-    held: set[int] = set()
-    for label in np.unique(pool.labels).tolist():
-        keys, counts = np.unique(pool.keys[pool.labels == label], return_counts=True)
-        rows = int(counts.sum())
-        share = fraction * min(rows, rows if cap is None else cap)
-        target = max(1, round(share) if wanted is None else min(wanted, rows // 2))
-        count = 0
-        for key, repeats in zip(keys[:-1].tolist(), counts[:-1].tolist(), strict=True):
-            if count >= target:
-                break
-            held.add(key)
-            count += repeats
-    return np.isin(pool.keys, np.array(sorted(held), dtype=np.uint64))
-
-
 def _capped(rows: _Rows, cap: int | None) -> _Rows:
-    if cap is None:
-        return rows
-    chosen = np.zeros(len(rows.rows), dtype=np.bool_)
-    for label in np.unique(rows.labels):
-        places = np.flatnonzero(rows.labels == label)
-        chosen[places[np.argsort(rows.keys[places], kind="stable")[:cap]]] = True
-    return rows.select(chosen)
+    return rows.select(capped(rows.keys, rows.labels, cap))
 
 
 def _split(rows: _Rows, columns: TableTask) -> Split:

@@ -4,7 +4,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ from plora.problems import Batch, Examples
 from plora.problems.base import Indices, LabelledExamples
 from plora.problems.image_classification import EncodedImages, Preparation
 from plora.runs import run
-from plora.streams import images as images_module
 from plora.streams.base import Split, Stream, StreamSource, Task
+from plora.streams.image_reading import ImageReading
 from plora.streams.images import ImageArray, ImageFiles, Images, Pixels
 from plora.training.step import Backward
 
@@ -248,13 +248,13 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
 
 
 def test_images_that_are_decoded_ahead_give_the_same_bits(pictures: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode, readers, runs = images_module._pixels, set(), []
+    decode, readers, runs = ImageReading.pixels, set(), []
 
-    def watched(path: Path) -> Pixels:
+    def watched(reading: ImageReading, file: Path | BinaryIO, where: str) -> Pixels:
         readers.add(threading.current_thread().name.partition("_")[0])
-        return decode(path)
+        return decode(reading, file, where)
 
-    monkeypatch.setattr(images_module, "_pixels", watched)
+    monkeypatch.setattr(ImageReading, "pixels", watched)
     for name, slow in (("plora-ahead", True), ("MainThread", False)):
         monkeypatch.setattr(ImageFiles, "slow", slow)
         readers.clear()

@@ -45,10 +45,11 @@ _STRICT = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """Which stream, and the sha256 of all that was in it, in its order."""
+    """Which stream, the sha256 of all that was in it, in its order, and what a reader should know of it, by subject."""
 
     name: str
     fingerprint: str
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     __pydantic_config__ = _STRICT
 
@@ -254,6 +255,8 @@ class RunRecord:
         content: dict[str, JsonValue] = {"schema": self.schema}
         content |= {name.name: getattr(self, name.name) for name in fields(self) if name.name not in ("cost", "run")}
         content["stream"], content["data"] = asdict(self.stream), [asdict(data) for data in self.data]
+        if not self.stream.notes:  # a stream of which there is nothing to say has the record that it always had
+            content["stream"] = {"name": self.stream.name, "fingerprint": self.stream.fingerprint}
         content["score"] = self.score.to_json()
         content["matrix"] = [[cell if cell == cell else None for cell in row] for row in self.matrix.tolist()]
         content["metrics"] = {

@@ -1,0 +1,304 @@
+"""A stream from any set of images: tasks of a few classes each, or of one domain each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from plora.errors import DataError, did_you_mean
+from plora.streams.base import SPLITS, SplitName, Stream, StreamSource, Task
+from plora.streams.class_order import ClassOrder, ordered_classes, task_sizes
+from plora.streams.image_data import FolderImages, HubImages, ImageTables, ParquetImages
+from plora.streams.image_reading import ImageReading
+
+if TYPE_CHECKING:
+    from plora.streams.columns import TableTask
+    from plora.streams.stored_images import StoredImages
+
+_SHOWN = 5
+"""Names in a message or a note before it says how many more there are."""
+
+
+class PretrainedOn(BaseModel):
+    """On what the backbone was pretrained, and which classes of the stream it has seen there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    what: str = Field(min_length=1)
+    """Name of the data, such as `ImageNet-21k`."""
+
+    overlap: Literal["all", "none", "unknown"] | tuple[str, ...] = "unknown"
+    """Classes of the stream that were among those data: their names, or `all`, `none` or `unknown`."""
+
+    @field_validator("overlap", mode="before")
+    @classmethod
+    def _names_or_a_word(cls, overlap: object) -> object:
+        if isinstance(overlap, str) and overlap not in ("all", "none", "unknown"):
+            raise ValueError("a list of classes was expected, or all, none or unknown")
+        return overlap
+
+
+class ImageStream(StreamSource):
+    """Images of any set: a folder per class, parquet files or a data set of the hub, by classes or by domains."""
+
+    kind: Literal["images"] = "images"
+
+    name: str = Field(default="images", min_length=1)
+    """Name of the stream, shown in reports."""
+
+    data: Annotated[FolderImages | ParquetImages | HubImages, Field(discriminator="kind")]
+    """Where the images are: `kind: folder`, `parquet` or `hub`, and its own keys."""
+
+    by: Literal["classes", "domains"] = "classes"
+    """`classes`: each task has some of the classes; `domains`: each task is a domain, with the same classes in all."""
+
+    init_cls: int | None = Field(default=None, ge=2)
+    """Classes of the first task; None: as many as `increment`."""
+
+    increment: int | None = Field(default=None, ge=2)
+    """Classes of every other task; None: one task has all classes."""
+
+    class_order: ClassOrder = "natural"
+    """`natural`: in the order of their names in the data; `seed`: shuffled by `class_seed`; or a list of all classes,
+    by number or by name."""
+
+    class_seed: int = Field(default=1993, ge=0, lt=2**32)
+    """Decides `class_order: seed`, and has nothing to do with the run's seed. That of most papers is 1993."""
+
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the training images of each class (of train_per_class, where that is less) that becomes validation,
+    where neither validation data nor validation_per_class is given."""
+
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the images of each class that becomes test, where neither test data nor test_per_class is given."""
+
+    split_seed: int = Field(default=0, ge=0)
+    """Decides, with the bytes of each image, which ones are cut for validation and test, and kept by a cap."""
+
+    train_per_class: int | None = Field(default=None, ge=1)
+    """At most so many training images per class (validation is cut beside them); None: all."""
+
+    validation_per_class: int | None = Field(default=None, ge=1)
+    """At most so many validation images per class (cut from train: at most half of a class); None: all, or the
+    fraction."""
+
+    test_per_class: int | None = Field(default=None, ge=1)
+    """At most so many test images per class (cut from train: at most half of a class); None: all, or the fraction."""
+
+    empty_classes: Literal["refuse", "drop"] = "refuse"
+    """A class without images for training or for test, in a domain too: is refused, or left out there."""
+
+    damaged: Literal["refuse", "skip"] = "refuse"
+    """Images that are corrupt or truncated: are refused, with their number, or left out, counted and named."""
+
+    reading: ImageReading = ImageReading()
+    """How images are decoded: `ground`, `highest`, `colours`, `max_pixels`."""
+
+    pretrained_on: PretrainedOn | None = None
+    """On what the backbone was pretrained (`what`), and which classes of the stream were among it (`overlap`); the
+    report repeats it."""
+
+    @field_validator("class_order", mode="before")
+    @classmethod
+    def _classes_or_a_word(cls, order: object) -> object:
+        if isinstance(order, str) and order not in ("natural", "seed"):
+            raise ValueError("natural or seed was expected, or a list of all classes, by number or by name")
+        return order
+
+    @model_validator(mode="after")
+    def _either_classes_or_domains(self) -> Self:
+        if self.by == "domains" and not self.data.has_domains:
+            raise ValueError(
+                "by: domains needs data that say of which domain an image is: data.domains, or data.domain"
+            )
+        if self.by == "domains" and (self.init_cls or self.increment or self.class_order != "natural"):
+            raise ValueError(
+                "init_cls, increment and class_order are of by: classes; a task is a domain here, and `order` of the "
+                "config says in which order they come"
+            )
+        return self
+
+    def load(self) -> Stream:
+        """Find the images, cut the splits that are missing, decode every image once, and make the tasks.
+
+        Raises:
+            DataError: an image, a class, a column or an order that cannot be used; says which.
+        """
+        tables = self.data.tables()
+        names, domains = self._domains(tables)
+        domains = {domain: self._cut(domain, splits) for domain, splits in domains.items()}
+        domains, left_out = self._sound(domains)
+        names, domains = self._with_images(names, domains)
+        notes = {**left_out, **self._pretraining(names)}
+        if self.by == "domains":
+            tasks = [Task(domain, names, **splits) for domain, splits in domains.items()]
+            return Stream(self.name, tuple(tasks), ("task", "domain"), tables.provenance, notes)
+        (splits,) = domains.values()
+        order = ordered_classes(names, self.class_order, self.class_seed)
+        begin = " ".join(map(str, order[:_SHOWN])) + (" …" if len(order) > _SHOWN else "")
+        how = {"natural": "natural", "seed": f"seed {self.class_seed}"}.get(str(self.class_order), "a list")
+        tasks = list(self._tasks(names, splits, order))
+        notes = {"class order": f"{how}: {begin}", **notes}
+        return Stream(self.name, tuple(tasks), ("task", "class"), tables.provenance, notes)
+
+    def _tasks(
+        self, names: Sequence[str], splits: Mapping[SplitName, "StoredImages"], order: Sequence[int]
+    ) -> Iterator[Task]:
+        digits, start = len(str(len(order))), 0
+        for size in task_sizes(len(order), self.init_cls, self.increment):
+            classes = order[start : start + size]
+            yield Task(
+                f"classes-{start + 1:0{digits}}-{start + size:0{digits}}",
+                tuple(names[number] for number in classes),
+                **{split: images.of_classes(classes) for split, images in splits.items()},
+            )
+            start += size
+
+    def _domains(self, tables: ImageTables) -> tuple[tuple[str, ...], dict[str, dict[SplitName, "StoredImages"]]]:
+        """The names of all classes, and the images of each domain by split; of one domain where they are no tasks."""
+        from plora.streams.columns import TableTask
+        from plora.streams.image_column import ImageColumn
+        from plora.streams.stored_images import StoredImages
+
+        columns = [ImageColumn.of(source, tables.image) for source in tables.sources.values()]
+        names, labels = _ids(self.name, tables, TableTask(label=tables.label, label_names=tables.label_names))
+        domains: tuple[str, ...] = (self.name,)
+        domain_of = [np.zeros_like(found) for found in labels]
+        if self.by == "domains":
+            assert tables.domain is not None
+            domains, domain_of = _ids(self.name, tables, TableTask(label=tables.domain))
+        found: dict[str, dict[SplitName, StoredImages]] = {domain: {} for domain in domains}
+        for place, (given, source) in enumerate(tables.sources.items()):
+            rows = np.arange(source.table.num_rows)
+            images = StoredImages.of(columns[place], rows, labels[place], self.reading)
+            split_of = _split_of(tables, given)
+            for number, domain in enumerate(domains):
+                for split in SPLITS:
+                    chosen = (domain_of[place] == number) & (split_of == split)
+                    if chosen.any():
+                        if split in found[domain]:
+                            raise DataError(f"the {split} images are given twice: by data.{split} and by data.split")
+                        found[domain][split] = images.select(chosen)
+        return names, found
+
+    def _cut(self, domain: str, given: Mapping[SplitName, "StoredImages"]) -> dict[SplitName, "StoredImages"]:
+        """All three splits, within their caps."""
+        from plora.streams.held_out import capped, held_out
+
+        if "train" not in given:
+            where = f" of domain '{domain}'" if self.by == "domains" else ""
+            raise DataError(f"stream '{self.name}': there are no training images{where}; every task needs some")
+        splits = dict(given)
+        cuts: tuple[tuple[SplitName, int | None, float, int | None], ...] = (
+            ("test", self.test_per_class, self.test_fraction, None),
+            ("validation", self.validation_per_class, self.validation_fraction, self.train_per_class),
+        )
+        for split, wanted, fraction, cap in cuts:
+            if split not in splits:
+                pool = splits["train"]
+                held = held_out(pool.keys(self.split_seed), pool.labels, wanted, fraction, cap)
+                splits["train"], splits[split] = pool.select(~held), pool.select(held)
+        caps = {"train": self.train_per_class, "validation": self.validation_per_class, "test": self.test_per_class}
+        return {
+            split: splits[split].select(capped(splits[split].keys(self.split_seed), splits[split].labels, caps[split]))
+            for split in SPLITS
+        }
+
+    def _sound(
+        self, domains: Mapping[str, Mapping[SplitName, "StoredImages"]]
+    ) -> tuple[dict[str, dict[SplitName, "StoredImages"]], dict[str, str]]:
+        """The images that can be decoded, and a note about the others."""
+        kept: dict[str, dict[SplitName, StoredImages]] = {}
+        lost: list[tuple[int, str, str]] = []
+        total = 0
+        for domain, splits in domains.items():
+            kept[domain] = {}
+            for split, images in splits.items():
+                found = images.damaged()
+                rows = {place: int(images.rows[place]) for place in found}
+                lost += [(rows[place], images.column.name(rows[place]), said) for place, said in found.items()]
+                total += len(images)
+                kept[domain][split] = images.select(~np.isin(np.arange(len(images)), list(found)))
+        if not lost:
+            return kept, {}
+        lost.sort()
+        names = [name for _, name, _ in lost]
+        if self.damaged == "refuse":
+            others = "" if len(lost) == 1 else f" (so is {_some(names[1:])})"
+            raise DataError(
+                f"{len(lost)} of {total} images are damaged: {lost[0][2]}{others}; mend them, take them out, or set "
+                "damaged: skip"
+            )
+        return kept, {"images left out as damaged": f"{len(lost)} of {total}: {_some(names)}"}
+
+    def _with_images(
+        self, names: tuple[str, ...], domains: Mapping[str, Mapping[SplitName, "StoredImages"]]
+    ) -> tuple[tuple[str, ...], dict[str, dict[SplitName, "StoredImages"]]]:
+        """The classes that have images, renumbered; a domain that has none of a class has none of it in any split."""
+        present: dict[str, set[int]] = {}
+        for domain, splits in domains.items():
+            of_split = {split: set(splits[split].labels.tolist()) for split in ("train", "test")}
+            present[domain] = of_split["train"] & of_split["test"]
+            lacking = [name for number, name in enumerate(names) if number not in present[domain]]
+            if lacking and self.empty_classes == "refuse":
+                split = "test" if names.index(lacking[0]) in of_split["train"] else "train"
+                where = f" of domain '{domain}'" if self.by == "domains" else ""
+                said = f"class '{lacking[0]}' has no images in {split}{where}"
+                if len(lacking) > 1:
+                    said = f"{len(lacking)} classes have no images in train or none in test{where}: {_some(lacking)}"
+                raise DataError(f"stream '{self.name}': {said}; add some, or set empty_classes: drop")
+        kept = sorted(set().union(*present.values()))
+        of_domain = {domain: [number for number in kept if number in own] for domain, own in present.items()}
+        return tuple(names[number] for number in kept), {
+            domain: {split: images.of_classes(kept, of_domain[domain]) for split, images in splits.items()}
+            for domain, splits in domains.items()
+        }
+
+    def _pretraining(self, names: Sequence[str]) -> dict[str, str]:
+        """The note about what the backbone was pretrained on."""
+        if self.pretrained_on is None:
+            return {"backbone pretrained on": "not said (stream.pretrained_on)"}
+        overlap = self.pretrained_on.overlap
+        if isinstance(overlap, tuple):
+            for name in overlap:
+                if name not in names:
+                    raise DataError(
+                        f"pretrained_on.overlap: stream '{self.name}' has no class '{name}'"
+                        f"{did_you_mean(name, names)}; name classes of the stream, or all, none or unknown"
+                    )
+        said = overlap if isinstance(overlap, str) else f"{len(overlap)} of {len(names)}: {', '.join(overlap)}"
+        return {"backbone pretrained on": f"{self.pretrained_on.what}; classes that it knows from there: {said}"}
+
+
+def _ids(name: str, tables: ImageTables, columns: "TableTask") -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
+    """The names of a column in their order, and their numbers, `[N]` for each table."""
+    from plora.streams.labels import label_ids, label_values
+
+    sources = list(tables.sources.values())
+    found = [label_values(source, columns) for source in sources]
+    names, ids = label_ids(name, columns, sources, found)
+    return names, [np.array([ids[value] for value in values], np.int64) for values in found]
+
+
+def _split_of(tables: ImageTables, given: SplitName) -> NDArray[np.str_]:
+    """For which split each image of a table is, `[N]`."""
+    from plora.streams.source import column_of
+
+    source = tables.sources[given]
+    if tables.split is None or given != "train":
+        return np.full(source.table.num_rows, given)
+    found = column_of(source, tables.split).to_pylist()
+    for row, split in enumerate(found):
+        if split not in SPLITS:
+            raise DataError(
+                f"{source.where}, row {row + 1}: column '{tables.split}' says {split!r}; expected train, validation or "
+                "test"
+            )
+    return np.array(found)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
