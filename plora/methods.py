@@ -228,6 +228,13 @@ METHODS: dict[str, Method] = {
             strategies={"sparsity": SparsitySettings()},
         ),
         Method(
+            "gumbel_cl_lora",
+            "a slot per task, weighed by sparse shares that are learned; a new one that gets too little goes (Gumbel CL-LoRA)",
+            slots="per_task",
+            gate="gumbel_sparsemax",
+            phases=_ADAPTER_AND_HEAD,
+        ),
+        Method(
             "ewc",
             "one slot, held where old tasks' Fisher information says that it mattered",
             slots="one",

@@ -81,7 +81,9 @@ def test_a_mask_is_the_same_as_leaving_out() -> None:
 
 def test_nothing_to_share_among_is_one_line() -> None:
     mask = torch.tensor([[True, False], [False, False]])
-    with pytest.raises(AdapterError, match=r"^sparsemax shares among 2 logits and the mask lets none take part; [^\n]+$"):
+    with pytest.raises(
+        AdapterError, match=r"^sparsemax shares among 2 logits and the mask lets none take part; [^\n]+$"
+    ):
         sparsemax(torch.zeros(2, 2), mask)
     with pytest.raises(AdapterError, match="among 0 logits"):
         sparsemax(torch.zeros(0))
