@@ -229,7 +229,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "gumbel_cl_lora",
-            "a slot per task, weighed by sparse shares that are learned; a new one that gets too little goes (Gumbel CL-LoRA)",
+            "a slot per task, weighed by learned sparse shares; a new one that gets too little goes (Gumbel CL-LoRA)",
             slots="per_task",
             gate="gumbel_sparsemax",
             phases=_ADAPTER_AND_HEAD,

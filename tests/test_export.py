@@ -72,6 +72,10 @@ CASES = [
         pytest.param("class", method, False, (), marks=pytest.mark.slow)
         for method in ("n_lora", "ewc", "online_ewc", "ewc_lora", "replay", "der", "generative_replay", "lwf")
     ),
+    pytest.param(
+        "class", "gumbel_cl_lora", False, ("gate={kind: gumbel_sparsemax, per: layer}",), marks=pytest.mark.slow
+    ),
+    ("task", "gumbel_cl_lora", True, ("training.epochs=2",)),
 ]
 
 

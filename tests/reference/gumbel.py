@@ -27,7 +27,7 @@ def entropy(layers: Sequence[Sequence[float]]) -> float:
 
 
 def temperature(first: float, last: float, rho: float | None, done: int, of: int) -> float:
-    """τ after `done` of `of` steps or epochs, each of which leaves ρ of the way; None leaves a hundredth of it in all."""
+    """τ after `done` of `of` steps or epochs; each leaves ρ of the way, and None a hundredth of it in all."""
     left = 1.0
     for _ in range(done):
         left *= math.exp(math.log(0.01) / of) if rho is None else rho

@@ -1,5 +1,6 @@
 """Gumbel CL-LoRA in whole runs: its shares, what goes, what is logged, and a kill that changes no bit."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -130,7 +131,7 @@ def test_two_phases_train_first_the_slot_and_then_the_shares(make: Make) -> None
     assert not first["logit of food"].any()
     assert second["logit of travel"].any()
     found = [point.diagnostics["gate_temperature"] for point in points(config.folder, "travel")]
-    assert sum(later > earlier for earlier, later in zip(found, found[1:], strict=False)) == 1  # anew in each phase
+    assert sum(later > earlier for earlier, later in itertools.pairwise(found)) == 1  # anew in each phase
 
 
 def test_the_sparsity_term_makes_shares_few_and_multiplied_by_zero_it_does_not(
