@@ -67,6 +67,8 @@ CASES = [
     ("class", "first_session", False, ()),
     ("class", "first_session", True, ("head=ridge",)),
     ("task", "lateral", False, ()),
+    ("class", "sequential", True, ("head=cosine",)),
+    ("task", "per_task", False, ("head=cosine",)),
     ("class", "full", True, ("training.learning_rate=0.003",)),
     *(
         pytest.param("class", method, False, (), marks=pytest.mark.slow)

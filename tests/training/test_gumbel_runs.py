@@ -107,7 +107,7 @@ def test_a_slot_that_goes_is_gone_from_compute_and_disk(make: Make) -> None:
     log = (config.folder / "log.txt").read_text(encoding="utf-8")
     assert log.count("event=gate") == 2
     assert log.count("dropped=true") == 1
-    assert "more than 0.9900 is wanted" in log
+    assert "more_than_0.9900_is_wanted" in log
     assert verify(config.folder).problems == ()
 
 
@@ -140,13 +140,15 @@ def test_the_sparsity_term_makes_shares_few_and_multiplied_by_zero_it_does_not(
     """Entropy of two shares after training, ln 2 = 0.69 where they are equal."""
 
     def entropy(name: str) -> float:
-        config = make(name, "training.epochs=4", sparsity=10.0, growth="all", temperature=(1.0, 0.5))
+        # Steps that grow with the gradient: AdamW's have one length, whatever the term weighs.
+        plain = ("training.epochs=4", "training.learning_rate=0.1", "training.optimizer={kind: sgd, momentum: 0}")
+        config = make(name, *plain, sparsity=50.0, growth="all", noise=0, temperature=(1.0, 1.0))
         run(config, quiet(), Workspace())
         return points(config.folder, "travel")[-1].diagnostics["gate_entropy"]
 
-    assert entropy("sparse") < 0.2
+    assert entropy("sparse") < 0.1
     monkeypatch.setattr(file_of_the_gate, "_entropy", _without_gradient(file_of_the_gate._entropy))
-    assert entropy("silent") > 0.4
+    assert entropy("silent") > 0.6
 
 
 def _without_gradient(term: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
