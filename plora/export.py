@@ -21,7 +21,7 @@ from plora.backbones import MADE, BackboneConfig, find_backbone, no_progress_bar
 from plora.build import Learner, Workspace, assemble
 from plora.config import RunConfig
 from plora.errors import RunError, UnknownTaskError, did_you_mean
-from plora.heads import ClosedFormHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
+from plora.heads import ClosedFormHead, CosineHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
 from plora.problems.export_part import ExportPart, ScriptPart
 from plora.results import RunRecord
 from plora.results.record.found_runs import root_hash
@@ -220,10 +220,14 @@ def _heads(head: Head, space: LabelSpace, tasks: Sequence[str]) -> dict[str, _Li
 
 
 def _linear_form(head: Head, block: str) -> tuple[Tensor, Tensor]:
-    """W and b of one block, temperature included; φ is the feature, normalised for NCM and projected for RanPAC."""
+    """W and b of one block, temperature included; φ is the feature, normalised for NCM and cosine heads and projected
+    for RanPAC."""
     tensors, part = head.tensors(), list(head.blocks).index(block)
     if type(head) is LinearHead:  # a subclass may be another function
         return tensors[f"{part}:weight"], tensors[f"{part}:bias"]
+    if type(head) is CosineHead:
+        weight = head.linear_form({name: tensors[f"{part}:{name}"] for name in ("weight", "scale")})
+        return weight, weight.new_zeros(len(weight))
     if type(head) not in (NCMHead, RidgeHead, RanPACHead):
         raise RunError(f"a head of type {type(head).__name__} is another function of the features than an export knows")
     assert isinstance(head, ClosedFormHead)
@@ -259,7 +263,7 @@ def _write_heads(
             "backbone": base_model,
             "revision": config.backbone.revision or "main",
             **part.settings(),
-            "normalize": isinstance(learner.model.head, NCMHead),
+            "normalize": isinstance(learner.model.head, NCMHead | CosineHead),
             "heads": {name: {"labels": head.labels, "adapter": adapters[name]} for name, head in heads.items()},
         },
     )
@@ -297,7 +301,7 @@ def _write_merged(
     if model.adapters is not None:
         model.adapters.use(model.route(task))
         network = merge_lora(network, copy=False)
-    if len(heads) == 1 and not isinstance(model.head, NCMHead | RanPACHead):
+    if len(heads) == 1 and not isinstance(model.head, NCMHead | RanPACHead | CosineHead):
         (head,) = heads.values()
         network = part.classifier(network, head.labels, head.weight, head.bias) or network
     with no_progress_bar():

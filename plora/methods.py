@@ -24,6 +24,8 @@ from plora.strategies.settings import (
 )
 from plora.streams.base import SCENARIOS, Scenario
 
+STEPPED = ("linear", "cosine")
+"""Heads that are trained step by step, the default first."""
 OWN = "own"
 """Name of the head of a network that answers by itself."""
 PARTS = ("head", "adapter", "gate", "modules", "backbone")
@@ -71,7 +73,7 @@ class Method:
     slots: Slots
     gate: str | None
     phases: tuple[Phase, ...]
-    heads: tuple[str, ...] = ("linear",)
+    heads: tuple[str, ...] = STEPPED
     strategies: Mapping[str, StrategySettings] = field(default_factory=dict)
     loss_rows: LossRows = "local"
     merging: Way | None = None
@@ -107,7 +109,7 @@ class Method:
         """
         if self.at_once:
             return "it learns all tasks at once, so nothing is old"
-        if head not in ("linear", OWN) and not is_own(head):
+        if head not in (*STEPPED, OWN) and not is_own(head):
             return f"the head '{head}' is solved, not trained step by step"
         alone = gate is not None and (gate.needs_task or gate.chooses)
         merged = self.merging is not None and not strategy.helps_merging
@@ -226,6 +228,13 @@ METHODS: dict[str, Method] = {
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
             strategies={"sparsity": SparsitySettings()},
+        ),
+        Method(
+            "gumbel_cl_lora",
+            "a slot per task, weighed by learned sparse shares; a new one that gets too little goes (Gumbel CL-LoRA)",
+            slots="per_task",
+            gate="gumbel_sparsemax",
+            phases=_ADAPTER_AND_HEAD,
         ),
         Method(
             "ewc",

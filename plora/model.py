@@ -329,15 +329,18 @@ class ContinualModel(nn.Module):
     def moving(self) -> dict[str, Tensor]:
         """Return the buffers that may change while a task is learned, by name.
 
-        Those that the problem declares, those of the open slot, and where the backbone trains all of its own: the
-        statistics of BatchNorm.
+        Those that the problem declares, those of the open slot and of the gate, and where the backbone trains all of
+        its own: the statistics of BatchNorm.
         """
         declared = self._moving()
         of_slot = {id(buffer) for buffer in self.adapters.named_moving().values()} if self.adapters else set[int]()
         return {
             name: buffer
             for name, buffer in self.named_buffers()
-            if (self.trains_backbone and name.startswith("backbone.")) or id(buffer) in of_slot or declared.search(name)
+            if (self.trains_backbone and name.startswith("backbone."))
+            or name.startswith("gate.")
+            or id(buffer) in of_slot
+            or declared.search(name)
         }
 
     @property

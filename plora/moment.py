@@ -14,6 +14,7 @@ class Moment:
         epoch: full passes done.
         seed: decides what is drawn in this step; the same in every process and micro-batch.
         examples: of the step's batch.
+        epochs: passes of this phase.
     """
 
     task: int
@@ -22,6 +23,7 @@ class Moment:
     epoch: int
     seed: int = 0
     examples: int = 1
+    epochs: int = 1
 
     @property
     def share(self) -> float:

@@ -67,11 +67,17 @@ CASES = [
     ("class", "first_session", False, ()),
     ("class", "first_session", True, ("head=ridge",)),
     ("task", "lateral", False, ()),
+    ("class", "sequential", True, ("head=cosine",)),
+    ("task", "per_task", False, ("head=cosine",)),
     ("class", "full", True, ("training.learning_rate=0.003",)),
     *(
         pytest.param("class", method, False, (), marks=pytest.mark.slow)
         for method in ("n_lora", "ewc", "online_ewc", "ewc_lora", "replay", "der", "generative_replay", "lwf")
     ),
+    pytest.param(
+        "class", "gumbel_cl_lora", False, ("gate={kind: gumbel_sparsemax, per: layer}",), marks=pytest.mark.slow
+    ),
+    ("task", "gumbel_cl_lora", True, ("training.epochs=2",)),
 ]
 
 

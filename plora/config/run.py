@@ -89,8 +89,8 @@ class RunConfig(BaseModel):
     method: Annotated[str, AfterValidator(_known_method)] = "sequential"
     """A row of the method table; see `plora ls`."""
     head: Annotated[str, AfterValidator(_there)] | None = None
-    """`linear`, or for `frozen` also `ncm`, `ridge` or `ranpac`, or a class of your own, `package.module:Class`; None
-    takes the method's default."""
+    """`linear` or `cosine`; for `frozen` `linear`, `ncm`, `ridge` or `ranpac`; or a class of your own,
+    `package.module:Class`. None takes the method's default."""
     backbone: BackboneConfig = BackboneConfig()
     """The pretrained network."""
     lora: LoRA | None = LoRA()

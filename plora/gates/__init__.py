@@ -6,6 +6,7 @@ from plora.gates.settings import (
     GATES,
     AllOnesSettings,
     GateSettings,
+    GumbelSparsemaxSettings,
     NewestSettings,
     OneHotSettings,
     RouterSettings,
@@ -15,6 +16,7 @@ from plora.lazy import names_from
 if TYPE_CHECKING:
     from plora.gates.all_ones import AllOnes
     from plora.gates.base import ChoosingGate, Gate, Trial, Verdict
+    from plora.gates.gumbel_sparsemax import GumbelSparsemax
     from plora.gates.newest import Newest
     from plora.gates.one_hot import OneHot
     from plora.gates.router import Router
@@ -26,6 +28,8 @@ __all__ = [
     "ChoosingGate",
     "Gate",
     "GateSettings",
+    "GumbelSparsemax",
+    "GumbelSparsemaxSettings",
     "Newest",
     "NewestSettings",
     "OneHot",
@@ -41,6 +45,7 @@ __getattr__, _ = names_from(
     {
         "all_ones": ["AllOnes"],
         "base": ["ChoosingGate", "Gate", "Trial", "Verdict"],
+        "gumbel_sparsemax": ["GumbelSparsemax"],
         "newest": ["Newest"],
         "one_hot": ["OneHot"],
         "router": ["Router"],

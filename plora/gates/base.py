@@ -13,7 +13,7 @@ from plora.gates.settings import GateSettings
 from plora.moment import Moment
 
 Trial = Callable[[Route], float]
-"""The score of the validation split of what is being learned, under a route."""
+"""The score of the validation split of what is being learned, under a route; negative where lower is better."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Gate(nn.Module, ABC):
 
     It may have parameters: they train in the phases that train the part `gate`. A route is a pure function of
     parameters, buffers and the moment: noise is drawn from the moment's seed, so that it is the same in each
-    micro-batch, in every process and when a block is computed again; and schedules are functions of its share.
+    micro-batch, in every process and when a block is computed again; and schedules are functions of its share. Buffers
+    may change in `penalty`, which is asked once per step: they stand in a checkpoint inside a task, as parameters do.
 
     Args:
         settings: with what the gate declares; None takes those of its class.

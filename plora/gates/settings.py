@@ -1,6 +1,8 @@
 """How much each slot contributes, as settings: what can be said of a gate before anything is loaded."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
 
 from plora.settings import PartSettings
 
@@ -61,10 +63,61 @@ class RouterSettings(GateSettings):
     kind: Literal["router"] = "router"
 
 
+class GumbelSparsemaxSettings(GateSettings):
+    """Of `GumbelSparsemax`."""
+
+    part = "plora.gates.gumbel_sparsemax:GumbelSparsemax"
+    needs_task = False
+    constant = False
+
+    kind: Literal["gumbel_sparsemax"] = "gumbel_sparsemax"
+    per: Literal["slot", "layer"] = "slot"
+    """What has a share of its own for each slot: the whole network, or each layer."""
+    temperature: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (5.0, 0.5)
+    """τ₀ and τ₁: at the start of a phase, and what it goes to."""
+    rho: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = "auto"
+    """ρ: what is left of the way to τ₁ after each step or epoch; `auto` leaves a hundredth at the end of the phase."""
+    anneal: Literal["step", "epoch"] = "step"
+    """What ρ counts."""
+    evaluation_temperature: Literal["reached", "final"] | Annotated[float, Field(gt=0)] = "reached"
+    """τ without noise: that of the last step, τ₁ whether it was reached or not, or a number."""
+    noise: float = Field(default=1.0, ge=0)
+    """What the noise is multiplied with; 0 for none."""
+    sparsity: float = Field(default=0.01, ge=0)
+    """λ of the entropy of the shares."""
+    magnitudes: bool = True
+    """Each slot has a magnitude beside its share."""
+    start: float = 0.0
+    """Logit of a new slot; above 0 where too many steps leave it without a share."""
+    rescale_by_support: bool = False
+    """Shares are multiplied with how many are not 0, so that a new slot does not shrink what older ones add."""
+    growth: Literal["all", "absolute", "relative", "top_k"] = "relative"
+    """Which new slots stay, the first always: `all`; those whose share is above the threshold, or above the threshold
+    divided by the number of slots; those that are among the `most` largest."""
+    threshold: float = Field(default=0.5, ge=0)
+    """δ, of `absolute` and `relative`."""
+    most: int | None = Field(default=None, ge=1)
+    """k, of `top_k`."""
+    guard: float | None = Field(default=0.01, ge=0)
+    """A slot stays where the score of validation would lose more than this by its going, in the score's own unit; null
+    does not ask."""
+
+    @model_validator(mode="after")
+    def _growth_has_its_number(self) -> Self:
+        if (self.growth == "top_k") != (self.most is not None):
+            raise ValueError(f"most is {self.most} and growth is {self.growth}; growth=top_k needs it, and no other")
+        if self.growth == "absolute" and self.threshold >= 1:
+            raise ValueError(
+                f"threshold is {self.threshold:g}, and no share is above 1; growth=absolute takes 0.1 or so"
+            )
+        return self
+
+
 GATES: dict[str, type[GateSettings]] = {
     "all_ones": AllOnesSettings,
     "one_hot": OneHotSettings,
     "newest": NewestSettings,
     "router": RouterSettings,
+    "gumbel_sparsemax": GumbelSparsemaxSettings,
 }
 """Name of a gate in the table of methods → its settings, which name the class that does the work."""

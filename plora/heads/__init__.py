@@ -2,13 +2,16 @@
 
 from plora.heads.base import Head
 from plora.heads.closed_form import ClosedFormHead, NCMHead, RanPACHead, RidgeHead
+from plora.heads.cosine import CosineHead
 from plora.heads.linear import LinearHead
 from plora.heads.own import OwnHead
+from plora.heads.stepped import SteppedHead
 from plora.kinds import is_own
 from plora.settings import named
 
 HEADS: dict[str, type[Head]] = {
     "linear": LinearHead,
+    "cosine": CosineHead,
     "ncm": NCMHead,
     "ridge": RidgeHead,
     "ranpac": RanPACHead,
@@ -19,12 +22,14 @@ HEADS: dict[str, type[Head]] = {
 __all__ = [
     "HEADS",
     "ClosedFormHead",
+    "CosineHead",
     "Head",
     "LinearHead",
     "NCMHead",
     "OwnHead",
     "RanPACHead",
     "RidgeHead",
+    "SteppedHead",
     "head_class",
 ]
 

@@ -40,7 +40,7 @@ def check_method(name: str) -> None:
     """Check a row of `METHODS` in runs of two small tasks, for each of its heads and scenarios.
 
     - at the start of each phase, the optimizer holds exactly what the phase declares, each tensor once;
-    - each of these has a gradient within two steps;
+    - each of these has a gradient within two steps, but for those of a gate over a single slot;
     - every other tensor of the backbone, buffers included, is the same bits after the run;
     - a checkpoint that is loaded into a fresh model gives the same logits to the bit;
     - equal signatures mean equal predictions, and a method whose tasks are not entangled keeps a task's signature while
@@ -107,7 +107,10 @@ def _watched(promises: Promises, parts: Parts) -> Iterator[None]:
         alive.update(name for name, parameter in held.items() if parameter.grad is not None and parameter.grad.any())
         steps[-1] += 1
         if steps[-1] == 2:
-            dead = sorted(held.keys() - alive)
+            # A gate has nothing to share out while there is one slot.
+            alone = parts.model.adapters is not None and len(parts.model.adapters.names) == 1
+            idle = {name for name in held if alone and name.startswith("gate.")}
+            dead = sorted(held.keys() - alive - idle)
             promises.keep(not dead, "all that trains has a gradient within two steps", f"none for {dead}", "one")
 
     hook = register_optimizer_step_pre_hook(look)
@@ -130,14 +133,18 @@ def _held(promises: Promises, model: ContinualModel, optimizer: Optimizer) -> di
 
 
 def _declared(model: ContinualModel, phase: Phase) -> dict[str, nn.Parameter]:
-    """What a phase says that it trains, by name: open A and B of every layer, open head rows, the whole backbone."""
-    slots = {id(parameter) for parameter in model.adapters.parameters()} if model.adapters is not None else set()
-    head = {id(parameter) for parameter in model.head.parameters()}
-    parts = {
-        name: "head" if id(parameter) in head else "adapter" if id(parameter) in slots else "backbone"
+    """What a phase says that it trains, by name.
+
+    Open A and B of every layer, open head rows, all that the gate learns, the whole backbone.
+    """
+    owners = {id(parameter): "adapter" for parameter in (model.adapters.parameters() if model.adapters else ())}
+    owners |= {id(parameter): "head" for parameter in model.head.parameters()}
+    owners |= {id(parameter): "gate" for parameter in (model.gate.parameters() if model.gate else ())}
+    return {
+        name: parameter
         for name, parameter in model.named_parameters()
+        if owners.get(id(parameter), "backbone") in phase.train
     }
-    return {name: parameter for name, parameter in model.named_parameters() if parts[name] in phase.train}
 
 
 def _frozen(model: ContinualModel) -> dict[str, Tensor]:
@@ -209,6 +216,7 @@ def _logits(model: ContinualModel, parts: Parts, task: str) -> Tensor:
 
 def _learn(parts: Parts, place: Path) -> RunFolder:
     folder = RunFolder.create(place)
+    folder.write_config(parts.config)
     learn_stream(parts, folder, Console(live=False))
     return folder
 

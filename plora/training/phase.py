@@ -104,7 +104,7 @@ def _train(
             while True:
                 seed = plan.step_seed(phase.number + 1, step)
                 torch.manual_seed(seed + processes.rank)  # dropout: from seed and step, of its own in each process
-                now = Moment(plan.position, step, total, epoch, seed, len(indices))
+                now = Moment(plan.position, step, total, epoch, seed, len(indices), phase.epochs)
                 backward = Backward(parts, plan, lesson, micro, timed, ahead)
                 full = False
                 try:

@@ -118,7 +118,7 @@ def _commit(session: Session, plan: StagePlan) -> None:
 
     def trial(route: Route) -> float:
         with model.routing(route):
-            return validation_score(parts, plan)
+            return model.problem.score.sign * validation_score(parts, plan)
 
     verdict = model.commit(trial)
     if verdict.reason:

@@ -46,6 +46,7 @@ METHODS = (
     "lwf",
     "o_lora",
     "n_lora",
+    "gumbel_cl_lora",
     "merged_average",
     "merged_ties",
     "merged_magmax",

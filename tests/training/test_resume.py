@@ -29,6 +29,7 @@ EVERYTHING = (  # checkpoints after every step, accumulation, early stop, two ph
     "evaluation.tasks=all",
     "phases=[{train: [head], epochs: 1}, {train: [adapter, head]}]",
 )
+GATE_TOO = "phases=[{train: [head], epochs: 1}, {train: [adapter, head, gate]}]"
 METHODS = {
     "o_lora": ("method=o_lora", *EVERYTHING),
     "per_task": ("method=per_task", *EVERYTHING),
@@ -43,6 +44,7 @@ METHODS = {
     "frozen": ("method=frozen", "scenario=class", *EVERYTHING[:-1]),
     "frozen-ridge-class": ("method=frozen", "head=ridge", "scenario=class"),
     "frozen-ncm": ("method=frozen", "head=ncm"),
+    "gumbel_cl_lora": ("method=gumbel_cl_lora", *EVERYTHING[:-1], GATE_TOO),
     "ewc": ("method=ewc", *EVERYTHING),
     "ewc_lora": ("method=ewc_lora", *EVERYTHING),
     "merged_magmax": ("method=merged_magmax", *EVERYTHING),
