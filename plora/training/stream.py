@@ -56,7 +56,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     tracking = Tracking(
         parts.config.trackers if processes.main else (),
         f"{parts.config.name}-{parts.config.label}-seed-{parts.config.seed}",
-        folder.path / "trackers",
+        folder.trackers,
         lambda name, error: console.event("tracker_failed", tracker=name, reason=f"{type(error).__name__}: {error}"),
     )
     tracking.configuration(parts.config.model_dump(mode="json"))

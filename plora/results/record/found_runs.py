@@ -95,6 +95,16 @@ def predictions_file(folder: Path, record: RunRecord) -> Path | None:
     return file if measured and file.exists() else None
 
 
+def curves_file(folder: Path) -> Path | None:
+    """Return the learning curves of a run; None where there are none.
+
+    Raises:
+        RunError: a link or a device stands in their place.
+    """
+    file = inside(folder, CURVES_FILE)
+    return file if file.exists() else None
+
+
 def checkpoints(folder: Path) -> dict[int, Path]:
     """Return the manifest of each complete checkpoint of a run by its number, ascending.
 
