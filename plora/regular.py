@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from plora.atomic import write_bytes
 from plora.errors import RunError
 
 _KINDS = (
@@ -60,8 +61,11 @@ def open_file(path: Path, append: bool = False) -> BinaryIO:
     careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
         descriptor = os.open(path, wanted | careful | getattr(os, "O_BINARY", 0), 0o666)
-    except OSError:
-        found = path.lstat().st_mode
+    except OSError as error:
+        try:
+            found = path.lstat().st_mode
+        except OSError:
+            raise error from None
         if not stat.S_ISREG(found):
             raise _refused(path, found, "plain files") from None
         raise
@@ -101,9 +105,7 @@ def require_file(path: Path) -> None:
 
 def _part(path: Path) -> None:
     """Give a file that shares its content with other names a copy of its own."""
-    copy = path.with_name(f".{path.name}.parted.tmp")
-    copy.write_bytes(read_file(path))
-    os.replace(copy, path)
+    write_bytes(path, read_file(path))
 
 
 def _refused(path: Path, mode: int, wanted: str) -> RunError:

@@ -16,6 +16,7 @@ from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from plora.regular import open_file
 from plora.shown import visible, visible_lines
 
 Field = str | int | float | None
@@ -111,8 +112,8 @@ class Console:
         """Write an event into the log; returns its line."""
         line = f"event={name} " + " ".join(f"{visible(key)}={word(value)}" for key, value in fields.items())
         if self.log is not None:
-            with self.log.open("a", encoding="utf-8") as file:
-                file.write(f"{datetime.now().isoformat(timespec='seconds')} {line}\n")
+            with open_file(self.log, append=True) as file:
+                file.write(f"{datetime.now().isoformat(timespec='seconds')} {line}\n".encode())
         return line
 
 

@@ -105,6 +105,15 @@ class RunFolder:
         """One line per logged step."""
         return self.inside("curves.jsonl")
 
+    @property
+    def trackers(self) -> Path:
+        """Where trackers write files; in it no folder is a link that would lead them elsewhere."""
+        home = self.inside("trackers")
+        for root, folders, files in os.walk(home):
+            for name in (*folders, *files):
+                self.inside(*Path(root, name).relative_to(self.path).parts)
+        return home
+
     def predictions(self, task: int) -> Path:
         """The sufficient record after task number `task` (0: before training)."""
         return self.inside("predictions", f"task-{task:02}.parquet")
@@ -172,6 +181,8 @@ class RunFolder:
         Raises:
             RunError: another process is writing.
         """
+        with open_file(self.inside(".lock"), append=True):
+            pass  # parted from its other names: a file lock may empty what it locks
         lock = FileLock(self.inside(".lock"))
         try:
             lock.acquire(timeout=0)

@@ -34,6 +34,11 @@ def require_own(folder: RunFolder, number: int) -> str:
             f"{path} does not say which run it belongs to, so it was written anew since; restore it from a copy, or "
             f"remove it, and `plora resume {folder.path}` measures it again"
         )
+    if folder.run and not seal:
+        raise RunError(
+            f"{path} has lost the sha256 that it carried, so it was written anew since; restore it from a copy, or "
+            f"remove it, and `plora resume {folder.path}` measures it again"
+        )
     return seal
 
 

@@ -17,6 +17,7 @@ from plora.run_folder.forgotten import read_forgotten
 from plora.run_folder.others import others
 from plora.run_folder.predictions import require_answers, require_own
 from plora.runs.loading import load_run
+from plora.shown import visible
 
 P = ParamSpec("P")
 
@@ -43,7 +44,7 @@ def evaluate(path: Path) -> Rescored:
     parts, folder, agreed = load_run(path)
     record, seen, number = agreed.require_recorded(folder), agreed.last.tasks, agreed.last.number
     scorer, problem = parts.scorer(), parts.model.problem
-    require_own(folder, number)
+    _check_row(folder, record, number)
     recorded = problem.with_names(problem.record.read(folder.predictions(number)), parts.space.names)
     scores = {task.name: scorer.seen(task, seen) for task in parts.tasks if task.name in seen}
     changed = sum(recorded.of(name).changed(result) for name, result in scores.items())
@@ -105,8 +106,8 @@ def verify(path: Path, expect: str | None = None) -> Verified:
     root = root_hash(path)
     if expect is not None and expect.strip().lower() != root:
         problems.append(
-            f"{path} has the root hash {root}, and {expect.strip()} was expected: it is another run, or it was changed "
-            "or went on since that was told"
+            f"{path} has the root hash {root}, and {visible(expect.strip())} was expected: it is another run, or it "
+            "was changed or went on since that was told"
         )
     for name, sha in last.files.items():
         _note(problems, check_files, folder, {name: sha})

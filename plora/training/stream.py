@@ -16,7 +16,7 @@ from plora.build import Parts
 from plora.events.console import Console
 from plora.events.tracking import Tracking
 from plora.failpoints import reached
-from plora.results import RESULTS_FILE, Measurements, RunRecord, TaskCost, write_record
+from plora.results import RESULTS_FILE, Measurements, RunRecord, TaskCost, read_record, write_record
 from plora.run_folder.checkpoint import load_checkpoint, load_strategies, save_checkpoint
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.forgotten import read_forgotten
@@ -59,7 +59,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     tracking = Tracking(
         parts.config.trackers if processes.main else (),
         f"{parts.config.name}-{parts.config.label}-seed-{parts.config.seed}",
-        folder.path / "trackers",
+        folder.trackers,
         lambda name, error: console.event("tracker_failed", tracker=name, reason=f"{type(error).__name__}: {error}"),
     )
     tracking.configuration(parts.config.model_dump(mode="json"))
@@ -85,7 +85,8 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
             held = checkpoint.number
 
     # ------------------------------------------------------------------ row 0: before training
-    rows = _row(session, scorer, 0, [], [])
+    vouched = _vouched(folder, len(names))
+    rows = _row(session, scorer, 0, [], [], vouched[0])
     matrix[0] = _cells(parts, rows)
     seals: list[str | None] = [require_own(folder, 0), *([None] * len(names))]
     scorer.untrained = rows
@@ -129,7 +130,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
 
         # ------------------------------------------------------------------ score it
         gone = [task for task in forgotten if task in seen]
-        rows = _row(session, scorer, number, seen, gone, partial(hold, now))
+        rows = _row(session, scorer, number, seen, gone, vouched[number], partial(hold, now))
         matrix[number], seals[number] = _cells(parts, rows), require_own(folder, number)
         reached("predicted")
         newest = number >= max(complete, default=0)
@@ -162,6 +163,7 @@ def _row(
     number: int,
     seen: list[str],
     forgotten: list[str],
+    vouched: str | None,
     hold: Callable[[], None] = lambda: None,
 ) -> dict[str, Measurements]:
     """Return the scores after `number` tasks: those on disk, and what they lack measured now and written.
@@ -173,6 +175,8 @@ def _row(
         number: tasks learned.
         seen: their names.
         forgotten: those of them that were forgotten.
+        vouched: sha256 of the predictions that the record was made from; others are measured again, for whoever wrote
+            them could seal them too. None where no record says.
         hold: brings the model into the state after `number` tasks.
     """
     parts, path = session.parts, session.folder.predictions(number)
@@ -183,7 +187,7 @@ def _row(
     kept: dict[str, Measurements] = {}
     same_classes = same_tasks = False
     if path.exists():
-        require_own(session.folder, number)
+        seal = require_own(session.folder, number)
         stored = problem.record.read(path)
         own = np.isin(stored.task, [task.name for task in parts.tasks])
         same_tasks = bool(own.all())  # an extension that failed leaves rows of a task that is no longer there
@@ -195,6 +199,8 @@ def _row(
                 require_answers(path, kept[task.name], task.splits[scorer.split], task.name)
         if not same_classes and parts.space.scenario == "class":
             kept = {name: scores for name, scores in kept.items() if name in learned}
+        if vouched not in (None, seal):
+            kept = {name: scores for name, scores in kept.items() if name in forgotten}
     missing = [task for task in wanted if task.name not in kept and task.name not in forgotten]
     if same_classes and same_tasks and not missing:
         return kept
@@ -210,6 +216,12 @@ def _row(
     of = whose(session.folder, number)
     parts.learner.processes.lead(lambda: problem.record.joined(found).write(path, of))
     return rows
+
+
+def _vouched(folder: RunFolder, tasks: int) -> list[str | None]:
+    """The sha256 of the predictions of each row that the record on disk was made from, None where it says none."""
+    said = read_record(folder.path).predictions if folder.inside(RESULTS_FILE).exists() else ()
+    return [*said, *([None] * (tasks + 1 - len(said)))]
 
 
 def _keep(session: Session, plan: StagePlan, former: Checkpoint, seconds: float) -> None:

@@ -8,7 +8,7 @@ from plora.results.metrics.further import Further, Needs
 from plora.results.metrics.named import definitions
 from plora.results.metrics.run_cost import run_cost
 from plora.results.record.curves import read_curves
-from plora.results.record.found_runs import CURVES_FILE, predictions_file
+from plora.results.record.found_runs import curves_file, predictions_file
 from plora.results.record.kinds import MEASUREMENTS, read_measurements
 from plora.results.record.matrix_metrics import Metric
 from plora.results.record.measurements import Measurements
@@ -78,6 +78,6 @@ class RunMetrics:
             if file is not None and file not in self._measured:
                 self._measured = {file: read_measurements(file)}  # of the last run alone: they may be large
             return file and self._measured[file]
-        if needs == "curves" and folder is not None and (folder / CURVES_FILE).exists():
-            return read_curves(folder / CURVES_FILE)
+        if needs == "curves" and folder is not None and (curves := curves_file(folder)) is not None:
+            return read_curves(curves)
         return None

@@ -22,7 +22,7 @@ from plora.results.pictures.interference_plots import interference_of_tasks, lay
 from plora.results.pictures.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
 from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.curves import read_curves
-from plora.results.record.found_runs import CURVES_FILE, FoundRuns, find_runs, predictions_file
+from plora.results.record.found_runs import FoundRuns, curves_file, find_runs, predictions_file
 from plora.results.record.generated import generated_files, read_generated
 from plora.results.record.kinds import read_measurements
 from plora.results.record.pixel_counts import PixelCounts
@@ -59,12 +59,11 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
                 pictures["confusion"] = confusion_of_pixels(measured)
         except RunError as error:
             left_out.append(f"Confusion matrix left out: {error}")
-    if (folder / CURVES_FILE).exists():
-        try:
-            if curves := read_curves(folder / CURVES_FILE):
-                pictures["curves"] = learning_curves(curves, record.score)
-        except RunError as error:
-            left_out.append(f"Learning curves left out: {error}")
+    try:
+        if (drawn := curves_file(folder)) is not None and (curves := read_curves(drawn)):
+            pictures["curves"] = learning_curves(curves, record.score)
+    except RunError as error:
+        left_out.append(f"Learning curves left out: {error}")
     try:
         if texts := [text for file in generated_files(folder) for text in read_generated(file)]:
             pictures["generated"] = generated_confidence(texts)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from plora.errors import RunError
 from plora.regular import inside
+from plora.results.record.columns import read_seal
 from plora.results.record.identity import CONFIG_FILE, ENVIRONMENT_FILE, config_seal
 from plora.results.record.run_record import COSTS_FILE, RESULTS_FILE, RunRecord, read_record
 from plora.sealed import open_sealed, seal
@@ -89,10 +90,30 @@ def unfinished_line(record: RunRecord) -> str:
 
 
 def predictions_file(folder: Path, record: RunRecord) -> Path | None:
-    """Return the predictions behind the last row that was measured; None where there is no such row or file."""
-    measured = [number for number, status in enumerate(record.status, start=1) if status == "evaluated"]
-    file = inside(folder, "predictions", f"task-{max(measured, default=0):02}.parquet")
-    return file if measured and file.exists() else None
+    """Return the predictions behind the last row that was measured; None where there is no such row or file.
+
+    Raises:
+        RunError: they are not those that the record was made from.
+    """
+    number = max((number for number, status in enumerate(record.status, start=1) if status == "evaluated"), default=0)
+    file = inside(folder, "predictions", f"task-{number:02}.parquet")
+    if not number or not file.exists():
+        return None
+    if record.predictions and record.predictions[number] != read_seal(file)[1]:
+        raise RunError(
+            f"{file} is not what {RESULTS_FILE} was made from (its sha256 differs); restore both from a copy"
+        )
+    return file
+
+
+def curves_file(folder: Path) -> Path | None:
+    """Return the learning curves of a run; None where there are none.
+
+    Raises:
+        RunError: a link or a device stands in their place.
+    """
+    file = inside(folder, CURVES_FILE)
+    return file if file.exists() else None
 
 
 def checkpoints(folder: Path) -> dict[int, Path]:

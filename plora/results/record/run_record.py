@@ -25,7 +25,7 @@ from pydantic import JsonValue as AnyJson
 from plora.atomic import JsonValue
 from plora.errors import RunError
 from plora.regular import inside
-from plora.results.record.identity import require_of, run_of
+from plora.results.record.identity import ENVIRONMENT_FILE, open_own, require_of, run_of
 from plora.results.record.matrix import Matrix, MetricError, checked
 from plora.results.record.matrix_metrics import Metric, summary
 from plora.results.record.score import ACCURACY, SCORES, Score
@@ -305,6 +305,9 @@ def read_record(path: Path) -> RunRecord:
     costs = inside(folder, COSTS_FILE)
     record = fitted(file, {**content, "cost": [], "run": sealed.of.run if sealed.of else ""}, _ADAPTER)
     require_of(file, sealed, run, "results", record.learned)
+    environment = inside(folder, ENVIRONMENT_FILE)
+    if record.run and environment.exists():
+        open_own(environment, record.run, "environment")
     of_costs = open_sealed(costs)
     require_of(costs, of_costs, record.run or run, "costs")
     cost = fitted(costs, _of_this_schema(costs, of_costs.content).get("cost"), _COSTS)

@@ -32,7 +32,7 @@ from plora.results.pictures.figure import to_svg
 from plora.results.pictures.gallery import group_pictures, run_pictures
 from plora.results.pictures.scale import colour_limits
 from plora.results.record.curves import read_curves
-from plora.results.record.found_runs import CURVES_FILE, FoundRuns, find_runs, root_hash
+from plora.results.record.found_runs import FoundRuns, curves_file, find_runs, root_hash
 from plora.results.record.generated import ClassOfTexts, by_class, generated_files, read_generated
 from plora.results.record.identity import CONFIG_FILE
 from plora.results.record.matrix_metrics import MatrixMetric, Metric, matrix_metrics
@@ -260,9 +260,9 @@ def _generated(folder: Path) -> list[ClassOfTexts]:
 
 
 def _steps_to_90(folder: Path, speed: Metric, better: Better) -> Mapping[str, int]:
-    if speed.value is None:
+    if speed.value is None or (curves := curves_file(folder)) is None:
         return {}
-    return {found.task: found.steps for found in learning_speeds(read_curves(folder / CURVES_FILE), better)}
+    return {found.task: found.steps for found in learning_speeds(read_curves(curves), better)}
 
 
 def _commands(folder: str, complete: bool) -> list[tuple[str, str]]:

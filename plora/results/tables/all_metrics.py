@@ -16,7 +16,7 @@ from plora.results.metrics.pooled import pooled_seen_accuracy
 from plora.results.metrics.variants import Variant, variants
 from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.curves import Point, read_curves
-from plora.results.record.found_runs import CURVES_FILE, predictions_file
+from plora.results.record.found_runs import curves_file, predictions_file
 from plora.results.record.kinds import MEASUREMENTS, read_measurements
 from plora.results.record.matrix import Matrix, MetricError
 from plora.results.record.matrix_file import MatrixFile, read_matrix, read_row
@@ -238,7 +238,8 @@ def metrics_of_path(
         folder = path.parent if path.name == RESULTS_FILE else path
         file = predictions_file(folder, record)
         predictions = read_measurements(file) if file is not None else None
-        curves = read_curves(folder / CURVES_FILE) if (folder / CURVES_FILE).exists() else None
+        drawn = curves_file(folder)
+        curves = read_curves(drawn) if drawn is not None else None
         sizes = record.sizes
     else:
         matrix = read_matrix(path, percent, header, row_names, cell)
