@@ -1,10 +1,13 @@
 """The Gumbel-Sparsemax gate: equal to loops, one draw per step, a schedule, and what it decides at commit."""
 
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 from reference import gumbel
 
@@ -189,6 +192,17 @@ def test_it_counts_the_steps_of_an_epoch_in_which_the_newest_slot_had_no_share()
     gate.penalty(gate.route(SLOTS[:2], None, at), at)
     assert gate.diagnostics()["gate_dead"] == 0  # another epoch
     assert gate.diagnostics()["gate_entropy"] == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_the_numbers_of_the_guide_it_comes_from_end_at_another_temperature() -> None:
+    """As the page has them: after 20 epochs of 40 steps τ is 2.5, and evaluation takes 0.5."""
+    page = (Path(__file__).parents[2] / "docs/methods.md").read_text(encoding="utf-8")
+    preset = yaml.safe_load(re.findall(r"The numbers of the guide it comes from: `(\{.*?\})`", page)[0])
+    gate = gate_of(0.0, 0.0, **preset)
+    at = moment(step=799, total=800)
+    gate.penalty(gate.route(SLOTS[:2], None, at), at)
+    assert gate.diagnostics()["gate_temperature"] == pytest.approx(2.52, abs=0.01)
+    assert gate.settings.evaluation_temperature == "final"
 
 
 # ---------------------------------------------------------------------- what is decided at commit
