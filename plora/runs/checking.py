@@ -93,6 +93,7 @@ def verify(path: Path, expect: str | None = None) -> Verified:
         RunError: the run cannot be read at all.
     """
     folder = RunFolder.existing(path)
+    folder.read_config()  # without it nothing can be said
     try:
         agreed = read_agreed(folder)
     except RunError as error:  # what it says of itself cannot be relied on
