@@ -10,13 +10,13 @@ Names are loaded when they are first used, so that `import plora` is quick and h
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from plora.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from plora.adapters import Adapters, LoRA, Route, Slot, apply_lora, load_lora, merge_lora, save_lora
     from plora.config import RunConfig, load_config
     from plora.errors import PloraError
     from plora.runs import evaluate, predict, run
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Adapters",

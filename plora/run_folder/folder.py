@@ -14,7 +14,7 @@ import psutil
 import torch
 from filelock import FileLock, Timeout
 
-from plora import __version__, atomic
+from plora import atomic
 from plora.atomic import JsonValue
 from plora.config import RunConfig, load_config, read_values
 from plora.errors import RunError
@@ -25,6 +25,7 @@ from plora.results.record.found_runs import FORGOTTEN_FILE, MANIFEST_FILE, check
 from plora.results.record.identity import SEAL, config_seal, open_own
 from plora.run_folder.environment import ENVIRONMENT, Environment
 from plora.sealed import Identity, fitted, write_sealed
+from plora.version import __version__
 
 TRUST_REMOTE_CODE = "PLORA_TRUST_REMOTE_CODE"
 """Environment variable: run folders may name backbones that bring their own code."""
