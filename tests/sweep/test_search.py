@@ -88,6 +88,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[Score], list[SweepRun]]
 
 def record(config: RunConfig, value: float) -> RunRecord:
     return RunRecord(
+        run=config.identity,
         name=config.name,
         method=config.label,
         method_summary="",
