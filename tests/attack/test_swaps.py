@@ -82,8 +82,9 @@ def test_another_runs_files_do_not_pass(attacked: Attacked, expected: Expected, 
 @pytest.mark.slow
 @pytest.mark.parametrize(("run", "source"), [pair for pair in PAIRS if not _same_run(*pair)])
 def test_no_file_of_another_run_passes(attacked: Attacked, expected: Expected, run: str, source: str) -> None:
+    """Every fifth of all cases of each pair, others of the next: the whole takes 10 minutes."""
     work = [(run, attacked.runs[source], names, verb) for names in (*SEALED, *WHOLE) for verb in VERBS]
-    assert not _wrong(attacked, expected, work)
+    assert not _wrong(attacked, expected, work[PAIRS.index((run, source)) % 5 :: 5])
 
 
 @pytest.mark.parametrize("verb", VERBS)
