@@ -131,6 +131,6 @@ def test_nothing_is_followed(attacked: Attacked, expected: Mapping[tuple[str, st
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_no_verb_follows_anything(attacked: Attacked, expected: Mapping[tuple[str, str], Outcome], place: str) -> None:
-    """Every sixth of all pairs at each place, others at the next: one rule guards all, and the whole takes 9 minutes."""
+    """Every sixth of all pairs at each place, others at the next: one rule guards all, and all take 9 minutes."""
     pairs = [(kind, verb) for kind in KINDS for verb in IN_TURN]
     _attack(attacked, expected, place, pairs[[*PLACES].index(place) % 6 :: 6])
