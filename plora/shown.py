@@ -23,7 +23,7 @@ _HIDDEN = re.compile(
 """The joiners U+200C and U+200D, variation selectors and combining marks are not among them: Persian, Indic scripts and
 emoji need them."""
 
-_MARKUP = re.compile(r"(\\*)(<(?=[A-Za-z/!?])|&(?=#?\w+;)|[|`*]|(?<!\w)_|_(?!\w)|\](?=\())")
+_MARKUP = re.compile(r"(\\*)(<(?=[A-Za-z/!?])|&(?=#?\w+;)|[|`*]|(?<![^\W_])_|_(?![^\W_])|\](?=\())")
 _BLOCK = re.compile(r"(\\*)(^[#>+=~-]|\](?=:|\[|$))")
 _NUMBER = re.compile(r"^(\d+)([.)])")
 

@@ -111,6 +111,7 @@ def _inner(markdown: str) -> list[tuple[str, str]]:
 @example("\\](a)[x\\]")
 @example("![a](http://a)")
 @example("1. a")
+@example("__0__")
 def test_markdown_has_the_text_and_nothing_else(text: str) -> None:
     line = f"{markdown_text(text)} end"
     tokens = [token.type for token in MARKDOWN.parse(line)]

@@ -14,7 +14,7 @@ from plora.adapters.settings import SlotShape
 from plora.batches.features import FeatureCache
 from plora.build import build
 from plora.config import RunConfig
-from plora.heads import LinearHead, linear
+from plora.heads import LinearHead, linear, stepped
 from plora.heads.base import Head
 from plora.model import ContinualModel
 from plora.runs import run
@@ -103,8 +103,8 @@ def test_a_signature_is_made_anew_outside_of_a_row(toy_config: Config) -> None:
 
 def test_committed_blocks_of_a_head_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[int] = []
-    original = linear.hash_tensors
-    monkeypatch.setattr(linear, "hash_tensors", lambda tensors: hashed.append(0) or original(tensors))
+    original = stepped.hash_tensors
+    monkeypatch.setattr(stepped, "hash_tensors", lambda tensors: hashed.append(0) or original(tensors))
     head = filled_head()
     first = [head.block_hash(block) for block in head.blocks]
     assert [head.block_hash(block) for block in head.blocks] == first

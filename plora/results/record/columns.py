@@ -92,8 +92,8 @@ def _digest(table: pa.Table) -> str:
     metadata = metadata_of(table)
     own = sorted((key, metadata[key]) for key in metadata if key.startswith(b"plora.") and key != SEAL_KEY)
     digest = hashlib.sha256(repr(own).encode())
-    for name in table.column_names:
-        found = table.column(name)
+    for position, name in enumerate(table.column_names):  # a damaged file may have a name twice
+        found = table.column(position)
         kind = f"list of {found.type.value_type}" if pa.types.is_list(found.type) else found.type
         digest.update(f"{name}:{kind}:{len(found)};".encode())
         for values in _values(found.combine_chunks()):
