@@ -16,7 +16,7 @@ from plora.results import read_curves
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.manifest import read_checkpoint
 from plora.runs import resume, run
-from plora.sealed import read_sealed, write_sealed
+from plora.sealed import open_sealed, read_sealed, write_sealed
 from plora.training.step import Backward
 
 Config = Callable[..., RunConfig]
@@ -219,15 +219,16 @@ def test_another_machine_is_said_and_what_the_run_began_with_stays(twins: Twins)
     config = twins.make("o_lora", "moved")
     assert in_child(lambda: run(config, quiet(), Workspace()), "step:30") == KILLED
     folder = RunFolder(config.folder)
-    started = folder.read_environment()
-    elsewhere = {**started, "processor": "another one", "packages": {**started["packages"], "torch": "0.1"}}
-    write_sealed(folder.environment, elsewhere)
+    sealed = open_sealed(folder.environment)
+    packages = {**folder.read_environment().packages, "torch": "0.1"}
+    elsewhere = {**sealed.content, "processor": "another one", "packages": packages}
+    write_sealed(folder.environment, elsewhere, sealed.of)
     events = config.folder.parent / "events.txt"
     assert in_child(lambda: resume(config.folder, quiet(events))) == 0
     assert "environment_changed" in events.read_text(encoding="utf-8").split()
     after = folder.read_environment()
-    assert after["packages"]["torch"] == "0.1"
-    (later,) = after["later"]
+    assert after.packages["torch"] == "0.1"
+    (later,) = after.later
     assert later["torch"].startswith("0.1 → ")
     assert later["processor"].startswith("another one → ")
 
