@@ -25,14 +25,23 @@ class Agreed:
     record: RunRecord | None
     last: Checkpoint
 
+    def require_checkpoint(self, folder: RunFolder) -> Checkpoint:
+        """Return the newest checkpoint, where there is one.
+
+        Raises:
+            RunError: there is none.
+        """
+        if not self.last.number:
+            raise RunError(f"{folder.path} has no complete checkpoint; the run ended before its first task was learned")
+        return self.last
+
     def require_learned(self, folder: RunFolder) -> Checkpoint:
         """Return the newest checkpoint, where there is one that has not lost all its tasks.
 
         Raises:
             RunError: says which of the two.
         """
-        if not self.last.number:
-            raise RunError(f"{folder.path} has no complete checkpoint; the run ended before its first task was learned")
+        self.require_checkpoint(folder)
         if not self.last.tasks:
             raise RunError(f"{folder.path} has forgotten every task it learned")
         return self.last

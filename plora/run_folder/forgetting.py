@@ -6,32 +6,35 @@ from pathlib import Path
 from plora.results import RESULTS_FILE, read_record, write_record
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.forgotten import Forgotten, read_forgotten, write_forgotten
-from plora.run_folder.manifest import content_of, put_manifest, read_links, seal_of
+from plora.run_folder.manifest import Manifest, content_of, put_manifest, read_links, seal_of
 
 
 def plan_forgetting(folder: RunFolder, task: str, part: str) -> Forgotten:
     """What has to go with a task: its files, and the names of what they hold in every manifest."""
-    former = read_forgotten(folder)
-    links = dict(read_links(folder))
+    former, links = read_forgotten(folder), dict(read_links(folder))
     slots = {content for link in links.values() for name, content in link.slots.items() if name == task}
     parts = {content for link in links.values() for name, content in link.parts.items() if name == part}
     kept = {content for link in links.values() for name, content in link.slots.items() if name != task}
     kept |= {content for link in links.values() for name, content in link.parts.items() if name != part}
-    gone = (slots | parts) - kept
-    files = tuple(name for link in links.values() for name in link.files if content_of(name) in gone)
+    files = tuple(name for link in links.values() for name in link.files if content_of(name) in (slots | parts) - kept)
+    gone = Forgotten(tasks=(*former.tasks, task), parts={**former.parts, task: part}, files=files)
     seals, previous = dict[int, tuple[str, str]](), None
     for number, link in links.items():
         before = seal_of(folder, number, link)
-        change = {
-            "previous": previous,
-            "slots": {name: content for name, content in link.slots.items() if name != task},
-            "parts": {name: content for name, content in link.parts.items() if name != part},
-            "files": {name: sha for name, sha in link.files.items() if name not in files},
-        }
-        links[number] = link.model_copy(update=change)
-        previous = seal_of(folder, number, links[number])
+        previous = seal_of(folder, number, _stripped(link, gone, previous))
         seals[number] = before, previous
-    return Forgotten(tasks=(*former.tasks, task), parts={**former.parts, task: part}, files=files, seals=seals)
+    return gone.model_copy(update={"seals": seals})
+
+
+def _stripped(link: Manifest, gone: Forgotten, previous: str | None) -> Manifest:
+    """A manifest without what belonged to tasks that were taken out, after one that was written anew too."""
+    change = {
+        "previous": previous,
+        "slots": {name: content for name, content in link.slots.items() if name not in gone.tasks},
+        "parts": {name: content for name, content in link.parts.items() if name not in gone.parts.values()},
+        "files": {name: sha for name, sha in link.files.items() if name not in gone.files},
+    }
+    return link.model_copy(update=change)
 
 
 def finish_forgetting(folder: RunFolder) -> tuple[Path, ...]:
@@ -45,13 +48,7 @@ def finish_forgetting(folder: RunFolder) -> tuple[Path, ...]:
     if gone.pending:
         previous = None
         for number, link in read_links(folder):
-            change = {
-                "previous": previous,
-                "slots": {name: content for name, content in link.slots.items() if name not in gone.tasks},
-                "parts": {name: content for name, content in link.parts.items() if name not in gone.parts.values()},
-                "files": {name: sha for name, sha in link.files.items() if name not in gone.files},
-            }
-            previous = put_manifest(folder, number, link.model_copy(update=change))
+            previous = put_manifest(folder, number, _stripped(link, gone, previous))
         for name in gone.files:
             folder.inside(*Path(name).parts).unlink(missing_ok=True)
         for home in dict.fromkeys(Path(name).parts[:-1] for name in gone.files if name.startswith("slots/")):

@@ -105,11 +105,6 @@ def verify(path: Path, expect: str | None = None) -> Verified:
     if read_forgotten(folder).pending:
         raise RunError(f"{path} was cut while it forgot a task; `plora resume {path}` finishes it")
     root = root_hash(path)
-    if expect is not None and expect.strip().lower() != root:
-        problems.append(
-            f"{path} has the root hash {root}, and {visible(expect.strip())} was expected: it is another run, or it "
-            "was changed or went on since that was told"
-        )
     for name, sha in last.files.items():
         _note(problems, check_files, folder, {name: sha})
     rows = [number for number in range(len(record.matrix)) if not np.isnan(record.matrix[number]).all()]
@@ -120,18 +115,18 @@ def verify(path: Path, expect: str | None = None) -> Verified:
     for file, read in readable:
         _note(problems, read, file)
     examples = 0
-    if not [problem for problem in problems if "root hash" not in problem]:
+    if not problems:
         parts, _, _ = load_run(path)
         scorer, problem = parts.scorer(), parts.model.problem
         kept = {task.name: task.splits[scorer.split] for task in parts.tasks}
         for number in rows:
-            stored = problem.record.read(folder.predictions(number))
-            for name in dict.fromkeys(stored.task.tolist()):
-                file = folder.predictions(number)
-                _note(problems, require_answers, file, stored.of(name), kept[name], name)
-        recorded = problem.with_names(problem.record.read(folder.predictions(last.number)), parts.space.names)
+            file = folder.predictions(number)
+            for name, own in problem.record.read(file).by_task().items():
+                _note(problems, require_answers, file, own, kept[name], name)
+        stored = problem.with_names(problem.record.read(folder.predictions(last.number)), parts.space.names)
+        recorded, nothing = stored.by_task(), stored.rows(np.zeros(len(stored), np.bool_))
         for task in (task for task in parts.tasks if task.name in last.tasks):
-            before, now = recorded.of(task.name), scorer.seen(task, last.tasks)
+            before, now = recorded.get(task.name, nothing), scorer.seen(task, last.tasks)
             examples += len(now)
             if len(before) != len(now):
                 continue  # said already
@@ -141,6 +136,12 @@ def verify(path: Path, expect: str | None = None) -> Verified:
                     f"task '{task.name}': {changed} of {len(now)} predictions differ from the record, "
                     f"probabilities by up to {far:.2g}; the same bits are promised for the same machine and versions"
                 )
+    if expect is not None and expect.strip().lower() != root:
+        problems.insert(
+            0,
+            f"{path} has the root hash {root}, and {visible(expect.strip())} was expected: it is another run, or it "
+            "was changed or went on since that was told",
+        )
     whole = None if problems else root
     return Verified(
         len(last.files), len(folder.complete()), examples, tuple(dict.fromkeys(problems)), whole, others(folder, last)

@@ -31,9 +31,7 @@ def forget(path: Path, task: str) -> tuple[Path, ...]:
     folder = RunFolder.existing(path)
     with own(folder):
         agreed = read_agreed(folder)
-        config, last = agreed.config, agreed.last
-        if not last.number:
-            raise RunError(f"{path} has no complete checkpoint; the run ended before its first task was learned")
+        config, last = agreed.config, agreed.require_checkpoint(folder)
         if task not in (*last.tasks, *last.forgotten):
             raise UnknownTaskError(
                 f"no task '{task}'{did_you_mean(task, last.tasks)}; the run has learned: {', '.join(last.tasks)}"

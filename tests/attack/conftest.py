@@ -1,7 +1,7 @@
 """Runs that are attacked, and how each verb ends on those that nobody touched."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,11 @@ import pytest
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "training")]
 from attempts import VERBS, Outcome
 from cases import RUNS, Attacked, make_runs
+from killing import in_child, quiet
+
+from plora.build import Workspace
+from plora.config import RunConfig, load_config
+from plora.runs import run
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +34,27 @@ def expected(attacked: Attacked) -> dict[tuple[str, str], Outcome]:
         outcomes = attacked.attempt(*((verb, attacked.copy(name)) for verb in VERBS))
         found |= {(name, verb): outcome for verb, outcome in zip(VERBS, outcomes, strict=True)}
     return found
+
+
+@pytest.fixture(scope="session")
+def config(
+    toy_files: dict[str, Path], tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., RunConfig]:
+    """A config of two tasks that are learned in a second."""
+    tasks = [{"name": name, "train": str(toy_files[f"{name}-test"])} for name in ("food", "travel")]
+    values = {
+        "stream": {"kind": "local", "tasks": tasks},
+        "method": "per_task",
+        "backbone": {"id": str(tiny_backbone), "max_length": 16},
+        "lora": {"rank": 2},
+        "training": {"epochs": 1, "batch_size": 8, "log_every": 1},
+    }
+    return lambda *more: load_config(values, [f"output={tmp_path_factory.mktemp('run')}", *more])
+
+
+@pytest.fixture(scope="session")
+def whole(config: Callable[..., RunConfig]) -> Path:
+    """A finished run that has forgotten nothing, for all to copy."""
+    made = config()
+    assert in_child(lambda: run(made, quiet(), Workspace())) == 0
+    return made.folder

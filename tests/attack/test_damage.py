@@ -19,7 +19,7 @@ from killing import KILLED, in_child, quiet
 
 from plora import atomic
 from plora.build import Workspace
-from plora.config import RunConfig, load_config, load_task
+from plora.config import RunConfig, load_task
 from plora.errors import ConfigError, PloraError
 from plora.export import export
 from plora.results import find_runs, write_report
@@ -32,30 +32,6 @@ from plora.shown import visible
 PATIENCE = 3600.0
 """Seconds until verbs of which one waits forever are ended."""
 Damage = Callable[[Path], object]
-
-
-@pytest.fixture(scope="module")
-def config(
-    toy_files: dict[str, Path], tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., RunConfig]:
-    """A config of two tasks that are learned in a second."""
-    tasks = [{"name": name, "train": str(toy_files[f"{name}-test"])} for name in ("food", "travel")]
-    values = {
-        "stream": {"kind": "local", "tasks": tasks},
-        "method": "per_task",
-        "backbone": {"id": str(tiny_backbone), "max_length": 16},
-        "lora": {"rank": 2},
-        "training": {"epochs": 1, "batch_size": 8, "log_every": 1},
-    }
-    return lambda *more: load_config(values, [f"output={tmp_path_factory.mktemp('run')}", *more])
-
-
-@pytest.fixture(scope="module")
-def whole(config: Callable[..., RunConfig]) -> Path:
-    """A finished run that has forgotten nothing."""
-    made = config()
-    assert in_child(lambda: run(made, quiet(), Workspace())) == 0
-    return made.folder
 
 
 @pytest.fixture(scope="module")

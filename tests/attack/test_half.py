@@ -33,33 +33,8 @@ from plora.tensor_file import library_writes
 
 Config = Callable[..., RunConfig]
 Verb = Callable[[Path], object]
-TASKS = ("food", "travel")
 MOST_WRITES = 60
 """More files than any verb of a tiny run writes."""
-
-
-@pytest.fixture(scope="module")
-def config(
-    toy_files: dict[str, Path], tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., RunConfig]:
-    """A config of two tasks that are learned in a second."""
-    tasks = [{"name": name, "train": str(toy_files[f"{name}-test"])} for name in TASKS]
-    values = {
-        "stream": {"kind": "local", "tasks": tasks},
-        "method": "per_task",
-        "backbone": {"id": str(tiny_backbone), "max_length": 16},
-        "lora": {"rank": 2},
-        "training": {"epochs": 1, "batch_size": 8, "log_every": 1},
-    }
-    return lambda *more: load_config(values, [f"output={tmp_path_factory.mktemp('run')}", *more])
-
-
-@pytest.fixture(scope="module")
-def whole(config: Config) -> Path:
-    """A finished run."""
-    made = config()
-    assert in_child(lambda: run(made, quiet(), Workspace())) == 0
-    return made.folder
 
 
 @pytest.fixture

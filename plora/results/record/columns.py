@@ -55,11 +55,9 @@ def read_table(path: Path) -> pa.Table:
             table = file.read()
         table.validate(full=True)
     except FileNotFoundError:
-        raise RunError(f"{path} does not exist; this run has no predictions after that task") from None
+        raise _missing(path) from None
     except (pa.ArrowException, OSError, TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, RunError):
-            raise
-        raise RunError(f"{path} is damaged: {error}") from None
+        raise _damaged(path, error) from None
     seal = metadata_of(table).get(SEAL_KEY)
     if seal is not None and seal != _digest(table).encode():
         raise RunError(
@@ -69,22 +67,44 @@ def read_table(path: Path) -> pa.Table:
     return table
 
 
-def read_seal(path: Path) -> tuple[Identity | None, str]:
-    """Return whose a file says it is, and its sha256; None and empty in a file of an older version.
+def read_metadata(path: Path) -> Mapping[bytes, bytes]:
+    """Return the metadata of a parquet file; none of its columns is read.
 
     Raises:
         RunError: it is missing or damaged.
     """
     try:
         with open_file(path) as file:
-            metadata = pq.read_schema(file).metadata or {}
+            found: Mapping[bytes, bytes] = pq.read_schema(file).metadata or {}
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except (pa.ArrowException, OSError, TypeError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
+    return found
+
+
+def read_seal(path: Path) -> tuple[Identity | None, str]:
+    """Return whose a file says it is, and its sha256; None and empty in a file of an older version.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    metadata = read_metadata(path)
+    try:
         told = json.loads(metadata.get(OF_KEY, b"null"))
         of = None if told is None else Identity(str(told["run"]), str(told["kind"]), int(told["number"]))
         return of, metadata.get(SEAL_KEY, b"").decode()
-    except RunError:
-        raise
-    except (pa.ArrowException, OSError, TypeError, ValueError, KeyError, RecursionError) as error:
-        raise RunError(f"{path} is damaged: {error}") from None
+    except (TypeError, ValueError, KeyError, OverflowError, RecursionError) as error:
+        raise _damaged(path, error) from None
+
+
+def _missing(path: Path) -> RunError:
+    return RunError(f"{path} does not exist; this run has no predictions after that task")
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    """One line about what a library said; our own lines stay as they are."""
+    return error if isinstance(error, RunError) else RunError(f"{path} is damaged: {error}")
 
 
 def _digest(table: pa.Table) -> str:

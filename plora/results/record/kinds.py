@@ -5,7 +5,7 @@ from pathlib import Path
 
 from plora.errors import RunError, did_you_mean
 from plora.results.record.class_rankings import ClassRankings
-from plora.results.record.columns import KIND_KEY, metadata_of, read_table
+from plora.results.record.columns import KIND_KEY, read_metadata
 from plora.results.record.measurements import Measurements
 from plora.results.record.pixel_counts import PixelCounts
 from plora.results.record.token_likelihoods import TokenLikelihoods
@@ -26,7 +26,7 @@ def read_measurements(path: Path, kinds: Mapping[str, type[Measurements]] = MEAS
     Raises:
         RunError: it is missing or damaged, or its kind is not among `kinds`.
     """
-    kind = metadata_of(read_table(path)).get(KIND_KEY, ClassRankings.kind.encode()).decode(errors="replace")
+    kind = read_metadata(path).get(KIND_KEY, ClassRankings.kind.encode()).decode(errors="replace")
     if kind not in kinds:
         raise RunError(f"{path} is a record of '{kind}'{did_you_mean(kind, kinds)} (kinds: {', '.join(kinds)})")
     return kinds[kind].read(path)
