@@ -21,8 +21,8 @@ from plora.fingerprint import hash_file, hash_tensors
 from plora.model import ContinualModel
 from plora.problems import Batch
 from plora.results import TaskCost
+from plora.results.record.manifest import Checkpoint, content_of, write_manifest
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import Checkpoint, content_of, write_manifest
 from plora.strategies import Strategy
 from plora.tensor_file import load_tensors, save_tensors
 
@@ -110,7 +110,7 @@ def save_checkpoint(
         cost=cost(sum(path.stat().st_size for path in written), sum(path.stat().st_size for path in remembered)),
     )
     _verify(folder, checkpoint, learner, vouched, *probe)
-    return write_manifest(folder, former, checkpoint)
+    return write_manifest(folder.path, former, checkpoint, folder.run)
 
 
 def _saved(path: Path, tensors: Mapping[str, Tensor]) -> Path:

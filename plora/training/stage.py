@@ -29,7 +29,7 @@ from plora.lesson import Lesson
 from plora.methods import PARTS
 from plora.model import ContinualModel
 from plora.problems import Batch, Examples
-from plora.run_folder.manifest import curve_lines
+from plora.results.record.manifest import curve_lines
 from plora.training.course import StagePlan
 from plora.training.meter import Meter
 from plora.training.phase import Saved, train_phase, validation_score
@@ -64,7 +64,7 @@ def learn_stage(session: Session, plan: StagePlan) -> float:
     reached("opened")
     saved = _saved_inside(session, plan)
     if parts.learner.processes.main:
-        session.folder.cut_curves(saved[0].curve_lines if saved else curve_lines(session.folder))
+        session.folder.cut_curves(saved[0].curve_lines if saved else curve_lines(session.folder.path))
     with trainable_head(parts, plan):
         for phase in plan.phases:
             if saved is None or saved[0].phase <= phase.number:
