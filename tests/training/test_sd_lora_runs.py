@@ -1,0 +1,167 @@
+"""SD-LoRA in whole runs, on texts and on images: magnitudes that train, ranks that fall, slots that go into others."""
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from killing import KILLED, in_child, quiet, snapshot
+
+from plora.build import Workspace
+from plora.config import RunConfig, load_config
+from plora.dry_run import dry_run
+from plora.errors import ConfigError
+from plora.export import export
+from plora.params import count_parameters
+from plora.results import read_record
+from plora.run_folder.folder import RunFolder
+from plora.run_folder.manifest import read_checkpoint
+from plora.runs import evaluate, resume, run, verify
+from plora.tensor_file import load_tensors
+
+Make = Callable[..., RunConfig]
+
+IMAGES = {
+    "name": "images",
+    "problem": {"kind": "image_classification"},
+    "stream": {"kind": "digits", "held_back": 0.9, "per_task": 5, "validation_fraction": 0.2},
+    "scenario": "class",
+    "lora": {"rank": 2, "targets": "attention:qv"},
+    "backbone": {
+        "kind": "new",
+        "network": {
+            "model_type": "vit",
+            "hidden_size": 16,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "image_size": 8,
+            "patch_size": 4,
+        },
+        "image": {"size": 8, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+    },
+    "training": {"epochs": 4, "batch_size": 16, "learning_rate": 0.02},
+}
+"""Two tasks of five digits each, and a vision transformer of two narrow blocks."""
+
+
+@pytest.fixture
+def make(toy_config: Make, tmp_path: Path) -> Make:
+    def config(name: str, *overrides: str, **gate: object) -> RunConfig:
+        given = () if not gate else (f"gate={json.dumps({'kind': 'magnitudes', **gate})}",)
+        common = ("method=sd_lora", "scenario=class", "training.epochs=2", *given)
+        return toy_config(*common, *overrides, f"output={tmp_path / name}")
+
+    return config
+
+
+def learned(folder: Path) -> list[dict[str, torch.Tensor]]:
+    """What the gate knew after each task."""
+    place = RunFolder(folder)
+    manifests = [read_checkpoint(place, number) for number in place.complete()]
+    return [load_tensors(place.gate(manifest.router)) for manifest in manifests if manifest.router]
+
+
+def ranks(folder: Path) -> list[int]:
+    """Of each task's slot on disk, in their order."""
+    place = RunFolder(folder)
+    last = read_checkpoint(place, place.complete()[-1])
+    files = [place.slot(content) / "adapter_config.json" for content in last.slots.values()]
+    return [json.loads(file.read_text(encoding="utf-8"))["r"] for file in files]
+
+
+def test_every_magnitude_goes_on_training_and_directions_stay(make: Make) -> None:
+    config = make("told")
+    run(config, quiet(), Workspace())
+    states = learned(config.folder)
+    assert [*map(len, states)] == [1, 2, 3]
+    assert all(tensor.shape == (1,) for tensor in states[-1].values())
+    for before, after in itertools.pairwise(states):
+        assert all((after[name] - tensor).abs() > 1e-3 for name, tensor in before.items())
+    chain = [read_checkpoint(RunFolder(config.folder), number).slots for number in (1, 2, 3)]
+    assert all(later[name] == content for name, content in chain[0].items() for later in chain)
+    assert read_record(config.folder).gates[-1] == {
+        name: pytest.approx(states[-1][f"magnitude of {name}"].item()) for name in chain[-1]
+    }
+    assert verify(config.folder).problems == ()
+    assert evaluate(config.folder).changed == 0
+
+
+def test_as_published_it_starts_again_and_the_record_says_so(make: Make, tmp_path: Path) -> None:
+    """And a kill in the second task, before which the first slot lost its norms, changes no bit."""
+    settings = ("training.checkpoint_seconds=0",)
+    whole, cut = (make(name, *settings, compat="repo") for name in ("whole", "cut"))
+    assert in_child(lambda: run(whole, quiet(), Workspace())) == 0
+    assert in_child(lambda: run(cut, quiet(), Workspace()), "step:21") == KILLED
+    assert in_child(lambda: resume(cut.folder, quiet())) == 0
+    assert snapshot(cut.folder) == snapshot(whole.folder)
+    said = read_record(whole.folder).settings["gate"]
+    assert isinstance(said, dict)
+    assert (said["start"], said["carried"], said["divided_by"]) == (0.8, False, "factors")
+    first, *_, last = learned(whole.folder)
+    assert {name for name in first if name.startswith("norms")} == {"norms food"}
+    assert {name for name in last if name.startswith("norms")} == {"norms nature"}
+    assert verify(whole.folder).problems == ()
+
+
+def test_ranks_fall_and_everything_counts_them(make: Make, tmp_path: Path) -> None:
+    config = make("falling", "method=sd_lora_rr", "lora.rank=4", "lora.ranks={1: 2, 2: 1}")
+    assert load_config(config.model_dump(mode="json")) == config
+    numbers = count_parameters(config)
+    assert [(task, number / dict(numbers.later)[2]) for task, number in numbers.later] == [(1, 2), (2, 1)]
+    assert "from task 2 on (counted from 0) slots have" in numbers.describe()
+    run(config, quiet(), Workspace())
+    assert ranks(config.folder) == [4, 2, 1]
+    assert verify(config.folder).problems == ()
+    export(config.folder, tmp_path / "exported")
+    stored = json.loads((tmp_path / "exported" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert stored["r"] == 7
+    falling, even = (dry_run(other, steps=1).disk_bytes for other in (config, make("even", "lora.rank=4")))
+    rows = (even - falling) / (4 * dict(numbers.later)[2])  # numbers of one row of A and of B in every layer
+    assert rows == pytest.approx(4 * 3 - 7, rel=0.2)
+
+
+def test_ranks_are_those_of_the_method_where_none_are_set(toy_config: Make) -> None:
+    config = toy_config("method=sd_lora_rr", "lora={targets: attention}")
+    assert config.lora is not None
+    assert [config.lora.at(task).rank for task in (0, 3, 4, 7, 8, 30)] == [10, 10, 8, 8, 6, 6]
+    assert [config.lora.at(task).shape().scale for task in range(10)] == [pytest.approx(1.6)] * 10
+    assert config.lora.model_copy(update={"rslora": True}).at(8).shape().scale == pytest.approx(16 / 10**0.5)
+    for method in ("sequential", "merged_magmax"):
+        with pytest.raises(ConfigError, match=f"lora.ranks: the slots of method '{method}' have one rank"):
+            toy_config(f"method={method}", "lora.ranks={4: 8}")
+
+
+def test_a_slot_that_goes_is_in_no_checkpoint(make: Make) -> None:
+    """ρ is never above 1: every later slot goes."""
+    config = make("gone", "method=sd_lora_kd", absorb=1)
+    run(config)
+    assert len([*config.folder.glob("slots/*")]) == 1
+    assert [*learned(config.folder)[-1]] == ["magnitude of food"]
+    log = (config.folder / "log.txt").read_text(encoding="utf-8")
+    assert log.count("dropped=true") == 2
+    assert log.count("ρ_=_") == 2 or log.count("ρ = ") == 2
+    assert verify(config.folder).problems == ()
+
+
+def test_slots_that_were_learned_apart_stay(make: Make) -> None:
+    config = make("kept", "method=sd_lora_kd")
+    assert config.resolved_gate() == make("kept", "method=sd_lora_kd", per="slot").gate
+    run(config)
+    assert len(ranks(config.folder)) == 3
+    assert "dropped=true" not in (config.folder / "log.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("method", ["sd_lora", "sd_lora_rr", "sd_lora_kd"])
+def test_images_are_learned(method: str, tmp_path: Path) -> None:
+    more = ("lora.ranks={1: 1}",) if method == "sd_lora_rr" else ()
+    config = load_config({**IMAGES, "method": method, "output": str(tmp_path / "runs")}, more)
+    folder = run(config, quiet())
+    assert ranks(folder) == ([2, 1] if more else [2, 2])
+    first, second = learned(folder)
+    assert (second["magnitude of zero-four"] - first["magnitude of zero-four"]).abs() > 1e-4
+    matrix = read_record(folder).matrix
+    assert matrix[1, 0] > matrix[0, 0] + 0.2  # the first task is learned
+    assert verify(folder).problems == ()
