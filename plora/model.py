@@ -235,7 +235,7 @@ class ContinualModel(nn.Module):
         if self.adapters is not None and self.adapters.open_name is not None:
             name = self.adapters.open_name
             if self.gate is not None and trial is not None:
-                verdict = self.gate.commit(name, Directions(self.adapters.banks), trial)
+                verdict = self.gate.commit(name, Directions(self.adapters.banks, name), trial)
             if verdict.drop:
                 self.adapters.delete(name)
                 if self.gate is not None:

@@ -1,9 +1,9 @@
-"""How large the low-rank slots are in each layer, and how they lie to each other; no ΔW of one beside another is made.
+"""How large a low-rank slot is in each layer, and how it lies to others, whose ΔW are not made for that.
 
 ‖B A‖²_F = tr((Bᵀ B) (A Aᵀ))    ⟨B_i A_i, B_j A_j⟩ = tr((B_iᵀ B_j) (A_j A_iᵀ))
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,34 +11,40 @@ from torch import Tensor
 from plora.adapters.bank import Bank
 
 
-class Directions:
-    """What a gate may ask of the slots when one of them is committed; worked out when it is asked for.
+class Directions(Mapping[str, float]):
+    """‖ΔW‖_F of a slot by layer path, and what else a gate may ask when it is committed; worked out when it is asked.
 
     Args:
         banks: of the network, by layer path.
+        slot: its name.
 
     Attributes:
         layers: of each bank, the position of its layer among all adapted layers, as in a route per `layer`.
         sites: of each bank, its position among all places, as in a route per `site`.
     """
 
-    def __init__(self, banks: Mapping[str, Bank]) -> None:
-        self._banks = dict(banks)
+    def __init__(self, banks: Mapping[str, Bank], slot: str) -> None:
+        self._banks, self._slot = dict(banks), slot
         self.layers = tuple(bank.index for bank in banks.values())
         self.sites = tuple(bank.site for bank in banks.values())
 
     @torch.no_grad()
-    def norms(self, slot: str) -> dict[str, float]:
-        """Return ‖ΔW‖_F of a slot by layer path."""
-        return {path: float(bank.delta(slot).norm()) for path, bank in self._banks.items()}
+    def __getitem__(self, path: str) -> float:
+        return float(self._banks[path].delta(self._slot).norm())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._banks)
+
+    def __len__(self) -> int:
+        return len(self._banks)
 
     @torch.no_grad()
-    def factor_norms(self, slot: str) -> dict[str, float]:
-        """Return s ‖B‖_F ‖A‖_F of a slot by layer path, which is never below ‖ΔW‖_F."""
+    def of_factors(self) -> dict[str, float]:
+        """Return s ‖B‖_F ‖A‖_F of the slot by layer path, which is never below ‖ΔW‖_F."""
         found = {}
         for path, bank in self._banks.items():
-            A, B = bank.rows(slot)
-            found[path] = bank.shape(slot).scale * float(B.norm()) * float(A.norm())
+            A, B = bank.rows(self._slot)
+            found[path] = bank.shape(self._slot).scale * float(B.norm()) * float(A.norm())
         return found
 
     @torch.no_grad()

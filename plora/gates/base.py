@@ -113,12 +113,12 @@ class Gate(nn.Module, ABC):
         """Return numbers worth logging that are not part of the loss."""
         return {}
 
-    def commit(self, slot: str, directions: Directions, trial: Trial) -> Verdict:
+    def commit(self, slot: str, norms: Directions, trial: Trial) -> Verdict:
         """Decide about the slot that has just been trained, before it is committed.
 
         Args:
             slot: its name.
-            directions: how large the low-rank slots are, this one among them, and how they lie to each other.
+            norms: ‖ΔW‖_F of the slot by layer path; and how its low-rank ΔW lies to those of other slots.
             trial: scores the validation split under a route.
         """
         return Verdict()

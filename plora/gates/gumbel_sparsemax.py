@@ -113,7 +113,7 @@ class GumbelSparsemax(Gate):
         }
 
     @torch.no_grad()
-    def commit(self, slot: str, directions: Directions, trial: Trial) -> Verdict:
+    def commit(self, slot: str, norms: Directions, trial: Trial) -> Verdict:
         """Drop the new slot where its share is too small and validation does not miss it; else make its norm 1."""
         slots = self.logits.slots
         shares = dict(zip(slots, self.shares(slots).mean(0).tolist(), strict=True))
@@ -127,10 +127,10 @@ class GumbelSparsemax(Gate):
                 return Verdict(drop=True, reason=said)
             said = f"{said}; kept, for validation would lose {loss:.4f} by it, more than {guard:g}"
         # Places of other kinds have no ΔW that could be divided, and share the magnitude.
-        if not self.settings.magnitudes or len(directions.sites) != self.sites:
+        if not self.settings.magnitudes or len(norms) != self.sites:
             return Verdict(reason=said)
-        owners = directions.layers if self.settings.per == "layer" else [0] * self.sites
-        return Verdict(self.magnitudes.take_up(slot, directions.norms(slot), owners), reason=said)
+        owners = norms.layers if self.settings.per == "layer" else [0] * self.sites
+        return Verdict(self.magnitudes.take_up(slot, norms, owners), reason=said)
 
     def _misses(self, slot: str, shares: Mapping[str, float]) -> str:
         """What the share of the new slot misses to stay; empty where it has it."""

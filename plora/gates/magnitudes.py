@@ -76,17 +76,16 @@ class Magnitudes(Gate):
         return {"magnitude": a[0] if self.settings.per == "slot" else a}
 
     @torch.no_grad()
-    def commit(self, slot: str, directions: Directions, trial: Trial) -> Verdict:
+    def commit(self, slot: str, norms: Directions, trial: Trial) -> Verdict:
         """Let the slot go where it is nothing, or nothing new; else divide it by its norm."""
         # Places of other kinds have no ΔW that could be divided or be a sum of others.
-        low_rank = len(directions.sites) == self.sites
-        norms = directions.norms(slot)
-        if low_rank and not any(norms.values()):
+        low_rank, sizes = len(norms) == self.sites, dict(norms)
+        if low_rank and not any(sizes.values()):
             return Verdict(drop=True, reason="its ΔW is 0")
         said = ""
         others = [name for name in self.magnitudes.slots if name != slot]
         if self.settings.absorb is not None and low_rank and others:
-            share, rho = self._share_of_older(slot, others, directions)
+            share, rho = self._share_of_older(slot, others, norms)
             said = f"ρ = {rho:.4g} of its ΔW is no sum of older slots; "
             if rho <= self.settings.absorb:
                 a = self.magnitudes.of(slot)
@@ -97,14 +96,15 @@ class Magnitudes(Gate):
                 )
         if self.settings.per == "slot" and not low_rank:
             return Verdict(reason=f"{said}places of other kinds share its magnitude, so it is not divided")
-        sizes = directions.factor_norms(slot) if self.settings.divided_by == "factors" else norms
+        if self.settings.divided_by == "factors":
+            sizes = norms.of_factors()
         if self.settings.keeps_function:
-            factors = self.magnitudes.take_up(slot, sizes, self._owners(directions))
+            factors = self.magnitudes.take_up(slot, sizes, self._owners(norms))
         else:
             factors = {path: 1 / size for path, size in sizes.items() if size}
             # A slot that was taken back into training has lost norms before.
             self._norms = {slot: self._norms.get(slot, torch.ones(self.sites)).clone()}
-            for site, size in zip(directions.sites, sizes.values(), strict=True):
+            for site, size in zip(norms.sites, sizes.values(), strict=True):
                 self._norms[slot][site] *= size or 1.0
         shown = ", ".join(f"{number:.4g}" for number in self.magnitudes.of(slot).tolist()[:4])
         return Verdict(factors, reason=f"{said}its magnitude is {shown}")
@@ -136,15 +136,15 @@ class Magnitudes(Gate):
         known = next(iter(self.magnitudes.values()), torch.empty(0))
         return self.magnitudes.stacked(slots, known.new_full((self._count_of_each(),), self.settings.start))
 
-    def _owners(self, directions: Directions) -> tuple[int, ...]:
+    def _owners(self, norms: Directions) -> tuple[int, ...]:
         """Which of a slot's magnitudes each bank has."""
-        found = {"slot": (0,) * len(directions.sites), "layer": directions.layers, "site": directions.sites}
+        found = {"slot": (0,) * len(norms), "layer": norms.layers, "site": norms.sites}
         return found[self.settings.per]
 
-    def _share_of_older(self, slot: str, others: Sequence[str], directions: Directions) -> tuple[Tensor, float]:
+    def _share_of_older(self, slot: str, others: Sequence[str], norms: Directions) -> tuple[Tensor, float]:
         """γ `[n, others]`, a least-squares solution for each set of layers that share magnitudes, and ρ of all."""
-        gram = directions.gram((*others, slot))
-        owners = torch.tensor(self._owners(directions), device=gram.device)
+        gram = norms.gram((*others, slot))
+        owners = torch.tensor(self._owners(norms), device=gram.device)
         shared = gram.new_zeros(self._count_of_each(), *gram.shape[1:]).index_add(0, owners, gram)
         old, across = shared[:, :-1, :-1], shared[:, :-1, -1]
         share = (torch.linalg.pinv(old, hermitian=True) @ across[..., None])[..., 0]

@@ -17,8 +17,6 @@ from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inpu
 _LAYERS, _SITES = 8, 8
 """Of the tiny network."""
 _UNKNOWN = "a task that no slot was opened for"
-_ROUNDING = 1e-4
-"""Of features in fp32."""
 
 
 @own_random_numbers()
@@ -35,7 +33,7 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
     - no slot is forgotten: each is on some task's route (where slots are merged, the newest is), and the open slot
       trains, in every layer;
     - what is called `constant` may be folded: the outputs are the same;
-    - a slot that it lets stay does the same when it is committed, whatever it was divided by;
+    - it decides about a slot when that is committed;
     - at a moment of training the same holds, whatever else was drawn, and penalty and diagnostics are finite;
     - its parameters have gradients; its state, given to another one, gives the same routes, and a fresh one, or one
       that is given nothing, has learned nothing.
@@ -240,15 +238,10 @@ def _check_in_a_network(promises: Promises, gate: Gate) -> None:
 def _check_commit(promises: Promises, gate: Gate, model: ContinualModel, task: str) -> None:
     """The open slot is committed as the gate decides, which is asked as a run asks it."""
     assert model.adapters is not None
-    inputs = tiny_inputs(model)
-    before = model.features(inputs, task)
     with promises.no_error(f"it decides about the slot '{task}' when that is committed"):
         verdict = model.commit(lambda _: 0.0)
     if verdict.drop:
         return
-    far = (model.features(inputs, task) - before).abs().max().item()
-    promise = "a slot that stays does when it is committed what it did"
-    promises.keep(far < _ROUNDING * (1 + before.abs().max().item()), promise, f"features {far:.2g} away", "the same")
     again = gate.fresh()
     with promises.no_error("it can be given its state"):
         again.restore({name: tensor.clone() for name, tensor in gate.state().items()})

@@ -227,7 +227,7 @@ def test_what_is_left_of_a_slot_beside_older_ones_equals_the_loop() -> None:
     committed(model, gate, ("one", "two"))
     opened(model, gate, "three")
     share, rho = sd_lora.as_a_sum(layers_of(adapters, "three"), [layers_of(adapters, slot) for slot in ("one", "two")])
-    found, own_rho = gate._share_of_older("three", ("one", "two"), Directions(adapters.banks))
+    found, own_rho = gate._share_of_older("three", ("one", "two"), Directions(adapters.banks, "three"))
     assert found[0].tolist() == pytest.approx(share, rel=1e-5)
     assert own_rho == pytest.approx(rho, rel=1e-9)
     verdict = model.commit(lambda _: 0.0)
@@ -239,14 +239,14 @@ def test_products_of_factors_are_those_of_whole_updates() -> None:
     model, gate, adapters = model_of()
     committed(model, gate, ("one", "two"))
     opened(model, gate, "three")
-    directions, names = Directions(adapters.banks), ("three", "one", "two")
+    directions, names = Directions(adapters.banks, "three"), ("three", "one", "two")
     gram = directions.gram(names)
     for at, path in enumerate(adapters.banks):
         flat = torch.stack([adapters[name].delta()[path].detach().double().flatten() for name in names])
         torch.testing.assert_close(gram[at], flat @ flat.T, rtol=1e-5, atol=1e-6)
         own = layers_of(adapters, "three")[path]
-        assert directions.factor_norms("three")[path] == pytest.approx(sd_lora.size(*own, "factors"), rel=1e-5)
-        assert directions.norms("three")[path] == pytest.approx(sd_lora.size(*own, "product"), rel=1e-5)
+        assert directions.of_factors()[path] == pytest.approx(sd_lora.size(*own, "factors"), rel=1e-5)
+        assert directions[path] == pytest.approx(sd_lora.size(*own, "product"), rel=1e-5)
     assert directions.layers == directions.sites == tuple(range(8))
 
 

@@ -1,6 +1,5 @@
 """SD-LoRA in whole runs, on texts and on images: magnitudes that train, ranks that fall, slots that go into others."""
 
-import itertools
 import json
 import re
 from collections.abc import Callable
@@ -53,7 +52,8 @@ def make(toy_config: Make, tmp_path: Path) -> Make:
     def config(name: str, *overrides: str, **gate: object) -> RunConfig:
         given = () if not gate else (f"gate={json.dumps({'kind': 'magnitudes', **gate})}",)
         common = ("method=sd_lora", "scenario=class", "training.epochs=2", *given)
-        return toy_config(*common, *overrides, f"output={tmp_path / name}")
+        found = toy_config(*common, *overrides, f"output={tmp_path / name}")
+        return found.model_copy(update={"stream": found.stream.model_copy(update={"tasks": found.stream.tasks[:2]})})
 
     return config
 
@@ -77,15 +77,13 @@ def test_every_magnitude_goes_on_training_and_directions_stay(make: Make) -> Non
     config = make("told")
     run(config, quiet(), Workspace())
     states = learned(config.folder)
-    assert [*map(len, states)] == [1, 2, 3]
+    assert [*map(len, states)] == [1, 2]
     assert all(tensor.shape == (1,) for tensor in states[-1].values())
-    for before, after in itertools.pairwise(states):
-        assert all((after[name] - tensor).abs() > 1e-3 for name, tensor in before.items())
-    chain = [read_checkpoint(RunFolder(config.folder), number).slots for number in (1, 2, 3)]
-    assert all(later[name] == content for name, content in chain[0].items() for later in chain)
-    assert read_record(config.folder).gates[-1] == {
-        name: pytest.approx(states[-1][f"magnitude of {name}"].item()) for name in chain[-1]
-    }
+    assert all((states[1][name] - tensor).abs() > 1e-3 for name, tensor in states[0].items())
+    first, second = (read_checkpoint(RunFolder(config.folder), number).slots for number in (1, 2))
+    assert first.items() < second.items()  # by the hash of what they hold
+    shown = {name: pytest.approx(states[1][f"magnitude of {name}"].item()) for name in second}
+    assert read_record(config.folder).gates[-1] == shown
     assert verify(config.folder).problems == ()
     assert evaluate(config.folder).changed == 0
 
@@ -96,9 +94,9 @@ def test_as_published_it_starts_again_and_the_record_says_so(make: Make) -> None
     said = read_record(config.folder).settings["gate"]
     assert isinstance(said, dict)
     assert (said["start"], said["carried"], said["divided_by"]) == (0.8, False, "factors")
-    first, *_, last = learned(config.folder)
+    first, last = learned(config.folder)
     assert {name for name in first if name.startswith("norms")} == {"norms food"}
-    assert {name for name in last if name.startswith("norms")} == {"norms nature"}
+    assert {name for name in last if name.startswith("norms")} == {"norms travel"}
     assert verify(config.folder).problems == ()
 
 
@@ -114,20 +112,20 @@ def test_a_run_killed_in_the_second_task_ends_with_the_same_bits(make: Make, gat
 
 
 def test_ranks_fall_and_everything_counts_them(make: Make, tmp_path: Path) -> None:
-    config = make("falling", "method=sd_lora_rr", "lora.rank=4", "lora.ranks={1: 2, 2: 1}")
+    config = make("falling", "method=sd_lora_rr", "lora.rank=4", "lora.ranks={1: 3, 5: 1}")
     assert load_config(config.model_dump(mode="json")) == config
     numbers = count_parameters(config)
-    assert [(task, number / dict(numbers.later)[2]) for task, number in numbers.later] == [(1, 2), (2, 1)]
-    assert "from task 2 on (counted from 0) slots have" in numbers.describe()
+    assert [(task, number / dict(numbers.later)[5]) for task, number in numbers.later] == [(1, 3), (5, 1)]
+    assert "from task 5 on (counted from 0) slots have" in numbers.describe()
     run(config, quiet(), Workspace())
-    assert ranks(config.folder) == [4, 2, 1]
+    assert ranks(config.folder) == [4, 3]
     assert verify(config.folder).problems == ()
     export(config.folder, tmp_path / "exported")
     stored = json.loads((tmp_path / "exported" / "adapter_config.json").read_text(encoding="utf-8"))
     assert stored["r"] == 7
     falling, even = (dry_run(other, steps=1).disk_bytes for other in (config, make("even", "lora.rank=4")))
-    rows = (even - falling) / (4 * dict(numbers.later)[2])  # numbers of one row of A and of B in every layer
-    assert rows == pytest.approx(4 * 3 - 7, rel=0.2)
+    rows = (even - falling) / (4 * dict(numbers.later)[5])  # numbers of one row of A and of B in every layer
+    assert rows == pytest.approx(1, rel=0.05)
 
 
 def test_ranks_and_gate_are_those_of_the_method_where_they_are_not_set(toy_config: Make) -> None:
@@ -144,14 +142,14 @@ def test_ranks_and_gate_are_those_of_the_method_where_they_are_not_set(toy_confi
 
 
 def test_a_slot_that_goes_is_in_no_checkpoint(make: Make) -> None:
-    """ρ is never above 1: every later slot goes."""
+    """ρ is never above 1: the second slot goes."""
     config = make("gone", "method=sd_lora_kd", absorb=1)
     run(config)
     assert len([*config.folder.glob("slots/*")]) == 1
     assert [*learned(config.folder)[-1]] == ["magnitude of food"]
     log = (config.folder / "log.txt").read_text(encoding="utf-8")
-    assert log.count("dropped=true") == 2
-    assert log.count("their_magnitudes_take_it_over") == 2
+    assert log.count("dropped=true") == 1
+    assert log.count("their_magnitudes_take_it_over") == 1
     assert verify(config.folder).problems == ()
 
 
