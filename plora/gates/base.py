@@ -7,7 +7,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from plora.adapters import Route
+from plora.adapters import Directions, Route
 from plora.errors import RunError
 from plora.gates.settings import GateSettings
 from plora.moment import Moment
@@ -113,12 +113,12 @@ class Gate(nn.Module, ABC):
         """Return numbers worth logging that are not part of the loss."""
         return {}
 
-    def commit(self, slot: str, norms: Mapping[str, float], trial: Trial) -> Verdict:
+    def commit(self, slot: str, norms: Directions, trial: Trial) -> Verdict:
         """Decide about the slot that has just been trained, before it is committed.
 
         Args:
             slot: its name.
-            norms: ‖ΔW‖_F of the slot by layer path.
+            norms: ‖ΔW‖_F of the slot by layer path; and how its low-rank ΔW lies to those of other slots.
             trial: scores the validation split under a route.
         """
         return Verdict()

@@ -247,7 +247,7 @@ def _config(place: Path, method: str, scenario: Scenario, head: str) -> RunConfi
             "method": method,
             "head": head,
             "backbone": {"id": str(place / "backbone"), "max_length": 16},
-            "lora": {"rank": 2, "alpha": 4},
+            "lora": {"rank": 2, "alpha": 4} | ({"ranks": {1: 1}} if METHODS[method].lora.get("ranks") else {}),
             "training": {"epochs": 2, "batch_size": 8, "learning_rate": 0.01},
             "output": str(place / "runs"),
         }

@@ -172,7 +172,8 @@ def open_stage(parts: Parts, plan: StagePlan) -> None:
         if plan.reopened and plan.slot in model.adapters:  # a gate may have dropped it
             model.adapters.reopen(plan.slot, 0.0 if config.lora is None else config.lora.dropout)
         else:
-            slot = model.adapters.open_task(plan.slot, config.lora, config.row.lateral)
+            lora = None if config.lora is None else config.lora.at(plan.position)
+            slot = model.adapters.open_task(plan.slot, lora, config.row.lateral)
             if plan.start_from is not None:
                 slot.start_from(model.adapters[plan.start_from])
             if model.gate is not None:

@@ -45,6 +45,7 @@ METHODS = {
     "frozen-ridge-class": ("method=frozen", "head=ridge", "scenario=class"),
     "frozen-ncm": ("method=frozen", "head=ncm"),
     "gumbel_cl_lora": ("method=gumbel_cl_lora", *EVERYTHING[:-1], GATE_TOO),
+    "sd_lora": ("method=sd_lora", *EVERYTHING[:-1], GATE_TOO),
     "ewc": ("method=ewc", *EVERYTHING),
     "ewc_lora": ("method=ewc_lora", *EVERYTHING),
     "merged_magmax": ("method=merged_magmax", *EVERYTHING),
