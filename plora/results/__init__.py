@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         write_record,
     )
     from plora.results.record.score import ACCURACY, SCORES, Better, Score
+    from plora.results.record.slot_state import SlotState
     from plora.results.record.token_likelihoods import TokenLikelihoods
     from plora.results.report.html import write_report
     from plora.results.tables.all_metrics import AllMetrics, metrics_of_matrix, metrics_of_path
@@ -131,6 +132,7 @@ __all__ = [
     "SCORES",
     "Better",
     "Score",
+    "SlotState",
     "TokenLikelihoods",
     "ClassScore",
     "class_scores",
@@ -272,6 +274,9 @@ __getattr__, _ = names_from(
             "SCORES",
             "Better",
             "Score",
+        ],
+        "record.slot_state": [
+            "SlotState",
         ],
         "record.token_likelihoods": [
             "TokenLikelihoods",

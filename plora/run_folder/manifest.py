@@ -12,8 +12,9 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
+from plora.atomic import JsonValue
 from plora.errors import RunError
-from plora.results import TaskCost
+from plora.results import SlotState, TaskCost
 from plora.results.record.identity import require_of
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.forgotten import FileName, Forgotten, read_forgotten
@@ -64,6 +65,8 @@ class Manifest(_Common):
     """sha256 of every file that no manifest before names, by its path in the run folder."""
     gate: dict[str, float | None]
     """How much each slot contributes to the last stage."""
+    slot_state: SlotState | None = None
+    """What became of the slots; None where an older version wrote it."""
 
 
 class _Whole(_Common):
@@ -102,7 +105,7 @@ class Checkpoint:
         parts: hash of each part of the head.
         files: sha256 of every file of this checkpoint and of those before it, by its path in the run folder.
         gate: how much each slot contributes to the last stage.
-        router, strategies, backbone, preprocessing, curve_lines, cost: as in its manifest.
+        router, strategies, backbone, preprocessing, curve_lines, cost, slot_state: as in its manifest.
     """
 
     number: int
@@ -122,6 +125,7 @@ class Checkpoint:
     preprocessing: str
     curve_lines: int
     cost: TaskCost
+    slot_state: SlotState | None = None
 
     def needed(self) -> dict[str, str]:
         """Return the sha256 of each file without which this checkpoint cannot be loaded, by its path."""
@@ -167,20 +171,25 @@ def write_manifest(folder: RunFolder, former: Checkpoint, now: Checkpoint, run: 
         curve_lines=now.curve_lines,
         cost=now.cost,
         gate=_changed(former.gate, now.gate),
+        slot_state=now.slot_state,
     )
     return replace(now, seal=put_manifest(folder, now.number, manifest, run))
 
 
 def put_manifest(folder: RunFolder, number: int, manifest: Manifest, run: str | None = None) -> str:
     """Write a manifest as it is, and return its seal."""
-    content = manifest.model_dump(mode="json", by_alias=True)
-    return write_sealed(folder.manifest(number), content, Identity(run or folder.run, KIND, number))
+    return write_sealed(folder.manifest(number), _content(manifest), Identity(run or folder.run, KIND, number))
 
 
 def seal_of(folder: RunFolder, number: int, manifest: Manifest) -> str:
     """Return the seal that a manifest has, or would have."""
-    content = manifest.model_dump(mode="json", by_alias=True)
-    return seal(content, Identity(folder.run, KIND, number))
+    return seal(_content(manifest), Identity(folder.run, KIND, number))
+
+
+def _content(manifest: Manifest) -> dict[str, JsonValue]:
+    """What stands in the file: a manifest of an older version has the seal that it always had."""
+    absent = {"slot_state"} if manifest.slot_state is None else None
+    return manifest.model_dump(mode="json", by_alias=True, exclude=absent)
 
 
 def read_chain(folder: RunFolder, last: int | None = None) -> Iterator[Checkpoint]:
@@ -294,6 +303,7 @@ def _after(folder: RunFolder, former: Checkpoint, number: int, run: str | None, 
         preprocessing=found.preprocessing,
         curve_lines=found.curve_lines,
         cost=found.cost,
+        slot_state=found.slot_state,
     )
 
 
