@@ -38,9 +38,11 @@ from plora.results.record.identity import CONFIG_FILE
 from plora.results.record.matrix_metrics import MatrixMetric, Metric, matrix_metrics
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY, Better, Score
+from plora.results.tables.cost_table import kept_bytes, passes_of, told_passes
 from plora.results.tables.folding import shown
-from plora.results.tables.numbers import mean_and_std, percent
+from plora.results.tables.numbers import mean_and_std, percent, size
 from plora.results.tables.one_line import elide
+from plora.results.tables.slot_table import table_of_slots
 from plora.results.tables.table import Table
 from plora.results.tables.tables import comparison_notes, interval_notes, table_of_differences
 from plora.shown import shell_word, visible, visible_lines
@@ -71,6 +73,7 @@ class RunSection:
         replaced: pictures that the charts of `report.js` take the place of.
         pictures: all others.
         generated: texts that stood in for old ones while the last task was learned, by class.
+        slots: after each task, where the gate says something of them.
         steps_to_90: of each task whose learning speed was measured.
         config, environment: the text of its files.
         root: hash of the whole run; empty where it has none.
@@ -88,6 +91,7 @@ class RunSection:
     replaced: Sequence[Markup]
     pictures: Sequence[Markup]
     generated: Sequence[ClassOfTexts]
+    slots: Table | None
     steps_to_90: Mapping[str, int]
     config: str
     environment: str
@@ -107,6 +111,7 @@ class GroupSection:
         sections: the runs, one each.
         compared: those that are complete, each seed of a method once.
         methods: the estimates of those by label and metric.
+        predicting: bytes kept and forward passes per prediction by label; empty where no run says either.
         differences: paired tests between the methods; None where there is one method alone.
         best: the method that all others are compared with, where all pairs would be too many.
         notes: below the table of methods, one line each.
@@ -124,6 +129,7 @@ class GroupSection:
     sections: Sequence[RunSection]
     compared: Sequence[RunSection]
     methods: Mapping[str, Mapping[str, Estimate]]
+    predicting: Mapping[str, tuple[str, str]]
     differences: Table | None
     best: str | None
     notes: Sequence[str]
@@ -192,7 +198,7 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(percent=percent, told=_told, mean_and_std=mean_and_std)
-    environment.filters.update(seconds=_seconds, size=_size, count=_count, rate=_rate, flop=_flop, joule=_joule)
+    environment.filters.update(seconds=_seconds, size=size, count=_count, rate=_rate, flop=_flop, joule=_joule)
     environment.filters["run_cost"] = run_cost
     environment.filters["ends"] = _ends
     room = files("plora.results.report")
@@ -240,12 +246,18 @@ def _run_section(
         replaced=replaced,
         pictures=pictures,
         generated=_generated(folder),
+        slots=_slots(record),
         steps_to_90=_steps_to_90(folder, metric_of(record, "learning_speed"), record.score.better),
         config=_text(folder, CONFIG_FILE, longest),
         environment=_text(folder, record.environment, longest),
         root=_root(folder, record),
         commands=_commands(name, record.complete),
     )
+
+
+def _slots(record: RunRecord) -> Table | None:
+    told = any(state is not None and (state.reason or state.vectors) for state in record.slot_states)
+    return table_of_slots(record) if told else None
 
 
 def _generated(folder: Path) -> list[ClassOfTexts]:
@@ -301,6 +313,7 @@ def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
         sections=sections,
         compared=compared,
         methods=methods,
+        predicting=_predicting(series(records)),
         differences=differences,
         best=best,
         notes=[*comparison_notes(records, methods), *interval_notes(methods)] if records else [],
@@ -308,6 +321,13 @@ def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
         replaced=[picture for name, picture in drawn.items() if name in INTERACTIVE],
         pictures=[picture for name, picture in drawn.items() if name not in INTERACTIVE],
     )
+
+
+def _predicting(runs_of: Mapping[str, Sequence[RunRecord]]) -> dict[str, tuple[str, str]]:
+    found = {label: (kept_bytes(runs), passes_of(runs)) for label, runs in runs_of.items()}
+    if all(told == (None, None) for told in found.values()):
+        return {}
+    return {label: (size(kept), told_passes(passes)) for label, (kept, passes) in found.items()}
 
 
 def _title(record: RunRecord, label: str) -> str:
@@ -475,15 +495,6 @@ def _seconds(value: float) -> str:
     if value < 120:
         return f"{value:.1f} s"
     return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
-
-
-def _size(value: int | None) -> str:
-    if value is None:
-        return "–"
-    for prefix, divisor in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
-        if value >= divisor:
-            return f"{value / divisor:.1f} {prefix}B"
-    return f"{value} B"
 
 
 def _count(value: int | None) -> str:
