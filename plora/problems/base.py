@@ -296,6 +296,15 @@ class Problem(ABC):
         """
         raise DataError(f"{type(self).__name__} takes no new inputs; score them as a split of a stream")
 
+    def pictures(self, split: Split, indices: Indices) -> Sequence[NDArray[np.uint8]] | None:
+        """Return some inputs as people look at them, `[H, W]` or `[H, W, C]` each; None where inputs are no images.
+
+        Args:
+            split: of a stream.
+            indices: of examples in it.
+        """
+        return None
+
     @abstractmethod
     def restored(self, tensors: Mapping[str, Tensor]) -> Examples:
         """Return examples that were kept as tensors.

@@ -24,6 +24,7 @@ from plora.run_folder.forgotten import read_forgotten
 from plora.run_folder.manifest import NOTHING, Checkpoint, read_next
 from plora.run_folder.predictions import require_answers, require_own, whose
 from plora.run_folder.recording import make_record, slot_state
+from plora.run_folder.sheets import write_sheets
 from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.training.course import StagePlan, plan_course
 from plora.training.energy import EnergyMeter
@@ -138,6 +139,8 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
         reached("predicted")
         newest = number >= max(complete, default=0)
         if newest and processes.main and (number % every == 0 or number == len(names)):
+            here = {task: found for task, found in rows.items() if task not in gone}
+            write_sheets(parts, folder, number, [task.name for task in plan.stage.tasks], here)
             so_far = make_record(parts, folder.run, matrix, costs, gates, slot_states, seen, gone, seals)
             write_record(folder.path, so_far)
             reached("recorded")
