@@ -208,6 +208,11 @@ class MeanCalledConstant(AllOnes):
         return Route(tuple(slots), torch.full((len(slots),), 1 / max(1, len(slots))))
 
 
+class ShowsTooFew(AllOnes):
+    def vectors(self, slots: Sequence[str]) -> dict[str, torch.Tensor]:
+        return {"share": torch.ones(2)}
+
+
 @pytest.mark.parametrize(
     ("gate", "says"),
     [
@@ -226,6 +231,7 @@ class MeanCalledConstant(AllOnes):
         (TaskBlind, "needs_task = False gives every task the same route: got ['first'] for 'first'"),
         (Guesses, "it refuses the task None: got ['third'], expected UnknownTaskError"),
         (RefusesVaguely, "it refuses the task None: got ValueError, expected UnknownTaskError"),
+        (ShowsTooFew, "'share' has a number for each slot: got (2,), expected one of ((1,), (8, 1))"),
         (MeanCalledConstant, "constant = True lets committed slots be folded with coefficient 1"),
     ],
 )

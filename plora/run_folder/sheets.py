@@ -42,8 +42,7 @@ def write_sheets(
     pairs = Counter(
         (task, label, prediction)
         for task, found in measured.items()
-        for label, prediction in zip(found.label.tolist(), found.prediction.tolist(), strict=True)
-        if label != prediction
+        for label, prediction in np.stack([found.label, found.prediction], 1)[found.label != found.prediction].tolist()
     )
     worst = []
     for (task, label, prediction), count in sorted(pairs.items(), key=lambda pair: -pair[1])[:PAIRS]:

@@ -193,8 +193,8 @@ def _train(
         of = {"phase": f"{phase.number + 1}/{len(plan.phases)}"} if len(plan.phases) > 1 else {}
         tau = {} if model.gate is None else temperature_of(model.gate.diagnostics())
         scored = {} if result is None else {f"validation_{best.score.name}": result}
-        told = here.fields(processes)
-        session.epoch_done(task=plan.name, **of, epoch=f"{epoch + 1}/{phase.epochs}", **told, **tau, **scored)
+        told = here.loss() | tau | here.accuracy(processes) | scored
+        session.epoch_done(task=plan.name, **of, epoch=f"{epoch + 1}/{phase.epochs}", **told)
 
         # -------------------------------------------------------------- validation chooses
         if patience is not None and result is not None:
@@ -359,15 +359,18 @@ class _Epoch:
             self.terms[name] = self.terms.get(name, 0.0) + value
         self.right = self.right.to(right.device) + right
 
-    def fields(self, processes: Processes) -> dict[str, float]:
-        """What is said of it, of all processes together."""
+    def loss(self) -> dict[str, float]:
+        """Its mean over the steps, and what that is the sum of."""
+        if not (steps := len(self.losses)):
+            return {}
+        terms = {name: value / steps for name, value in self.terms.items()}
+        return {"loss": float(np.mean(self.losses)), **terms_of(terms)}
+
+    def accuracy(self, processes: Processes) -> dict[str, float]:
+        """Of the batches of all processes, each answered by the network as it then was."""
         processes.sum([self.right])
-        found: dict[str, float] = {}
-        if steps := len(self.losses):
-            found = {"loss": float(np.mean(self.losses))}
-            found |= terms_of({name: value / steps for name, value in self.terms.items()})
         right, answered = self.right.tolist()
-        return found | ({"train_accuracy_while_learning": right / answered} if answered else {})
+        return {"train_accuracy_while_learning": right / answered} if answered else {}
 
 
 @dataclass

@@ -139,10 +139,10 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
         reached("predicted")
         newest = number >= max(complete, default=0)
         if newest and processes.main and (number % every == 0 or number == len(names)):
-            here = {task: found for task, found in rows.items() if task not in gone}
-            write_sheets(parts, folder, number, [task.name for task in plan.stage.tasks], here)
             so_far = make_record(parts, folder.run, matrix, costs, gates, slot_states, seen, gone, seals)
             write_record(folder.path, so_far)
+            here = {task: found for task, found in rows.items() if task not in gone}
+            write_sheets(parts, folder, number, [task.name for task in plan.stage.tasks], here)
             reached("recorded")
         if number not in complete:
             done = matrix[number, : len(seen)]

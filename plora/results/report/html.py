@@ -283,7 +283,10 @@ def _run_section(
 def _examples(folder: Path, record: RunRecord) -> tuple[list[Examples], list[str]]:
     """Return some sheets of images, and a line for each that is damaged."""
     found, lines = list[Examples](), list[str]()
-    files = sheet_files(folder)
+    try:
+        files = sheet_files(folder)
+    except RunError as error:  # a link in the place of the folder
+        return found, [f"Example images left out: {error}"]
     of_tasks = [file for file in files if file.name != CONFUSIONS]
     chosen = [of_tasks[at] for at in spread_over(len(of_tasks), SHEETS)]
     for file in [*chosen, *(file for file in files if file.name == CONFUSIONS)]:
