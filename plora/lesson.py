@@ -62,6 +62,7 @@ class Lesson:
         tell: tells the user one line that need not.
         progress: shows how far long work is: what, how much is done, of how much.
         keep: keeps content as a file of the run folder, by its path there; for readers, not for the strategy itself.
+        right: outputs and batch → which examples are answered rightly, where that can be said; see `Problem.right`.
         processes: that learn it together; what a strategy remembers must be the same in all of them.
     """
 
@@ -83,4 +84,5 @@ class Lesson:
     tell: Callable[[str], None] = field(default=lambda _: None)
     progress: Show = field(default=lambda *_: None)
     keep: Callable[[str, bytes], None] = field(default=lambda *_: None)
+    right: Callable[[Mapping[str, Tensor], Batch], Tensor | None] = field(default=lambda *_: None)
     processes: Processes = field(default_factory=Processes)

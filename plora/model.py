@@ -176,6 +176,15 @@ class ContinualModel(nn.Module):
         means = found if route.per == "slot" else found.mean(0)
         return dict(zip(route.slots, means.tolist(), strict=True))
 
+    def vectors(self) -> dict[str, dict[str, float]]:
+        """Return what the gate lets people see of every slot, by name and slot, mean over the layers."""
+        if self.adapters is None or self.gate is None:
+            return {}
+        slots = self.adapters.names
+        found = {name: vector.detach().double().cpu() for name, vector in self.gate.vectors(slots).items()}
+        means = {name: vector if vector.dim() == 1 else vector.mean(0) for name, vector in found.items()}
+        return {name: dict(zip(slots, mean.tolist(), strict=True)) for name, mean in means.items()}
+
     def features_signature(self, task: str | None) -> str | None:
         """Return what decides the features for a task beside backbone and inputs; None while some of it trains.
 

@@ -230,6 +230,11 @@ class MeanCalledConstant(AllOnes):
         return Route(tuple(slots), torch.full((len(slots),), 1 / max(1, len(slots))))
 
 
+class ShowsTooFew(AllOnes):
+    def vectors(self, slots: Sequence[str]) -> dict[str, torch.Tensor]:
+        return {"share": torch.ones(2)}
+
+
 @pytest.mark.parametrize(
     ("gate", "says"),
     [
@@ -250,6 +255,7 @@ class MeanCalledConstant(AllOnes):
         (RefusesVaguely, "it refuses the task None: got ValueError, expected UnknownTaskError"),
         (RescalesNothing, "it decides about the slot 'first' when that is committed: got KeyError"),
         (HalvesInSecret, "its state is all that decides its routes: got ['first'] × [1.0] per slot"),
+        (ShowsTooFew, "'share' has a number for each slot: got (2,), expected one of ((1,), (8, 1))"),
         (MeanCalledConstant, "constant = True lets committed slots be folded with coefficient 1"),
     ],
 )

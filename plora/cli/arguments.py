@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from plora.cli.saying import say
 from plora.errors import ConfigError
+from plora.shown import shell_word
 
 ConfigArguments = Annotated[
     list[str],
@@ -16,6 +18,29 @@ ConfigArguments = Annotated[
     ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+
+
+def translate_peers(paths: list[Path]) -> None:
+    """Answer with the translation of a config of another code base, its YAML on stdout, and end; else do nothing.
+
+    Raises:
+        typer.Exit: there was one; nothing can be done with it as it is.
+    """
+    from plora.config import read_values
+    from plora.config.peer_json import is_peer, translate
+
+    for path in paths:
+        if is_peer(values := read_values(path)):
+            found = translate(values)
+            say(
+                f"{path} is a config of PyCIL, PILOT or SD-LoRA; its keys, and where they are in plora:",
+                *found.lines,
+                f"the whole stands on stdout: `plora validate {shell_word(str(path))} > new.yaml`, then "
+                f"`plora {'sweep' if len(found.seeds) > 1 else 'run'} new.yaml`",
+                error=True,
+            )
+            typer.echo(found.yaml, nl=False)
+            raise typer.Exit(2)
 
 
 def split_arguments(arguments: list[str]) -> tuple[list[Path], list[str]]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from plora.cli.arguments import ConfigArguments, split_arguments
+from plora.cli.arguments import ConfigArguments, split_arguments, translate_peers
 from plora.cli.saying import say
 
 
@@ -19,6 +19,7 @@ def command(
     Example: `plora run quickstart/topics-o_lora seed=1 output=my-runs`
     """
     paths, overrides = split_arguments(arguments)
+    translate_peers(paths)
     from plora.build import Workspace
     from plora.config import load_config
     from plora.dry_run import dry_run as measure

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from plora.regular import open_file
+from plora.results.tables.folding import FOLD, shown
 from plora.shown import visible, visible_lines
 
 Field = str | int | float | None
@@ -126,6 +127,15 @@ def word(value: Field) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "none" if value is None else "_".join(visible(str(value)).split()) or '""'
+
+
+def entries(values: Mapping[str, float]) -> str:
+    """Return numbers by name as one word, `food:0.45,travel:0.55`; of many the first and the last."""
+    names = [*values]
+    kept = [f"{word(names[at])}:{word(values[names[at]])}" for at in shown(len(names))]
+    if len(kept) < len(names):
+        kept.insert(len(kept) // 2, FOLD)
+    return ",".join(kept)
 
 
 def _readable(value: Field) -> str:

@@ -113,6 +113,14 @@ class Gate(nn.Module, ABC):
         """Return numbers worth logging that are not part of the loss."""
         return {}
 
+    def vectors(self, slots: Sequence[str]) -> dict[str, Tensor]:
+        """Return what a person may want to see of it after a task, by name, each `[slots]` or `[layers, slots]`.
+
+        Args:
+            slots: names, in the order of the entries.
+        """
+        return {}
+
     def commit(self, slot: str, norms: Directions, trial: Trial) -> Verdict:
         """Decide about the slot that has just been trained, before it is committed.
 

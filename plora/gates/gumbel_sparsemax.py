@@ -113,6 +113,20 @@ class GumbelSparsemax(Gate):
         }
 
     @torch.no_grad()
+    def vectors(self, slots: Sequence[str]) -> dict[str, Tensor]:
+        """Return `share` β and, where slots have them, `magnitude` a, as evaluation has them.
+
+        Args:
+            slots: names, in the order of the entries.
+        """
+        if not slots:
+            return {}
+        found = {"share": self.shares(slots)}
+        if self.settings.magnitudes:
+            found["magnitude"] = self._stacked(self.magnitudes, slots, 1.0)
+        return {name: vector[0] if self.settings.per == "slot" else vector for name, vector in found.items()}
+
+    @torch.no_grad()
     def commit(self, slot: str, norms: Directions, trial: Trial) -> Verdict:
         """Drop the new slot where its share is too small and validation does not miss it; else make its norm 1."""
         slots = self.logits.slots

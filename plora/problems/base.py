@@ -296,6 +296,15 @@ class Problem(ABC):
         """
         raise DataError(f"{type(self).__name__} takes no new inputs; score them as a split of a stream")
 
+    def pictures(self, split: Split, indices: Indices) -> Sequence[NDArray[np.uint8]] | None:
+        """Return some inputs as people look at them, `[H, W]` or `[H, W, C]` each; None where inputs are no images.
+
+        Args:
+            split: of a stream.
+            indices: of examples in it.
+        """
+        return None
+
     @abstractmethod
     def restored(self, tensors: Mapping[str, Tensor]) -> Examples:
         """Return examples that were kept as tensors.
@@ -341,6 +350,19 @@ class Problem(ABC):
         """
         rows = batch.targets["rows"]
         return {"cross_entropy": masked_cross_entropy(outputs["scores"], rows, competing[rows]).sum()}
+
+    def right(self, outputs: Mapping[str, Tensor], batch: Batch, competing: Tensor) -> Tensor | None:
+        """Return which examples of a batch are answered rightly, `[B]` bool; None where answers are no classes.
+
+        Args:
+            outputs: of the batch.
+            batch: with its targets.
+            competing: as `losses` has it.
+        """
+        if not self.classifies:
+            return None
+        rows = batch.targets["rows"]
+        return outputs["scores"].detach().masked_fill(~competing[rows], float("-inf")).argmax(1) == rows
 
     def measure(self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_]) -> Columns:
         """Return what is measured of each example of a batch: columns `[B, …]` of numbers, by name.

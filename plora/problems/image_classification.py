@@ -191,6 +191,10 @@ class ImageClassification(Problem):
             raise DataError(f"image {absent[0]} does not exist, or is no file; name image files")
         return ImageFiles(paths, np.zeros(len(paths), np.int64), self.reading)
 
+    def pictures(self, split: Split, indices: Indices) -> Sequence[Pixels] | None:
+        """Return some images as they are read, before anything is made of them."""
+        return split.read(indices) if isinstance(split, Images) else None
+
     def restored(self, tensors: Mapping[str, Tensor]) -> LabelledExamples:
         """Return images and rows that were kept as tensors.
 

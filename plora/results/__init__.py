@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from plora.results.pictures.figure import to_pdf, to_png, to_svg
     from plora.results.pictures.forgetting_plots import forgetting_of_methods, forgetting_of_tasks
     from plora.results.pictures.gallery import group_pictures, run_pictures, write_figures
-    from plora.results.pictures.gate_plots import gate_coefficients
+    from plora.results.pictures.gate_plots import gate_coefficients, gate_vector
     from plora.results.pictures.interference_plots import interference_of_tasks, layer_drift, overlap_of_tasks
     from plora.results.pictures.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
+    from plora.results.pictures.slot_plots import active_slots, similarity_against_vector, vector_over_tasks
     from plora.results.record.class_rankings import RANKS, ClassRankings
     from plora.results.record.curves import Point, read_curves
     from plora.results.record.found_runs import FoundRuns, find_runs
@@ -75,10 +76,13 @@ if TYPE_CHECKING:
         write_record,
     )
     from plora.results.record.score import ACCURACY, SCORES, Better, Score
+    from plora.results.record.slot_state import SlotState
     from plora.results.record.token_likelihoods import TokenLikelihoods
     from plora.results.report.html import write_report
     from plora.results.tables.all_metrics import AllMetrics, metrics_of_matrix, metrics_of_path
+    from plora.results.tables.cost_table import costs_table
     from plora.results.tables.latex import latex_text
+    from plora.results.tables.slot_table import slots_table
     from plora.results.tables.tables import (
         comparison_table,
         differences_table,
@@ -131,6 +135,7 @@ __all__ = [
     "SCORES",
     "Better",
     "Score",
+    "SlotState",
     "TokenLikelihoods",
     "ClassScore",
     "class_scores",
@@ -174,7 +179,9 @@ __all__ = [
     "AllMetrics",
     "metrics_of_matrix",
     "metrics_of_path",
+    "costs_table",
     "latex_text",
+    "slots_table",
     "comparison_table",
     "differences_table",
     "matrix_table",
@@ -193,9 +200,13 @@ __all__ = [
     "run_pictures",
     "write_figures",
     "gate_coefficients",
+    "gate_vector",
     "interference_of_tasks",
     "layer_drift",
     "overlap_of_tasks",
+    "active_slots",
+    "similarity_against_vector",
+    "vector_over_tasks",
     "accuracy_matrix",
     "compare_methods",
     "learning_curves",
@@ -273,6 +284,9 @@ __getattr__, _ = names_from(
             "Better",
             "Score",
         ],
+        "record.slot_state": [
+            "SlotState",
+        ],
         "record.token_likelihoods": [
             "TokenLikelihoods",
         ],
@@ -344,8 +358,14 @@ __getattr__, _ = names_from(
             "metrics_of_matrix",
             "metrics_of_path",
         ],
+        "tables.cost_table": [
+            "costs_table",
+        ],
         "tables.latex": [
             "latex_text",
+        ],
+        "tables.slot_table": [
+            "slots_table",
         ],
         "tables.tables": [
             "comparison_table",
@@ -378,6 +398,12 @@ __getattr__, _ = names_from(
         ],
         "pictures.gate_plots": [
             "gate_coefficients",
+            "gate_vector",
+        ],
+        "pictures.slot_plots": [
+            "active_slots",
+            "similarity_against_vector",
+            "vector_over_tasks",
         ],
         "pictures.interference_plots": [
             "interference_of_tasks",

@@ -5,7 +5,9 @@ bit, on the same batch; then its manifest is written. Loading compares the sha25
 """
 
 import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,7 +22,7 @@ from plora.failpoints import reached
 from plora.fingerprint import hash_file, hash_tensors
 from plora.model import ContinualModel
 from plora.problems import Batch
-from plora.results import TaskCost
+from plora.results import SlotState, TaskCost
 from plora.results.record.manifest import Checkpoint, content_of, write_manifest
 from plora.run_folder.folder import RunFolder
 from plora.strategies import Strategy
@@ -36,6 +38,7 @@ def save_checkpoint(
     cost: Callable[[int, int], TaskCost],
     probe: tuple[str | None, Batch],
     strategies: Sequence[Strategy] = (),
+    slot_state: SlotState | None = None,
 ) -> Checkpoint:
     """Write and verify the checkpoint after a stage; what the one before it has is not written again.
 
@@ -49,6 +52,7 @@ def save_checkpoint(
             it cost.
         probe: task and batch on which the saved copy must give the model's own outputs.
         strategies: what they remember is kept too.
+        slot_state: what became of the slots.
 
     Raises:
         RunError: the copy on disk gives other outputs.
@@ -108,7 +112,10 @@ def save_checkpoint(
         preprocessing=model.problem.fingerprint(),
         curve_lines=folder.curve_lines(),
         cost=cost(sum(path.stat().st_size for path in written), sum(path.stat().st_size for path in remembered)),
+        slot_state=slot_state,
     )
+    kept = sum(os.stat(folder.path / name).st_size for name in checkpoint.needed())
+    checkpoint = replace(checkpoint, cost=replace(checkpoint.cost, kept_bytes=kept))
     _verify(folder, checkpoint, learner, vouched, *probe)
     return write_manifest(folder.path, former, checkpoint, folder.run)
 

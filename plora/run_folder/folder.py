@@ -37,7 +37,7 @@ _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors",
 @dataclass(frozen=True)
 class RunFolder:
     """Paths of one run: `config.yaml`, `environment.json`, `curves.jsonl`, `log.txt`, `predictions/`, `generated/`,
-    `results.json`, `costs.json`, `forgotten.json`, `slots/<hash>/`, `heads/`, `gates/`, `strategies/`,
+    `examples/`, `results.json`, `costs.json`, `forgotten.json`, `slots/<hash>/`, `heads/`, `gates/`, `strategies/`,
     `checkpoints/task-NN/`, `checkpoints/step/`.
 
     Each is a plain file or folder inside the run folder: where a link, a pipe or a device stands in its place or on the
@@ -201,7 +201,10 @@ class RunFolder:
         """Delete what killed writers left where a run has files; what else stands there is nobody's business."""
         places = [
             (),
-            *((name,) for name in ("predictions", "generated", "heads", "gates", "strategies", "checkpoints")),
+            *(
+                (name,)
+                for name in ("predictions", "generated", "examples", "heads", "gates", "strategies", "checkpoints")
+            ),
         ]
         places += [("checkpoints", entry.name) for entry in _folders(self.inside("checkpoints"))]
         places += [("slots", entry.name) for entry in _folders(self.inside("slots"))]

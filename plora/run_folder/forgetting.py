@@ -6,6 +6,7 @@ from pathlib import Path
 from plora.results import RESULTS_FILE, read_record, write_record
 from plora.results.record.forgotten import Forgotten, read_forgotten, write_forgotten
 from plora.results.record.manifest import Manifest, content_of, put_manifest, read_links, seal_of
+from plora.results.record.sheet import CONFUSIONS, EXAMPLES, sheet_name
 from plora.run_folder.folder import RunFolder
 
 
@@ -55,7 +56,18 @@ def finish_forgetting(folder: RunFolder) -> tuple[Path, ...]:
             others += _emptied(folder.inside(*home))
         write_forgotten(folder.path, gone.model_copy(update={"files": (), "seals": {}}), folder.run)
     _say(folder, gone)
+    _remove_sheets(folder, gone)
     return tuple(others)
+
+
+def _remove_sheets(folder: RunFolder, gone: Forgotten) -> None:
+    """Images of forgotten tasks go: those of each, and the confusions, which are of all."""
+    if not gone.tasks or not folder.inside(EXAMPLES).exists():
+        return
+    learned = [task for _, link in read_links(folder.path) for task in link.stage]
+    for task in gone.tasks:
+        for name in (sheet_name(learned.index(task) + 1), CONFUSIONS):
+            folder.inside(EXAMPLES, name).unlink(missing_ok=True)
 
 
 def _emptied(home: Path) -> list[Path]:

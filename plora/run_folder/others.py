@@ -12,7 +12,7 @@ from plora.run_folder.folder import RunFolder
 
 _APPENDED = {"log.txt", "curves.jsonl", ".lock"}
 """Files of a run without a hash."""
-_OTHERS = {"generated", "trackers"}
+_OTHERS = {"generated", "examples", "trackers"}
 """Folders of a run whose files have no hash."""
 
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from plora.adapters.merging import MERGED
 from plora.build import Parts
-from plora.results import RunRecord, StreamInfo, TaskCost, TaskData, TaskStatus
+from plora.gates import Verdict
+from plora.results import RunRecord, SlotState, StreamInfo, TaskCost, TaskData, TaskStatus
 from plora.results.record.matrix import Matrix
 
 
@@ -15,6 +17,7 @@ def make_record(
     matrix: Matrix,
     costs: list[TaskCost],
     gates: list[dict[str, float]],
+    slot_states: list[SlotState | None],
     seen: Sequence[str],
     forgotten: Sequence[str],
     predictions: Sequence[str | None],
@@ -27,6 +30,7 @@ def make_record(
         matrix: `[T + 1, T]`, NaN where not measured.
         costs: one per stage learned.
         gates: how much each slot contributed, one per stage learned.
+        slot_states: what became of the slots, one per stage learned.
         seen: names of the tasks learned.
         forgotten: those of them that were forgotten.
         predictions: sha256 of the predictions of each row, None where there are none.
@@ -69,5 +73,24 @@ def make_record(
         gates=tuple(gates),
         settings=config.settings(),
         predictions=tuple(predictions),
+        slot_states=tuple(slot_states),
+        passes=config.passes,
         run=run,
     )
+
+
+def slot_state(parts: Parts, tasks: Sequence[str], verdict: Verdict) -> SlotState:
+    """Return what became of the slots, when a stage was committed.
+
+    Args:
+        parts: of the run.
+        tasks: learned by now and not forgotten.
+        verdict: what the gate decided about the slot that was just learned.
+    """
+    model, gate = parts.model, parts.config.resolved_gate()
+    names = [] if model.adapters is None else [name for name in model.adapters.names if name != MERGED]
+    gone = sum(task not in names for task in tasks) if parts.config.row.slots == "per_task" else int(verdict.drop)
+    used = len(names)
+    if gate is not None and not gate.needs_task and not gate.chooses:
+        used = sum(share != 0 for share in model.coefficients(None).values())
+    return SlotState(len(names) + gone, used, gone, verdict.drop, verdict.reason, model.vectors())

@@ -11,6 +11,7 @@ from plora.errors import RunError
 from plora.results import RunRecord, generated_files, read_curves, read_generated, read_measurements
 from plora.results.record.forgotten import read_forgotten
 from plora.results.record.found_runs import root_hash
+from plora.results.record.sheet import read_sheet, sheet_files
 from plora.run_folder.agreement import read_agreed
 from plora.run_folder.checkpoint import check_files
 from plora.run_folder.folder import RunFolder
@@ -82,7 +83,7 @@ class Verified:
 def verify(path: Path, expect: str | None = None) -> Verified:
     """Check a run: every file against its hash and against the others, predictions against data, record and model.
 
-    `curves.jsonl` and `generated/` have no hash; that each of their lines can be read is checked.
+    `curves.jsonl`, `generated/` and `examples/` have no hash; that they can be read is checked.
 
     Args:
         path: the run folder.
@@ -111,6 +112,7 @@ def verify(path: Path, expect: str | None = None) -> Verified:
     for number in rows:
         _note(problems, _check_row, folder, record, number)
     readable: list[tuple[Path, Callable[[Path], object]]] = [(file, read_generated) for file in generated_files(path)]
+    readable += [(file, read_sheet) for file in sheet_files(path)]
     readable += [(folder.curves, read_curves)] if folder.curves.exists() else []
     for file, read in readable:
         _note(problems, read, file)

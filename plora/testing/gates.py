@@ -35,6 +35,7 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
     - what is called `constant` may be folded: the outputs are the same;
     - it decides about a slot when that is committed;
     - at a moment of training the same holds, whatever else was drawn, and penalty and diagnostics are finite;
+    - what it shows of its slots is finite, one number for each slot, or one for each layer and slot;
     - its parameters have gradients; its state, given to another one, gives the same routes, and a fresh one, or one
       that is given nothing, has learned nothing.
 
@@ -111,8 +112,19 @@ def _check_moments(promises: Promises, make: Callable[[], Gate], slots: Sequence
             numbers |= worn.diagnostics()
         finite = all(isfinite(value) for value in numbers.values())
         promises.keep(finite, "penalty and diagnostics are finite", numbers, "numbers")
+    _check_vectors(promises, worn, slots)
     again = _ask(promises, worn, slots, slots[-1])
     promises.keep(_same(again, evaluated), "evaluation has no noise", _shown(again), _shown(evaluated))
+
+
+@torch.no_grad()
+def _check_vectors(promises: Promises, gate: Gate, slots: Sequence[str]) -> None:
+    with promises.no_error("it shows vectors of its slots"):
+        vectors = gate.vectors(slots)
+    for name, vector in vectors.items():
+        found, expected = tuple(vector.shape), ((len(slots),), (gate.layers, len(slots)))
+        promises.keep(found in expected, f"'{name}' has a number for each slot", found, f"one of {expected}")
+        promises.keep(bool(vector.isfinite().all()), f"'{name}' is finite", vector.tolist(), "numbers")
 
 
 @torch.no_grad()

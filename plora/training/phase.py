@@ -29,7 +29,7 @@ from plora.results import Point, Score
 from plora.run_folder.step_checkpoint import Position
 from plora.training.course import PhasePlan, StagePlan, one_seed
 from plora.training.meter import peak_memory
-from plora.training.session import Training
+from plora.training.session import Training, temperature_of, terms_of
 from plora.training.step import Backward, coming
 
 Saved = tuple[Position, dict[str, Tensor]]
@@ -91,7 +91,7 @@ def _train(
             step += len(steps)
             continue
         model.train()
-        losses = list[float]()
+        here = _Epoch()
         for indices in steps:
             if step < first:
                 step += 1
@@ -138,7 +138,7 @@ def _train(
             optimizer.step()
             optimizer.zero_grad()
             _agree(processes, moving)
-            losses.append(sum(values.values()))
+            here.add(values, backward.right)
             step += 1
             meter.steps, meter.all_steps = meter.steps + 1, meter.all_steps + 1
             meter.samples += len(indices)
@@ -159,7 +159,7 @@ def _train(
                     task=plan.name,
                     step=meter.steps,
                     epoch=step / total * phase.epochs,
-                    loss=losses[-1],
+                    loss=here.losses[-1],
                     terms=values,
                     learning_rate=phase.learning_rate * factor,
                     tokens_per_second=(meter.tokens - logged[1]) / elapsed,
@@ -184,13 +184,20 @@ def _train(
                     epochs_without=best.epochs_without,
                     meter=meter.state(),
                 )
-        means += [float(np.mean(losses))] if losses else []
+        means += [float(np.mean(here.losses))] if here.losses else []
         meter.epochs += 1
+        asked = patience is not None and validation is None  # just resumed
+        result = validation_score(parts, plan) if asked else validation
+
+        # -------------------------------------------------------------- say how it went
+        of = {"phase": f"{phase.number + 1}/{len(plan.phases)}"} if len(plan.phases) > 1 else {}
+        tau = {} if model.gate is None else temperature_of(model.gate.diagnostics())
+        scored = {} if result is None else {f"validation_{best.score.name}": result}
+        told = here.loss() | tau | here.accuracy(processes) | scored
+        session.epoch_done(task=plan.name, **of, epoch=f"{epoch + 1}/{phase.epochs}", **told)
 
         # -------------------------------------------------------------- validation chooses
-        if patience is not None:
-            result = validation_score(parts, plan) if validation is None else validation  # None: just resumed
-            console.event("epoch_done", task=plan.name, epoch=epoch + 1, **{f"validation_{best.score.name}": result})
+        if patience is not None and result is not None:
             best.offer(result, {**parameters, **moving})
             if best.epochs_without >= patience:
                 console.event("early_stop", task=plan.name, epoch=epoch + 1, best=best.value)
@@ -330,6 +337,40 @@ def _validated_steps(epochs: Sequence[Sequence[Indices]], times: int | None, at_
     if times is not None:
         chosen |= {int(step) for step in np.ceil(np.arange(1, times + 1) * ends[-1] / times)}
     return chosen
+
+
+@dataclass
+class _Epoch:
+    """How the steps of an epoch went; those that were taken here, where it began inside the epoch.
+
+    Args:
+        losses: of each step.
+        terms: of the loss by name, their sums over the steps.
+        right: `[2]` of the batches' examples, as they were learned, how many were answered rightly, and of how many.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    terms: dict[str, float] = field(default_factory=dict)
+    right: Tensor = field(default_factory=lambda: torch.zeros(2))
+
+    def add(self, terms: Mapping[str, float], right: Tensor) -> None:
+        self.losses.append(sum(terms.values()))
+        for name, value in terms.items():
+            self.terms[name] = self.terms.get(name, 0.0) + value
+        self.right = self.right.to(right.device) + right
+
+    def loss(self) -> dict[str, float]:
+        """Its mean over the steps, and what that is the sum of."""
+        if not (steps := len(self.losses)):
+            return {}
+        terms = {name: value / steps for name, value in self.terms.items()}
+        return {"loss": float(np.mean(self.losses)), **terms_of(terms)}
+
+    def accuracy(self, processes: Processes) -> dict[str, float]:
+        """Of the batches of all processes, each answered by the network as it then was."""
+        processes.sum([self.right])
+        right, answered = self.right.tolist()
+        return {"train_accuracy_while_learning": right / answered} if answered else {}
 
 
 @dataclass

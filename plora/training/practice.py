@@ -13,7 +13,7 @@ from plora.batches.data import Stage
 from plora.batches.features import Extractor, FeatureCache
 from plora.build import Learner, Parts
 from plora.config.training import EvaluationConfig, TrainingConfig
-from plora.events.console import Console
+from plora.events.console import Console, Field
 from plora.lesson import Lesson, Practice
 from plora.results import Point
 from plora.training.course import PhasePlan, StagePlan
@@ -33,6 +33,9 @@ class _Beside(Training):
     def log(self, point: Point, step: int, total: int) -> None:
         """Say how far it is."""
         self.console.progress(self.what, step, total)
+
+    def epoch_done(self, **fields: Field) -> None:
+        """Say nothing more."""
 
 
 def practise(parts: Parts, console: Console, practice: Practice, lesson: Lesson) -> list[float]:
@@ -76,6 +79,7 @@ def practise(parts: Parts, console: Console, practice: Practice, lesson: Lesson)
         names=(),
         competing=none,
         losses=lambda outputs, batch: model.problem.losses(outputs, batch, none),
+        right=lambda *_: None,
         old=(),
         learning_rate=practice.learning_rate,
     )

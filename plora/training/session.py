@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from plora.build import Parts
-from plora.events.console import Console
+from plora.events.console import Console, Field
 from plora.events.tracking import Tracking
 from plora.results import Point
 from plora.run_folder.folder import RunFolder
@@ -36,8 +36,14 @@ class Training:
             total,
             self.meter.seconds_left(),
             loss=point.loss,
+            **terms_of(point.terms),
+            **temperature_of(point.diagnostics),
             examples_per_second=point.examples_per_second,
         )
+
+    def epoch_done(self, **fields: Field) -> None:
+        """Say how an epoch went."""
+        self.console.event("epoch_done", **fields)
 
     def due(self) -> bool:
         """Say whether it is time to keep where training stands."""
@@ -45,6 +51,16 @@ class Training:
 
     def keep(self, tensors: Mapping[str, Tensor], **position: int | float | Mapping[str, float] | None) -> None:
         """Keep where training stands against a kill; see `StepCheckpoint.save`."""
+
+
+def terms_of(terms: Mapping[str, float]) -> dict[str, float]:
+    """Return what a loss is the sum of, as fields of a line; nothing where it is one term alone."""
+    return {f"loss_{name}": value for name, value in terms.items()} if len(terms) > 1 else {}
+
+
+def temperature_of(diagnostics: Mapping[str, float]) -> dict[str, float]:
+    """Return τ of a gate that has one, as a field of a line."""
+    return {"tau": diagnostics["gate_temperature"]} if "gate_temperature" in diagnostics else {}
 
 
 @dataclass

@@ -23,7 +23,7 @@ from plora.errors import RunError, TrainingError
 from plora.events.console import Console
 from plora.failpoints import reached
 from plora.fingerprint import hash_tensors
-from plora.gates import ChoosingGate
+from plora.gates import ChoosingGate, Verdict
 from plora.heads import ClosedFormHead, LinearHead
 from plora.lesson import Lesson
 from plora.methods import PARTS
@@ -37,8 +37,11 @@ from plora.training.practice import practise
 from plora.training.session import Session
 
 
-def learn_stage(session: Session, plan: StagePlan) -> float:
-    """Train and commit one stage, from the checkpoint inside it where there is one; returns the seconds it took.
+def learn_stage(session: Session, plan: StagePlan) -> tuple[float, Verdict]:
+    """Train and commit one stage, from the checkpoint inside it where there is one.
+
+    Returns:
+        The seconds it took, and what the gate decided about its slot.
 
     Raises:
         TrainingError: something that is declared frozen has changed, or processes have learned different things.
@@ -76,12 +79,12 @@ def learn_stage(session: Session, plan: StagePlan) -> float:
     for strategy in parts.strategies:
         with session.meter.strategies.running():
             strategy.after_task(model, lesson)
-    _commit(session, plan)
+    verdict = _commit(session, plan)
     _require_one_model(parts, plan)
     reached("committed")
     seconds = time.perf_counter() - session.meter.started
     session.meter.training_seconds += seconds
-    return seconds
+    return seconds, verdict
 
 
 def _require_all_train(parts: Parts, plan: StagePlan) -> None:
@@ -112,7 +115,7 @@ def design_slot(
             trainable[name].requires_grad_(False)
 
 
-def _commit(session: Session, plan: StagePlan) -> None:
+def _commit(session: Session, plan: StagePlan) -> Verdict:
     """Commit slot and head rows as the gate decides, merge slots, and solve a head that is solved."""
     parts, model = session.parts, session.parts.model
 
@@ -128,6 +131,7 @@ def _commit(session: Session, plan: StagePlan) -> None:
         session.console.event("merged", task=plan.name, slots=len(plan.learned), share_lost=lost)
     if isinstance(model.head, ClosedFormHead):
         _solve(parts, model.head, plan.stage, session.meter)
+    return verdict
 
 
 def _keep_for_readers(session: Session, name: str, content: bytes) -> None:
@@ -280,6 +284,7 @@ def begin_lesson(parts: Parts, plan: StagePlan) -> Lesson:
         names=parts.space.names,
         competing=competing,
         losses=lambda outputs, batch: model.problem.losses(outputs, batch, on_device),
+        right=lambda outputs, batch: model.problem.right(outputs, batch, on_device),
         old=plan.old,
         scores=scores,
         teacher=_Teacher(model, plan.task, asked=bool(parts.strategies)),

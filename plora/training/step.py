@@ -39,6 +39,8 @@ class Backward:
         ahead: makes the batches of the training split; None: they are made when they are needed.
         rehearsed: examples that strategies trained on.
         terms: of the loss by name, this process's part.
+        right: `[2]` of this process's examples of the batch, how many were answered rightly, and of how many that can
+            be said.
     """
 
     parts: Parts
@@ -49,6 +51,7 @@ class Backward:
     ahead: Ahead | None = None
     rehearsed: int = 0
     terms: dict[str, Tensor] = field(default_factory=dict)
+    right: Tensor = field(default_factory=lambda: torch.zeros(2))
 
     def run(self, indices: Indices, at: Moment, draw: int) -> dict[str, Tensor]:
         """Propagate back the loss of one step.
@@ -65,9 +68,14 @@ class Backward:
             TrainingError: nothing of the step counts in a loss.
         """
         strategies, model = self.parts.strategies, self.parts.model
+        share = _own(self.parts.learner.processes, indices)[1]
 
         def own_losses(seen: Seen) -> dict[str, Tensor]:
             losses = dict(self.lesson.losses(seen.outputs, seen.batch))
+            right = self.lesson.right(seen.outputs, seen.batch)
+            if right is not None:
+                answered = torch.full_like(right, True)
+                self.right = self.right.to(right.device) + share * torch.stack([right, answered]).sum(1)
             with self.timed():
                 for strategy in strategies:
                     losses |= strategy.on_batch(self.lesson, seen)

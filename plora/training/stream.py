@@ -13,16 +13,18 @@ import numpy as np
 from plora.batches.evaluate import Scorer
 from plora.batches.features import lacks_bf16
 from plora.build import Parts
-from plora.events.console import Console
+from plora.events.console import Console, entries
 from plora.events.tracking import Tracking
 from plora.failpoints import reached
-from plora.results import RESULTS_FILE, Measurements, RunRecord, TaskCost, read_record, write_record
+from plora.gates import Verdict
+from plora.results import RESULTS_FILE, Measurements, RunRecord, SlotState, TaskCost, read_record, write_record
 from plora.results.record.forgotten import read_forgotten
 from plora.results.record.manifest import NOTHING, Checkpoint, read_next
 from plora.run_folder.checkpoint import load_checkpoint, load_strategies, save_checkpoint
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.predictions import require_answers, require_own, whose
-from plora.run_folder.recording import make_record
+from plora.run_folder.recording import make_record, slot_state
+from plora.run_folder.sheets import write_sheets
 from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.training.course import StagePlan, plan_course
 from plora.training.energy import EnergyMeter
@@ -75,6 +77,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     scorer = parts.scorer()
     costs: list[TaskCost] = []
     gates: list[dict[str, float]] = []
+    slot_states: list[SlotState | None] = []
     seen: list[str] = []
     held = 0  # the checkpoint whose state the model is in; 0: nothing learned
 
@@ -114,10 +117,10 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
                 number=f"{plan.position + 1}/{len(course)}",
                 examples=len(plan.stage.train),
             )
-            seconds = learn_stage(session, plan)
+            seconds, verdict = learn_stage(session, plan)
 
             # -------------------------------------------------------------- keep it
-            processes.lead(partial(_keep, session, plan, former, seconds))
+            processes.lead(partial(_keep, session, plan, former, seconds, verdict))
             held = number
             reached("checkpointed")
         now = read_next(folder.path, former, number)
@@ -126,6 +129,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
             meter.training_seconds += now.cost.seconds
         costs.append(now.cost)
         gates.append({**now.gate})
+        slot_states.append(now.slot_state)
         seen = [*plan.learned]
 
         # ------------------------------------------------------------------ score it
@@ -135,7 +139,10 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
         reached("predicted")
         newest = number >= max(complete, default=0)
         if newest and processes.main and (number % every == 0 or number == len(names)):
-            write_record(folder.path, make_record(parts, folder.run, matrix, costs, gates, seen, gone, seals))
+            so_far = make_record(parts, folder.run, matrix, costs, gates, slot_states, seen, gone, seals)
+            write_record(folder.path, so_far)
+            here = {task: found for task, found in rows.items() if task not in gone}
+            write_sheets(parts, folder, number, [task.name for task in plan.stage.tasks], here)
             reached("recorded")
         if number not in complete:
             done = matrix[number, : len(seen)]
@@ -150,7 +157,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
                 seconds=now.cost.seconds,
             )
     processes.lead(session.inside.clear)  # a kill between the last manifest and its own clearing left it
-    record = make_record(parts, folder.run, matrix, costs, gates, seen, forgotten, seals)
+    record = make_record(parts, folder.run, matrix, costs, gates, slot_states, seen, forgotten, seals)
     final = {f"final/{name}": metric.value for name, metric in record.metrics.items() if metric.value is not None}
     tracking.log(final, meter.all_steps)
     tracking.finish([folder.config, folder.path / RESULTS_FILE])
@@ -224,24 +231,30 @@ def _vouched(folder: RunFolder, tasks: int) -> list[str | None]:
     return [*said, *([None] * (tasks + 1 - len(said)))]
 
 
-def _keep(session: Session, plan: StagePlan, former: Checkpoint, seconds: float) -> None:
+def _keep(session: Session, plan: StagePlan, former: Checkpoint, seconds: float, verdict: Verdict) -> None:
     """Write the checkpoint after a stage; the one inside it goes.
 
     Args:
         plan: of the stage that was just committed.
         former: the checkpoint before it.
         seconds: that the stage took.
+        verdict: of the gate, about its slot.
     """
-    parts, train = session.parts, plan.stage.train
+    parts, train, stage = session.parts, plan.stage.train, [task.name for task in plan.stage.tasks]
+    state = slot_state(parts, [*former.tasks, *stage], verdict)
+    if state.vectors:
+        shown = {name: entries(vector) for name, vector in state.vectors.items()}
+        session.console.event("slots", task=plan.name, active=f"{state.active}/{state.opened}", **shown)
     save_checkpoint(
         session.folder,
         parts.learner,
         former,
-        [task.name for task in plan.stage.tasks],
+        stage,
         {task.name: task.label_names for task in parts.stream.tasks},
         partial(session.meter.cost, plan.name, seconds, parts.model.device),
         (plan.task, train.collate(np.arange(min(16, len(train))))),
         parts.strategies,
+        state,
     )
     reached("manifested")
     session.inside.clear()

@@ -1,6 +1,7 @@
 """Made-up records: plausible numbers, no training."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plora.results import Point, RunRecord, StreamInfo, TaskCost, TaskData
+from plora.results import Point, RunRecord, SlotState, StreamInfo, TaskCost, TaskData
 from plora.results.record.matrix import Matrix
 from plora.streams.base import Scenario
 
@@ -87,6 +88,25 @@ def record(
         warnings=warnings,
         complete=complete,
     )
+
+
+def gated(tasks: Sequence[str] = TASKS, pruned: Sequence[int] = (1,)) -> RunRecord:
+    """A run of a gate with shares and magnitudes that dropped the slots of some tasks, by position."""
+    made = record("gumbel_cl_lora", tasks=tasks)
+    rng = np.random.default_rng(0)
+    states, gates = [], []
+    for t in range(len(tasks)):
+        slots = [tasks[k] for k in range(t + 1) if k not in pruned]
+        shares = rng.dirichlet(np.full(len(slots), 0.5))
+        shares[shares < 0.02] = 0
+        share = dict(zip(slots, (shares / shares.sum()).tolist(), strict=True))
+        magnitude = dict(zip(slots, rng.uniform(0.2, 3, len(slots)).tolist(), strict=True))
+        gone, active = sum(k <= t for k in pruned), int((shares > 0).sum())
+        vectors = {"share": share, "magnitude": magnitude}
+        states.append(SlotState(t + 1, active, gone, t in pruned, f"its share is {shares[-1]:.2f}", vectors))
+        gates.append({slot: share[slot] * magnitude[slot] for slot in slots if share[slot]})
+    cost = tuple(replace(of_task, kept_bytes=602_128 * (t + 1)) for t, of_task in enumerate(made.cost))
+    return replace(made, slot_states=tuple(states), gates=tuple(gates), passes=1, cost=cost)
 
 
 def curves(

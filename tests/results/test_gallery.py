@@ -1,12 +1,12 @@
 """Every picture of real and of made-up runs: what is drawn, and that it still looks as it did."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_runs import TASKS, curves, record
+from made_up_runs import TASKS, curves, gated, record
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -16,6 +16,7 @@ from plora.results import (
     ClassRankings,
     Interference,
     accuracy_matrix,
+    active_slots,
     compare_methods,
     confusion,
     confusion_counts,
@@ -24,15 +25,18 @@ from plora.results import (
     forgetting_of_tasks,
     forgetting_per_task,
     gate_coefficients,
+    gate_vector,
     interference_of_tasks,
     layer_drift,
     learning_curves,
     overlap_of_tasks,
     read_record,
     run_pictures,
+    similarity_against_vector,
     tasks_over_time,
     to_pdf,
     to_png,
+    vector_over_tasks,
     write_figures,
 )
 from plora.results.pictures.interference_plots import layer_names
@@ -60,11 +64,12 @@ def predictions(classes: int = 6, tasks: int = 3, stray: bool = False) -> ClassR
     )
 
 
-def found(T: int = 4, layers: int = 6, shared: bool = False) -> Interference:
+def found(T: int = 4, layers: int = 6, shared: bool = False, names: Sequence[str] = ()) -> Interference:
     rng = np.random.default_rng(5)
+    T = len(names) or T
     cosine = rng.uniform(-0.4, 0.4, (T, T))
     return Interference(
-        tuple(f"task {t}" for t in range(T)),
+        tuple(names) or tuple(f"task {t}" for t in range(T)),
         tuple(range(1, T + 1)),
         T,
         tuple(f"encoder.layer.{i // 2}.attention.{'qv'[i % 2]}" for i in range(layers)),
@@ -97,6 +102,10 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "overlap": lambda: overlap_of_tasks(found()),
     "interference": lambda: interference_of_tasks(found()),
     "gate_coefficients": lambda: gate_coefficients(replace(record(), gates=GATES)),
+    "gate_vector": lambda: gate_vector(gated(), "magnitude"),
+    "vector_over_tasks": lambda: vector_over_tasks(gated(), "share"),
+    "active_slots": lambda: active_slots(gated()),
+    "similarity_against_vector": lambda: similarity_against_vector(gated(), found(names=gated().tasks)),
 }
 
 

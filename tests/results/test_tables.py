@@ -372,13 +372,16 @@ def test_write_table_refuses_what_makes_no_table(tmp_path: Path) -> None:
     write_record(tmp_path / "b", record(scenario="domain"))
     write_record(tmp_path / "c" / "half", record(complete=False))
     for arguments, complaint in (
-        ({"kind": "method"}, "unknown kind of table 'method'; expected one of methods, differences, runs, matrix"),
+        (
+            {"kind": "method"},
+            "unknown kind of table 'method'; expected one of methods, differences, runs, costs, matrix,",
+        ),
         ({"format": "html"}, "unknown format of table 'html'"),
         ({"standalone": True}, "standalone is a whole LaTeX document"),
         ({"against": "x"}, "set the kind to differences"),
         ({"kind": "matrix", "metrics": ["ACC"]}, "no choice of metrics"),
         ({"metrics": ["macro-f1"]}, "unknown metric 'macro-f1'; did you mean 'macro_f1'"),
-        ({"kind": "matrix"}, "a matrix is that of one run, got 3"),
+        ({"kind": "matrix"}, "a table of kind 'matrix' is that of one run, got 3"),
         ({}, "differ: scenario task against domain"),
         ({"kind": "runs"}, "cannot stand in one table"),
     ):

@@ -50,7 +50,7 @@ def points(folder: Path, task: str) -> list[Point]:
 @pytest.mark.parametrize("per", ["slot", "layer"])
 def test_shares_train_and_everything_is_said(make: Make, per: str) -> None:
     config = make("told", per=per, growth="all")
-    run(config, quiet(), Workspace())
+    run(config)
     states = learned(config.folder)
     assert [sum(name.startswith("logit") for name in state) for state in states] == [1, 2]
     last = states[-1]
@@ -66,7 +66,32 @@ def test_shares_train_and_everything_is_said(make: Make, per: str) -> None:
     assert temperatures == sorted(temperatures, reverse=True)
     assert 0.5 < temperatures[-1] < 0.65
     assert last["temperature"].item() == pytest.approx(temperatures[-1])
-    assert len(read_record(config.folder).gates[-1]) == 2
+    record = read_record(config.folder)
+    assert len(record.gates[-1]) == 2
+    first, last = record.slot_states
+    assert first is not None
+    assert last is not None
+    assert (first.opened, first.active, last.opened, last.active, last.pruned, last.dropped) == (1, 1, 2, 2, 0, False)
+    assert last.reason.startswith("its share is ")
+    assert sum(last.vectors["share"].values()) == pytest.approx(1)
+    for slot, value in record.gates[-1].items():
+        told = last.vectors["share"][slot] * last.vectors["magnitude"][slot]
+        assert value == pytest.approx(told) or per == "layer"  # there the mean of a product is none of means
+    assert record.passes == 1
+    assert record.cost[-1].kept_bytes > record.cost[0].kept_bytes > 0
+    log = (config.folder / "log.txt").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in log if "event=slots task=travel" in line]
+    shown = {name: f"{value:.4g}" for name, value in last.vectors["share"].items()}
+    assert f"active=2/2 share=food:{shown['food']},travel:{shown['travel']} magnitude=food:" in line
+    epochs = [dict(word.split("=", 1) for word in line.split()[1:]) for line in log if "event=epoch_done" in line]
+    assert [(line["task"], line["epoch"]) for line in epochs] == [
+        *(("food", "1/2"), ("food", "2/2"), ("travel", "1/2"), ("travel", "2/2"))
+    ]
+    assert float(epochs[2]["tau"]) > float(epochs[3]["tau"]) == pytest.approx(temperatures[-1], rel=1e-3)
+    parts = float(epochs[3]["loss_cross_entropy"]) + float(epochs[3]["loss_gate_sparsity"])
+    assert float(epochs[3]["loss"]) == pytest.approx(parts, rel=1e-3)
+    assert all(0 <= float(line["train_accuracy_while_learning"]) <= 1 for line in epochs)
+    assert not any("validation_accuracy" in line for line in epochs)  # nothing is scored that was not asked for
     assert verify(config.folder).problems == ()
     assert evaluate(config.folder).changed == 0
 
@@ -108,6 +133,10 @@ def test_a_slot_that_goes_is_gone_from_compute_and_disk(make: Make) -> None:
     assert log.count("event=gate") == 2
     assert log.count("dropped=true") == 1
     assert "more_than_0.9900_is_wanted" in log
+    last = read_record(config.folder).slot_states[-1]
+    assert last is not None
+    assert (last.opened, last.active, last.pruned, last.dropped) == (2, 1, 1, True)
+    assert last.vectors == {"share": {"food": 1.0}, "magnitude": last.vectors["magnitude"]}
     assert verify(config.folder).problems == ()
 
 

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from killing import KILLED, in_child, quiet, snapshot
 
 from plora.build import Workspace
 from plora.config import RunConfig, load_config
-from plora.results import read_record
-from plora.runs import resume, run, verify
+from plora.results import ClassRankings, read_record
+from plora.results.record.sheet import read_sheet, sheet_files
+from plora.runs import forget, resume, run, verify
 
 VALUES = {
     "name": "images",
@@ -52,6 +54,23 @@ def test_two_image_tasks_are_learned_and_kept(config: Config, place: str) -> Non
     assert record.tasks == ("zero-four", "five-nine")
     assert after.mean() > before.mean() + 0.2  # it learns
     assert record.metrics["forgetting"].value == 0  # a slot per task, and its statistics with it
+    assert verify(folder).problems == ()
+
+
+def test_sheets_show_what_the_network_said_and_go_with_a_task_that_is_forgotten(config: Config) -> None:
+    folder = run(config(*PLACES["modules"], "training.epochs=1"), quiet())
+    sheet, confusions = (read_sheet(folder / "examples" / name) for name in ("task-02.png", "confusions.png"))
+    assert [row.name for row in sheet.rows] == ["five", "six", "seven", "eight", "nine"]
+    said = ClassRankings.read(folder / "predictions/task-02.parquet").by_task()["five-nine"]
+    for label, row in zip(np.unique(said.label), sheet.rows, strict=True):
+        predicted = [said.class_names[one] for one in said.prediction[said.label == label][:8]]
+        assert [one or row.name for one in row.taken_for] == predicted
+    counts = [row.count or 0 for row in confusions.rows]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > 0
+    assert all(set(row.taken_for) - {row.name, None} for row in confusions.rows)
+    forget(folder, "zero-four")
+    assert [file.name for file in sheet_files(folder)] == ["task-02.png"]
     assert verify(folder).problems == ()
 
 

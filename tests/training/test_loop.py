@@ -157,6 +157,8 @@ def test_early_stop_goes_back_to_the_best_epoch(toy_config: Config, monkeypatch:
     log = (folder / "log.txt").read_text()
     assert log.count("event=early_stop") == 3
     assert "event=early_stop task=food epoch=4 best=0.9" in log
+    (told,) = [line for line in log.splitlines() if "event=epoch_done task=food epoch=2/5" in line]
+    assert "validation_accuracy=0.9" in told
     bank = next(iter(parts_seen[0].model.adapters.banks.values()))
     assert torch.equal(bank.rows("food")[0], states[1])  # the second epoch was the best
     assert not torch.equal(bank.rows("food")[0], states[3])

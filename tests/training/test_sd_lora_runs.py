@@ -20,8 +20,8 @@ from plora.optimizers.settings import SGD
 from plora.params import count_parameters
 from plora.plain_yaml import parse_yaml
 from plora.results import read_record
+from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
 from plora.runs import evaluate, resume, run, verify
 from plora.tensor_file import load_tensors
 
@@ -61,14 +61,14 @@ def make(toy_config: Make, tmp_path: Path) -> Make:
 def learned(folder: Path) -> list[dict[str, torch.Tensor]]:
     """What the gate knew after each task."""
     place = RunFolder(folder)
-    manifests = [read_checkpoint(place, number) for number in place.complete()]
+    manifests = [read_checkpoint(place.path, number) for number in place.complete()]
     return [load_tensors(place.gate(manifest.router)) for manifest in manifests if manifest.router]
 
 
 def ranks(folder: Path) -> list[int]:
     """Of each task's slot on disk, in their order."""
     place = RunFolder(folder)
-    last = read_checkpoint(place, place.complete()[-1])
+    last = read_checkpoint(place.path, place.complete()[-1])
     files = [place.slot(content) / "adapter_config.json" for content in last.slots.values()]
     return [json.loads(file.read_text(encoding="utf-8"))["r"] for file in files]
 
@@ -80,7 +80,7 @@ def test_every_magnitude_goes_on_training_and_directions_stay(make: Make) -> Non
     assert [*map(len, states)] == [1, 2]
     assert all(tensor.shape == (1,) for tensor in states[-1].values())
     assert all((states[1][name] - tensor).abs() > 1e-3 for name, tensor in states[0].items())
-    first, second = (read_checkpoint(RunFolder(config.folder), number).slots for number in (1, 2))
+    first, second = (read_checkpoint(config.folder, number).slots for number in (1, 2))
     assert first.items() < second.items()  # by the hash of what they hold
     shown = {name: pytest.approx(states[1][f"magnitude of {name}"].item()) for name in second}
     assert read_record(config.folder).gates[-1] == shown

@@ -244,7 +244,11 @@ def read_slots(
             f"{folder} has no slots: its method adapts no layer, so there is no update of a task to compare"
         )
     numbers = spread_over(len(kept.tasks), most or len(kept.tasks))
-    if set(kept.tasks) <= set(kept.slots):
+    own = [number for number, task in enumerate(kept.tasks) if task in kept.slots]
+    if len(own) == len(kept.tasks) or (
+        len(own) > 1 and kept.slots.keys() <= set(kept.tasks)
+    ):  # a gate may have dropped some
+        numbers = [own[at] for at in spread_over(len(own), most or len(own))]
         slots = [_read_slot(folder, kept, kept.slots[kept.tasks[number]]) for number in numbers]
         _require_same_layers(folder, slots)
         return kept.tasks, numbers, slots, slots, False

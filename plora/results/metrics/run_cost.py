@@ -19,6 +19,7 @@ class RunCost:
         flops: floating-point operations of training, see `TaskCost`.
         energy_joules: used during training.
         rehearsed, strategy_seconds: of strategies, see `TaskCost`.
+        kept_bytes: on disk after the last task, see `TaskCost`.
     """
 
     seconds: float
@@ -30,6 +31,7 @@ class RunCost:
     energy_joules: float | None
     rehearsed: int | None
     strategy_seconds: float | None
+    kept_bytes: int | None
 
     @property
     def samples_per_second(self) -> float | None:
@@ -57,6 +59,7 @@ def run_cost(record: RunRecord) -> RunCost:
         energy_joules=_all(task.energy_joules for task in cost),
         rehearsed=None if rehearsed is None else int(rehearsed),
         strategy_seconds=_all(task.strategy_seconds for task in cost),
+        kept_bytes=cost[-1].kept_bytes if cost else None,
     )
 
 

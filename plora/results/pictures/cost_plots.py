@@ -26,11 +26,12 @@ from plora.results.pictures.scale import direction
 from plora.results.record.run_record import RunRecord
 
 WIDTH = 6.4
-Cost = Literal["seconds", "trainable_parameters", "stored_bytes", "flops"]
+Cost = Literal["seconds", "trainable_parameters", "stored_bytes", "kept_bytes", "flops"]
 AXES: dict[Cost, str] = {
     "seconds": "seconds of training, all tasks",
     "trainable_parameters": "trainable parameters, most of any task",
     "stored_bytes": "bytes kept to predict, all tasks",
+    "kept_bytes": "bytes kept, after the last task",
     "flops": "floating-point operations, training of all tasks",
 }
 """The label of each axis of cost."""

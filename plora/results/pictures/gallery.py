@@ -16,10 +16,11 @@ from plora.results.pictures.confusion import confusion, confusion_of_pixels
 from plora.results.pictures.cost_plots import cost_against_accuracy
 from plora.results.pictures.figure import to_pdf, to_png
 from plora.results.pictures.forgetting_plots import forgetting_of_methods, forgetting_of_tasks, has_forgetting
-from plora.results.pictures.gate_plots import gate_coefficients
+from plora.results.pictures.gate_plots import gate_coefficients, gate_vector, vector_names
 from plora.results.pictures.generated_plots import generated_confidence
 from plora.results.pictures.interference_plots import interference_of_tasks, layer_drift, overlap_of_tasks
 from plora.results.pictures.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
+from plora.results.pictures.slot_plots import active_slots, similarity_against_vector, vector_over_tasks
 from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.curves import read_curves
 from plora.results.record.found_runs import FoundRuns, curves_file, find_runs, predictions_file
@@ -31,6 +32,9 @@ from plora.results.tables.folding import shown
 
 SLOTS_READ = 200
 """Of more tasks the pictures of slots show that many: a thousand are a gigabyte, and so many rows are no picture."""
+
+VECTORS = 4
+"""Of more that a gate shows, the first have pictures."""
 
 
 def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], list[str]]:
@@ -50,6 +54,11 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
         pictures["forgetting"] = forgetting_of_tasks(record)
     if len({slot for learned in record.gates for slot in learned}) > 1:
         pictures["gate"] = gate_coefficients(record)
+    for name in vector_names(record)[:VECTORS] if len(record.slot_states) > 1 else ():
+        stem = f"gate-{re.sub(r'[^A-Za-z0-9_]+', '_', name)}"
+        pictures[stem], pictures[f"{stem}-over-tasks"] = gate_vector(record, name), vector_over_tasks(record, name)
+    if any(state is not None and state.active < state.opened > 1 for state in record.slot_states):
+        pictures["slots"] = active_slots(record)
     if (file := predictions_file(folder, record)) is not None:
         try:
             measured = read_measurements(file)
@@ -80,6 +89,8 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
         if len(found.tasks) > 1:
             pictures["overlap"] = overlap_of_tasks(found)
             pictures["interference"] = interference_of_tasks(found)
+            if not found.shared and (names := vector_names(record)):
+                pictures["gate-and-similarity"] = similarity_against_vector(record, found, names[0])
     return pictures, left_out
 
 
@@ -93,6 +104,8 @@ def group_pictures(records: Sequence[RunRecord]) -> dict[str, Figure]:
     if any(record.cost for record in records):
         pictures["cost-seconds"] = cost_against_accuracy(records, "seconds")
         pictures["cost-parameters"] = cost_against_accuracy(records, "trainable_parameters")
+    if any(run_cost(record).kept_bytes is not None for record in records):
+        pictures["cost-memory"] = cost_against_accuracy(records, "kept_bytes")
     if any(run_cost(record).flops is not None for record in records):
         pictures["cost-operations"] = cost_against_accuracy(records, "flops")
     return pictures

@@ -112,7 +112,7 @@ def tasks_over_time(record: RunRecord) -> Figure:
     R = score.factor * record.matrix
     T = R.shape[1]
     figure, (ax,) = new_figure(WIDTH, 3.4 if T <= NAMES_UP_TO else 4.2)
-    colours = _colours(T)
+    colours = colours_of(T)
     _axes(ax, R[1:][np.tri(T, T, dtype=bool)], T, score)
     few, many = T <= NAMES_UP_TO, T > WHOLE_UP_TO
     drawn = spread_over(T, LINES) if many else range(T)
@@ -133,7 +133,7 @@ def tasks_over_time(record: RunRecord) -> Figure:
         ended = [j for j in range(T) if not np.isnan(R[-1, j])]
         ends = [float(R[-1, j]) for j in ended]
         end_labels(ax, T, ends, [record.tasks[j] for j in ended], [colours[j] for j in ended])
-    _task_axis(ax, record.tasks)
+    task_axis(ax, record.tasks)
     of = f"{LINES} of {T:,} tasks" if many else "each task"
     title(ax, f"{record.split.capitalize()} {score.label} of {of}, from when it was learned{direction(score)}")
     return figure
@@ -199,7 +199,7 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
         [f"{label}, {len(runs)} seeds" if len(runs) > 1 else label for label, runs in curves.items()],
         [SERIES[number % len(SERIES)] for number in range(len(curves))],
     )
-    _task_axis(ax, tasks)
+    task_axis(ax, tasks)
     title(ax, f"Mean {records[0].split} {score.label} on the tasks seen so far{direction(score)}", pad=22)
     subtitle(ax, _how_to_read([len({run.seed for run in runs}) for runs in runs_of.values()]))
     return figure
@@ -316,7 +316,7 @@ def _thinned(steps: Matrix, values: Matrix, most: int = POINTS_PER_CURVE) -> tup
     return np.array([steps[b].mean() for b in bins]), np.array([values[b].mean() for b in bins])
 
 
-def _colours(T: int) -> list[str]:
+def colours_of(T: int) -> list[str]:
     """Return a colour per task: distinct ones for a few tasks, from old (dark) to new (light) for many."""
     if len(SERIES) >= T:
         return list(SERIES[:T])
@@ -337,7 +337,8 @@ def _axes(ax: Axes, shown: Matrix, T: int, score: Score) -> None:
     ax.set_axisbelow(True)
 
 
-def _task_axis(ax: Axes, tasks: Sequence[str]) -> None:
+def task_axis(ax: Axes, tasks: Sequence[str]) -> None:
+    """Say along x after which task: names of a few, numbers of many."""
     T = len(tasks)
     if T <= 6:
         ax.set_xticks(range(1, T + 1), [shorten(task, 72 // max(T, 4) - 3) for task in tasks])

@@ -12,11 +12,13 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
+from plora.atomic import JsonValue
 from plora.errors import RunError
 from plora.results.record.forgotten import FileName, Forgotten, read_forgotten
 from plora.results.record.found_runs import checkpoints, manifest_file
 from plora.results.record.identity import require_of, run_of
 from plora.results.record.run_record import TaskCost
+from plora.results.record.slot_state import SlotState
 from plora.sealed import Identity, fitted, open_sealed, seal, write_sealed
 
 KIND = "checkpoint"
@@ -64,6 +66,8 @@ class Manifest(_Common):
     """sha256 of every file that no manifest before names, by its path in the run folder."""
     gate: dict[str, float | None]
     """How much each slot contributes to the last stage."""
+    slot_state: SlotState | None = None
+    """What became of the slots; None where an older version wrote it."""
 
 
 class _Whole(_Common):
@@ -102,7 +106,7 @@ class Checkpoint:
         parts: hash of each part of the head.
         files: sha256 of every file of this checkpoint and of those before it, by its path in the run folder.
         gate: how much each slot contributes to the last stage.
-        router, strategies, backbone, preprocessing, curve_lines, cost: as in its manifest.
+        router, strategies, backbone, preprocessing, curve_lines, cost, slot_state: as in its manifest.
     """
 
     number: int
@@ -122,6 +126,7 @@ class Checkpoint:
     preprocessing: str
     curve_lines: int
     cost: TaskCost
+    slot_state: SlotState | None = None
 
     def needed(self) -> dict[str, str]:
         """Return the sha256 of each file without which this checkpoint cannot be loaded, by its path."""
@@ -167,20 +172,25 @@ def write_manifest(folder: Path, former: Checkpoint, now: Checkpoint, run: str) 
         curve_lines=now.curve_lines,
         cost=now.cost,
         gate=_changed(former.gate, now.gate),
+        slot_state=now.slot_state,
     )
     return replace(now, seal=put_manifest(folder, now.number, manifest, run))
 
 
 def put_manifest(folder: Path, number: int, manifest: Manifest, run: str) -> str:
     """Write a manifest as it is, and return its seal."""
-    content = manifest.model_dump(mode="json", by_alias=True)
-    return write_sealed(manifest_file(folder, number), content, Identity(run, KIND, number))
+    return write_sealed(manifest_file(folder, number), _content(manifest), Identity(run, KIND, number))
 
 
 def seal_of(number: int, manifest: Manifest, run: str) -> str:
     """Return the seal that a manifest has, or would have."""
-    content = manifest.model_dump(mode="json", by_alias=True)
-    return seal(content, Identity(run, KIND, number))
+    return seal(_content(manifest), Identity(run, KIND, number))
+
+
+def _content(manifest: Manifest) -> dict[str, JsonValue]:
+    """What stands in the file: a manifest of an older version has the seal that it always had."""
+    absent = {"slot_state"} if manifest.slot_state is None else None
+    return manifest.model_dump(mode="json", by_alias=True, exclude=absent)
 
 
 def read_chain(folder: Path, last: int | None = None) -> Iterator[Checkpoint]:
@@ -295,6 +305,7 @@ def _after(folder: Path, former: Checkpoint, number: int, run: str | None, gone:
         preprocessing=found.preprocessing,
         curve_lines=found.curve_lines,
         cost=found.cost,
+        slot_state=found.slot_state,
     )
 
 

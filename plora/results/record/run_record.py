@@ -29,6 +29,7 @@ from plora.results.record.identity import ENVIRONMENT_FILE, open_own, require_of
 from plora.results.record.matrix import Matrix, MetricError, checked
 from plora.results.record.matrix_metrics import Metric, summary
 from plora.results.record.score import ACCURACY, SCORES, Score
+from plora.results.record.slot_state import SlotState
 from plora.sealed import Identity, fitted, open_sealed, write_sealed
 from plora.streams.base import Scenario
 
@@ -78,6 +79,9 @@ class TaskCost:
             after the task (Fisher information, answers of the old model, texts written), drawing what is rehearsed,
             its forward and backward passes, and penalties with theirs. Of terms of the batch it holds the computation
             alone, for their backward pass is one with the batch's. None where not recorded.
+        kept_bytes: all that the run needs on disk after the task: to predict (slots, head, gate, a backbone that
+            trains) and to go on learning (what strategies remember). What was replaced is not in it. None where not
+            recorded.
     """
 
     task: str
@@ -94,6 +98,7 @@ class TaskCost:
     energy_joules: float | None = None
     rehearsed: int | None = None
     strategy_seconds: float | None = None
+    kept_bytes: int | None = None
 
     __pydantic_config__ = _STRICT
 
@@ -171,6 +176,8 @@ class RunRecord:
         settings: the run's config as JSON, without what has a key of its own here; empty where not recorded.
         predictions: for each row of the matrix the sha256 of its predictions, None where it was not measured; empty
             where an older version wrote them.
+        slot_states: for each stage learned, what became of the slots; None where an older version learned it.
+        passes: forward passes of the backbone per prediction; None where not recorded.
         run: what every file of the run calls it, see `plora.sealed.Identity`; empty in records of older versions.
         schema: version of this layout.
 
@@ -198,6 +205,8 @@ class RunRecord:
     gates: tuple[Mapping[str, float], ...] = ()
     settings: Mapping[str, AnyJson] = field(default_factory=dict)
     predictions: tuple[str | None, ...] = ()
+    slot_states: tuple[SlotState | None, ...] = ()
+    passes: int | None = None
     run: str = ""
     schema: int = SCHEMA
 
@@ -254,6 +263,7 @@ class RunRecord:
         # Not `asdict`, which copies every cell of the matrix to throw it away.
         content: dict[str, JsonValue] = {"schema": self.schema}
         content |= {name.name: getattr(self, name.name) for name in fields(self) if name.name not in ("cost", "run")}
+        content["slot_states"] = [None if state is None else asdict(state) for state in self.slot_states]
         content["stream"], content["data"] = asdict(self.stream), [asdict(data) for data in self.data]
         if not self.stream.notes:  # a stream of which there is nothing to say has the record that it always had
             content["stream"] = {"name": self.stream.name, "fingerprint": self.stream.fingerprint}

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -38,9 +39,13 @@ from plora.results.record.identity import CONFIG_FILE
 from plora.results.record.matrix_metrics import MatrixMetric, Metric, matrix_metrics
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY, Better, Score
+from plora.results.record.sheet import CONFUSIONS, SheetRow, read_sheet, sheet_files
+from plora.results.record.thinning import spread_over
+from plora.results.tables.cost_table import kept_bytes, passes_of, told_passes
 from plora.results.tables.folding import shown
-from plora.results.tables.numbers import mean_and_std, percent
+from plora.results.tables.numbers import mean_and_std, percent, size
 from plora.results.tables.one_line import elide
+from plora.results.tables.slot_table import table_of_slots
 from plora.results.tables.table import Table
 from plora.results.tables.tables import comparison_notes, interval_notes, table_of_differences
 from plora.shown import shell_word, visible, visible_lines
@@ -55,9 +60,25 @@ ALL_PAIRS_UP_TO = 10  # methods: of more, each is compared with the best alone
 OPEN_PAIRS = 6  # comparisons: more are folded
 GENERATED_SAMPLES = 2  # texts of each class
 LONGEST_SAMPLE = 240  # characters of one
+SHEETS = 5  # of images, of the tasks of a run; of more tasks that many, evenly spread
 TABLE_UP_TO = 20  # tasks: the accuracy matrix stands as a table too
 CHARTS_UP_TO = 100  # tasks: a browser would draw a shape for each cell, and the pictures have a pixel for it
 ROWS_AT_ENDS = 10  # of the tables with a row per task, where they are folded
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A sheet of images.
+
+    Args:
+        task: after which it was made; empty of the worst confusions.
+        source: the PNG itself.
+        rows: what stands in it, from the top.
+    """
+
+    task: str
+    source: Markup
+    rows: Sequence[SheetRow]
 
 
 @dataclass(frozen=True)
@@ -71,6 +92,8 @@ class RunSection:
         replaced: pictures that the charts of `report.js` take the place of.
         pictures: all others.
         generated: texts that stood in for old ones while the last task was learned, by class.
+        examples: sheets of images of some tasks, and of the worst confusions.
+        slots: after each task, where the gate says something of them.
         steps_to_90: of each task whose learning speed was measured.
         config, environment: the text of its files.
         root: hash of the whole run; empty where it has none.
@@ -88,6 +111,8 @@ class RunSection:
     replaced: Sequence[Markup]
     pictures: Sequence[Markup]
     generated: Sequence[ClassOfTexts]
+    examples: Sequence[Examples]
+    slots: Table | None
     steps_to_90: Mapping[str, int]
     config: str
     environment: str
@@ -107,6 +132,7 @@ class GroupSection:
         sections: the runs, one each.
         compared: those that are complete, each seed of a method once.
         methods: the estimates of those by label and metric.
+        predicting: bytes kept and forward passes per prediction by label; empty where no run says either.
         differences: paired tests between the methods; None where there is one method alone.
         best: the method that all others are compared with, where all pairs would be too many.
         notes: below the table of methods, one line each.
@@ -124,6 +150,7 @@ class GroupSection:
     sections: Sequence[RunSection]
     compared: Sequence[RunSection]
     methods: Mapping[str, Mapping[str, Estimate]]
+    predicting: Mapping[str, tuple[str, str]]
     differences: Table | None
     best: str | None
     notes: Sequence[str]
@@ -169,9 +196,10 @@ def write_report(runs: Iterable[Path], out: Path) -> FoundRuns:
         for record in records:
             number += 1
             section = _run_section(folders[id(record)], record, metric_of, f"run-{number}", pictured, longest)
-            room -= sum(map(len, [*section.replaced, *section.pictures]))
+            sources = [sheet.source for sheet in section.examples]
+            room -= sum(map(len, [*section.replaced, *section.pictures, *sources]))
             if room < 0:
-                section = replace(section, replaced=(), pictures=())
+                section = replace(section, replaced=(), pictures=(), examples=())
             sections.append(section)
         groups.append(_group_section(sections, f"group-{len(groups) + 1}"))
     lines = [*found.left_out, *found.unfinished]
@@ -192,7 +220,7 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(percent=percent, told=_told, mean_and_std=mean_and_std)
-    environment.filters.update(seconds=_seconds, size=_size, count=_count, rate=_rate, flop=_flop, joule=_joule)
+    environment.filters.update(seconds=_seconds, size=size, count=_count, rate=_rate, flop=_flop, joule=_joule)
     environment.filters["run_cost"] = run_cost
     environment.filters["ends"] = _ends
     room = files("plora.results.report")
@@ -220,6 +248,8 @@ def _run_section(
     doubts = run_doubts(record)
     figures, left_out = run_pictures(folder, record) if pictured else ({}, [])
     doubts += left_out
+    examples, damaged = _examples(folder, record) if pictured else ([], [])
+    doubts += damaged
     drawn = {name: Markup(to_svg(figure, f"{anchor}-{name}")) for name, figure in figures.items()}
     replaced = [picture for name, picture in drawn.items() if name in INTERACTIVE]
     pictures = [picture for name, picture in drawn.items() if name not in INTERACTIVE]
@@ -240,12 +270,41 @@ def _run_section(
         replaced=replaced,
         pictures=pictures,
         generated=_generated(folder),
+        examples=examples,
+        slots=_slots(record),
         steps_to_90=_steps_to_90(folder, metric_of(record, "learning_speed"), record.score.better),
         config=_text(folder, CONFIG_FILE, longest),
         environment=_text(folder, record.environment, longest),
         root=_root(folder, record),
         commands=_commands(name, record.complete),
     )
+
+
+def _examples(folder: Path, record: RunRecord) -> tuple[list[Examples], list[str]]:
+    """Return some sheets of images, and a line for each that is damaged."""
+    found, lines = list[Examples](), list[str]()
+    try:
+        files = sheet_files(folder)
+    except RunError as error:  # a link in the place of the folder
+        return found, [f"Example images left out: {error}"]
+    of_tasks = [file for file in files if file.name != CONFUSIONS]
+    chosen = [of_tasks[at] for at in spread_over(len(of_tasks), SHEETS)]
+    for file in [*chosen, *(file for file in files if file.name == CONFUSIONS)]:
+        try:
+            sheet = read_sheet(file)
+        except RunError as error:
+            lines.append(f"Example images left out: {error}")
+            continue
+        number = int(re.sub(r"\D", "", file.stem) or 0)
+        about = record.tasks[number - 1] if 0 < number <= len(record.tasks) else ""
+        source = Markup("data:image/png;base64,") + Markup(base64.b64encode(sheet.png).decode())
+        found.append(Examples(about, source, sheet.rows))
+    return found, lines
+
+
+def _slots(record: RunRecord) -> Table | None:
+    told = any(state is not None and (state.reason or state.vectors) for state in record.slot_states)
+    return table_of_slots(record) if told else None
 
 
 def _generated(folder: Path) -> list[ClassOfTexts]:
@@ -301,6 +360,7 @@ def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
         sections=sections,
         compared=compared,
         methods=methods,
+        predicting=_predicting(series(records)),
         differences=differences,
         best=best,
         notes=[*comparison_notes(records, methods), *interval_notes(methods)] if records else [],
@@ -308,6 +368,13 @@ def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
         replaced=[picture for name, picture in drawn.items() if name in INTERACTIVE],
         pictures=[picture for name, picture in drawn.items() if name not in INTERACTIVE],
     )
+
+
+def _predicting(runs_of: Mapping[str, Sequence[RunRecord]]) -> dict[str, tuple[str, str]]:
+    found = {label: (kept_bytes(runs), passes_of(runs)) for label, runs in runs_of.items()}
+    if all(told == (None, None) for told in found.values()):
+        return {}
+    return {label: (size(kept), told_passes(passes)) for label, (kept, passes) in found.items()}
 
 
 def _title(record: RunRecord, label: str) -> str:
@@ -475,15 +542,6 @@ def _seconds(value: float) -> str:
     if value < 120:
         return f"{value:.1f} s"
     return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
-
-
-def _size(value: int | None) -> str:
-    if value is None:
-        return "–"
-    for prefix, divisor in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
-        if value >= divisor:
-            return f"{value / divisor:.1f} {prefix}B"
-    return f"{value} B"
 
 
 def _count(value: int | None) -> str:

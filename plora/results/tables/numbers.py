@@ -1,7 +1,7 @@
 """Numbers as people read them in tables."""
 
 from plora.results.comparison.statistics import Estimate
-from plora.results.record.score import ACCURACY, NOT_APPLICABLE, Score
+from plora.results.record.score import ACCURACY, NOT_APPLICABLE, NOT_MEASURED, Score
 
 
 def percent(value: float | None) -> str:
@@ -17,6 +17,16 @@ def mean_and_std(estimate: Estimate) -> str:
 def plus_minus(score: Score, mean: float, std: float | None) -> str:
     """Return the mean of a metric with its standard deviation, "73.3 ± 1.2", or alone where there is none."""
     return score.text(mean) if std is None else f"{score.text(mean)} ± {score.text(std)}"
+
+
+def size(value: float | None) -> str:
+    """Return bytes as "1.5 MiB"; "–" where they were not measured."""
+    if value is None:
+        return NOT_MEASURED
+    for prefix, divisor in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
+        if value >= divisor:
+            return f"{value / divisor:.1f} {prefix}B"
+    return f"{value:.0f} B"
 
 
 def head_of(symbol: str, score: Score, cells: Score) -> str:

@@ -14,7 +14,7 @@ from typing import Literal, cast, get_args
 import numpy as np
 
 from plora.errors import RunError
-from plora.results.comparison.comparable import labels_of, require_comparable
+from plora.results.comparison.comparable import labels_of, require_comparable, series
 from plora.results.comparison.doubts import SEEDS_FOR_A_CLAIM, split_doubts
 from plora.results.comparison.statistics import Comparison, Estimate, compare, estimates
 from plora.results.metrics.named import definitions, metric_names
@@ -24,20 +24,25 @@ from plora.results.record.found_runs import FoundRuns, find_runs
 from plora.results.record.matrix_metrics import seen_accuracy
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY, NOT_APPLICABLE, NOT_MEASURED, Score
+from plora.results.tables.cost_table import HOW_TO_READ, kept_bytes, passes_of, table_of_costs, told_passes
 from plora.results.tables.folding import ENDS, FOLD, shown
 from plora.results.tables.numbers import (
     head_of,
     how_to_read,
     mean_and_std,
     plus_minus,
+    size,
 )
 from plora.results.tables.one_line import shorten
 from plora.results.tables.rendered import Format, rendered
+from plora.results.tables.slot_table import table_of_slots
 from plora.results.tables.table import Table
 
 NAMES_UP_TO = 8  # tasks: with more, columns have numbers and a legend follows
 
-Kind = Literal["methods", "differences", "runs", "matrix"]
+Kind = Literal["methods", "differences", "runs", "costs", "matrix", "slots"]
+OF_ONE_RUN = ("matrix", "slots")
+"""Kinds of tables that are about one run, which may be unfinished."""
 
 
 def matrix_table(record: RunRecord, format: Format = "markdown", standalone: bool = False) -> str:
@@ -137,8 +142,9 @@ def write_table(
 
     Args:
         paths: run folders, or parents of some.
-        kind: `methods` (`comparison_table`), `differences` (`differences_table`), `runs` (`summary_table`) or `matrix`
-            (`matrix_table`, of one run). Unfinished runs are left out of all but the last.
+        kind: `methods` (`comparison_table`), `differences` (`differences_table`), `runs` (`summary_table`), `costs`
+            (`costs_table`), and of one run `matrix` (`matrix_table`) or `slots` (`slots_table`). Unfinished runs are
+            left out of all but the last two.
         metrics, format, standalone, against: see these functions.
 
     Raises:
@@ -153,17 +159,21 @@ def write_table(
         raise RunError(
             f"against='{against}' is for the table of differences, got kind '{kind}'; set the kind to differences"
         )
-    if metrics and kind == "matrix":
-        raise RunError("a table of kind 'matrix' has no choice of metrics; leave them out, or set another kind")
+    if metrics and kind in (*OF_ONE_RUN, "costs"):
+        raise RunError(f"a table of kind '{kind}' has no choice of metrics; leave them out, or set another kind")
     found = find_runs(paths)
-    records = [record for record in found.runs.values() if record.complete or kind == "matrix"]
+    records = [record for record in found.runs.values() if record.complete or kind in OF_ONE_RUN]
     if not records:
         raise RunError("no run can stand in a table: " + "; ".join([*found.left_out, *found.unfinished]))
-    if kind == "matrix" and len(records) > 1:
-        raise RunError(f"a matrix is that of one run, got {len(records)} runs; name one")
+    if kind in OF_ONE_RUN and len(records) > 1:
+        raise RunError(f"a table of kind '{kind}' is that of one run, got {len(records)} runs; name one")
     metric_of = RunMetrics(found.runs)
     if kind == "matrix":
         table = _matrix(records[0])
+    elif kind == "slots":
+        table = table_of_slots(records[0])
+    elif kind == "costs":
+        table = table_of_costs(records, metric_of)
     elif kind == "runs":
         table = _summary(records, metrics, metric_of)
     elif kind == "differences":
@@ -214,7 +224,7 @@ def _left_out(T: int) -> list[str]:
     return [f"{FOLD} {hidden:,} more tasks; {where}"] if hidden else []
 
 
-_SPENT = ("samples/s", "tokens/s", "TFLOP", "kJ", "rehearsed", "strategy seconds", "steps to 90 %")
+_SPENT = ("samples/s", "tokens/s", "TFLOP", "kJ", "rehearsed", "strategy seconds", "steps to 90 %", "kept", "passes")
 """Of a run; what no run of a table has any of is left out, but not in CSV, whose columns do not change."""
 
 
@@ -235,14 +245,15 @@ def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric
         rows.append([label, str(record.seed), *cells, f"{cost.trainable_parameters:,}", f"{cost.seconds:.0f}"])
         rates = [_short(cost.samples_per_second), _short(cost.tokens_per_second)]
         protecting = [_short(cost.rehearsed), _short(cost.strategy_seconds)]
-        spent.append([*rates, _short(cost.flops, 1e12), _short(cost.energy_joules, 1e3), *protecting, _short(speed)])
+        used = [_short(cost.flops, 1e12), _short(cost.energy_joules, 1e3), *protecting, _short(speed)]
+        spent.append([*rates, *used, size(cost.kept_bytes), told_passes(record.passes)])
         numbers = [metric.value for metric in found]
         reasons = _joined(f"{metric.symbol}: {metric.reason}" for metric in found if metric.reason is not None)
         data.append(
             [
                 *(record.method, record.name, record.seed, *numbers, cost.trainable_parameters, cost.seconds),
                 *(cost.samples_per_second, cost.tokens_per_second, cost.flops, cost.energy_joules),
-                *(cost.rehearsed, cost.strategy_seconds, speed, reasons),
+                *(cost.rehearsed, cost.strategy_seconds, speed, cost.kept_bytes, record.passes, reasons),
             ]
         )
     measured = [column for column in range(len(_SPENT)) if any(row[column] not in (NOT_MEASURED, "0") for row in spent)]
@@ -253,10 +264,15 @@ def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric
         [
             *("method", "name", "seed", *names, "trainable_parameters", "seconds", "samples_per_second"),
             *("tokens_per_second", "flops", "energy_joules", "rehearsed", "strategy_seconds"),
-            *("steps_to_90_percent", "reasons"),
+            *("steps_to_90_percent", "kept_bytes", "passes", "reasons"),
         ],
         data,
-        [*_gaps(records, names, metric_of), *how_to_read(cells_are), *split_doubts(records)],
+        [
+            *_gaps(records, names, metric_of),
+            *(HOW_TO_READ if "kept" in [_SPENT[column] for column in measured] else ()),
+            *how_to_read(cells_are),
+            *split_doubts(records),
+        ],
         {column: told[name].score.end for column, name in enumerate(names, start=2)},
     )
 
@@ -267,8 +283,8 @@ def _comparison(records: Sequence[RunRecord], metrics: Sequence[str] | None, met
     found = estimates(records, names, metric_of)
     first_of = {label: next(iter(of_metric.values())) for label, of_metric in found.items()}
     first_of_all = next(iter(found.values()))
-    several_orders = len({record.tasks for record in records}) > 1
-    rows, data = [], []
+    several_orders, runs_of = len({record.tasks for record in records}) > 1, series(records)
+    rows, data, costs = [], [], []
     for label, of_metric in found.items():
         first = first_of[label]
         runs = [str(first.seeds), *([str(first.orders), str(len(first.keys))] if several_orders else [])]
@@ -280,21 +296,29 @@ def _comparison(records: Sequence[RunRecord], metrics: Sequence[str] | None, met
         reasons = _joined(
             f"{of_metric[name].symbol}: {of_metric[name].reason}" for name in names if of_metric[name].reason
         )
-        data.append([*row, reasons])
+        kept, passes = kept_bytes(runs_of[label]), passes_of(runs_of[label])
+        costs.append([size(kept), told_passes(passes)])
+        data.append([*row, kept, passes, reasons])
+    said = any(cells != [NOT_MEASURED] * 2 for cells in costs)
     counts = ["seeds", "orders", "runs"] if several_orders else ["seeds"]
     over = "seeds and orders of the tasks" if several_orders else "seeds"
     unit = cells_are.unit or cells_are.title
     return Table(
         f"Mean and standard deviation ({unit}) over {over}. Best mean in bold, second underlined.",
-        ["method", *counts, *_heads(names, cells_are)],
-        rows,
+        ["method", *counts, *_heads(names, cells_are), *(("kept", "passes") if said else ())],
+        [[*row, *(cost if said else ())] for row, cost in zip(rows, costs, strict=True)],
         [
             *("method", "runs", "seeds", "orders"),
             *(f"{name}_{what}" for name in names for what in ("mean", "std", "low", "high")),
-            "reasons",
+            *("kept_bytes", "passes", "reasons"),
         ],
         data,
-        [*comparison_notes(records, found), *how_to_read(cells_are), *split_doubts(records)],
+        [
+            *comparison_notes(records, found),
+            *(HOW_TO_READ if said else ()),
+            *how_to_read(cells_are),
+            *split_doubts(records),
+        ],
         {column: first_of_all[name].score.end for column, name in enumerate(names, start=1 + len(counts))},
     )
 
