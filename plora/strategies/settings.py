@@ -140,6 +140,28 @@ class EWCLoRASettings(StrategySettings):
         return SHARES_NOTHING if isolated else None
 
 
+class InfLoRASettings(StrategySettings):
+    """Of `InfLoRA`."""
+
+    part = "plora.strategies.inf_lora:InfLoRA"
+
+    kind: Literal["inf_lora"] = "inf_lora"
+    lamb: float = Field(default=0.98, gt=0, le=1)
+    """ε of the first task: the share of the energy of its inputs that is remembered."""
+    lame: float = Field(default=1.0, gt=0, le=1)
+    """What ε goes to, task by task."""
+    compat: Literal["paper", "repo"] = "paper"
+    """Whose singular values are squared and whose directions are taken: the inputs' (`paper`), or as the official code
+    does (`repo`) their covariance's, where weak directions count far less."""
+
+    @classmethod
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Refuse what has no new slot beside older ones."""
+        if slots != "per_task":
+            return "it keeps a task's new slot out of what older tasks' inputs span, and there is one at most"
+        return SHARES_NOTHING if isolated else None
+
+
 class ReplaySettings(StrategySettings):
     """Of `Replay`."""
 
@@ -227,6 +249,7 @@ STRATEGIES: dict[str, type[StrategySettings]] = {
     "orthogonality": OrthogonalitySettings,
     "ewc": EWCSettings,
     "ewc_lora": EWCLoRASettings,
+    "inf_lora": InfLoRASettings,
     "replay": ReplaySettings,
     "generative_replay": GenerativeReplaySettings,
     "distillation": DistillationSettings,
