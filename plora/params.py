@@ -71,6 +71,10 @@ def count_parameters(config: RunConfig) -> ParameterCount:
     if row.slots != "none":
         adapters = inject(network, config)
         adapters.open_task("task", config.lora)
+        if any(strategy.fixes_A for strategy in config.resolved_strategies()):
+            for bank in adapters.banks.values():
+                assert bank.A is not None
+                bank.A.requires_grad_(False)
         lateral = config.lora.rank**2 * len(adapters.banks) if row.lateral and config.lora is not None else 0
     trains = {part for phase in config.resolved_phases() for part in phase.train}
     if "backbone" in trains:
