@@ -71,7 +71,7 @@ def count_parameters(config: RunConfig) -> ParameterCount:
     if row.slots != "none":
         adapters = inject(network, config)
         adapters.open_task("task", config.lora)
-        if any(strategy.fixes_A for strategy in config.resolved_strategies()):
+        if any(strategy.designs_slots for strategy in config.resolved_strategies()):
             for bank in adapters.banks.values():
                 assert bank.A is not None
                 bank.A.requires_grad_(False)

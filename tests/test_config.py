@@ -209,7 +209,7 @@ def test_replay_makes_old_and_new_classes_compete() -> None:
     assert local.resolved_loss_rows() == "local"
 
 
-@pytest.mark.parametrize("kind", STRATEGIES)
+@pytest.mark.parametrize("kind", [kind for kind, made in STRATEGIES.items() if "weight" in made.model_fields])
 def test_no_weight_is_infinite(kind: str) -> None:
     with pytest.raises(ConfigError, match="weight: got inf"):
         load_config(TOPICS, [f"strategies=[{{kind: {kind}, weight: .inf}}]"])

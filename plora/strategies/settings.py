@@ -20,7 +20,7 @@ class StrategySettings(PartSettings):
     """Old examples are trained on beside new ones, so class-incrementally the rows of both compete in the loss."""
     helps_merging: ClassVar[bool] = False
     """It has a use for tasks that learn alone where their slots are merged later."""
-    fixes_A: ClassVar[bool] = False
+    designs_slots: ClassVar[bool] = False
     """It designs the A of each new slot, so that of its low-rank matrices B alone trains."""
 
     @property
@@ -146,7 +146,7 @@ class InfLoRASettings(StrategySettings):
     """Of `InfLoRA`."""
 
     part = "plora.strategies.inf_lora:InfLoRA"
-    fixes_A = True
+    designs_slots = True
 
     kind: Literal["inf_lora"] = "inf_lora"
     lamb: float = Field(default=0.98, gt=0, le=1)

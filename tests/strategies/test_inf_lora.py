@@ -196,7 +196,7 @@ def test_a_layer_that_has_nothing_left_is_said() -> None:
 
 @pytest.mark.parametrize("layer", [nn.Linear(8, 6), nn.Conv2d(2, 3, 2, padding=1)], ids=["linear", "convolution"])
 def test_answers_for_old_inputs_are_as_they_were(layer: nn.Module) -> None:
-    """One layer whose old inputs span three of eight directions: with ε = 1 no new slot changes what it makes of them."""
+    """One layer whose old inputs span three of eight directions: with ε = 1 no new slot changes their outputs."""
     torch.manual_seed(0)
     old, new = torch.randn(20, 3) @ torch.randn(3, 8), torch.randn(20, 8)
     if isinstance(layer, nn.Conv2d):  # windows of such images: only the first channel, and constant
