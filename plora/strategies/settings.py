@@ -28,6 +28,11 @@ class StrategySettings(PartSettings):
         """Whether it has a meaning for scores of classes alone, as it is set."""
         return False
 
+    @property
+    def counts_tasks(self) -> str | None:
+        """Why the number of tasks, which must then be known from the start, changes what it does; None: it does not."""
+        return None
+
     @classmethod
     def refusal(cls, slots: str, isolated: bool) -> str | None:
         """Return why it has nothing to protect in a method, or None where it has.
@@ -156,6 +161,13 @@ class InfLoRASettings(StrategySettings):
     compat: Literal["paper", "repo"] = "paper"
     """Whose singular values are squared and whose directions are taken: the inputs' (`paper`), or as the official code
     does (`repo`) their covariance's, where weak directions count far less."""
+
+    @property
+    def counts_tasks(self) -> str | None:
+        """It does, unless ε stays as it is."""
+        if self.lame == self.lamb:
+            return None
+        return f"goes from lamb={self.lamb:g} to lame={self.lame:g} over the tasks of the stream"
 
     @classmethod
     def refusal(cls, slots: str, isolated: bool) -> str | None:
