@@ -36,7 +36,7 @@ class ContinualCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
     """
 
     def __init__(self, model: ContinualModel, task: int, strategies: Sequence[Strategy] = ()) -> None:
-        more = ("begin", "before_task", "rehearse", "on_batch", "after_task")
+        more = ("begin", "design", "before_task", "rehearse", "on_batch", "after_task")
         for strategy in strategies:
             if asked := [name for name in more if getattr(type(strategy), name) is not getattr(Strategy, name)]:
                 raise ConfigError(

@@ -6,6 +6,8 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from plora.build import Parts, build
 from plora.config import RunConfig
 from plora.gates import ChoosingGate, Gate
@@ -18,7 +20,7 @@ from plora.training.phase import step_seconds
 from plora.training.stage import begin_lesson, design_slot, open_stage, show_gate, trainable_head
 
 _SHOWN = 64
-"""Texts of the first task that a gate which chooses sees."""
+"""Texts of the first task that a gate which chooses sees, and a strategy that designs."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
     show_gate(parts, first, most=_SHOWN)
     lesson = begin_lesson(parts, first)
     opened = _open(parts.model)
-    design_slot(parts, lesson)
+    shown = lesson.train.subset(np.arange(min(_SHOWN, len(lesson.train))))
+    design_slot(parts, replace(lesson, train=shown))
     fixed = opened - _open(parts.model)  # they do not train, and are a part of the slot on disk
     frozen = sum(p.numel() for p in parts.model.parameters() if not p.requires_grad)
     with trainable_head(parts, first) if total[0] else nullcontext():

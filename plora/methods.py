@@ -17,6 +17,7 @@ from plora.strategies.settings import (
     EWCLoRASettings,
     EWCSettings,
     GenerativeReplaySettings,
+    InfLoRASettings,
     OrthogonalitySettings,
     ReplaySettings,
     SparsitySettings,
@@ -286,6 +287,14 @@ METHODS: dict[str, Method] = {
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
             strategies={"ewc_lora": EWCLoRASettings()},
+        ),
+        Method(
+            "inf_lora",
+            "a slot per task, all summed, each reading what older tasks' inputs do not span (InfLoRA)",
+            slots="per_task",
+            gate="all_ones",
+            phases=_ADAPTER_AND_HEAD,
+            strategies={"inf_lora": InfLoRASettings()},
         ),
         Method(
             "replay",

@@ -81,6 +81,10 @@ def count_parameters(config: RunConfig) -> ParameterCount:
                 later.append((task, sum(parameter.numel() for parameter in adapters.parameters())))
                 adapters.delete("later")
         adapters.open_task("task", config.lora)
+        if any(strategy.designs_slots for strategy in config.resolved_strategies()):
+            for bank in adapters.banks.values():
+                assert bank.A is not None
+                bank.A.requires_grad_(False)
         lateral = config.lora.rank**2 * len(adapters.banks) if row.lateral and config.lora is not None else 0
     trains = {part for phase in config.resolved_phases() for part in phase.train}
     if "backbone" in trains:

@@ -153,7 +153,7 @@ def test_without_strategies_the_penalty_is_0() -> None:
     assert model.head.features == WIDTH
 
 
-@pytest.mark.parametrize("kind", ["ewc", "replay", "distillation"])
+@pytest.mark.parametrize("kind", ["ewc", "inf_lora", "replay", "distillation"])
 def test_a_strategy_that_needs_more_than_a_penalty_is_refused(kind: str) -> None:
     settings = STRATEGIES[kind]()
     strategy = named(settings.part, Strategy)(settings)

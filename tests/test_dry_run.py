@@ -15,7 +15,10 @@ from plora.runs import run
 Config = Callable[..., RunConfig]
 
 
-@pytest.mark.parametrize("method", ["sequential", "per_task", "joint", "frozen", "full", "first_session", "routed"])
+METHODS = ("sequential", "per_task", "joint", "frozen", "full", "first_session", "routed", "inf_lora")
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_estimate_counts_the_steps_and_parameters_of_the_run(toy_config: Config, method: str) -> None:
     config = toy_config(f"method={method}", f"scenario={'class' if method == 'routed' else 'task'}")
     estimate = dry_run(config)
@@ -26,7 +29,7 @@ def test_the_estimate_counts_the_steps_and_parameters_of_the_run(toy_config: Con
     assert estimate.warmup_steps >= 1
     assert estimate.seconds > 0
     assert "nothing was written" in estimate.describe()
-    assert ("comes on top" in estimate.describe()) == (method == "routed")
+    assert ("comes on top" in estimate.describe()) == (method in ("routed", "inf_lora"))
 
 
 def test_the_estimate_says_that_strategies_come_on_top(toy_config: Config) -> None:
@@ -39,6 +42,12 @@ def test_the_estimate_says_that_strategies_come_on_top(toy_config: Config) -> No
 def test_a_closed_form_has_no_steps(toy_config: Config) -> None:
     estimate = dry_run(toy_config("method=frozen", "head=ridge"))
     assert (estimate.steps, estimate.trainable) == (0, 0)
+
+
+def test_what_is_designed_does_not_count_as_trained(toy_config: Config) -> None:
+    plain, designed = (count_parameters(toy_config(f"method={method}")) for method in ("o_lora", "inf_lora"))
+    assert plain.trainable == 2 * designed.trainable  # layers of as many inputs as outputs
+    assert plain.trainable + plain.frozen == designed.trainable + designed.frozen
 
 
 def test_connections_to_older_slots_are_counted(toy_config: Config) -> None:

@@ -78,6 +78,7 @@ CASES = [
         "class", "gumbel_cl_lora", False, ("gate={kind: gumbel_sparsemax, per: layer}",), marks=pytest.mark.slow
     ),
     ("task", "gumbel_cl_lora", True, ("training.epochs=2",)),
+    pytest.param("class", "inf_lora", False, (), marks=pytest.mark.slow),
 ]
 
 

@@ -39,7 +39,7 @@ from plora.config import RunConfig, load_config
 from plora.gates import Router
 from plora.results import read_record
 from plora.runs import run
-from plora.strategies import STRATEGIES
+from plora.strategies import STRATEGIES, InfLoRA, Strategy
 from plora.testing.strategies import weight_settings
 
 FOOD = (["apple", "pear", "plum", "grape"], ["loaf", "crust", "rye", "bun"])
@@ -199,6 +199,17 @@ def test_it_gives_back_half_of_what_is_forgotten_and_only_by_its_term(make: Make
     assert effective(found, plain()), f"{method}: {found}, sequential: {plain()}"
     without = outcome(make, method, off(SETTINGS[method]), name="silent")
     assert without.forgotten > plain().forgotten / 2, f"{method} keeps as much without its term: the test says nothing"
+
+
+@pytest.mark.slow
+def test_designed_slots_give_back_half_of_what_is_forgotten_and_only_by_their_design(
+    make: Make, plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = outcome(make, "inf_lora")
+    assert effective(found, plain()), f"inf_lora: {found}, sequential: {plain()}"
+    monkeypatch.setattr(InfLoRA, "design", Strategy.design)
+    without = outcome(make, "inf_lora", name="undesigned")
+    assert without.forgotten > plain().forgotten / 2, f"the same slots keep as much without their design: {without}"
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from plora.adapters import Directions, Route
 from plora.errors import ConfigError, ConformanceError, PloraError, UnknownTaskError
 from plora.gates import GATES, AllOnes, Gate, GateSettings, OneHot, OneHotSettings, Trial, Verdict
 from plora.heads import HEADS, Head, LinearHead, NCMHead
+from plora.lesson import Lesson
 from plora.methods import METHODS, Phase
 from plora.model import ContinualModel
 from plora.moment import Moment
@@ -409,6 +410,75 @@ class ForgetsSettings(ShrinkSettings):
     seed: int = Field(default=0, exclude=True)
 
 
+class Designs(Strategy):
+    """A strategy that conforms, and only designs: a new slot reads next to nothing."""
+
+    @torch.no_grad()
+    def design(self, model: ContinualModel, lesson: Lesson) -> tuple[str, ...]:
+        fixed = [name for name in model.trainable() if name.endswith(".A")]
+        for name in fixed:
+            model.trainable()[name].fill_(1e-3)
+        return tuple(fixed)
+
+
+class FixesA(Designs):
+    """Leaves A as it was drawn."""
+
+    def design(self, model: ContinualModel, lesson: Lesson) -> tuple[str, ...]:
+        return tuple(name for name in model.trainable() if name.endswith(".A"))
+
+
+class FixesTheBackbone(Designs):
+    def design(self, model: ContinualModel, lesson: Lesson) -> tuple[str, ...]:
+        return ("backbone.embeddings.word_embeddings.weight",)
+
+
+class FixesAll(Designs):
+    def design(self, model: ContinualModel, lesson: Lesson) -> tuple[str, ...]:
+        return tuple(model.trainable())
+
+
+class DesignsOldSlots(Designs):
+    def design(self, model: ContinualModel, lesson: Lesson) -> tuple[str, ...]:
+        assert model.adapters is not None
+        for bank in model.adapters.banks.values():
+            bank.A_old.mul_(0.5)
+        return super().design(model, lesson)
+
+
+class DesignsInEval(Designs):
+    def design(self, model: ContinualModel, lesson: Lesson) -> tuple[str, ...]:
+        model.train(not model.training)
+        return super().design(model, lesson)
+
+
+class DesignsAnew(Designs):
+    """Draws from random numbers that are not the task's own."""
+
+    @torch.no_grad()
+    def design(self, model: ContinualModel, lesson: Lesson) -> tuple[str, ...]:
+        fixed = super().design(model, lesson)
+        for name in fixed:
+            model.trainable()[name].normal_(std=1e-3)
+        return fixed
+
+
+class DesignsFromMemory(Designs):
+    """Counts tasks, and does not say so in its state."""
+
+    learned = 0
+
+    def design(self, model: ContinualModel, lesson: Lesson) -> tuple[str, ...]:
+        fixed = super().design(model, lesson)
+        with torch.no_grad():
+            for name in fixed:
+                model.trainable()[name].mul_(self.learned)
+        return fixed
+
+    def after_task(self, model: ContinualModel, lesson: Lesson) -> None:
+        self.learned += 1
+
+
 def settings_of(strategy: type[Strategy], base: type[StrategySettings] = ShrinkSettings) -> type[StrategySettings]:
     """Settings that name a strategy."""
 
@@ -455,6 +525,27 @@ def test_a_strategy_that_breaks_a_promise(make: Callable[[], StrategySettings], 
 
 def test_a_small_strategy_conforms() -> None:
     check_strategy(settings_of(Shrink)())
+    check_strategy(settings_of(Designs, NoWeightSettings)())
+
+
+@pytest.mark.parametrize(
+    ("strategy", "says"),
+    [
+        (FixesA, "it protects what older inputs give by its design: got a change of"),
+        (
+            FixesTheBackbone,
+            "what it fixes is open: got ['backbone.embeddings.word_embeddings.weight'], expected some of",
+        ),
+        (FixesAll, "something goes on training: got all is fixed"),
+        (DesignsOldSlots, "designing changes open parameters alone: got another backbone."),
+        (DesignsInEval, "designing changes open parameters alone: got another mode of"),
+        (DesignsAnew, "the same question has the same design: got another one in task 1"),
+        (DesignsFromMemory, "the same question has the same design: got another one in task 2"),
+    ],
+)
+def test_a_design_that_breaks_a_promise(strategy: type[Strategy], says: str) -> None:
+    with fails(f"strategy {strategy.__name__}: {says}"):
+        check_strategy(settings_of(strategy, NoWeightSettings)())
 
 
 # ---------------------------------------------------------------------- heads that break a promise

@@ -34,7 +34,7 @@ RUNS = [
     ("task", "o_lora", "linear"),
     *(
         ("task", method, "linear")
-        for method in ("ewc", "online_ewc", "ewc_lora", "replay", "der", "lwf", "generative_replay")
+        for method in ("ewc", "online_ewc", "ewc_lora", "inf_lora", "replay", "der", "lwf", "generative_replay")
     ),
     *(("class", method, "linear") for method in ("ewc", "ewc_lora", "replay", "der", "lwf", "generative_replay")),
     *(("task", f"merged_{way}", "linear") for way in ("average", "ties", "magmax")),
@@ -51,6 +51,7 @@ RUNS = [
     ("class", "joint", "linear"),
     ("class", "sequential", "linear"),
     ("class", "o_lora", "linear"),
+    ("class", "inf_lora", "linear"),
 ]
 
 
@@ -59,6 +60,7 @@ SETTINGS = {
     "full": ("training.learning_rate=0.003",),
     ("class", "ewc"): ("loss_rows=seen", "strategies=[{kind: ewc, weight: 1}]"),
     ("class", "ewc_lora"): ("loss_rows=seen", "strategies=[{kind: ewc_lora, weight: 1}]"),
+    ("class", "inf_lora"): ("loss_rows=seen",),
     ("class", "o_lora"): ("loss_rows=seen",),  # under `local`, frozen old rows drown new ones on so small a stream
 }
 

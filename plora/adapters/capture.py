@@ -1,6 +1,6 @@
 """What goes into every bank and comes out of it, with the graph: for Fisher information and the like."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,18 +32,25 @@ def captured(adapters: Adapters) -> Iterator[list[Passed]]:
     A layer that is called twice stands there twice: its gradients are added before anything is squared.
     """
     found: list[Passed] = []
+    with watched(adapters, found.append):
+        yield found
 
-    def keep(bank: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+
+@contextmanager
+def watched(adapters: Adapters, see: Callable[[Passed], None]) -> Iterator[None]:
+    """Show every call of the adapters' banks inside the `with` block when it is made, and keep none."""
+
+    def show(bank: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(bank, Bank)
         x = inputs[0].detach()
         if bank.window is not None:
             x = bank.window.unfold(x).reshape(*output.shape[:-1], bank.in_features)
-        found.append(Passed(bank.path, x, output))
+        see(Passed(bank.path, x, output))
 
-    handles = [bank.register_forward_hook(keep) for bank in adapters.banks.values()]
+    handles = [bank.register_forward_hook(show) for bank in adapters.banks.values()]
     try:
         with adapters.switch.keeping_activations():
-            yield found
+            yield
     finally:
         for handle in handles:
             handle.remove()

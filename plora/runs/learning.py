@@ -86,7 +86,7 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
         workspace: what runs of this process share; None shares nothing.
 
     Raises:
-        RunError: the run is not finished, or its method learns all tasks at once.
+        RunError: the run is not finished, or what it has learned depends on the tasks to come.
         DataError: the task cannot be learned in the run's scenario, or its name is taken.
     """
     folder, processes = RunFolder.existing(path), Processes.joined()
@@ -98,6 +98,12 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
             raise RunError(
                 f"method '{former.method}' learns all tasks at once; a task more means a new run: add it to the stream"
             )
+        for strategy in former.resolved_strategies():
+            if reason := strategy.counts_tasks:
+                raise RunError(
+                    f"strategies: '{strategy.kind}' {reason}, so with a task more the older ones would have been "
+                    "learned otherwise; a task more means a new run: add it to the stream"
+                )
         if any(added.name == task.name for added in former.added):
             raise DataError(f"task '{task.name}' was added already; if it was cut, go on with `plora resume {path}`")
         config = former.model_copy(update={"added": (*former.added, task)})

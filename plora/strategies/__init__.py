@@ -9,6 +9,7 @@ from plora.strategies.settings import (
     EWCLoRASettings,
     EWCSettings,
     GenerativeReplaySettings,
+    InfLoRASettings,
     OrthogonalitySettings,
     ReplaySettings,
     SparsitySettings,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from plora.strategies.ewc import EWC
     from plora.strategies.ewc_lora import EWCLoRA
     from plora.strategies.generative import GenerativeReplay
+    from plora.strategies.inf_lora import InfLoRA
     from plora.strategies.orthogonal import Orthogonality
     from plora.strategies.replay import Replay
     from plora.strategies.sparsity import Sparsity
@@ -34,6 +36,8 @@ __all__ = [
     "EWCSettings",
     "GenerativeReplay",
     "GenerativeReplaySettings",
+    "InfLoRA",
+    "InfLoRASettings",
     "Orthogonality",
     "OrthogonalitySettings",
     "Rehearsal",
@@ -55,6 +59,7 @@ __getattr__, _ = names_from(
         "ewc": ["EWC"],
         "ewc_lora": ["EWCLoRA"],
         "generative": ["GenerativeReplay"],
+        "inf_lora": ["InfLoRA"],
         "orthogonal": ["Orthogonality"],
         "replay": ["Replay"],
         "sparsity": ["Sparsity"],

@@ -20,11 +20,18 @@ class StrategySettings(PartSettings):
     """Old examples are trained on beside new ones, so class-incrementally the rows of both compete in the loss."""
     helps_merging: ClassVar[bool] = False
     """It has a use for tasks that learn alone where their slots are merged later."""
+    designs_slots: ClassVar[bool] = False
+    """It designs the A of each new slot, so that of its low-rank matrices B alone trains."""
 
     @property
     def reads_scores(self) -> bool:
         """Whether it has a meaning for scores of classes alone, as it is set."""
         return False
+
+    @property
+    def counts_tasks(self) -> str | None:
+        """Why the number of tasks, which must then be known from the start, changes what it does; None: it does not."""
+        return None
 
     @classmethod
     def refusal(cls, slots: str, isolated: bool) -> str | None:
@@ -140,6 +147,36 @@ class EWCLoRASettings(StrategySettings):
         return SHARES_NOTHING if isolated else None
 
 
+class InfLoRASettings(StrategySettings):
+    """Of `InfLoRA`."""
+
+    part = "plora.strategies.inf_lora:InfLoRA"
+    designs_slots = True
+
+    kind: Literal["inf_lora"] = "inf_lora"
+    lamb: float = Field(default=0.98, gt=0, le=1)
+    """ε of the first task: the share of the energy of its inputs that is remembered."""
+    lame: float = Field(default=1.0, gt=0, le=1)
+    """What ε goes to, task by task."""
+    compat: Literal["paper", "repo"] = "paper"
+    """Whose singular values are squared and whose directions are taken: the inputs' (`paper`), or as the official code
+    does (`repo`) their covariance's, where weak directions count far less."""
+
+    @property
+    def counts_tasks(self) -> str | None:
+        """It does, unless ε stays as it is."""
+        if self.lame == self.lamb:
+            return None
+        return f"goes from lamb={self.lamb:g} to lame={self.lame:g} over the tasks of the stream"
+
+    @classmethod
+    def refusal(cls, slots: str, isolated: bool) -> str | None:
+        """Refuse what has no new slot beside older ones."""
+        if slots != "per_task":
+            return "it keeps a task's new slot out of what older tasks' inputs span, and there is one at most"
+        return SHARES_NOTHING if isolated else None
+
+
 class ReplaySettings(StrategySettings):
     """Of `Replay`."""
 
@@ -227,6 +264,7 @@ STRATEGIES: dict[str, type[StrategySettings]] = {
     "orthogonality": OrthogonalitySettings,
     "ewc": EWCSettings,
     "ewc_lora": EWCLoRASettings,
+    "inf_lora": InfLoRASettings,
     "replay": ReplaySettings,
     "generative_replay": GenerativeReplaySettings,
     "distillation": DistillationSettings,

@@ -97,7 +97,7 @@ def _watched(promises: Promises, parts: Parts) -> Iterator[None]:
     def look(optimizer: Optimizer, *_: object) -> None:
         held = _held(promises, parts.model, optimizer)
         if optimizer not in optimizers:
-            declared = _declared(parts.model, phases[len(optimizers) % len(phases)])
+            declared = _declared(parts, phases[len(optimizers) % len(phases)])
             missing, extra = sorted(declared.keys() - held.keys()), sorted(held.keys() - declared.keys())
             promises.keep(not missing, "the optimizer holds all that is declared to train", f"none of {missing}", "all")
             promises.keep(not extra, "the optimizer holds nothing else", extra, f"only {len(declared)} tensors")
@@ -132,18 +132,21 @@ def _held(promises: Promises, model: ContinualModel, optimizer: Optimizer) -> di
     return held
 
 
-def _declared(model: ContinualModel, phase: Phase) -> dict[str, nn.Parameter]:
+def _declared(parts: Parts, phase: Phase) -> dict[str, nn.Parameter]:
     """What a phase says that it trains, by name.
 
-    Open A and B of every layer, open head rows, all that the gate learns, the whole backbone.
+    Open A and B of every layer but for what a strategy has fixed, open head rows, all that the gate learns, the whole
+    backbone.
     """
+    model = parts.model
+    designed = any(type(strategy).design is not Strategy.design for strategy in parts.strategies)
     owners = {id(parameter): "adapter" for parameter in (model.adapters.parameters() if model.adapters else ())}
     owners |= {id(parameter): "head" for parameter in model.head.parameters()}
     owners |= {id(parameter): "gate" for parameter in (model.gate.parameters() if model.gate else ())}
     return {
         name: parameter
         for name, parameter in model.named_parameters()
-        if owners.get(id(parameter), "backbone") in phase.train
+        if owners.get(id(parameter), "backbone") in phase.train and (parameter.requires_grad or not designed)
     }
 
 
@@ -189,11 +192,18 @@ def _check_signatures(promises: Promises, row: Method, config: RunConfig, folder
 
 
 def _check_weight_0(promises: Promises, row: Method, config: RunConfig) -> None:
-    off = tuple(
-        named(settings.part, Strategy)(settings.model_copy(update=dict.fromkeys(weight_settings(settings), 0.0)))
-        for settings in row.strategies.values()
+    def made(weighs: bool) -> tuple[Strategy, ...]:
+        chosen = [settings for settings in row.strategies.values() if bool(weight_settings(settings)) is weighs]
+        return tuple(
+            named(settings.part, Strategy)(settings.model_copy(update=dict.fromkeys(weight_settings(settings), 0.0)))
+            for settings in chosen
+        )
+
+    if not made(weighs=True):
+        return
+    silent, plain = (
+        replace(build(config), strategies=made(weighs=False) + off) for off in (made(weighs=True), tuple[Strategy]())
     )
-    silent, plain = (replace(build(config), strategies=strategies) for strategies in (off, ()))
     for parts, place in ((silent, "silent"), (plain, "plain")):
         _learn(parts, config.folder.with_name(place))
     for task in plain.tasks:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from math import isfinite
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from plora.adapters import LoRA
 from plora.gates import AllOnes
 from plora.lesson import Lesson
 from plora.model import ContinualModel
@@ -29,12 +31,16 @@ def check_strategy(settings: StrategySettings) -> None:
     It is led through three tasks, with a slot each or one for all, as it can, and asked in each of them:
 
     - its settings survive a config file, and a setting that does not exist is refused;
+    - what it designs are open parameters, of which some go on training; nothing else changes, and asked anew, or with
+      its memory given back, it designs the same bits;
     - its terms (of the batch, of rehearsed examples, penalties) are named finite scalars, each with a gradient that
       reaches something that trains;
     - asked again with the same random state, it gives the same bits; so does another one that was given its memory;
     - asking changes nothing: no parameter, buffer, gradient, mode or route, and no optimizer of the model steps;
-    - it protects something: by the third task there is a term;
-    - with every `weight` and `…_weight` at 0 there is no term, so that training is plain training, bit for bit.
+    - it protects something: by the third task there is a term, or, where it does nothing but design, a new slot changes
+      what the first task's inputs give at most half as much as one that is not designed;
+    - with every `weight` and `…_weight` at 0 there is no term, so that training is plain training, bit for bit; what
+      does nothing but design has no such setting, and is switched off by leaving it out.
 
     Args:
         settings: they name the strategy.
@@ -51,8 +57,13 @@ def check_strategy(settings: StrategySettings) -> None:
     for lesson, at in _stream(promises, strategy, model):
         terms = _ask(promises, strategy, model, lesson, at)
         _check_gradients(promises, model, terms)
-    promises.keep(bool(terms), "it protects something", "no term in the third task", "one at least")
-    _check_weight_0(promises, settings)
+        last = lesson
+    if terms or not _designs(strategy):
+        promises.keep(bool(terms), "it protects something", "no term in the third task", "one at least")
+    else:
+        _check_silence(promises, strategy, model, last)
+    if terms or weight_settings(settings):
+        _check_weight_0(promises, settings)
 
 
 def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> Iterator[tuple[Lesson, Moment]]:
@@ -69,6 +80,8 @@ def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> It
         else:
             open_filled(model, task)
         lesson = tiny_lesson(model, position=position, seed=position, first_row=first_row, shift=position)
+        if _designs(strategy):
+            _check_design(promises, strategy, model, lesson)
         with _unchanged(promises, model, "preparing for a task"), own_random_numbers():
             strategy.before_task(model, lesson)
         model.train()
@@ -79,15 +92,78 @@ def _stream(promises: Promises, strategy: Strategy, model: ContinualModel) -> It
         yield lesson, Moment(task=position, step=1, total=10, epoch=0, seed=position, examples=8)
         with _unchanged(promises, model.eval(), "remembering a task"), own_random_numbers():
             strategy.after_task(model, lesson)
-        again = type(strategy)(strategy.settings)
-        with promises.no_error("it can be given its memory"):
-            again.restore({name: tensor.clone() for name, tensor in strategy.state().items()}, model)
+        again = _with_its_memory(promises, strategy, model)
         before, after = strategy.state(), again.state()
         same = before.keys() == after.keys() and all(
             torch.equal(before[name].nan_to_num(), after[name].nan_to_num()) for name in before
         )
         promises.keep(same, "a memory that is given back is the same", "another one", "the same bits")
         model.commit()
+
+
+def _with_its_memory(promises: Promises, strategy: Strategy, model: ContinualModel) -> Strategy:
+    """Another one with the same settings, begun for the same run, which is given a copy of what this one remembers."""
+    again = type(strategy)(strategy.settings)
+    with promises.no_error("it can be given its memory"):
+        again.begin(model, tiny_stream(), tuple(f"class {row}" for row in range(2 * len(TASKS))))
+        again.restore({name: tensor.clone() for name, tensor in strategy.state().items()}, model)
+    return again
+
+
+def _designs(strategy: Strategy) -> bool:
+    return type(strategy).design is not Strategy.design
+
+
+def _check_design(promises: Promises, strategy: Strategy, model: ContinualModel, lesson: Lesson) -> None:
+    """Have the open slot designed, three times from the same start, and fix what is to be fixed."""
+    task, open_now = f"in task {lesson.position + 1}", model.trainable()
+    start = {name: parameter.detach().clone() for name, parameter in open_now.items()}
+    before, designed = _everything(model), dict[str, Tensor]()
+    for number, one in enumerate((strategy, strategy, _with_its_memory(promises, strategy, model))):
+        with torch.no_grad():
+            for name, parameter in open_now.items():
+                parameter.copy_(start[name])
+        with promises.no_error(f"its design {task}"), own_random_numbers(number):
+            fixed = one.design(model, lesson)
+        unknown = sorted({*fixed} - open_now.keys())
+        promises.keep(not unknown, "what it fixes is open", unknown, f"some of {sorted(open_now)}")
+        promises.keep(len({*fixed}) < len(open_now), "something goes on training", "all is fixed", "less")
+        after = _everything(model)
+        changed = [name for name in before if name not in open_now and not _equal(before[name], after.get(name))]
+        promises.keep(
+            not changed, "designing changes open parameters alone", f"another {min(changed, default='')}", "no other"
+        )
+        found = {name: parameter.detach().clone() for name, parameter in open_now.items()}
+        same = all(torch.equal(found[name], value) for name, value in designed.items())
+        promises.keep(same, "the same question has the same design", f"another one {task}", "the same bits")
+        designed = found
+    for name in fixed:
+        open_now[name].requires_grad_(False)
+
+
+def _check_silence(promises: Promises, strategy: Strategy, model: ContinualModel, last: Lesson) -> None:
+    """See what a random fourth slot, designed or not, changes for inputs of the first task."""
+    assert model.adapters is not None
+    examples = tiny_lesson(model).train
+    inputs = examples.collate(np.arange(len(examples))).inputs
+    changes = []
+    for designs in (True, False):
+        with torch.no_grad(), own_random_numbers():
+            before = model.eval().features(inputs)
+            slot = model.adapters.open_task("fourth", LoRA(rank=2, alpha=2))
+            for matrix in (*slot.A.values(), *slot.B.values()):
+                torch.nn.init.normal_(matrix, std=0.3)
+            if designs:
+                strategy.design(model, replace(last, position=len(TASKS)))
+            changes.append(float((model.features(inputs) - before).norm()))
+        model.adapters.delete("fourth")
+    designed, plain = changes
+    promises.keep(
+        designed <= plain / 2,
+        "it protects what older inputs give by its design",
+        f"a change of {designed:.2g}",
+        f"at most half of {plain:.2g}",
+    )
 
 
 def _check_settings(promises: Promises, settings: StrategySettings) -> None:

@@ -76,6 +76,27 @@ def test_a_later_task_is_learned_as_if_it_had_always_been_there(
     assert evaluate(short.folder).changed == 0
 
 
+def test_a_strategy_that_counts_the_tasks_takes_no_other(shorter: Callable[..., RunConfig], third: LocalTask) -> None:
+    config = shorter("method=inf_lora", "training.epochs=1")
+    assert in_child(lambda: run(config, quiet(), Workspace())) == 0
+    before = (config.folder / "config.yaml").read_bytes()
+    with pytest.raises(RunError, match=r"'inf_lora' goes from lamb=0.98 to lame=1 over the tasks of the stream"):
+        extend(config.folder, third, quiet())
+    assert (config.folder / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_designed_slots_whose_share_stays_can_be_extended(
+    toy_config: Config, shorter: Callable[..., RunConfig], third: LocalTask
+) -> None:
+    settings = ("method=inf_lora", "scenario=class", "strategies=[{kind: inf_lora, lame: 0.98}]", "training.epochs=2")
+    whole, short = toy_config(*settings), shorter(*settings)
+    assert in_child(lambda: run(whole, quiet(), Workspace())) == 0
+    assert in_child(lambda: run(short, quiet(), Workspace())) == 0
+    assert in_child(lambda: extend(short.folder, third, quiet())) == 0
+    assert snapshot(short.folder) == snapshot(whole.folder)
+
+
 @pytest.mark.parametrize(
     "point",
     [

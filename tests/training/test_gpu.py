@@ -43,6 +43,7 @@ CASES = {
     "ewc": ("method=ewc",),
     "online_ewc": ("method=online_ewc",),
     "ewc_lora": ("method=ewc_lora",),
+    "inf_lora": ("method=inf_lora",),
     "replay-class": ("method=replay", "scenario=class"),
     "der-class": ("method=der", "scenario=class"),
     "lwf": ("method=lwf",),

@@ -90,6 +90,12 @@ def test_module_slots_of_a_killed_run_end_with_the_same_bits(config: Config) -> 
     assert whole == cut
 
 
+def test_what_conv_slots_are_kept_out_of_is_the_same_after_a_kill(config: Config) -> None:
+    settings = (*PLACES["conv"], "method=inf_lora", "scenario=class", "training.epochs=3")
+    whole, cut = killed(config, "step:15", *settings)  # inside the second task, whose slot is designed anew
+    assert whole == cut
+
+
 def test_images_that_replay_remembers_are_the_same_after_a_kill(config: Config) -> None:
     settings = (*PLACES["conv"], "method=replay", "scenario=class", "training.epochs=3")
     whole, cut = killed(config, "step:15", *settings)  # inside the second task: what is remembered was read back

@@ -40,6 +40,7 @@ METHODS = (
     "ewc",
     "online_ewc",
     "ewc_lora",
+    "inf_lora",
     "replay",
     "der",
     "generative_replay",

@@ -48,6 +48,7 @@ METHODS = {
     "sd_lora": ("method=sd_lora", *EVERYTHING[:-1], GATE_TOO),
     "ewc": ("method=ewc", *EVERYTHING),
     "ewc_lora": ("method=ewc_lora", *EVERYTHING),
+    "inf_lora-class": ("method=inf_lora", "scenario=class", *EVERYTHING),
     "merged_magmax": ("method=merged_magmax", *EVERYTHING),
     "merged_ties-class-bf16": ("method=merged_ties", "scenario=class", "training.precision=bf16", *EVERYTHING),
     "der-class": ("method=der", "scenario=class", *EVERYTHING),
