@@ -228,6 +228,8 @@ def test_adapters_of_nothing_are_refused(config: Config, tmp_path: Path) -> None
     with pytest.raises(RunError, match="method 'frozen' has no slots to write as adapters; add --merged"):
         export(source, tmp_path / "out")
     folder = export(source, tmp_path / "out", merged=True)
+    heads = json.loads((folder / "heads.json").read_text())
+    (folder / "heads.json").write_text(json.dumps({**heads, "pooled": False}))
     script = runpy.run_path(str(folder / "inference.py"))
 
     grey = Preparation((12, 12), (0.5,), (0.5,))  # of another network: the folder says what the script does

@@ -54,6 +54,8 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"training.activation_checkpointing: method '{config.method}' trains nothing inside the backbone, so there "
             "are no activations to keep or to compute again; leave it out"
         )
+    if getattr(config.problem, "augment", None) is not None and not trained:
+        yield f"problem.augment: method '{config.method}' solves its head once and trains nothing; leave it out"
     if row.merging not in (None, "ties") and config.merging.keep != Merging().keep:
         yield f"merging.keep: method '{config.method}' keeps every entry of a slot; it is a setting of merged_ties"
     if config.loss_rows is not None and config.scenario != "class":
