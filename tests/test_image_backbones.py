@@ -21,7 +21,7 @@ from plora.backbones.processor import read_processor, write_processor
 from plora.errors import BackboneError
 from plora.problems.image_classification import ImageClassification
 
-MOBILENET = Path("/work/shared/data/weights/mobilenet_v2_imagenet")
+MOBILENET = Path(__file__).parents[2] / "shared/data/weights/mobilenet_v2_imagenet"
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48, "patch_size": 8}
 KINDS: Mapping[str, Mapping[str, object]] = {
     "vit": {"model_type": "vit"},
@@ -315,6 +315,7 @@ def test_another_size_keeps_the_share_that_is_cut_off(folder: Folder) -> None:
         ({"do_rescale": False}, "says do_rescale: false"),
         ({"do_resize": False}, "says do_resize: false"),
         ({"do_flip_channel_order": True}, "asks for do_flip_channel_order, which is not supported"),
+        ({"image_processor_type": "LevitImageProcessor"}, "is of a LevitImageProcessor, which resizes, crops or norm"),
         ({"resample": 1}, "says resample: 1; supported are 2 (bilinear) and 3 (bicubic)"),
         ({"size": {"shortest_edge": 32}}, 'resizes to {"shortest_edge": 32}, which does not give all images one size'),
         ({"size": {"longest_edge": 32}}, 'resizes to {"longest_edge": 32}, which does not give all images one size'),

@@ -20,6 +20,8 @@ _RESAMPLE: Mapping[int, Resample] = {2: "bilinear", 3: "bicubic"}
 _NEEDED = ("do_resize", "do_rescale", "do_normalize")
 _DONE = {*_NEEDED, "do_center_crop", "do_convert_rgb", "do_reduce_labels"}
 """What a preparation does, and what does not concern it: colours are decided where files are read."""
+_STEPS = ("resize", "center_crop", "rescale", "normalize")
+"""Methods of a processor."""
 _WARPED_FROM = 384
 """A ConvNeXt processor cuts nothing off at this size and above."""
 
@@ -27,7 +29,9 @@ _WARPED_FROM = 384
 def read_processor(path: Path, channels: int) -> Preparation:
     """Return what a `preprocessor_config.json` says.
 
-    What an older file leaves out is what the class that it names does by itself, else what that of ViT does.
+    What an older file leaves out is what the class that it names does by itself, else what that of ViT does. Centres are
+    cut out where the processors that use Pillow cut them; that of DINOv3 does not round what it has resized, which is
+    half a level of 255 at most.
 
     Args:
         path: the file.
@@ -45,6 +49,12 @@ def read_processor(path: Path, channels: int) -> Preparation:
     def of(key: str) -> Any:  # noqa: ANN401  (JSON)
         return said[key] if said.get(key) is not None else getattr(usual, key, None)
 
+    plain = transformers.ViTImageProcessorPil
+    if not name.startswith("ConvNext") and any(getattr(usual, step) != getattr(plain, step) for step in _STEPS):
+        raise BackboneError(
+            f"{path} is of a {name}, which resizes, crops or normalises in a way of its own, which is not supported; "
+            "write one of a ViTImageProcessor that comes near it"
+        )
     for key in _NEEDED:
         if not of(key):
             raise BackboneError(
