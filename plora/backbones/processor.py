@@ -29,9 +29,9 @@ _WARPED_FROM = 384
 def read_processor(path: Path, channels: int) -> Preparation:
     """Return what a `preprocessor_config.json` says.
 
-    What an older file leaves out is what the class that it names does by itself, else what that of ViT does. Centres are
-    cut out where the processors that use Pillow cut them; that of DINOv3 does not round what it has resized, which is
-    half a level of 255 at most.
+    What an older file leaves out is what the class that it names does by itself, else what that of ViT does. Centres
+    are cut out where the processors that use Pillow cut them; that of DINOv3 does not round what it has resized, which
+    is half a level of 255 at most.
 
     Args:
         path: the file.

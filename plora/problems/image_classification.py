@@ -27,6 +27,9 @@ from plora.streams.base import Scenario, Split, Stream, StreamSource
 from plora.streams.image_reading import ImageReading
 from plora.streams.images import READING, ImageArray, ImageFiles, Images, Pixels
 
+_AT_ONCE = 256
+"""Images in memory as fp32."""
+
 
 @dataclass(frozen=True)
 class PreparedImages(ImageArray):
@@ -82,20 +85,30 @@ class EncodedImages(EncodedInputs):
         if len(self.parts) == 1:
             ((split, own),) = self.parts
             return replace(self, parts=((split, own[indices]),))
-        return replace(self, parts=((_array(self.prepared(indices)), np.arange(len(indices))),))
+        return replace(self, parts=((self._array(indices), np.arange(len(indices))),))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return `pixels` `[N, H, W, C]` uint8, as large as the network takes them."""
-        return {"pixels": torch.from_numpy(_array(self.prepared(np.arange(len(self)))).pixels)}
+        return {"pixels": torch.from_numpy(self._array(np.arange(len(self))).pixels)}
 
     def collate(self, indices: Indices, draw: int | None = None) -> dict[str, Tensor]:
         """Return `pixel_values` `[B, C, H, W]`; what chance does to them is done on the device, to a whole batch."""
         return {"pixel_values": self.preparation.normalised(self.prepared(indices))}
 
+    def _array(self, indices: Indices) -> PreparedImages:
+        parts = [indices[start : start + _AT_ONCE] for start in range(0, len(indices), _AT_ONCE)]
+        return _array([_as_bytes(self.prepared(part)) for part in parts])
 
-def _array(pixels: Tensor) -> PreparedImages:
-    """Prepared images in memory."""
-    return PreparedImages(pixels.to(torch.uint8).permute(0, 2, 3, 1).numpy(), np.zeros(len(pixels), np.int64))
+
+def _array(parts: Sequence[Pixels]) -> PreparedImages:
+    """Prepared images in memory, of parts `[N, H, W, C]`."""
+    pixels = np.concatenate(parts)
+    return PreparedImages(pixels, np.zeros(len(pixels), np.int64))
+
+
+def _as_bytes(pixels: Tensor) -> Pixels:
+    found: Pixels = pixels.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return found
 
 
 def _as_tensor(image: Pixels) -> Tensor:
@@ -163,7 +176,8 @@ class ImageClassification(Problem):
     def given(self, inputs: Sequence[object]) -> Images:
         """Return image files by their paths, or arrays of pixels."""
         if all(isinstance(one, np.ndarray) for one in inputs):
-            return _array(torch.stack([self.preparation.resized(np.asarray(one, np.uint8)) for one in inputs]))
+            prepared = (self.preparation.resized(np.asarray(one, np.uint8)) for one in inputs)
+            return _array([_as_bytes(image[None]) for image in prepared])
         paths = tuple(Path(str(one)) for one in inputs)
         if absent := [path for path in paths if not path.is_file()]:
             raise DataError(f"image {absent[0]} does not exist, or is no file; name image files")
