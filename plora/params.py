@@ -89,7 +89,7 @@ def count_parameters(config: RunConfig) -> ParameterCount:
     trains = {part for phase in config.resolved_phases() for part in phase.train}
     if "backbone" in trains:
         network.requires_grad_(True)
-    return ParameterCount(config.label, config.backbone.id, tuple(_groups(network)), lateral, tuple(later))
+    return ParameterCount(config.label, config.backbone.label, tuple(_groups(network)), lateral, tuple(later))
 
 
 def _groups(network: nn.Module) -> list[Group]:

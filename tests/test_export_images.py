@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from test_export import without_plora
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForImageClassification
 
 from plora.adapters import Adapters, Route, apply_lora, save_route
 from plora.backbones import BackboneConfig, load_image_backbone, made_by, save_image_backbone
@@ -173,6 +173,29 @@ def test_a_new_network_is_exported_whole(config: Config, pictures: list[Path], t
     assert "text" not in card
 
 
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_vision_transformer_of_another_size_without_a_pooler(
+    config: Config, networks: Path, pictures: list[Path], tmp_path: Path, merged: bool
+) -> None:
+    """Its images are cut, their centre is taken, its positions are interpolated, and its first state is the feature."""
+    vit = shutil.copytree(networks / "vit", tmp_path / "vit")
+    AutoModelForImageClassification.from_pretrained(vit).save_pretrained(vit)
+    prepared = json.loads((vit / "preprocessor_config.json").read_text())
+    cut = {"size": {"shortest_edge": 14}, "do_center_crop": True, "crop_size": {"height": 12, "width": 12}}
+    (vit / "preprocessor_config.json").write_text(json.dumps({**prepared, **cut, "resample": 3}))
+    place = ("lora.targets=attention:qv", "scenario=class", "method=sequential")
+    source = run(config(f"backbone.id={vit}", "backbone.image.size=[8,20]", *place))
+    folder = export(source, tmp_path / "out", merged=merged)
+    said = json.loads((folder / "heads.json").read_text())
+    assert (said["pooled"], said["interpolated"]) == (False, True)
+    if merged:
+        assert AutoModel.from_pretrained(folder).config.image_size == [8, 20]
+    same_as_predict(folder, source, pictures, "all", None)
+    assert "- Images are resized to 8 × 20 pixels, what is beside their centre cut off, " in (
+        (folder / "README.md").read_text()
+    )
+
+
 def test_what_pretrain_made_is_a_folder_of_this_machine(
     config: Config, networks: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +251,8 @@ def test_adapters_of_nothing_are_refused(config: Config, tmp_path: Path) -> None
     with pytest.raises(RunError, match="method 'frozen' has no slots to write as adapters; add --merged"):
         export(source, tmp_path / "out")
     folder = export(source, tmp_path / "out", merged=True)
+    heads = json.loads((folder / "heads.json").read_text())
+    (folder / "heads.json").write_text(json.dumps({**heads, "pooled": False}))
     script = runpy.run_path(str(folder / "inference.py"))
 
     grey = Preparation((12, 12), (0.5,), (0.5,))  # of another network: the folder says what the script does

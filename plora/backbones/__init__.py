@@ -20,13 +20,15 @@ if TYPE_CHECKING:
         positions,
         quiet_loading,
         save_image_backbone,
-        save_image_preparation,
     )
+    from plora.backbones.preparation import Preparation
+    from plora.backbones.processor import write_processor
 
 __all__ = [
     "TRUST_HINT",
     "Backbone",
     "ImageBackbone",
+    "Preparation",
     "TextBackbone",
     "empty_backbone",
     "find_backbone",
@@ -37,7 +39,7 @@ __all__ = [
     "positions",
     "quiet_loading",
     "save_image_backbone",
-    "save_image_preparation",
+    "write_processor",
     "MADE",
     "MINILM",
     "BackboneConfig",
@@ -62,7 +64,8 @@ __getattr__, _ = names_from(
             "positions",
             "quiet_loading",
             "save_image_backbone",
-            "save_image_preparation",
-        ]
+        ],
+        "preparation": ["Preparation"],
+        "processor": ["write_processor"],
     },
 )

@@ -6,10 +6,11 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import torch
 from huggingface_hub.errors import HFValidationError
 from safetensors import safe_open
@@ -24,7 +25,10 @@ from transformers import (
 )
 from transformers.utils import logging as hub_logging
 
-from plora.backbones.settings import MADE, MINILM, BackboneConfig, ImagePreparation, Pooling
+from plora.backbones.patches import fit_positions, own_size, require_whole_patches
+from plora.backbones.preparation import Preparation
+from plora.backbones.processor import PROCESSOR, read_processor, write_processor
+from plora.backbones.settings import MADE, MINILM, BackboneConfig, Pooling
 from plora.cache import cache_folder
 from plora.errors import BackboneError
 from plora.fingerprint import hash_tensors
@@ -132,31 +136,30 @@ class ImageBackbone(Backbone):
 
     Args:
         network: takes `pixel_values` `[B, C, H, W]`.
-        size: height and width of an image in pixels.
-        mean, std: of each channel.
+        preparation: what is made of an image.
+        pooled: it makes one vector of its states by itself.
+        interpolated: its position embeddings were interpolated when it was loaded.
     """
 
-    size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    preparation: Preparation
+    pooled: bool
+    interpolated: bool
 
 
 def load_image_backbone(config: BackboneConfig) -> ImageBackbone:
     """Load or make a network that reads images, in fp32 and eval mode, all its parameters frozen.
 
-    Its width is found by a probe: what it makes of one black image.
+    Its width, and how many states it makes of an image, are found by a probe: what it makes of one black image.
 
     Raises:
-        BackboneError: as `load_backbone`, or nothing says how images are prepared, or the network does not take them.
+        BackboneError: as `load_backbone`, or nothing says how images are prepared, what says so contradicts the config
+            or the network, or the network does not take them.
     """
     network, fingerprint, folder = _new(config) if config.kind == "new" else _pretrained(config)
-    prepared = config.image or (_image_preparation(folder) if folder is not None else None)
-    if prepared is None:
-        raise BackboneError(
-            f"nothing says how images are prepared for backbone '{config.label}': it has no "
-            "preprocessor_config.json; set backbone.image={size: …, mean: […], std: […]}"
-        )
-    probe = torch.zeros(1, len(prepared.mean), prepared.size, prepared.size)
+    prepared = _prepared(config, network, folder)
+    interpolated = own_size(network) not in (None, prepared.size)
+    fit_positions(network, prepared.size)
+    probe = torch.zeros(1, len(prepared.mean), *prepared.size)
     try:
         with torch.no_grad():
             found = network(pixel_values=probe)
@@ -167,10 +170,11 @@ def load_image_backbone(config: BackboneConfig) -> ImageBackbone:
             "backbone.image"
         ) from None
     pooled = getattr(found, "pooler_output", None)
-    states = found.last_hidden_state if pooled is None else pooled.flatten(1)
-    width = states.shape[1] if states.dim() == 4 else states.shape[-1]
-    size = (prepared.size, prepared.size)
-    return ImageBackbone(network, width, fingerprint, config.label, size, prepared.mean, prepared.std)
+    states = found.last_hidden_state
+    feature = states if pooled is None else pooled.flatten(1)
+    width = feature.shape[1] if feature.dim() == 4 else feature.shape[-1]
+    prepared = replace(prepared, tokens=states.shape[1] if states.dim() == 3 else None)
+    return ImageBackbone(network, width, fingerprint, config.label, prepared, pooled is not None, interpolated)
 
 
 def save_image_backbone(backbone: ImageBackbone, folder: Path) -> None:
@@ -178,33 +182,53 @@ def save_image_backbone(backbone: ImageBackbone, folder: Path) -> None:
     assert isinstance(backbone.network, PreTrainedModel)
     with no_progress_bar():
         backbone.network.save_pretrained(folder)
-    save_image_preparation(backbone, folder)
+    write_processor(backbone.preparation, folder)
 
 
-def save_image_preparation(backbone: ImageBackbone, folder: Path) -> None:
-    """Write preprocessor_config.json alone."""
-    height, width = backbone.size
-    settings = {
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
-        "size": {"height": height, "width": width},
-        "do_rescale": True,
-        "do_normalize": True,
-        "image_mean": list(backbone.mean),
-        "image_std": list(backbone.std),
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-
-
-def _image_preparation(folder: Path) -> ImagePreparation | None:
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        return None
-    with _naming(path):
-        said = json.loads(path.read_bytes())
-        size = said["size"]
-        side = size if isinstance(size, int) else size.get("height") or size["shortest_edge"]
-        return ImagePreparation(size=side, mean=tuple(said["image_mean"]), std=tuple(said["image_std"]))
+def _prepared(config: BackboneConfig, network: nn.Module, folder: Path | None) -> Preparation:
+    """What is made of an image: as the network's own files say, or the config; where both do, they must agree."""
+    own, channels = config.image, getattr(getattr(network, "config", None), "num_channels", None)
+    path = None if folder is None else folder / PROCESSOR
+    if path is not None and path.is_file():
+        with _naming(path):
+            prepared = read_processor(path, channels if isinstance(channels, int) else 3)
+        said = str(path)
+        for name in ("mean", "std") if own is not None else ():
+            wanted, found = getattr(own, name), getattr(prepared, name)
+            if wanted is not None and not (len(wanted) == len(found) and np.allclose(wanted, found, rtol=1e-6)):
+                raise BackboneError(
+                    f"backbone.image.{name}={list(wanted)} contradicts {path}, which says {list(found)}; leave it out "
+                    "(size alone may be another)"
+                )
+        takes = own_size(network)
+        if own is not None:
+            prepared, said = prepared.at(own.sides), "backbone.image.size"
+        elif takes is not None and takes != prepared.size:
+            raise BackboneError(
+                f"{path} makes images of {list(prepared.size)} pixels, and the network takes {list(takes)}; set "
+                f"backbone.image.size={takes[0] if takes[0] == takes[1] else list(takes)}, or correct the file"
+            )
+    elif own is not None:
+        number = channels if isinstance(channels, int) else len(own.mean or own.std or (0.5,))
+        prepared = Preparation(own.sides, own.mean or (0.5,) * number, own.std or (0.5,) * number)
+        said = "backbone.image.size"
+        if config.kind == "new" and (takes := own_size(network)) is not None and takes != prepared.size:
+            raise BackboneError(
+                f"backbone.image.size says {list(prepared.size)} pixels, and the new network has positions for "
+                f"{list(takes)}; set backbone.network.image_size to the same"
+            )
+    else:
+        raise BackboneError(
+            f"nothing says how images are prepared for backbone '{config.label}': it has no {PROCESSOR}; set "
+            "backbone.image={size: …, mean: […], std: […]}"
+        )
+    if isinstance(channels, int) and not channels == len(prepared.mean) == len(prepared.std):
+        raise BackboneError(
+            f"images for backbone '{config.label}' are normalised by {len(prepared.mean)} channels, and the network "
+            f"takes {channels}; correct {path if said == str(path) else 'backbone.image'}"
+        )
+    require_whole_patches(network, prepared.size, said)
+    return prepared
 
 
 def _pretrained(config: BackboneConfig) -> tuple[PreTrainedModel, str, Path]:
@@ -221,11 +245,14 @@ def _pretrained(config: BackboneConfig) -> tuple[PreTrainedModel, str, Path]:
         network, report = AutoModel.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **own
         )
-    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
+    lacking = sorted(report["missing_keys"])
+    if missing := [name for name in lacking if not name.startswith("pooler.")]:
         raise BackboneError(
             f"the *.safetensors of {folder} lack {len(missing)} weights of a {type(network).__name__}, such as "
             f"'{missing[0]}'; get the complete files, or the config.json that belongs to them"
         )
+    if lacking:  # transformers has filled it with random numbers; without one, features are the first state
+        network.pooler = None
     return network.eval().requires_grad_(False), _fingerprint(folder, config.trust_remote_code), folder
 
 
@@ -261,6 +288,9 @@ def empty_backbone(config: BackboneConfig) -> nn.Module:
         settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=config.trust_remote_code)
         with torch.device("meta"):
             network: nn.Module = AutoModel.from_config(settings, trust_remote_code=config.trust_remote_code)
+    if config.image is not None:
+        require_whole_patches(network, config.image.sides, "backbone.image.size")
+        fit_positions(network, config.image.sides)
     return network.requires_grad_(False)
 
 

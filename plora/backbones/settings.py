@@ -8,6 +8,7 @@ Pooling = Literal["mean", "first"]
 """How one feature vector is made of those of all tokens."""
 MINILM = "minilm"
 """The embedded network."""
+Side = Annotated[int, Field(ge=1)]
 MADE = "pretrained:"
 """Before the name of a config: the backbone that `plora pretrain` made of it."""
 
@@ -17,12 +18,24 @@ class ImagePreparation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    size: int = Field(ge=1)
-    """Height and width in pixels."""
-    mean: tuple[float, ...] = Field(default=(0.5,), min_length=1)
-    """Of each channel, of pixels in 0 to 1."""
-    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.5,), min_length=1)
-    """Of each channel."""
+    size: Side | tuple[Side, Side]
+    """Height and width in pixels, where they are the same, or both. A network that cuts images into patches takes
+    multiples of its patch; its position embeddings are interpolated once, as `transformers` does it."""
+    mean: tuple[float, ...] | None = Field(default=None, min_length=1)
+    """Of each channel, of pixels in 0 to 1. None: as preprocessor_config.json says; 0.5 where there is none."""
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(default=None, min_length=1)
+    """Of each channel. None: as of `mean`."""
+
+    @model_validator(mode="after")
+    def _of_the_same_channels(self) -> Self:
+        if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels and std {len(self.std)}")
+        return self
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
 
 
 class BackboneConfig(BaseModel):
@@ -40,7 +53,8 @@ class BackboneConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     """Of a new network: decides its weights."""
     image: ImagePreparation | None = None
-    """Of a network that reads images: their preparation; None takes what its own preprocessor_config.json says."""
+    """Of a network that reads images: their preparation. What its own preprocessor_config.json says is taken, and
+    `size` alone may be another; None takes all of it."""
     revision: str | None = None
     """Commit, branch or tag on the hub; None is the newest."""
     max_length: int = Field(default=128, ge=8)

@@ -7,7 +7,7 @@ from plora.config.run import RunConfig
 from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean
 from plora.kinds import is_own
-from plora.methods import OWN, PARTS
+from plora.methods import OWN, PARTS, STEPPED
 
 
 def cross_checks(config: RunConfig) -> Iterator[str]:
@@ -55,6 +55,12 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
         yield (
             f"training.activation_checkpointing: method '{config.method}' trains nothing inside the backbone, so there "
             "are no activations to keep or to compute again; leave it out"
+        )
+    solved = config.resolved_head() not in (*STEPPED, OWN) and not is_own(config.resolved_head())
+    if getattr(config.problem, "augment", None) is not None and solved and trained == ["head"]:
+        yield (
+            f"problem.augment: head '{config.resolved_head()}' of method '{config.method}' is solved once, and nothing "
+            "else is learned; leave it out"
         )
     if row.merging not in (None, "ties") and config.merging.keep != Merging().keep:
         yield f"merging.keep: method '{config.method}' keeps every entry of a slot; it is a setting of merged_ties"

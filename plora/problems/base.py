@@ -120,7 +120,7 @@ class EncodedInputs(ABC):
     """
 
     lengths: Indices
-    fixed: ClassVar[bool] = True
+    fixed: bool = True
     slow: bool = False
 
     def __len__(self) -> int:
@@ -304,6 +304,18 @@ class Problem(ABC):
             indices: of examples in it.
         """
         return None
+
+    def augmented(self, batch: Batch, draw: int) -> Batch:
+        """Return a batch that is learned, on its device, with what chance does to its inputs.
+
+        For what is fast for a whole batch on the device, and slow for one example at a time. Examples that it may
+        change are not `fixed`.
+
+        Args:
+            batch: some of the examples.
+            draw: what `Examples.collate` was given; with the position of each example it decides all of it.
+        """
+        return batch
 
     @abstractmethod
     def restored(self, tensors: Mapping[str, Tensor]) -> Examples:

@@ -3,62 +3,37 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from plora.backbones import Backbone, BackboneConfig, ImageBackbone, load_image_backbone, save_image_backbone
+from plora.backbones import (
+    Backbone,
+    BackboneConfig,
+    ImageBackbone,
+    Preparation,
+    load_image_backbone,
+    save_image_backbone,
+)
 from plora.errors import DataError, RunError
-from plora.problems.base import EncodedInputs, Indices, LabelledExamples, Problem
-from plora.problems.settings import ProblemSettings
+from plora.problems.augmentation import RandomImages
+from plora.problems.base import Batch, EncodedInputs, Indices, LabelledExamples, Problem
+from plora.problems.settings import ImageClassificationSettings, ProblemSettings
 from plora.streams.base import Scenario, Split, Stream, StreamSource
 from plora.streams.image_reading import ImageReading
 from plora.streams.images import READING, ImageArray, ImageFiles, Images, Pixels
 
-_PIXELS_PER_TOKEN = 64
-"""An image costs as much as a token for each so many of its pixels."""
+_AT_ONCE = 256
+"""Images in memory as fp32."""
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """How pixels become what a network takes: (resized pixels / 255 − mean) / std.
-
-    Args:
-        size: height and width in pixels.
-        mean, std: of each channel; as many as the network has.
-    """
-
-    size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def resized(self, image: Pixels) -> Tensor:
-        """Return an image `[H, W]` or `[H, W, C]` as `[channels, height, width]` fp32, whole numbers in 0 to 255.
-
-        What was resized is rounded, so that an image that is kept as bytes stays what it was.
-
-        Raises:
-            DataError: it has other channels than the network, and is not grey.
-        """
-        pixels = torch.from_numpy(np.array(image)).float()  # a copy: an image read from a file cannot be written
-        pixels = pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
-        if len(pixels) != len(self.mean):
-            if len(pixels) != 1:
-                raise DataError(f"an image has {len(pixels)} channels, and the backbone takes {len(self.mean)}")
-            pixels = pixels.expand(len(self.mean), -1, -1)
-        if pixels.shape[1:] == self.size:
-            return pixels
-        return F.interpolate(pixels[None], self.size, mode="bilinear", align_corners=False, antialias=True)[0].round()
-
-    def normalised(self, pixels: Tensor) -> Tensor:
-        """Return pixels `[B, C, H, W]` in 0 to 255 as the network takes them."""
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
-        return (pixels / 255 - mean) / std
+class PreparedImages(ImageArray):
+    """Images as large as the network takes them, which are normalised and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -68,62 +43,76 @@ class EncodedImages(EncodedInputs):
     Args:
         parts: splits, and which of their images, one after the other.
         preparation: what is made of each.
+        fixed: chance changes none of them while they are learned.
     """
 
     parts: tuple[tuple[Images, Indices], ...]
     preparation: Preparation
+    fixed: bool = True
 
     @property
     def lengths(self) -> Indices:  # type: ignore[override]  # follows from the size, the same for all
         """`[N]` what each image costs, the same for all."""
-        height, width = self.preparation.size
-        number = sum(len(indices) for _, indices in self.parts)
-        return np.full(number, max(1, height * width // _PIXELS_PER_TOKEN), np.int64)
+        return np.full(sum(len(indices) for _, indices in self.parts), self.preparation.cost, np.int64)
 
     @property
     def slow(self) -> bool:  # type: ignore[override]  # decided by the splits
         """Whether a split is slow to read."""
         return any(split.slow for split, _ in self.parts)
 
-    def read(self, indices: Indices) -> list[Pixels]:
-        """Return some images."""
-        found: dict[int, Pixels] = {}
+    def prepared(self, indices: Indices) -> Tensor:
+        """Return some images `[B, C, H, W]` fp32, as large as the network takes them: whole numbers in 0 to 255."""
+        found: dict[int, Tensor] = {}
         borders = np.cumsum([len(own) for _, own in self.parts])
         owners = np.searchsorted(borders, indices, side="right")
         for owner in np.unique(owners).tolist():  # of each split all at once
             split, own = self.parts[owner]
             places = np.flatnonzero(owners == owner)
             images = split.read(own[indices[places] - (borders[owner] - len(own))])
-            found.update(zip(places.tolist(), images, strict=True))
-        return [found[place] for place in range(len(indices))]
+            ready = isinstance(split, PreparedImages)
+            found.update(
+                (place, _as_tensor(image) if ready else self.preparation.resized(image))
+                for place, image in zip(places.tolist(), images, strict=True)
+            )
+        return torch.stack([found[place] for place in range(len(indices))])
 
     def followed_by(self, others: "Sequence[EncodedImages]") -> "EncodedImages":
         """Return these images and others."""
-        return EncodedImages((*self.parts, *(part for other in others for part in other.parts)), self.preparation)
+        return replace(self, parts=(*self.parts, *(part for other in others for part in other.parts)))
 
     def subset(self, indices: Indices) -> "EncodedImages":
         """Return some of the images."""
         if len(self.parts) == 1:
             ((split, own),) = self.parts
-            return EncodedImages(((split, own[indices]),), self.preparation)
-        return EncodedImages(
-            ((_array(self.read(indices), self.preparation), np.arange(len(indices))),), self.preparation
-        )
+            return replace(self, parts=((split, own[indices]),))
+        return replace(self, parts=((self._array(indices), np.arange(len(indices))),))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return `pixels` `[N, H, W, C]` uint8, as large as the network takes them."""
-        return {"pixels": torch.from_numpy(_array(self.read(np.arange(len(self))), self.preparation).pixels)}
+        return {"pixels": torch.from_numpy(self._array(np.arange(len(self))).pixels)}
 
     def collate(self, indices: Indices, draw: int | None = None) -> dict[str, Tensor]:
-        """Return `pixel_values` `[B, C, H, W]`."""
-        pixels = torch.stack([self.preparation.resized(image) for image in self.read(indices)])
-        return {"pixel_values": self.preparation.normalised(pixels)}
+        """Return `pixel_values` `[B, C, H, W]`; what chance does to them is done on the device, to a whole batch."""
+        return {"pixel_values": self.preparation.normalised(self.prepared(indices))}
+
+    def _array(self, indices: Indices) -> PreparedImages:
+        parts = [indices[start : start + _AT_ONCE] for start in range(0, len(indices), _AT_ONCE)]
+        return _array([_as_bytes(self.prepared(part)) for part in parts])
 
 
-def _array(images: Sequence[Pixels], preparation: Preparation) -> ImageArray:
-    """Images as large as the network takes them, in memory."""
-    pixels = [preparation.resized(image).to(torch.uint8).permute(1, 2, 0) for image in images]
-    return ImageArray(torch.stack(pixels).numpy(), np.zeros(len(images), np.int64))
+def _array(parts: Sequence[Pixels]) -> PreparedImages:
+    """Prepared images in memory, of parts `[N, H, W, C]`."""
+    pixels = np.concatenate(parts)
+    return PreparedImages(pixels, np.zeros(len(pixels), np.int64))
+
+
+def _as_bytes(pixels: Tensor) -> Pixels:
+    found: Pixels = pixels.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return found
+
+
+def _as_tensor(image: Pixels) -> Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1).float()
 
 
 class ImageClassification(Problem):
@@ -133,6 +122,7 @@ class ImageClassification(Problem):
 
     Args:
         preparation: what is made of an image.
+        augment: what chance does to an image whenever it is learned; None: nothing.
 
     Attributes:
         reading: how files of images are decoded.
@@ -141,8 +131,8 @@ class ImageClassification(Problem):
     items = "images"
     size_key = "backbone.image.size"
 
-    def __init__(self, preparation: Preparation) -> None:
-        self.preparation = preparation
+    def __init__(self, preparation: Preparation, augment: RandomImages | None = None) -> None:
+        self.preparation, self.augment = preparation, augment
         self.reading = READING
 
     @classmethod
@@ -154,7 +144,8 @@ class ImageClassification(Problem):
     def around(cls, settings: ProblemSettings, backbone: Backbone, config: BackboneConfig, cache: Path | None) -> Self:
         """Return the problem on a backbone."""
         assert isinstance(backbone, ImageBackbone)
-        return cls(Preparation(backbone.size, backbone.mean, backbone.std))
+        asked = settings.augment if isinstance(settings, ImageClassificationSettings) else None
+        return cls(backbone.preparation, None if asked is None else RandomImages(asked))
 
     def save(self, backbone: Backbone, folder: Path) -> None:
         """Write weights, config.json and preprocessor_config.json."""
@@ -173,7 +164,7 @@ class ImageClassification(Problem):
     def encode(self, split: Split, first_row: int = 0) -> LabelledExamples:
         """Return the images of a split and their rows; no image is read."""
         assert isinstance(split, Images)
-        inputs = EncodedImages(((split, np.arange(len(split))),), self.preparation)
+        inputs = self._encoded(split)
         return LabelledExamples(inputs, split.labels + first_row, split.fingerprint())
 
     def read_as(self, source: StreamSource) -> None:
@@ -185,7 +176,8 @@ class ImageClassification(Problem):
     def given(self, inputs: Sequence[object]) -> Images:
         """Return image files by their paths, or arrays of pixels."""
         if all(isinstance(one, np.ndarray) for one in inputs):
-            return _array([np.asarray(one, np.uint8) for one in inputs], self.preparation)
+            prepared = (self.preparation.resized(np.asarray(one, np.uint8)) for one in inputs)
+            return _array([_as_bytes(image[None]) for image in prepared])
         paths = tuple(Path(str(one)) for one in inputs)
         if absent := [path for path in paths if not path.is_file()]:
             raise DataError(f"image {absent[0]} does not exist, or is no file; name image files")
@@ -207,8 +199,16 @@ class ImageClassification(Problem):
             raise RunError(f"the stored images have no 'pixels' of {wanted} and type uint8")
         if rows is None or rows.dtype != torch.int64 or rows.shape != (len(pixels),):
             raise RunError("the stored images have no 'rows', one for each of them")
-        array = ImageArray(pixels.cpu().numpy(), np.zeros(len(pixels), np.int64))
-        return LabelledExamples(EncodedImages(((array, np.arange(len(array))),), self.preparation), rows.cpu().numpy())
+        array = PreparedImages(pixels.cpu().numpy(), np.zeros(len(pixels), np.int64))
+        return LabelledExamples(self._encoded(array), rows.cpu().numpy())
+
+    def augmented(self, batch: Batch, draw: int) -> Batch:
+        """Return the batch with what chance does to each of its images."""
+        if self.augment is None:
+            return batch
+        pixels = self.preparation.pixels(batch.inputs["pixel_values"])
+        changed = self.preparation.normalised(255 * self.augment(pixels, batch.indices, draw))
+        return replace(batch, inputs={"pixel_values": changed})
 
     def features(self, found: Any, inputs: Mapping[str, Tensor]) -> Tensor:  # noqa: ANN401  (a class per network)
         """Return one vector per image, `[B, d]`."""
@@ -219,6 +219,12 @@ class ImageClassification(Problem):
         return states.flatten(2).mean(2) if states.dim() == 4 else states[:, 0]
 
     def fingerprint(self) -> str:
-        """Return the sha256 of size and normalisation."""
-        content = [self.preparation.size, self.preparation.mean, self.preparation.std, "bilinear, antialiased, rounded"]
+        """Return the sha256 of how images are resized and normalised; what chance does is kept nowhere."""
+        prepared, how = self.preparation, "bilinear, antialiased, rounded"
+        content: list[object] = [prepared.size, prepared.mean, prepared.std, how]
+        if (prepared.before, prepared.resample) != (None, "bilinear"):
+            content += [prepared.before, prepared.resample]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def _encoded(self, images: Images) -> EncodedImages:
+        return EncodedImages(((images, np.arange(len(images))),), self.preparation, self.augment is None)

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from plora import atomic
-from plora.backbones import ImageBackbone, save_image_preparation
+from plora.backbones import ImageBackbone, write_processor
 from plora.problems.export_part import ExportPart, ScriptPart
 from plora.problems.image_classification import ImageClassification
 from plora.results.report.model_card import InputWords
 
 # The same steps as `ImageReading` decodes a file with, and `Preparation` and `ImageClassification.features` take.
 _CODE = '''PREPARED = json.loads((HERE / "preprocessor_config.json").read_text(encoding="utf-8"))
-SIZE = PREPARED["size"]["height"], PREPARED["size"]["width"]
+CUT = PREPARED["crop_size"] if PREPARED.get("do_center_crop") else None
+SIZE = tuple((CUT or PREPARED["size"])[name] for name in ("height", "width"))
 MEAN, STD = (torch.tensor(PREPARED[name])[:, None, None] for name in ("image_mean", "image_std"))
 GROUND, HIGHEST, COLOURS = (SETTINGS["reading"][name] for name in ("ground", "highest", "colours"))
 GREY = ("1", "L", "LA")
@@ -42,15 +43,41 @@ def pixels(file):
     found = found.expand(len(MEAN), -1, -1) if found.dim() == 2 else found.permute(2, 0, 1)
     if len(found) != len(MEAN):
         raise ValueError(f"{file} has {len(found)} channels, and the network takes {len(MEAN)}")
-    if found.shape[1:] == SIZE:
+    found = resized(found, sides(*found.shape[1:]))
+    top, left = ((own - wanted) // 2 for own, wanted in zip(found.shape[1:], SIZE))
+    return found[:, top : top + SIZE[0], left : left + SIZE[1]]
+
+
+def sides(height, width):
+    """Return the height and width that an image is resized to, before its centre is cut out."""
+    size, short = PREPARED["size"], min(height, width)
+    if "shortest_edge" not in size:
+        return size["height"], size["width"]
+    edge = size["shortest_edge"]
+    return (edge, int(edge * width / short)) if height == short else (int(edge * height / short), edge)
+
+
+def resized(found, size):
+    if found.shape[1:] == size:
         return found
-    return interpolate(found[None], SIZE, mode="bilinear", align_corners=False, antialias=True)[0].round()
+    if PREPARED["resample"] == 3:
+        return interpolate(found[None].byte(), size, mode="bicubic", antialias=True)[0].float()
+    return interpolate(found[None], size, mode="bilinear", antialias=True)[0].round()
+
+
+def positions(network):
+    """Return what has position embeddings interpolated, where the network's own are for images of another size."""
+    if not SETTINGS["interpolated"]:
+        return {}
+    own = network.config.image_size
+    own = (own, own) if isinstance(own, int) else tuple(own)
+    return {} if own == SIZE else {"interpolate_pos_encoding": True}
 
 
 def features(network, files):
     images = torch.stack([pixels(file) for file in files])
-    found = network(pixel_values=(images / 255 - MEAN) / STD)
-    if getattr(found, "pooler_output", None) is not None:
+    found = network(pixel_values=(images / 255 - MEAN) / STD, **positions(network))
+    if SETTINGS["pooled"]:
         return found.pooler_output.flatten(1)
     states = found.last_hidden_state
     return states.flatten(2).mean(2) if states.dim() == 4 else states[:, 0]
@@ -74,13 +101,14 @@ class ImageExport(ExportPart):
     @property
     def words(self) -> InputWords:
         """Images, and what becomes of their shape."""
-        height, width = self._images.size
-        channels = len(self._images.mean)
+        prepared = self._images.preparation
+        (height, width), channels = prepared.size, len(prepared.mean)
+        shape = "whatever their shape" if prepared.before is None else "what is beside their centre cut off"
         return InputWords(
             pipeline_tag="image-classification",
             article="an",
             noun="image",
-            limit=f"Images are resized to {height} × {width} pixels, whatever their shape, and have "
+            limit=f"Images are resized to {height} × {width} pixels, {shape}, and have "
             + ("one channel: grey." if channels == 1 else f"{channels} channels; grey fills all of them."),
             example="one.png another.jpg",
             note="Files are of any kind that Pillow reads.",
@@ -89,14 +117,15 @@ class ImageExport(ExportPart):
         )
 
     def settings(self) -> Mapping[str, atomic.JsonValue]:
-        """Return how files are decoded."""
+        """Return how files are decoded, and which vector of the network's is the feature."""
         assert isinstance(self.problem, ImageClassification)
         reading: atomic.JsonValue = self.problem.reading.model_dump(mode="json", exclude={"max_pixels"})
-        return {"reading": reading}
+        images = self._images
+        return {"reading": reading, "pooled": images.pooled, "interpolated": images.interpolated}
 
     def save(self, folder: Path) -> None:
         """Write preprocessor_config.json."""
-        save_image_preparation(self._images, folder)
+        write_processor(self._images.preparation, folder)
 
     @property
     def _images(self) -> ImageBackbone:

@@ -1,9 +1,13 @@
 """What a run's inputs and answers look like, as settings: the section `problem:` of a config."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from plora.settings import PartSettings
+
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class ProblemSettings(PartSettings):
@@ -27,6 +31,28 @@ class TextClassificationSettings(ProblemSettings):
     kind: Literal["text_classification"] = "text_classification"
 
 
+class Augmentation(BaseModel):
+    """What chance does to an image whenever it is learned, never when it is scored; needs the extra `images`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    crop: tuple[Share, Share] | None = None
+    """A part of the image is learned: least and largest share of its area, such as `[0.08, 1]`; resized to the whole.
+    Cut from the image as it is scored, so that a small share has few pixels."""
+    flip: bool = False
+    """Half of the images are mirrored, left to right."""
+    colour: float = Field(default=0.0, ge=0, le=1)
+    """Brightness, contrast and saturation are multiplied, each by a factor in 1 − `colour` to 1 + `colour`."""
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.crop is not None and self.crop[0] > self.crop[1]:
+            raise ValueError(f"crop: the least share, {self.crop[0]:g}, is above the largest, {self.crop[1]:g}")
+        if self.crop is None and not self.flip and not self.colour:
+            raise ValueError("nothing is changed; set crop, flip or colour, or leave augment out")
+        return self
+
+
 class ImageClassificationSettings(ProblemSettings):
     """Images with one class each."""
 
@@ -35,6 +61,9 @@ class ImageClassificationSettings(ProblemSettings):
     in_lines = False
 
     kind: Literal["image_classification"] = "image_classification"
+
+    augment: Augmentation | None = None
+    """What chance does to training images: `crop`, `flip`, `colour`; None: nothing."""
 
 
 PROBLEMS: Mapping[str, type[ProblemSettings]] = {

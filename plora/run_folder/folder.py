@@ -31,7 +31,7 @@ TRUST_REMOTE_CODE = "PLORA_TRUST_REMOTE_CODE"
 """Environment variable: run folders may name backbones that bring their own code."""
 TRUST_OWN_PARTS = "PLORA_TRUST_OWN_PARTS"
 """Environment variable: run folders may name classes that are not plora's, `kind: package.module:Class`."""
-_PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "datasets", "peft")
+_PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "datasets", "peft", "kornia")
 
 
 @dataclass(frozen=True)

@@ -321,7 +321,8 @@ def _prepare_rehearsals(
     for strategy in parts.strategies:
         with session.meter.strategies.running():
             for old in strategy.rehearse(lesson, begun):
-                if total * len(old.indices) >= len(old.examples):  # else some would be computed and never read
+                # Else some would be computed and never read, or all.
+                if old.examples.fixed and total * len(old.indices) >= len(old.examples):
                     parts.learner.extractor.prepare(old.examples)
 
 

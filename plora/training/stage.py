@@ -59,7 +59,8 @@ def learn_stage(session: Session, plan: StagePlan) -> tuple[float, Verdict]:
     )
     design_slot(parts, lesson, session.meter.strategies.running)
     frozen = hash_tensors(model.frozen())
-    parts.learner.extractor.prepare(stage.train)
+    if stage.train.fixed:
+        parts.learner.extractor.prepare(stage.train)
     for strategy in parts.strategies:
         with session.meter.strategies.running():
             strategy.before_task(model, lesson)

@@ -115,7 +115,7 @@ class Backward:
         for position, part in enumerate(parts):
             batch = batches[position] if several else collate(part, draw)
             totals = totals or dict(batch.weights)
-            batch = batch.to(model.device)
+            batch = model.problem.augmented(batch.to(model.device), draw)
             given = self.parts.learner.extractor.given(examples, part) if examples.fixed else nullcontext()
             with autocast(model.device, settings.precision), given:
                 outputs = model.outputs(batch, self.plan.task, at)

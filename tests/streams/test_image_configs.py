@@ -11,6 +11,7 @@ from PIL import Image
 
 from plora.config import RunConfig, load_config
 from plora.configs import find_config
+from plora.params import count_parameters
 from plora.results import read_record, write_report
 from plora.runs import run, verify
 from plora.streams.image_stream import ImageStream
@@ -18,20 +19,7 @@ from plora.streams.image_stream import ImageStream
 datasets = pytest.importorskip("datasets")
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
-VIT = {
-    "kind": "new",
-    "network": {
-        "model_type": "vit",
-        "hidden_size": 96,
-        "num_attention_heads": 3,
-        "intermediate_size": 192,
-        "num_hidden_layers": 1,
-        "image_size": 32,
-        "patch_size": 16,
-    },
-    "image": {"size": 32, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-}
-"""The network of the configs, of one narrow block and for small images."""
+SHIPPED = ("cifar100", "imagenet_r", "imagenet_a", "cub200", "domainnet")
 
 
 def copy_of(
@@ -146,11 +134,39 @@ def test_domainnet_lacks_a_class_in_one_domain(root: Path) -> None:
     assert [len(task.test) for task in stream.tasks] == [16, 16, 12, 16, 16, 16]
 
 
-@pytest.mark.parametrize(("name", "write"), [("cifar100", cifar), ("imagenet_r", imagenet_r)])
-def test_a_config_runs_on_its_network_at_reduced_depth(root: Path, name: str, write: Callable[[Path], None]) -> None:
+@pytest.fixture
+def vit(tmp_path: Path) -> Path:
+    """The network of the configs as its folder on the hub is, at 32 × 32 pixels, two blocks deep and 96 wide."""
+    from transformers import ViTConfig, ViTModel
+
+    settings = {"hidden_size": 96, "num_attention_heads": 3, "intermediate_size": 192, "num_hidden_layers": 2}
+    ViTModel(ViTConfig(image_size=32, patch_size=16, **settings)).save_pretrained(tmp_path / "vit")
+    prepared = {
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_processor_type": "ViTImageProcessor",
+        "image_std": [0.5, 0.5, 0.5],
+        "resample": 2,
+        "rescale_factor": 0.00392156862745098,
+        "size": {"height": 32, "width": 32},
+    }
+    (tmp_path / "vit/preprocessor_config.json").write_text(json.dumps(prepared))
+    return tmp_path / "vit"
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "method"),
+    [("cifar100", cifar, ()), ("imagenet_r", imagenet_r, ("method=sequential", "head=null", "training.epochs=1"))],
+)
+def test_a_config_runs_on_its_network_at_reduced_depth(
+    root: Path, vit: Path, name: str, write: Callable[[Path], None], method: tuple[str, ...]
+) -> None:
+    """As it is shipped, and with adapters, as it says that they are asked for."""
     write(root)
     few = [f"stream.{split}_per_class=2" for split in ("train", "validation", "test")]
-    config = config_of(name, root, f"backbone={json.dumps(VIT)}", "head=ncm", "training.precision=fp32", *few)
+    config = config_of(name, root, f"backbone.id={vit}", *few, *method)
     assert isinstance(config.stream, ImageStream)
     folder = run(config)
     record = read_record(folder)
@@ -166,3 +182,14 @@ def test_a_config_runs_on_its_network_at_reduced_depth(root: Path, name: str, wr
     page = (folder / "report.html").read_text()
     assert f"{about}: {record.stream.notes[about]}" in page
     assert f"class order: {record.stream.notes['class order']}" in page
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_adapters_of_a_full_size_network_are_counted_without_its_weights(name: str) -> None:
+    network = json.dumps({"kind": "new", "network": {"model_type": "vit"}})  # ViT-B/16 is what the library means by it
+    asked = [f"backbone={network}", "method=sequential", "head=null"]
+    count = count_parameters(load_config(find_config(f"image_classification/{name}"), asked))
+    assert count.trainable == 12 * 2 * 10 * (768 + 768) == 368_640
+    groups = {group.path: (group.modules, group.trainable) for group in count.groups if group.trainable}
+    assert groups == {f"layers.N.attention.{role}_proj + slot": (12, 184_320) for role in "qv"}
+    assert count.frozen == 86_389_248  # with its pooler, as its folder on the hub has it

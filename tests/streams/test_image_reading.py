@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 from plora.errors import DataError
@@ -170,3 +170,24 @@ def test_a_bomb_is_refused_whatever_the_limit(monkeypatch: pytest.MonkeyPatch) -
 def test_settings_that_make_no_sense(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ImageReading.model_validate(settings)
+
+
+def test_whatever_holds_transparency_is_what_pillow_composes() -> None:
+    """A clear colour, one share of clearness per colour of a palette, both or neither turned: as RGBA over a ground."""
+    ground, exif = (10, 200, 90), Image.Exif()
+    exif[0x0112] = 6
+    keyed = COLOUR.copy()
+    keyed[2, 1:4] = (1, 2, 3)
+    palette = Image.fromarray(COLOUR).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
+    shares = bytes([0, 60, 128, 255])
+    for content in (
+        encoded(Image.fromarray(keyed), transparency=(1, 2, 3)),
+        encoded(palette, transparency=shares),
+        encoded(palette, transparency=shares, exif=exif),
+        encoded(Image.fromarray(np.dstack([COLOUR, COLOUR[..., 0]])), exif=exif),
+    ):
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGBA")
+        expected = Image.alpha_composite(Image.new("RGBA", image.size, (*ground, 255)), image).convert("RGB")
+        found = read(content, ground=ground)
+        np.testing.assert_array_equal(found, np.asarray(expected))
+        assert not np.array_equal(found, read(content, ground=(0, 0, 0)))  # something of it shows through

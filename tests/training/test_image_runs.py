@@ -1,5 +1,6 @@
 """Two image tasks from config to record, with slots of every kind; a kill changes nothing there either."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from plora.results import ClassRankings, read_record
 from plora.results.record.sheet import read_sheet, sheet_files
 from plora.runs import forget, resume, run, verify
 
+MOBILENET = Path(__file__).parents[3] / "shared/data/weights/mobilenet_v2_imagenet"
 VALUES = {
     "name": "images",
     "problem": {"kind": "image_classification"},
@@ -100,3 +102,13 @@ def test_images_that_replay_remembers_are_the_same_after_a_kill(config: Config) 
     settings = (*PLACES["conv"], "method=replay", "scenario=class", "training.epochs=3")
     whole, cut = killed(config, "step:15", *settings)  # inside the second task: what is remembered was read back
     assert whole == cut
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MOBILENET.is_dir(), reason="the pretrained MobileNetV2 is not on this machine")
+def test_a_head_is_solved_on_a_pretrained_convolutional_network(config: Config) -> None:
+    backbone = {"id": str(MOBILENET), "image": {"size": 64}}
+    solved = ("scenario=class", "method=frozen", "head=ridge", f"backbone={json.dumps(backbone)}")
+    folder = run(config(*solved), quiet())
+    assert read_record(folder).matrix[-1].mean() > 0.5  # of ten classes
+    assert verify(folder).problems == ()

@@ -81,7 +81,8 @@ def test_a_second_call_trains_nothing(config: Config, monkeypatch: pytest.Monkey
 def test_what_comes_out_is_an_ordinary_folder(config: Config) -> None:
     folder = pretrain(config(), "tiny", quiet())
     ours = load_image_backbone(BackboneConfig(id="pretrained:tiny"))
-    assert (ours.size, ours.mean, ours.std) == ((12, 12), (0.5,), (0.5,))
+    prepared = ours.preparation
+    assert (prepared.size, prepared.mean, prepared.std) == ((12, 12), (0.5,), (0.5,))
     theirs = AutoModel.from_pretrained(folder).eval()
     pixels = torch.randn(3, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
