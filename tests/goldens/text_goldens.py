@@ -141,9 +141,9 @@ def main(names: list[str]) -> dict[str, dict[str, object]]:
     """Make runs and return what they learned."""
     import plora
     from plora.build import Workspace
-    from plora.heads import closed_form
+    from plora.heads import random_features
 
-    closed_form.RANDOM_FEATURES = 50
+    random_features.RANDOM_FEATURES = 50
     found = {}
     with tempfile.TemporaryDirectory() as place:
         os.environ["PLORA_CACHE"] = f"{place}/cache"
