@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from plora.adapters.settings import Way
 from plora.gates.settings import GateSettings
-from plora.kinds import is_own
 from plora.strategies.settings import (
     DistillationSettings,
     EWCLoRASettings,
@@ -26,12 +25,18 @@ from plora.streams.base import SCENARIOS, Scenario
 
 STEPPED = ("linear", "cosine")
 """Heads that are trained step by step, the default first."""
+SOLVED = ("ranpac", "ridge", "ncm", "klda", "spread")
+"""Heads of a closed form, which are solved when a task is over, the default first."""
+ANY = (*STEPPED, *SOLVED)
+"""Heads of the methods that train slots: a closed form is solved over the features that the slots give."""
 OWN = "own"
 """Name of the head of a network that answers by itself."""
 PARTS = ("head", "adapter", "gate", "modules", "backbone")
-"""What a phase can train by name. The head of a closed form is solved instead."""
+"""What a phase can train by name. Where the head is of a closed form, `head` is the one that stands in for it while a
+task trains."""
 Slots = Literal["none", "first", "one", "per_task"]
 LossRows = Literal["local", "seen"]
+Drift = Literal["none", "linear"]
 
 
 class Phase(BaseModel):
@@ -97,20 +102,26 @@ class Method:
         )
 
     def nothing_to_protect(
-        self, strategy: StrategySettings, head: str, shares_rows: bool, gate: GateSettings | None
+        self, strategy: StrategySettings, head: str, solved: bool, shares_rows: bool, gate: GateSettings | None
     ) -> str | None:
         """Return why a strategy has nothing to do in this method, or None where it has.
 
         Args:
             strategy: in question.
-            head: the head's name; one of the user's own is looked at when it is loaded.
+            head: the head's name.
+            solved: it is of a closed form.
             shares_rows: later tasks train head rows of older ones.
             gate: of the run.
         """
         if self.at_once:
             return "it learns all tasks at once, so nothing is old"
-        if head not in (*STEPPED, OWN) and not is_own(head):
+        if solved and self.slots in ("none", "first"):
             return f"the head '{head}' is solved, not trained step by step"
+        if solved and strategy.needs_old_rows:
+            return (
+                f"it needs rows of older tasks in the head that trains, and the head '{head}' is solved: the one that "
+                "stands in for it while a task trains knows the rows of that task alone"
+            )
         alone = gate is not None and (gate.needs_task or gate.chooses)
         merged = self.merging is not None and not strategy.helps_merging
         if reason := strategy.refusal(self.slots, alone or merged):
@@ -118,6 +129,14 @@ class Method:
         if self.slots == "none" and not self.trains_backbone and not shares_rows:
             return "the features are frozen and each task trains head rows of its own, so there is nothing to protect"
         return None
+
+    def features_drift(self, gate: GateSettings | None) -> bool:
+        """Say whether features of an old task's inputs change when a later one is learned."""
+        if self.at_once or self.slots == "first":
+            return False
+        if self.slots == "none":
+            return self.trains_backbone
+        return gate is not None and not gate.needs_task and not gate.chooses
 
     def entangled(self, scenario: Scenario, gate: GateSettings | None) -> str | None:
         """Return why one task cannot be taken out, all of it and nothing else, or None where it can."""
@@ -154,7 +173,7 @@ METHODS: dict[str, Method] = {
             slots="none",
             gate=None,
             phases=(Phase(train=("head",)),),
-            heads=("linear", "ncm", "ridge", "ranpac"),
+            heads=("linear", *SOLVED),
         ),
         Method(
             "first_session",
@@ -162,7 +181,7 @@ METHODS: dict[str, Method] = {
             slots="first",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
-            heads=("ranpac", "ridge", "ncm"),
+            heads=SOLVED,
         ),
         Method(
             "full",
@@ -177,6 +196,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             loss_rows="seen",
             at_once=True,
         ),
@@ -186,6 +206,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             loss_rows="seen",
         ),
         Method(
@@ -194,6 +215,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="one_hot",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             refusals={"class": _NEEDS_TASK_ID, "domain": _NEEDS_TASK_ID},
         ),
         Method(
@@ -202,6 +224,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="one_hot",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             lateral=True,
             refusals={"class": _NEEDS_TASK_ID, "domain": _NEEDS_TASK_ID},
         ),
@@ -211,6 +234,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="router",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             refusals={"task": "the task's name is given, and nothing is left to infer; use method 'per_task' there"},
         ),
         Method(
@@ -219,6 +243,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             strategies={"orthogonality": OrthogonalitySettings()},
         ),
         Method(
@@ -227,6 +252,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             strategies={"sparsity": SparsitySettings()},
         ),
         Method(
@@ -235,6 +261,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="gumbel_sparsemax",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
         ),
         Method(
             "ewc",
@@ -242,6 +269,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             strategies={"ewc": EWCSettings()},
         ),
         Method(
@@ -250,6 +278,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             strategies={"ewc": EWCSettings(decay=0.95)},
         ),
         Method(
@@ -258,6 +287,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             strategies={"ewc_lora": EWCLoRASettings()},
         ),
         Method(
@@ -301,6 +331,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="newest",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             merging="average",
         ),
         Method(
@@ -309,6 +340,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="newest",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             merging="ties",
         ),
         Method(
@@ -317,6 +349,7 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="newest",
             phases=_ADAPTER_AND_HEAD,
+            heads=ANY,
             merging="magmax",
         ),
     )
