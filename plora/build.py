@@ -232,7 +232,7 @@ def build_model(config: RunConfig, backbone: Backbone, problem: Problem) -> Cont
         hold_in_bf16(backbone.network)
     settings = config.resolved_gate()
     head = _head_of(config)(backbone.width, _competes(config))
-    if isinstance(head, ClosedFormHead) and config.resolved_drift() == "linear":
+    if isinstance(head, ClosedFormHead) and config.drift == "linear":
         head.keeps_statistics = True
     gate = None if settings is None else named(settings.part, Gate)(settings)
     model = ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)

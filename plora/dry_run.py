@@ -90,7 +90,7 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
     per_text = _scoring_seconds(parts)
     train_texts = sum(len(stage.train) for stage in parts.stages)
     reads_all = isinstance(parts.model.head, ClosedFormHead) or isinstance(parts.model.gate, ChoosingGate)
-    again = config.resolved_drift() == "linear"  # what a solved head follows is read before a task, too
+    again = config.drift == "linear"  # what a solved head follows is read before a task, too
     scored = _scored_texts(parts)
     warmup = config.training.warmup
     return Estimate(

@@ -80,7 +80,7 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
 
 def _of_a_solved_head(config: RunConfig) -> Iterator[str]:
     """Mistakes about a head that is solved, or about what only such a head knows."""
-    if config.drift is not None and not config.solved:
+    if config.drift == "linear" and not config.solved:
         yield (
             f"drift: the head '{config.resolved_head()}' is trained step by step and keeps no sums of features; leave "
             f"it out, or use a head that is solved: {', '.join(SOLVED)}"

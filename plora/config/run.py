@@ -91,10 +91,10 @@ class RunConfig(BaseModel):
     head: Annotated[str, AfterValidator(_there)] | None = None
     """`linear` or `cosine`, trained step by step; `ranpac`, `ridge`, `ncm`, `klda` or `spread`, solved over the
     features that a task leaves; or a class of your own, `package.module:Class`. None takes the method's default."""
-    drift: Drift | None = None
+    drift: Drift = "none"
     """With a solved head, where later tasks change the features of older ones: `linear` carries the head's sums from
     the features before a task to those after it, by the map between the two on the task's own inputs; `none` leaves
-    them. None takes `linear` where features drift."""
+    them as they were taken."""
     backbone: BackboneConfig = BackboneConfig()
     """The pretrained network."""
     lora: LoRA | None = LoRA()
@@ -180,11 +180,6 @@ class RunConfig(BaseModel):
         """Whether the head is of a closed form, as its name or a class of the user's own says."""
         head = self.resolved_head()
         return bool(getattr(named(head, object), "solved", False)) if is_own(head) else head in SOLVED
-
-    def resolved_drift(self) -> Drift:
-        """What becomes of the sums of a solved head when features change."""
-        drifts = self.solved and self.row.features_drift(self.resolved_gate())
-        return self.drift or ("linear" if drifts else "none")
 
     def resolved_gate(self) -> GateSettings | None:
         """The gate's settings, with the method's own filled in; None without slots."""

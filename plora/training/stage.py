@@ -222,7 +222,7 @@ def trainable_head(parts: Parts, plan: StagePlan) -> Iterator[None]:
 
 def _before_drift(session: Session, plan: StagePlan) -> tuple[Tensor, Tensor] | None:
     """Features that the stage's inputs have before it, where a head that is solved follows them; None where not."""
-    follows = isinstance(session.parts.model.head, ClosedFormHead) and session.parts.config.resolved_drift() == "linear"
+    follows = isinstance(session.parts.model.head, ClosedFormHead) and session.parts.config.drift == "linear"
     if not follows or not plan.seen:
         return None
     (task,) = plan.stage.tasks
