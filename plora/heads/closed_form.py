@@ -131,7 +131,8 @@ class ClosedFormHead(Head):
             index, _, name = key.partition(":")
             if not index.isdecimal() or int(index) >= len(self._groups):
                 raise RunError(f"the stored head has an unknown tensor '{key}'")
-            self._groups[int(index)][name] = tensor
+            # Tensors of a file stand at any address, and the last bit of a product depends on how memory is aligned.
+            self._groups[int(index)][name] = tensor.clone()
         for number, (group, rows) in enumerate(
             zip(self._groups, [self.rows] if self.pooled else self.blocks.values(), strict=True)
         ):

@@ -150,7 +150,7 @@ def test_sums_that_follow_are_those_of_the_features_before_and_after(toy_config:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", ["step:17", "trained:2", "committed:2", "tensors_saved:2"])
+@pytest.mark.parametrize("point", ["step:40", "committed:2"])
 def test_a_kill_changes_no_bit(toy_config: Config, point: str) -> None:
     settings = ("scenario=class", "method=o_lora", "head=ranpac", "drift=linear", "training.checkpoint_seconds=0")
     whole, cut = toy_config(*settings, "name=whole"), toy_config(*settings, "name=cut")
