@@ -230,8 +230,10 @@ def build_model(config: RunConfig, backbone: Backbone, problem: Problem) -> Cont
         checkpoint_blocks([block for _, block in find_blocks(backbone.network)], switch)
     if config.training.precision == "bf16" and not trains_backbone:
         hold_in_bf16(backbone.network)
-    head = _head_of(config)(backbone.width, config.scenario != "task")
     settings = config.resolved_gate()
+    head = _head_of(config)(backbone.width, _competes(config))
+    if isinstance(head, ClosedFormHead) and config.drift == "linear":
+        head.keeps_statistics = True
     gate = None if settings is None else named(settings.part, Gate)(settings)
     model = ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)
     if gate is not None and adapters is not None:
@@ -247,9 +249,13 @@ def _head_of(config: RunConfig) -> type[Head]:
     if is_own(name) and solved not in (issubclass(HEADS[other], ClosedFormHead) for other in row.heads):
         ways = ("trains step by step", "is solved")
         raise ConfigError([f"head: '{name}' {ways[solved]}, and that of method '{row.name}' {ways[not solved]}"])
-    if is_own(name) and solved and (strategies := config.resolved_strategies()):
-        raise ConfigError([f"strategies: '{strategies[0].kind}' acts while a head trains, and head '{name}' is solved"])
     return head
+
+
+def _competes(config: RunConfig) -> bool:
+    """Whether all blocks of the head compete: not where the task is known, or the gate chooses one for each input."""
+    gate = config.resolved_gate()
+    return config.scenario == "domain" or (config.scenario == "class" and (gate is None or not gate.chooses))
 
 
 def inject(network: nn.Module, config: RunConfig) -> Adapters:

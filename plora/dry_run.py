@@ -94,6 +94,7 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
     per_text = _scoring_seconds(parts)
     train_texts = sum(len(stage.train) for stage in parts.stages)
     reads_all = isinstance(parts.model.head, ClosedFormHead) or isinstance(parts.model.gate, ChoosingGate)
+    again = config.drift == "linear"  # what a solved head follows is read before a task, too
     scored = _scored_texts(parts)
     warmup = config.training.warmup
     return Estimate(
@@ -104,7 +105,7 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
         trainable=trainable,
         frozen=frozen,
         truncated_share=sum(task.truncated_share() for task in parts.tasks) / len(parts.tasks),
-        seconds=per_step * sum(total) + per_text * (scored + (train_texts if reads_all else 0)),
+        seconds=per_step * sum(total) + per_text * (scored + train_texts * (reads_all + again)),
         peak_memory_bytes=peak_memory(parts.model.device),
         remembers=(parts.model.gate is not None and type(parts.model.gate).state is not Gate.state)
         or any(type(s).state is not Strategy.state for s in parts.strategies),

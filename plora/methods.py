@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from plora.adapters.settings import Way
 from plora.gates.settings import GateSettings
-from plora.kinds import is_own
 from plora.strategies.settings import (
     DistillationSettings,
     EWCLoRASettings,
@@ -27,12 +26,18 @@ from plora.streams.base import SCENARIOS, Scenario
 
 STEPPED = ("linear", "cosine")
 """Heads that are trained step by step, the default first."""
+SOLVED = ("ranpac", "ridge", "ncm", "klda", "spread")
+"""Heads of a closed form, which are solved when a task is over, the default first."""
+ANY = (*STEPPED, *SOLVED)
+"""Heads of the methods that train slots: a closed form is solved over the features that the slots give."""
 OWN = "own"
 """Name of the head of a network that answers by itself."""
 PARTS = ("head", "adapter", "gate", "modules", "backbone")
-"""What a phase can train by name. The head of a closed form is solved instead."""
+"""What a phase can train by name. Where the head is of a closed form, `head` is the one that stands in for it while a
+task trains."""
 Slots = Literal["none", "first", "one", "per_task"]
 LossRows = Literal["local", "seen"]
+Drift = Literal["none", "linear"]
 
 
 class Phase(BaseModel):
@@ -76,7 +81,7 @@ class Method:
     slots: Slots
     gate: str | None
     phases: tuple[Phase, ...]
-    heads: tuple[str, ...] = STEPPED
+    heads: tuple[str, ...] = ANY
     strategies: Mapping[str, StrategySettings] = field(default_factory=dict)
     loss_rows: LossRows = "local"
     merging: Way | None = None
@@ -102,20 +107,26 @@ class Method:
         )
 
     def nothing_to_protect(
-        self, strategy: StrategySettings, head: str, shares_rows: bool, gate: GateSettings | None
+        self, strategy: StrategySettings, head: str, solved: bool, shares_rows: bool, gate: GateSettings | None
     ) -> str | None:
         """Return why a strategy has nothing to do in this method, or None where it has.
 
         Args:
             strategy: in question.
-            head: the head's name; one of the user's own is looked at when it is loaded.
+            head: the head's name.
+            solved: it is of a closed form.
             shares_rows: later tasks train head rows of older ones.
             gate: of the run.
         """
         if self.at_once:
             return "it learns all tasks at once, so nothing is old"
-        if head not in (*STEPPED, OWN) and not is_own(head):
+        if solved and self.slots in ("none", "first"):
             return f"the head '{head}' is solved, not trained step by step"
+        if solved and strategy.needs_old_rows:
+            return (
+                f"it needs rows of older tasks in the head that trains, and the head '{head}' is solved: the one that "
+                "stands in for it while a task trains knows the rows of that task alone"
+            )
         alone = gate is not None and (gate.needs_task or gate.chooses)
         merged = self.merging is not None and not strategy.helps_merging
         if reason := strategy.refusal(self.slots, alone or merged):
@@ -123,6 +134,14 @@ class Method:
         if self.slots == "none" and not self.trains_backbone and not shares_rows:
             return "the features are frozen and each task trains head rows of its own, so there is nothing to protect"
         return None
+
+    def features_drift(self, gate: GateSettings | None) -> bool:
+        """Say whether features of an old task's inputs change when a later one is learned."""
+        if self.at_once or self.slots == "first":
+            return False
+        if self.slots == "none":
+            return self.trains_backbone
+        return gate is not None and not gate.needs_task and not gate.chooses
 
     def entangled(self, scenario: Scenario, gate: GateSettings | None) -> str | None:
         """Return why one task cannot be taken out, all of it and nothing else, or None where it can."""
@@ -159,7 +178,7 @@ METHODS: dict[str, Method] = {
             slots="none",
             gate=None,
             phases=(Phase(train=("head",)),),
-            heads=("linear", "ncm", "ridge", "ranpac"),
+            heads=("linear", *SOLVED),
         ),
         Method(
             "first_session",
@@ -167,7 +186,7 @@ METHODS: dict[str, Method] = {
             slots="first",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
-            heads=("ranpac", "ridge", "ncm"),
+            heads=SOLVED,
         ),
         Method(
             "full",
@@ -175,6 +194,7 @@ METHODS: dict[str, Method] = {
             slots="none",
             gate=None,
             phases=(Phase(train=("backbone", "head")),),
+            heads=STEPPED,
         ),
         Method(
             "joint",
@@ -302,6 +322,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
+            heads=STEPPED,
             strategies={"replay": ReplaySettings()},
             loss_rows="seen",
         ),
@@ -311,6 +332,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
+            heads=STEPPED,
             strategies={"replay": ReplaySettings(weight=0.5, scores_weight=0.5)},
             loss_rows="seen",
         ),
@@ -320,6 +342,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
+            heads=STEPPED,
             strategies={"generative_replay": GenerativeReplaySettings()},
             loss_rows="seen",
         ),
@@ -329,6 +352,7 @@ METHODS: dict[str, Method] = {
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,
+            heads=STEPPED,
             strategies={"distillation": DistillationSettings()},
         ),
         Method(

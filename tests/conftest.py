@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from plora.config import RunConfig, load_config
-from plora.heads import closed_form
+from plora.heads import random_features
 
 # Tests fork, to be killed. The threads of `tokenizers` are not there in the child, which would wait for them forever.
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -141,7 +141,7 @@ def toy_config(toy_values: dict[str, object]) -> Callable[..., RunConfig]:
 @pytest.fixture(autouse=True)
 def _few_random_features(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give RanPAC 50 columns: 2,000 take seconds per task, and toy texts have a few dozen words."""
-    monkeypatch.setattr(closed_form, "RANDOM_FEATURES", 50)
+    monkeypatch.setattr(random_features, "RANDOM_FEATURES", 50)
 
 
 @pytest.fixture(autouse=True)

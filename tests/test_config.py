@@ -71,7 +71,26 @@ def test_every_mistake_is_reported_at_once_with_its_key() -> None:
     ("overrides", "message"),
     [
         (["method=per_task"], "per_task' has no meaning in the class-incremental scenario: it keeps one slot per task"),
-        (["method=sequential", "head=ridge"], "head: 'ridge' does not fit method 'sequential'"),
+        (["method=replay", "head=ridge"], "head: 'ridge' does not fit method 'replay'"),
+        (["method=full", "head=klda"], "head: 'klda' does not fit method 'full' (heads: linear, cosine)"),
+        (
+            ["method=o_lora", "head=ncm", "loss_rows=seen"],
+            "loss_rows: the head 'ncm' is solved, and the one that stands",
+        ),
+        (
+            ["method=o_lora", "head=ncm", "strategies=[{kind: replay}]"],
+            "'replay' does not fit method 'o_lora': it needs",
+        ),
+        (["method=sequential", "head=ncm", "strategies=[{kind: distillation}]"], "it needs rows of older tasks in"),
+        (["method=first_session", "strategies=[{kind: sparsity}]"], "the head 'ranpac' is solved, not trained step by"),
+        (["method=o_lora", "drift=linear"], "drift: the head 'linear' is trained step by step and keeps no sums"),
+        (["method=routed", "head=ncm", "drift=linear"], "drift: with method 'routed' the features of a task do not"),
+        (["method=frozen", "head=ncm", "drift=linear"], "drift: with method 'frozen' the features of a task do not"),
+        (["method=o_lora", "head=ncm", "drift=affine"], "drift: got 'affine'; input should be 'none' or 'linear'"),
+        (
+            ["method=o_lora", "head=ncm", "phases=[{train: [head]}]"],
+            "phases: method 'o_lora' without a phase that trains the adapter is method 'frozen'; use that",
+        ),
         (["method=frozen", "head=ridg"], "did you mean 'ridge'"),
         (["method=frozen", "phases=[{train: [adapter]}]"], "has no adapter to train; it can train: head"),
         (

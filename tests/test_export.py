@@ -67,6 +67,8 @@ CASES = [
     ("class", "first_session", False, ()),
     ("class", "first_session", True, ("head=ridge",)),
     ("task", "lateral", False, ()),
+    ("task", "per_task", False, ("head=ridge",)),
+    ("class", "o_lora", True, ("head=ranpac", "drift=linear")),
     ("class", "sequential", True, ("head=cosine",)),
     ("task", "per_task", False, ("head=cosine",)),
     ("class", "full", True, ("training.learning_rate=0.003",)),

@@ -7,7 +7,7 @@ from plora.config.run import RunConfig
 from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean
 from plora.kinds import is_own
-from plora.methods import OWN, PARTS, STEPPED
+from plora.methods import OWN, PARTS, SOLVED
 
 
 def cross_checks(config: RunConfig) -> Iterator[str]:
@@ -49,15 +49,17 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             yield f"training.groups.{number}: no {group.part} is trained in this run; trained: {', '.join(trained)}"
     if row.merging is None and config.merging != Merging():
         yield f"merging: method '{config.method}' merges nothing; use merged_average, merged_ties or merged_magmax"
-    if row.slots == "first" and not any("adapter" in phase.train for phase in config.resolved_phases()):
+    trained_parts = [set(phase.train) for phase in config.resolved_phases()]
+    in_vain = config.solved and row.slots != "none" and all(parts == {"head"} for parts in trained_parts)
+    if in_vain or (row.slots == "first" and not any("adapter" in parts for parts in trained_parts)):
         yield f"phases: method '{config.method}' without a phase that trains the adapter is method 'frozen'; use that"
+    yield from _of_a_solved_head(config)
     if config.training.activation_checkpointing and row.slots == "none" and not row.trains_backbone:
         yield (
             f"training.activation_checkpointing: method '{config.method}' trains nothing inside the backbone, so there "
             "are no activations to keep or to compute again; leave it out"
         )
-    solved = config.resolved_head() not in (*STEPPED, OWN) and not is_own(config.resolved_head())
-    if getattr(config.problem, "augment", None) is not None and solved and trained == ["head"]:
+    if getattr(config.problem, "augment", None) is not None and config.solved and trained == ["head"]:
         yield (
             f"problem.augment: head '{config.resolved_head()}' of method '{config.method}' is solved once, and nothing "
             "else is learned; leave it out"
@@ -79,8 +81,27 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
         yield f"strategies: '{kind}' is listed {kinds.count(kind)} times; once is possible, with all of its settings"
     shares_rows = config.scenario == "domain" or (config.scenario == "class" and config.resolved_loss_rows() == "seen")
     for strategy in config.resolved_strategies():
-        if reason := row.nothing_to_protect(strategy, config.resolved_head(), shares_rows, gate):
+        if reason := row.nothing_to_protect(strategy, config.resolved_head(), config.solved, shares_rows, gate):
             yield f"strategies: '{strategy.kind}' does not fit method '{config.method}': {reason}"
+
+
+def _of_a_solved_head(config: RunConfig) -> Iterator[str]:
+    """Mistakes about a head that is solved, or about what only such a head knows."""
+    if config.drift == "linear" and not config.solved:
+        yield (
+            f"drift: the head '{config.resolved_head()}' is trained step by step and keeps no sums of features; leave "
+            f"it out, or use a head that is solved: {', '.join(SOLVED)}"
+        )
+    elif config.drift == "linear" and not config.row.features_drift(config.resolved_gate()):
+        yield (
+            f"drift: with method '{config.method}' the features of a task do not change when later ones are learned; "
+            "leave it out"
+        )
+    if config.solved and not config.row.at_once and config.loss_rows == "seen":
+        yield (
+            f"loss_rows: the head '{config.resolved_head()}' is solved, and the one that stands in for it while a task "
+            "trains knows the rows of that task alone; leave it out, or use loss_rows=local"
+        )
 
 
 def _without_rows(config: RunConfig) -> Iterator[str]:

@@ -27,7 +27,7 @@ from plora.errors import ConfigError, did_you_mean
 from plora.events.settings import TrackerName
 from plora.gates.settings import GATES, GateSettings
 from plora.kinds import by_kind, is_own
-from plora.methods import METHODS, OWN, LossRows, Method, Phase
+from plora.methods import METHODS, OWN, SOLVED, Drift, LossRows, Method, Phase
 from plora.problems.settings import PROBLEMS, ProblemSettings, TextClassificationSettings
 from plora.settings import named
 from plora.strategies.settings import STRATEGIES, StrategySettings
@@ -91,8 +91,12 @@ class RunConfig(BaseModel):
     method: Annotated[str, AfterValidator(_known_method)] = "sequential"
     """A row of the method table; see `plora ls`."""
     head: Annotated[str, AfterValidator(_there)] | None = None
-    """`linear` or `cosine`; for `frozen` `linear`, `ncm`, `ridge` or `ranpac`; or a class of your own,
-    `package.module:Class`. None takes the method's default."""
+    """`linear` or `cosine`, trained step by step; `ranpac`, `ridge`, `ncm`, `klda` or `spread`, solved over the
+    features that a task leaves; or a class of your own, `package.module:Class`. None takes the method's default."""
+    drift: Drift = "none"
+    """With a solved head, where later tasks change the features of older ones: `linear` carries the head's sums from
+    the features before a task to those after it, by the map between the two on the task's own inputs; `none` leaves
+    them as they were taken."""
     backbone: BackboneConfig = BackboneConfig()
     """The pretrained network."""
     lora: LoRA | None = Field(default=LoRA(), validate_default=True)
@@ -186,6 +190,12 @@ class RunConfig(BaseModel):
         """The head's name, with the method's default filled in; where there are no rows, the network answers itself."""
         return self.head or (self.row.heads[0] if self.problem.classifies else OWN)
 
+    @property
+    def solved(self) -> bool:
+        """Whether the head is of a closed form, as its name or a class of the user's own says."""
+        head = self.resolved_head()
+        return bool(getattr(named(head, object), "solved", False)) if is_own(head) else head in SOLVED
+
     def resolved_gate(self) -> GateSettings | None:
         """The gate's settings, with the method's own filled in; None without slots."""
         if self.row.gate is None:
@@ -217,6 +227,8 @@ class RunConfig(BaseModel):
         """The rows that compete in the loss class-incrementally, with what method and strategies need filled in."""
         if self.loss_rows is not None:
             return self.loss_rows
+        if self.solved and not self.row.at_once:
+            return "local"  # the head that stands in while a task trains knows nothing of other rows
         return "seen" if any(strategy.replays for strategy in self.resolved_strategies()) else self.row.loss_rows
 
     def settings(self) -> dict[str, JsonValue]:

@@ -1,10 +1,15 @@
 """Heads: what turns features into one score per class. A new head is one file here and one line in the table."""
 
 from plora.heads.base import Head
-from plora.heads.closed_form import ClosedFormHead, NCMHead, RanPACHead, RidgeHead
+from plora.heads.closed_form import ClosedFormHead
 from plora.heads.cosine import CosineHead
+from plora.heads.klda import KLDAHead
 from plora.heads.linear import LinearHead
+from plora.heads.ncm import NCMHead
 from plora.heads.own import OwnHead
+from plora.heads.ranpac import RanPACHead
+from plora.heads.ridge import RidgeHead
+from plora.heads.spread import SpreadHead
 from plora.heads.stepped import SteppedHead
 from plora.kinds import is_own
 from plora.settings import named
@@ -15,6 +20,8 @@ HEADS: dict[str, type[Head]] = {
     "ncm": NCMHead,
     "ridge": RidgeHead,
     "ranpac": RanPACHead,
+    "klda": KLDAHead,
+    "spread": SpreadHead,
     "own": OwnHead,
 }
 """Name → class, made for d features and with `pooled`: whether its blocks compete for a prediction."""
@@ -24,11 +31,13 @@ __all__ = [
     "ClosedFormHead",
     "CosineHead",
     "Head",
+    "KLDAHead",
     "LinearHead",
     "NCMHead",
     "OwnHead",
     "RanPACHead",
     "RidgeHead",
+    "SpreadHead",
     "SteppedHead",
     "head_class",
 ]

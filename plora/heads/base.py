@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ class Head(nn.Module, ABC):
         device: where new rows are made.
         forgotten: blocks whose rows were taken out; they keep their place and score 0.
     """
+
+    solved: ClassVar[bool] = False
+    """Its rows are computed from features when training is over, and no step trains them: a `ClosedFormHead`."""
 
     def __init__(self, features: int, pooled: bool = False) -> None:
         super().__init__()

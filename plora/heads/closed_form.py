@@ -1,11 +1,13 @@
-"""Heads that are solved, not trained: nearest class mean, ridge regression, and RanPAC.
+"""Heads that are solved, not trained: sums over features, and the weights that follow from them.
 
-All keep sums only: no example is stored, and the order of the tasks does not matter. Blocks that are predicted
-against each other are solved together (`pooled`); where the task id is given, each block is solved alone.
+All keep sums only: no example is stored, and the order of the tasks does not matter where a head does not say so.
+Blocks that are predicted against each other are solved together (`pooled`); where the task id is given, each block is
+solved alone.
 """
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +16,11 @@ from torch import Tensor
 from plora.errors import RunError
 from plora.fingerprint import hash_tensors
 from plora.heads.base import Head
+from plora.heads.pseudo_features import Gaussians
 
-RIDGE_GRID = tuple(10.0**exponent for exponent in range(-8, 9))
-"""Values of λ tried on validation data (RanPAC's grid)."""
-RANDOM_FEATURES = 2000
-"""Columns of RanPAC's random projection."""
-_PROJECTION = "projection:matrix"
 _TEMPERATURES = torch.logspace(-3, 1, 41, dtype=torch.float64)
+_HELD_OUT = 50
+"""Pseudo-features per class on which a block chooses anew, whose validation split is gone."""
 
 
 class ClosedFormHead(Head):
@@ -28,11 +28,21 @@ class ClosedFormHead(Head):
 
     A group is a set of blocks that compete: one for all (`pooled`), else one per block. Each group keeps, in fp64:
     `cross` Σ onehot(y) φᵀ `[rows, k]`, `weight` W `[rows, k]`, `temperature`, and what a subclass adds.
+
+    Attributes:
+        columns: k, length of φ(f).
+        keeps_statistics: each group also keeps `class_sums` Σ onehot(y) (f, 1)ᵀ `[rows, d + 1]` and `moments`
+            Σ (f, 1) (f, 1)ᵀ `[d + 1, d + 1]`, from which `carry` and pseudo-features of old classes are made.
     """
+
+    solved = True
+    sums: ClassVar[tuple[str, ...]] = ("cross",)
+    """Names of what `_observe` adds to."""
+    keeps_statistics: bool = False
 
     def __init__(self, features: int, pooled: bool) -> None:
         super().__init__(features, pooled)
-        self.columns = features  # k, length of φ(f)
+        self.columns = features
         self._groups: list[dict[str, Tensor]] = []
 
     def open(self, block: str, classes: int, generator: torch.Generator) -> None:
@@ -58,29 +68,54 @@ class ClosedFormHead(Head):
         index, offset, rows = self._group(block)
         group = self._groups[index]
         onehot = F.one_hot(labels + offset, rows).double()
+        if self.keeps_statistics:
+            whole = F.pad(features.double(), (0, 1), value=1.0)
+            add_to(group, "class_sums", onehot.T @ whole)
+            add_to(group, "moments", whole.T @ whole)
         self._observe(group, features.double(), onehot)
         group["weight"] = self._solve(group, val_features.double(), F.one_hot(val_labels + offset, rows).double())
-        scores = self._design(val_features.double()) @ group["weight"].T
+        scores = self._scored(val_features.double(), group) @ group["weight"].T
         nll = torch.stack([F.cross_entropy(scores / t, val_labels + offset) for t in _TEMPERATURES])
         group["temperature"] = _TEMPERATURES[nll.argmin()].clone()
 
+    def carry(self, drift: Tensor) -> None:
+        """Take the sums of all tasks so far from the features that they were taken of to those of a changed model.
+
+        class_sums ← class_sums Tᵀ, moments ← T moments Tᵀ: exact where (f, 1) ← T (f, 1). Sums of a φ that is not
+        linear are made anew, of pseudo-features: as many for each class as it had examples, drawn from a Gaussian
+        with its mean and a covariance that the classes of the group share. Groups that are solved together are solved
+        by the next `fit`; a block that is solved alone is solved here.
+
+        Args:
+            drift: T `[d + 1, d + 1]`, fp64; see `plora.heads.drift`.
+        """
+        for group in self._groups:
+            if "class_sums" not in group:
+                continue  # nothing was fitted yet, or it was forgotten
+            group["class_sums"] = group["class_sums"] @ drift.T
+            group["moments"] = drift @ group["moments"] @ drift.T
+            self._recount(group)
+            if not self.pooled:
+                held_out = self._gaussians(group).draw_all(_HELD_OUT, seed=1)
+                group["weight"] = self._solve(group, *held_out)
+
     def forward(self, features: Tensor) -> Tensor:
         """Return scores `[N, rows]`, divided by a temperature chosen on validation data; 0 where not fitted yet."""
-        design = self._design(features.double())
-        parts = []
-        for index, rows in enumerate([self.rows] if self.pooled else self.blocks.values()):
-            group = self._groups[index]
-            scores = design.new_zeros(len(features), rows)
-            if "weight" in group:
-                fitted = group["weight"].to(design)
-                scores[:, : len(fitted)] = design @ fitted.T / group["temperature"].to(design)
-            parts.append(scores)
-        return torch.cat(parts, dim=1).float()
+        sizes = [self.rows] if self.pooled else self.blocks.values()
+        parts = [self._scores(features, group, rows) for group, rows in zip(self._groups, sizes, strict=True)]
+        return torch.cat(parts, dim=1)
+
+    def block_scores(self, features: Tensor, block: str) -> Tensor:
+        """Return scores `[N, rows of the block]`; no other group is computed."""
+        if self.pooled:
+            return super().block_scores(features, block)
+        index, _, rows = self._group(block)
+        return self._scores(features, self._groups[index], rows)
 
     def block_hash(self, block: str) -> str:
-        """Return the sha256 of the weights and temperature of the block's group."""
+        """Return the sha256 of all that the scores of the block's group depend on."""
         group = self._groups[self._group(block)[0]]
-        return hash_tensors([(key, group[key]) for key in ("weight", "temperature") if key in group])
+        return hash_tensors([(key, group[key]) for key in self._decisive() if key in group])
 
     def tensors(self) -> dict[str, Tensor]:
         """Return `<group>:<name>` for each tensor of each group."""
@@ -96,20 +131,29 @@ class ClosedFormHead(Head):
             index, _, name = key.partition(":")
             if not index.isdecimal() or int(index) >= len(self._groups):
                 raise RunError(f"the stored head has an unknown tensor '{key}'")
-            self._groups[int(index)][name] = tensor
+            # Tensors of a file stand at any address, and the last bit of a product depends on how memory is aligned.
+            self._groups[int(index)][name] = tensor.clone()
         for number, (group, rows) in enumerate(
             zip(self._groups, [self.rows] if self.pooled else self.blocks.values(), strict=True)
         ):
-            for name, wanted in self._shapes(rows).items() if group else ():
+            wanted_shapes = self._shapes(rows)
+            if self.keeps_statistics:
+                size = self.features + 1
+                wanted_shapes |= {"class_sums": (rows, size), "moments": (size, size)}
+            for name, wanted in wanted_shapes.items() if group else ():
                 shape = tuple(group[name].shape) if name in group else None
-                if name in ("cross", "weight") and shape is not None and len(shape) == 2 and shape[0] < rows:
-                    wanted = (shape[0], self.columns)  # a block was opened that is not fitted yet
+                if name in ("cross", "weight", "class_sums") and shape is not None and len(shape) == 2:
+                    wanted = (min(shape[0], rows), *wanted[1:])  # a block was opened that is not fitted yet
                 if shape != wanted:
                     raise RunError(f"the stored head's tensor '{number}:{name}' is {shape}, expected {wanted}")
 
     def _shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
-        """Shape of each tensor of a fitted group."""
+        """Shape of each tensor of a fitted group, but for the statistics."""
         return {"cross": (rows, self.columns), "weight": (rows, self.columns), "temperature": ()}
+
+    def _decisive(self) -> tuple[str, ...]:
+        """Names of the tensors of a group that its scores depend on."""
+        return ("weight", "temperature")
 
     def _group(self, block: str) -> tuple[int, int, int]:
         """Return the block's group, its first row there, and the rows of the group."""
@@ -117,109 +161,46 @@ class ClosedFormHead(Head):
             return 0, self.slice_of(block).start, self.rows
         return list(self.blocks).index(block), 0, self.blocks[block]
 
+    def _scores(self, features: Tensor, group: dict[str, Tensor], rows: int) -> Tensor:
+        """Scores `[N, rows]` of one group; 0 in rows that are not fitted yet."""
+        scores = features.new_zeros(len(features), rows, dtype=torch.float64)
+        if "weight" in group:
+            fitted = group["weight"].to(scores)
+            scored = self._scored(features.double(), group)
+            scores[:, : len(fitted)] = scored @ fitted.T / group["temperature"].to(scores)
+        return scores.float()
+
+    def _gaussians(self, group: dict[str, Tensor]) -> Gaussians:
+        """What is known of the features of each class."""
+        return Gaussians(group["class_sums"], group["moments"])
+
+    def _recount(self, group: dict[str, Tensor]) -> None:
+        """Make the sums anew that are not linear in the statistics."""
+        for name in self.sums:
+            del group[name]
+        gaussians = self._gaussians(group)
+        for label in gaussians.met:  # class by class: all at once may not fit into memory
+            self._observe(group, *gaussians.draw(label, int(gaussians.counts[label].round()), seed=0))
+
     def _observe(self, group: dict[str, Tensor], features: Tensor, onehot: Tensor) -> None:
         """Add `[N, d]` examples to the sums; new classes widen them."""
-        _add(group, "cross", onehot.T @ self._sample(features))
-
-    def _sample(self, features: Tensor) -> Tensor:
-        """What is summed per class, `[N, k]`."""
-        return features
+        add_to(group, "cross", onehot.T @ features)
 
     @abstractmethod
-    def _design(self, features: Tensor) -> Tensor:
-        """φ(f), `[N, k]`."""
+    def _design(self, features: Tensor, group: dict[str, Tensor]) -> Tensor:
+        """φ(f), `[N, k]`, of a group that was fitted."""
+
+    def _scored(self, features: Tensor, group: dict[str, Tensor]) -> Tensor:
+        """What W is multiplied with, `[N, columns of W]`: φ(f), where nothing stands between the two."""
+        return self._design(features, group)
 
     @abstractmethod
     def _solve(self, group: dict[str, Tensor], val_features: Tensor, val_onehot: Tensor) -> Tensor:
         """W, `[rows, k]`."""
 
 
-class NCMHead(ClosedFormHead):
-    """Nearest class mean: score_c = cos(f, μ_c) with μ_c the mean feature of class c.
-
-    Source: SimpleCIL (arXiv 2303.07338).
-    """
-
-    def _design(self, features: Tensor) -> Tensor:
-        return F.normalize(features, dim=1)
-
-    def _solve(self, group: dict[str, Tensor], val_features: Tensor, val_onehot: Tensor) -> Tensor:
-        return F.normalize(group["cross"], dim=1)  # cos does not see the division by n_c
-
-
-class RidgeHead(ClosedFormHead):
-    """Ridge regression on one-hot labels: W = Q (G + λ I)⁻¹, G = Σ φ φᵀ, Q = Σ onehot(y) φᵀ, φ = (f, 1).
-
-    λ is the value of `RIDGE_GRID` with the smallest squared error on the current task's validation split.
-    Source: RanPAC (arXiv 2307.02251) without its random projection.
-    """
-
-    def __init__(self, features: int, pooled: bool) -> None:
-        super().__init__(features, pooled)
-        self.columns = features + 1
-
-    def _shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
-        return {**super()._shapes(rows), "gram": (self.columns, self.columns)}
-
-    def _observe(self, group: dict[str, Tensor], features: Tensor, onehot: Tensor) -> None:
-        super()._observe(group, features, onehot)
-        design = self._design(features)
-        _add(group, "gram", design.T @ design)
-
-    def _sample(self, features: Tensor) -> Tensor:
-        return self._design(features)
-
-    def _design(self, features: Tensor) -> Tensor:
-        return F.pad(features, (0, 1), value=1.0)
-
-    def _solve(self, group: dict[str, Tensor], val_features: Tensor, val_onehot: Tensor) -> Tensor:
-        eigenvalues, basis = torch.linalg.eigh(group["gram"])  # one decomposition serves the whole grid
-        projected = group["cross"] @ basis
-        design = self._design(val_features) @ basis
-        errors = [
-            (design @ (projected / (eigenvalues.clamp_min(0) + λ)).T - val_onehot).square().mean() for λ in RIDGE_GRID
-        ]
-        best = RIDGE_GRID[int(torch.stack(errors).argmin())]
-        weight: Tensor = (projected / (eigenvalues.clamp_min(0) + best)) @ basis.T
-        return weight
-
-
-class RanPACHead(RidgeHead):
-    """Ridge regression on random features: φ(f) = relu(P f), P `[k, d]` ~ N(0, 1), drawn once and never trained.
-
-    A fixed random layer lets a linear solution separate what is not linearly separable in f. It keeps what ridge
-    regression has: sums alone, no example, and the same weights whatever the order of the tasks.
-
-    Source: McDonnell et al. 2023 (RanPAC, arXiv 2307.02251), without the adapter of its first phase. It projects to
-    10,000 columns; here 2,000, whose 32 MB of sums per group and eigenvalues in seconds suit a CPU.
-    """
-
-    def __init__(self, features: int, pooled: bool) -> None:
-        super().__init__(features, pooled)
-        self.columns = RANDOM_FEATURES
-        generator = torch.Generator().manual_seed(0)
-        self.projection = torch.randn(RANDOM_FEATURES, features, generator=generator)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return `<group>:<name>` for each tensor of each group, and the projection."""
-        return {**super().tensors(), _PROJECTION: self.projection}
-
-    def restore(self, blocks: Mapping[str, int], tensors: Mapping[str, Tensor]) -> None:
-        """Restore the projection, sums and weights."""
-        stored = tensors.get(_PROJECTION)
-        if tensors:
-            shape, wanted = None if stored is None else tuple(stored.shape), tuple(self.projection.shape)
-            if stored is None or shape != wanted:
-                raise RunError(f"the stored head's tensor '{_PROJECTION}' is {shape}, expected {wanted}")
-            self.projection = stored
-        super().restore(blocks, {name: tensor for name, tensor in tensors.items() if name != _PROJECTION})
-
-    def _design(self, features: Tensor) -> Tensor:
-        return F.relu(features @ self.projection.to(features).T)
-
-
-def _add(group: dict[str, Tensor], name: str, value: Tensor) -> None:
-    """Add to a sum whose first dimension may have grown."""
+def add_to(group: dict[str, Tensor], name: str, value: Tensor) -> None:
+    """Add to a sum of a group, whose first dimension may have grown."""
     former = group.get(name)
     if former is not None:
         value = value.clone()

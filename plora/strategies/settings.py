@@ -18,6 +18,8 @@ class StrategySettings(PartSettings):
 
     replays: ClassVar[bool] = False
     """Old examples are trained on beside new ones, so class-incrementally the rows of both compete in the loss."""
+    needs_old_rows: ClassVar[bool] = False
+    """It acts on scores of older tasks' classes, so their rows must be in the head that trains."""
     helps_merging: ClassVar[bool] = False
     """It has a use for tasks that learn alone where their slots are merged later."""
     designs_slots: ClassVar[bool] = False
@@ -182,6 +184,7 @@ class ReplaySettings(StrategySettings):
 
     part = "plora.strategies.replay:Replay"
     replays = True
+    needs_old_rows = True
 
     kind: Literal["replay"] = "replay"
     weight: float = Field(default=1.0, ge=0)
@@ -207,6 +210,7 @@ class GenerativeReplaySettings(StrategySettings):
 
     part = "plora.strategies.generative:GenerativeReplay"
     replays = True
+    needs_old_rows = True
 
     kind: Literal["generative_replay"] = "generative_replay"
     generator: Annotated[SerializeAsAny[GeneratorSettings], by_kind(GENERATORS, "generator", GeneratorSettings)] = (
@@ -242,6 +246,7 @@ class DistillationSettings(StrategySettings):
     """Of `Distillation`."""
 
     part = "plora.strategies.distillation:Distillation"
+    needs_old_rows = True
 
     kind: Literal["distillation"] = "distillation"
     weight: float = Field(default=1.0, ge=0)

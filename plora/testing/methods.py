@@ -18,7 +18,7 @@ from plora.build import Parts, build
 from plora.config import RunConfig, load_config
 from plora.errors import ConfigError, did_you_mean
 from plora.events.console import Console
-from plora.methods import METHODS, Method, Phase
+from plora.methods import METHODS, SOLVED, Method, Phase
 from plora.model import ContinualModel
 from plora.results.record.manifest import read_chain, read_checkpoint
 from plora.run_folder.checkpoint import load_checkpoint
@@ -37,7 +37,9 @@ _TEXTS = {"train": 16, "validation": 8, "test": 8}
 
 @own_random_numbers()
 def check_method(name: str) -> None:
-    """Check a row of `METHODS` in runs of two small tasks, for each of its heads and scenarios.
+    """Check a row of `METHODS` in runs of two small tasks, in each of its scenarios and for each of its heads.
+
+    Of the heads that are solved over slots, for one.
 
     - at the start of each phase, the optimizer holds exactly what the phase declares, each tensor once;
     - each of these has a gradient within two steps, but for those of a gate over a single slot;
@@ -64,8 +66,11 @@ def check_method(name: str) -> None:
         scenarios = [scenario for scenario in SCENARIOS if scenario not in row.refusals]
         for scenario in scenarios:
             _check_runs(row, _config(Path(place), name, scenario, row.heads[0]))
+        # Over slots a run treats all heads of a closed form alike: one stands for the others, which `check_head` knows.
+        alike = SOLVED[1:] if row.slots in ("one", "per_task") else ()
         for head in row.heads[1:]:
-            _check_runs(row, _config(Path(place), name, scenarios[0], head))
+            if head not in alike:
+                _check_runs(row, _config(Path(place), name, scenarios[0], head))
 
 
 def _check_runs(row: Method, config: RunConfig) -> None:

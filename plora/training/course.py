@@ -44,8 +44,8 @@ class StagePlan:
         reopened: that slot was committed before, and goes on training.
         start_from: name of the slot whose values the new one starts from, or None.
         retrained: older tasks whose head rows train too.
-        phases: what trains, in order; none where the head is solved.
-        solved: the head is solved from features when training is over.
+        phases: what trains, in order; none where nothing but a head that is solved would.
+        solved: the head is solved from features when training is over, and another stands in for it while it lasts.
         old: rows of the head that older tasks are classified among, a softmax each.
         space: which rows are whose.
         local: an example is classified among the rows of its own task alone, while it is learned.
@@ -120,7 +120,7 @@ def _plan(parts: Parts, stage: Stage, position: int, seen: tuple[str, ...]) -> S
     gate, solved = parts.model.gate, isinstance(parts.model.head, ClosedFormHead)
     trains_slot = parts.model.adapters is not None and (row.slots != "first" or position == 0)
     slot = (stage.name if row.slots == "per_task" else "shared") if trains_slot else None
-    trains = not solved or (row.slots == "first" and position == 0)
+    trains = trains_slot or not solved
     again = set(seen) if space.scenario == "class" and config.resolved_loss_rows() == "seen" else set[str]()
     named = gate is not None and (gate.needs_task or isinstance(gate, ChoosingGate))
     return StagePlan(

@@ -287,7 +287,11 @@ def step_seconds(parts: Parts, plan: StagePlan, lesson: Lesson, steps: int) -> f
 
 
 def validation_score(parts: Parts, plan: StagePlan) -> float:
-    """Return the mean score over the validation splits of the stage's tasks, among the classes seen by now."""
+    """Return the mean score over the validation splits of the stage's tasks, among the classes seen by now.
+
+    Where the head is solved later, the one that stands in for it knows the classes of the stage alone.
+    """
+    known = [task.name for task in plan.stage.tasks] if plan.solved else plan.learned
     results = [
         measure(
             parts.learner.extractor,
@@ -295,7 +299,7 @@ def validation_score(parts: Parts, plan: StagePlan) -> float:
             "validation",
             task.name if parts.space.scenario == "task" else None,
             parts.space,
-            plan.learned,
+            known,
         ).value(parts.model.problem.score)
         for task in plan.stage.tasks
     ]

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from plora import atomic
 from plora.adapters import Route
-from plora.batches.data import Stage
+from plora.batches.data import EncodedTask, Stage
 from plora.batches.evaluate import block_generator
 from plora.batches.features import autocast
 from plora.build import Parts
@@ -25,13 +25,13 @@ from plora.failpoints import reached
 from plora.fingerprint import hash_tensors
 from plora.gates import ChoosingGate, Verdict
 from plora.heads import ClosedFormHead, LinearHead
+from plora.heads.drift import linear_drift
 from plora.lesson import Lesson
 from plora.methods import PARTS
 from plora.model import ContinualModel
 from plora.problems import Batch, Examples
 from plora.results.record.manifest import curve_lines
 from plora.training.course import StagePlan
-from plora.training.meter import Meter
 from plora.training.phase import Saved, train_phase, validation_score
 from plora.training.practice import practise
 from plora.training.session import Session
@@ -47,40 +47,43 @@ def learn_stage(session: Session, plan: StagePlan) -> tuple[float, Verdict]:
         TrainingError: something that is declared frozen has changed, or processes have learned different things.
     """
     parts, model, stage = session.parts, session.parts.model, plan.stage
+    before = _before_drift(session, plan)
     open_stage(parts, plan)
     show_gate(parts, plan)
-    lesson = replace(
-        begin_lesson(parts, plan),
-        warn=lambda text: session.console.event("warning", text=text),
-        tell=lambda text: session.console.event("strategy", text=text),
-        progress=session.console.progress,
-        keep=partial(_keep_for_readers, session),
-        practise=partial(practise, parts, session.console),
-    )
-    design_slot(parts, lesson, session.meter.strategies.running)
-    frozen = hash_tensors(model.frozen())
-    if stage.train.fixed:
-        parts.learner.extractor.prepare(stage.train)
-    for strategy in parts.strategies:
-        with session.meter.strategies.running():
-            strategy.before_task(model, lesson)
-    _require_all_train(parts, plan)
-    reached("opened")
-    saved = _saved_inside(session, plan)
-    if parts.learner.processes.main:
-        session.folder.cut_curves(saved[0].curve_lines if saved else curve_lines(session.folder.path))
     with trainable_head(parts, plan):
+        lesson = replace(
+            begin_lesson(parts, plan),
+            warn=lambda text: session.console.event("warning", text=text),
+            tell=lambda text: session.console.event("strategy", text=text),
+            progress=session.console.progress,
+            keep=partial(_keep_for_readers, session),
+            practise=partial(practise, parts, session.console),
+        )
+        design_slot(parts, lesson, session.meter.strategies.running)
+        frozen = hash_tensors(model.frozen())
+        if stage.train.fixed:
+            parts.learner.extractor.prepare(stage.train)
+        for strategy in parts.strategies:
+            with session.meter.strategies.running():
+                strategy.before_task(model, lesson)
+        _require_all_train(parts, plan)
+        reached("opened")
+        saved = _saved_inside(session, plan)
+        if parts.learner.processes.main:
+            session.folder.cut_curves(saved[0].curve_lines if saved else curve_lines(session.folder.path))
         for phase in plan.phases:
             if saved is None or saved[0].phase <= phase.number:
                 here = saved if saved and saved[0].phase == phase.number else None
                 train_phase(session, plan, phase, lesson, here)
-    if hash_tensors(model.frozen()) != frozen:
-        raise TrainingError(f"task '{plan.name}': something that is declared frozen changed while it was learned")
-    reached("trained")
-    for strategy in parts.strategies:
-        with session.meter.strategies.running():
-            strategy.after_task(model, lesson)
-    verdict = _commit(session, plan)
+        if hash_tensors(model.frozen()) != frozen:
+            raise TrainingError(f"task '{plan.name}': something that is declared frozen changed while it was learned")
+        reached("trained")
+        for strategy in parts.strategies:
+            with session.meter.strategies.running():
+                strategy.after_task(model, lesson)
+        verdict = _commit(session, plan)
+    if isinstance(model.head, ClosedFormHead):
+        _solve(session, model.head, stage, before)
     _require_one_model(parts, plan)
     reached("committed")
     seconds = time.perf_counter() - session.meter.started
@@ -117,7 +120,7 @@ def design_slot(
 
 
 def _commit(session: Session, plan: StagePlan) -> Verdict:
-    """Commit slot and head rows as the gate decides, merge slots, and solve a head that is solved."""
+    """Commit slot and head rows as the gate decides, and merge slots."""
     parts, model = session.parts, session.parts.model
 
     def trial(route: Route) -> float:
@@ -130,8 +133,6 @@ def _commit(session: Session, plan: StagePlan) -> Verdict:
     if parts.config.row.merging is not None:
         lost = model.merge(parts.config.row.merging, parts.config.merging)
         session.console.event("merged", task=plan.name, slots=len(plan.learned), share_lost=lost)
-    if isinstance(model.head, ClosedFormHead):
-        _solve(parts, model.head, plan.stage, session.meter)
     return verdict
 
 
@@ -205,11 +206,17 @@ def show_gate(parts: Parts, plan: StagePlan, most: int | None = None) -> None:
 
 @contextmanager
 def trainable_head(parts: Parts, plan: StagePlan) -> Iterator[None]:
-    """Inside the `with` block a head that is solved gives its place to a linear one, which is not kept."""
+    """Inside the `with` block a head that is solved gives its place to a linear one, which is not kept.
+
+    Rows of older blocks stand in it for the places of those that train, and neither compete nor train.
+    """
     model, solved = parts.model, parts.model.head
-    if isinstance(solved, ClosedFormHead):
+    if isinstance(solved, ClosedFormHead) and plan.phases:
         model.head = LinearHead(solved.features)
         model.head.device = solved.device
+        for block, classes in solved.blocks.items():
+            model.head.open(block, classes, block_generator(plan.seed, block))
+        model.head.commit()
         for task in plan.stage.tasks:
             block = parts.space.blocks[task.name]
             model.head.open(block, task.classes, block_generator(plan.seed, block))
@@ -219,20 +226,46 @@ def trainable_head(parts: Parts, plan: StagePlan) -> Iterator[None]:
         model.head = solved
 
 
-def _solve(parts: Parts, head: ClosedFormHead, stage: Stage, meter: Meter) -> None:
-    """Fit a closed-form head on frozen features."""
+def _before_drift(session: Session, plan: StagePlan) -> tuple[Tensor, Tensor] | None:
+    """Features that the stage's inputs have before it, where a head that is solved follows them; None where not."""
+    follows = isinstance(session.parts.model.head, ClosedFormHead) and session.parts.config.drift == "linear"
+    if not follows or not plan.seen:
+        return None
+    (task,) = plan.stage.tasks
+    train, validation = _features(session, task)
+    return train, validation
+
+
+def _solve(session: Session, head: ClosedFormHead, stage: Stage, before: tuple[Tensor, Tensor] | None) -> None:
+    """Fit a closed-form head on features that no step changes any more.
+
+    Args:
+        session: of the run.
+        head: to fit.
+        stage: that was committed.
+        before: features of its training and validation split under the model before it, where the sums of older tasks
+            are to follow.
+    """
     for task in stage.tasks:
-        rows = parts.space.rows_of(task.name)
-        gathered: list[Tensor] = []
-        for split in (task.splits["train"], task.splits["validation"]):
-            tokens = int(split.costs.sum())
-            with meter.operations(tokens, first=True):
-                features = parts.learner.extractor.features(split, task.name)
-            gathered += [features, torch.from_numpy(split.rows - rows.start)]
-            meter.samples += len(split)
-            meter.tokens += tokens
-        head.fit(parts.space.blocks[task.name], *gathered)
-    meter.epochs = max(meter.epochs, 1)
+        train, validation = _features(session, task)
+        if before is not None:
+            head.carry(linear_drift(before[0], train, before[1], validation))
+        start = session.parts.space.rows_of(task.name).start
+        labels, val_labels = (torch.from_numpy(task.splits[name].rows - start) for name in ("train", "validation"))
+        head.fit(session.parts.space.blocks[task.name], train, labels, validation, val_labels)
+    session.meter.epochs = max(session.meter.epochs, 1)
+
+
+def _features(session: Session, task: EncodedTask) -> tuple[Tensor, Tensor]:
+    """Features of a task's training and validation split, as the model is."""
+    meter, found = session.meter, []
+    for split in (task.splits["train"], task.splits["validation"]):
+        tokens = int(split.costs.sum())
+        with meter.operations(tokens, first=True):
+            found.append(session.parts.learner.extractor.features(split, task.name))
+        meter.samples += len(split)
+        meter.tokens += tokens
+    return found[0], found[1]
 
 
 class _Teacher:

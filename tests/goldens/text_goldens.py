@@ -38,15 +38,16 @@ FILLER = ["the", "a", "of", "and", "in", "very", "old", "new"]
 def runs() -> dict[str, list[str]]:
     """Return the overrides of every run by its name: every method in every scenario that it has, every head.
 
-    Of the heads that are trained step by step, the default; the others with one method each.
+    Of the heads that are trained step by step, the default; the others with one method each. Heads that are solved over
+    slots which each task trains: two of them, with and without drift.
     """
-    from plora.methods import METHODS, STEPPED
+    from plora.methods import METHODS, SOLVED, STEPPED
 
     found = {}
     for method in METHODS.values():
         for scenario in ("task", "class", "domain"):
             for head in method.heads if scenario not in method.refusals else ():
-                if head in STEPPED[1:]:
+                if head in STEPPED[1:] or (head in SOLVED and method.slots in ("one", "per_task")):
                     continue
                 found[f"{scenario} {method.name} {head}"] = [
                     f"scenario={scenario}",
@@ -56,6 +57,8 @@ def runs() -> dict[str, list[str]]:
     found["class o_lora seen"] = ["scenario=class", "method=o_lora", "loss_rows=seen"]
     found["class sequential last"] = ["scenario=class", "method=sequential", "lora.layers=last 1"]
     found["class replay early"] = ["scenario=class", "method=replay", "training.early_stop=1", "training.epochs=3"]
+    found["class o_lora ranpac"] = ["scenario=class", "method=o_lora", "head=ranpac", "drift=linear"]
+    found["task per_task ridge"] = ["scenario=task", "method=per_task", "head=ridge"]
     found["class sequential cosine"] = ["scenario=class", "method=sequential", "head=cosine"]
     return found
 
@@ -141,9 +144,9 @@ def main(names: list[str]) -> dict[str, dict[str, object]]:
     """Make runs and return what they learned."""
     import plora
     from plora.build import Workspace
-    from plora.heads import closed_form
+    from plora.heads import random_features
 
-    closed_form.RANDOM_FEATURES = 50
+    random_features.RANDOM_FEATURES = 50
     found = {}
     with tempfile.TemporaryDirectory() as place:
         os.environ["PLORA_CACHE"] = f"{place}/cache"

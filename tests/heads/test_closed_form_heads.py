@@ -6,13 +6,26 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from reference.closed_form import best_ridge, cosine_to_means, ranpac_weights
+from reference.closed_form import best_ridge, cosine_to_means, klda_scores, ranpac_weights, spread_projector
 from torch import Tensor
 
 from plora.errors import RunError
-from plora.heads import HEADS, ClosedFormHead, NCMHead, RanPACHead, RidgeHead, closed_form
+from plora.heads import (
+    HEADS,
+    ClosedFormHead,
+    KLDAHead,
+    NCMHead,
+    RanPACHead,
+    RidgeHead,
+    SpreadHead,
+    klda,
+    random_features,
+    ridge,
+)
+from plora.heads.spread import apart
 
 D = 5
+KINDS = [NCMHead, RidgeHead, RanPACHead, KLDAHead, SpreadHead]
 Task = tuple[str, int, Tensor, Tensor, Tensor, Tensor]  # name, classes, train x, train y, val x, val y
 
 
@@ -96,7 +109,7 @@ def test_separate_blocks_know_nothing_of_each_other(classes: tuple[int, ...], se
 
 def test_the_order_of_tasks_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums do not know the order; only λ and the temperature come from the last task's validation split."""
-    monkeypatch.setattr(closed_form, "RIDGE_GRID", (0.1,))
+    monkeypatch.setattr(ridge, "RIDGE_GRID", (0.1,))
     tasks = make_tasks((2, 3, 4))
     x = torch.randn(7, D)
     for kind in (NCMHead, RidgeHead):
@@ -109,7 +122,7 @@ def test_the_order_of_tasks_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> 
         torch.testing.assert_close(scores[0], scores[1], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead])
+@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead, SpreadHead])  # σ of KLDA is that of the first part
 @pytest.mark.parametrize("pooled", [True, False])
 def test_one_block_in_several_parts(kind: type[ClosedFormHead], pooled: bool) -> None:
     """Domain-incremental: the same block is fitted again with more examples."""
@@ -120,10 +133,10 @@ def test_one_block_in_several_parts(kind: type[ClosedFormHead], pooled: bool) ->
         parts.open(name, count, torch.Generator())
         parts.fit(name, x[half], y[half], val_x, val_y)
     assert parts.blocks == {name: count}
-    torch.testing.assert_close(parts(val_x), at_once(val_x))
+    torch.testing.assert_close(parts(val_x), at_once(val_x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead])
+@pytest.mark.parametrize("kind", KINDS)
 def test_blocks_that_are_not_fitted_score_zero(kind: type[ClosedFormHead]) -> None:
     tasks = make_tasks((2, 3))
     for pooled in (True, False):
@@ -134,7 +147,7 @@ def test_blocks_that_are_not_fitted_score_zero(kind: type[ClosedFormHead]) -> No
         assert torch.equal(head(tasks[0][4]), torch.nn.functional.pad(before, (0, 3)))
 
 
-@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead])
+@pytest.mark.parametrize("kind", KINDS)
 def test_temperature_is_the_best_of_its_grid(kind: type[ClosedFormHead]) -> None:
     [task] = make_tasks((4,))
     head = fit(kind(D, True), [task])
@@ -144,7 +157,7 @@ def test_temperature_is_the_best_of_its_grid(kind: type[ClosedFormHead]) -> None
     assert chosen == pytest.approx(min(loss, key=lambda t: loss[t]), rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pooled", [True, False])
 def test_restoring_is_exact_and_can_go_on(kind: type[ClosedFormHead], pooled: bool) -> None:
     tasks = make_tasks((2, 3, 2))
@@ -164,12 +177,13 @@ def test_restoring_is_exact_and_can_go_on(kind: type[ClosedFormHead], pooled: bo
     assert not other(x).any()
 
 
-@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pooled", [True, False])
 def test_damaged_tensors_are_refused(kind: type[ClosedFormHead], pooled: bool) -> None:
     head = fit(kind(D, pooled), make_tasks((2, 3)))
     whole = head.tensors()
-    assert len(whole) == (1 if pooled else 2) * (3 if kind is NCMHead else 4) + (kind is RanPACHead)
+    own = {NCMHead: 3, RidgeHead: 4, RanPACHead: 4, KLDAHead: 5, SpreadHead: 7}[kind]
+    assert len(whole) == (1 if pooled else 2) * own + (kind not in (NCMHead, RidgeHead))
     for key, tensor in whole.items():
         for value in (None, tensor[..., None], tensor[..., :-1] if tensor.dim() else tensor.expand(2)):
             state = {name: stored for name, stored in whole.items() if name != key}
@@ -182,7 +196,7 @@ def test_damaged_tensors_are_refused(kind: type[ClosedFormHead], pooled: bool) -
             kind(D, pooled).restore(head.blocks, whole | {unknown: torch.ones(1)})
 
 
-@pytest.mark.parametrize("kind", [NCMHead, RidgeHead, RanPACHead])
+@pytest.mark.parametrize("kind", KINDS)
 def test_hashes_change_with_content_alone(kind: type[ClosedFormHead]) -> None:
     tasks = make_tasks((2, 3))
     for pooled in (True, False):
@@ -208,14 +222,14 @@ def test_the_table() -> None:
 @pytest.fixture(autouse=True)
 def _few_random_features(monkeypatch: pytest.MonkeyPatch) -> None:
     """2,000 columns are for networks; here 40 show the same."""
-    monkeypatch.setattr(closed_form, "RANDOM_FEATURES", 40)
+    monkeypatch.setattr(random_features, "RANDOM_FEATURES", 40)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_ranpac_has_the_weights_of_all_examples_at_once_in_any_order(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(closed_form, "RIDGE_GRID", (0.1,))
+    monkeypatch.setattr(ridge, "RIDGE_GRID", (0.1,))
     tasks = make_tasks((2, 3, 2), seed)
     head = fit(RanPACHead(D, pooled=True), tasks)
     x, y, classes = joined(tasks)
@@ -228,16 +242,63 @@ def test_ranpac_has_the_weights_of_all_examples_at_once_in_any_order(
     np.testing.assert_allclose(other.tensors()["0:weight"].numpy(), expected[rows], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_klda_is_linear_discriminant_analysis_of_all_examples_at_once_in_any_order(
+    order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(klda, "SHRINKAGES", (0.1,))
+    tasks = make_tasks((2, 3, 2))
+    x, y, _ = joined(tasks)
+    head = KLDAHead(D, pooled=True)
+    for name, count, *split in (tasks[k] for k in order):
+        head.open(name, count, torch.Generator())
+        head.fit(name, *split)
+    sigma = float(head.tensors()["0:bandwidth"])
+    first = tasks[order[0]][2].double().numpy()
+    apart = sorted(np.linalg.norm(a - b) for i, a in enumerate(first) for b in first[:i])
+    assert sigma == pytest.approx(apart[(len(apart) - 1) // 2], rel=1e-6)
+    new = torch.randn(6, D)
+    expected = klda_scores(new.double().numpy(), x, y, head.projection.double().numpy(), sigma, 0.1)
+    rows = np.concatenate([np.arange(tasks[k][1]) + offsets(tasks)[k] for k in order])
+    np.testing.assert_allclose(head(new).numpy() * temperatures(head)[0], expected[:, rows], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_spread_means_are_what_all_examples_at_once_are_projected_to_in_any_order(
+    order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ridge, "RIDGE_GRID", (0.1,))
+    tasks = make_tasks((2, 3, 2))
+    x, y, _ = joined(tasks)
+    head = SpreadHead(D, pooled=True)
+    for name, count, *split in (tasks[k] for k in order):
+        head.open(name, count, torch.Generator())
+        head.fit(name, *split)
+    expected = spread_projector(x, y, head.projection.double().numpy(), 0.1)
+    np.testing.assert_allclose(head.tensors()["0:projector"].numpy(), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_targets_of_few_classes_are_equally_far_apart() -> None:
+    """Two classes that nearly coincide and one far away: an equilateral triangle."""
+    means = torch.zeros(4, D, dtype=torch.float64)
+    means[0, 0], means[1, 0], means[1, 1], means[3, 2] = 1.0, 1.0, 0.01, 9.0
+    targets = apart(means, [0, 1, 3])
+    assert not targets[2].any()  # a class without examples
+    distances = torch.pdist(targets[[0, 1, 3]])
+    torch.testing.assert_close(distances, torch.full_like(distances, 2**0.5))
+
+
 def test_random_features_tell_apart_what_a_line_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closed_form, "RANDOM_FEATURES", 400)
+    monkeypatch.setattr(random_features, "RANDOM_FEATURES", 400)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1000, D, generator=generator)
     y = (x[:, 0] * x[:, 1] > 0).long()  # four quadrants of two classes
     share = {}
-    for kind in (RidgeHead, RanPACHead):
+    for kind in (RidgeHead, RanPACHead, KLDAHead):
         head = kind(D, pooled=True)
         head.open("a", 2, torch.Generator())
         head.fit("a", x[:700], y[:700], x[700:800], y[700:800])
         share[kind] = float((head(x[800:]).argmax(1) == y[800:]).float().mean())
     assert share[RidgeHead] < 0.65
     assert share[RanPACHead] > 0.8
+    assert share[KLDAHead] > 0.8

@@ -85,6 +85,7 @@ CASES = {
     "frozen-ncm": ("method=frozen", "head=ncm"),
     "frozen-ridge-class": ("method=frozen", "head=ridge", "scenario=class"),
     "frozen-ranpac-class": ("method=frozen", "head=ranpac", "scenario=class"),
+    "o_lora-ridge-class": ("method=o_lora", "head=ridge", "scenario=class", "drift=linear"),
 }
 _QUICK = {"ewc-task"}
 
