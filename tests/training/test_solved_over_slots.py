@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from killing import KILLED, in_child, quiet, snapshot
-from plora.run_folder.manifest import read_chain
 
 from plora.build import Workspace, build
 from plora.config import RunConfig, load_config
 from plora.events.console import Console
 from plora.heads.drift import linear_drift
 from plora.results import read_record
+from plora.results.record.manifest import read_chain
 from plora.run_folder.checkpoint import load_checkpoint
 from plora.run_folder.folder import RunFolder
 from plora.runs import evaluate, forget, predict, resume, run, verify
@@ -134,7 +134,7 @@ def test_sums_that_follow_are_those_of_the_features_before_and_after(toy_config:
         toy_config("scenario=class", "method=o_lora", "head=ridge", "drift=linear", "training.epochs=1"), quiet()
     )
     parts = build(load_config(folder / "config.yaml"))
-    first, second, _ = read_chain(RunFolder(folder))
+    first, second, _ = read_chain(folder)
     found = {}
     for checkpoint in (first, second):
         load_checkpoint(RunFolder(folder), checkpoint, parts.learner)
