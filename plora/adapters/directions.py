@@ -49,8 +49,8 @@ class Directions(Mapping[str, float]):
 
     @torch.no_grad()
     def gram(self, slots: Sequence[str]) -> Tensor:
-        """Return ⟨ΔW_i, ΔW_j⟩_F of K slots in each of P banks, `[P, K, K]` in fp64."""
-        return torch.stack([_gram(bank, slots) for bank in self._banks.values()])
+        """Return ⟨ΔW_i, ΔW_j⟩_F of K slots in each of P banks, `[P, K, K]` in fp64 on the CPU."""
+        return torch.stack([_gram(bank, slots).cpu() for bank in self._banks.values()])
 
 
 def _gram(bank: Bank, slots: Sequence[str]) -> Tensor:

@@ -139,6 +139,11 @@ def test_ranks_and_gate_are_those_of_the_method_where_they_are_not_set(toy_confi
     for method in ("sequential", "merged_magmax"):
         with pytest.raises(ConfigError, match=f"lora.ranks: the slots of method '{method}' have one rank"):
             toy_config(f"method={method}", "lora.ranks={4: 8}")
+    writer = "strategies=[{kind: generative_replay, generator: {kind: causal, id: x, lora: {ranks: {1: 2}}}}]"
+    with pytest.raises(ConfigError, match=r"those of a generator have one rank, leave it out"):
+        toy_config("method=generative_replay", writer)
+    with pytest.raises(ConfigError, match=r"lora.ranks.*greater than or equal to 1"):
+        toy_config("lora.ranks={0: 4}")
 
 
 def test_a_slot_that_goes_is_in_no_checkpoint(make: Make) -> None:
