@@ -28,7 +28,7 @@ Config = Callable[..., RunConfig]
     ("scenario", "method", "settings"),
     [
         ("task", "per_task", ("head=klda",)),
-        ("class", "routed", ("head=spread",)),
+        pytest.param("class", "routed", ("head=spread",), marks=pytest.mark.slow),
         pytest.param("class", "ewc_lora", ("head=ranpac",), marks=pytest.mark.slow),
         pytest.param("class", "o_lora", ("head=ridge", "drift=linear"), marks=pytest.mark.slow),
         pytest.param("class", "gumbel_cl_lora", ("head=ncm", "drift=linear"), marks=pytest.mark.slow),
