@@ -5,6 +5,7 @@ import sys
 
 for name in (
     "step",
+    "image_step",
     "memory",
     "distilbert",
     "stream",

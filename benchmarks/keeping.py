@@ -31,8 +31,8 @@ from plora.config import RunConfig, load_config, load_task
 from plora.configs import find_config
 from plora.events.console import Console
 from plora.results import RESULTS_FILE, read_record
+from plora.results.record.manifest import read_chain, read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
 from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.runs import extend, run
 
@@ -102,8 +102,9 @@ def disk(tasks: int) -> list[dict[str, JsonValue]]:
             folder = RunFolder(run(load_config(many_tasks(Path(place), tasks, method), LORA), Console(live=False)))
             for number in range(10, tasks + 1, 10):
                 manifests = [folder.checkpoint(n) / "manifest.json" for n in range(1, number + 1)]
-                slots = {content for n in range(1, number + 1) for content in read_checkpoint(folder, n).slots.values()}
-                heads = {content for n in range(1, number + 1) for content in read_checkpoint(folder, n).parts.values()}
+                chain = [*read_chain(folder.path, number)]
+                slots = {content for checkpoint in chain for content in checkpoint.slots.values()}
+                heads = {content for checkpoint in chain for content in checkpoint.parts.values()}
                 rows.append(
                     {
                         "method": method,
@@ -173,7 +174,7 @@ def growth(tasks: int) -> dict[str, JsonValue]:
 def slot(folder: RunFolder) -> dict[str, JsonValue]:
     """Bytes of one slot on disk, and of its tensors alone."""
     rank, width, blocks, sites = 8, 384, 6, 3
-    home = folder.slot(next(iter(read_checkpoint(folder, 1).slots.values())))
+    home = folder.slot(next(iter(read_checkpoint(folder.path, 1).slots.values())))
     tensors = blocks * sites * 2 * rank * width * 4
     return {"folder_bytes": _size(home), "tensor_bytes": tensors, "more_bytes": _size(home) - tensors}
 

@@ -37,7 +37,7 @@ def settle() -> None:
 def make_step(network: nn.Module, parameters: list[nn.Parameter], inputs: dict[str, Tensor], width: int) -> Step:
     """One training step: forward, mean pooling, a 4-class head, backward, AdamW."""
     head = nn.Linear(width, 4).to(DEVICE)
-    labels = torch.randint(0, 4, (len(inputs["input_ids"]),)).to(DEVICE)
+    labels = torch.randint(0, 4, (len(next(iter(inputs.values()))),)).to(DEVICE)
     optimizer = torch.optim.AdamW([*parameters, *head.parameters()], lr=1e-4)
 
     def step() -> None:

@@ -264,7 +264,7 @@ def inject(network: nn.Module, config: RunConfig) -> Adapters:
     )
     for bank in adapters.banks.values():
         assert lora is not None
-        bank.require_rank(lora.rank)  # before anything is written, not when the first slot opens
+        bank.require_rank(lora.largest_rank)  # before anything is written, not when the first slot opens
     return adapters
 
 

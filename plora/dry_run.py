@@ -1,5 +1,6 @@
 """What a run would cost, from a few measured steps; nothing is written."""
 
+import itertools
 import math
 import time
 from contextlib import nullcontext
@@ -119,11 +120,11 @@ def _stored_slots(config: RunConfig, stages: int) -> float:
     """Slots on disk in the end; what is merged after each task counts by its rank."""
     if config.row.slots != "per_task":
         return 1
-    if config.row.merging is None:
+    if config.lora is None:
         return stages
-    assert config.lora is not None
-    own = config.lora.rank
-    return stages + sum((config.merging.rank or own * number) / own for number in range(1, stages + 1))
+    ranks = [config.lora.at(stage).rank for stage in range(stages)]
+    merged = itertools.accumulate(ranks) if config.row.merging is not None else ()
+    return (sum(ranks) + sum(config.merging.rank or together for together in merged)) / ranks[0]
 
 
 def _scoring_seconds(parts: Parts) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from plora.adapters.settings import Way
 from plora.gates.settings import GateSettings
@@ -56,6 +56,8 @@ class Method:
         summary: one line for `plora ls` and the documentation.
         slots: `none`, one that the `first` task alone trains, `one` that all tasks train, or one `per_task`.
         gate: a name in `plora.gates.settings.GATES`, or None without slots.
+        gate_settings: those of the gate that are not as it has them by itself.
+        lora: settings of low-rank slots that are not as `LoRA` has them by itself.
         phases: what trains, in order.
         heads: the heads that make sense, the default first.
         strategies: what protects old knowledge, by kind; a config may change their settings.
@@ -80,6 +82,8 @@ class Method:
     at_once: bool = False
     lateral: bool = False
     refusals: Mapping[Scenario, str] = field(default_factory=dict)
+    gate_settings: Mapping[str, JsonValue] = field(default_factory=dict)
+    lora: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @property
     def trains_backbone(self) -> bool:
@@ -235,6 +239,29 @@ METHODS: dict[str, Method] = {
             slots="per_task",
             gate="gumbel_sparsemax",
             phases=_ADAPTER_AND_HEAD,
+        ),
+        Method(
+            "sd_lora",
+            "a slot per task, whose direction stays and whose magnitude all later tasks go on training (SD-LoRA)",
+            slots="per_task",
+            gate="magnitudes",
+            phases=_ADAPTER_AND_HEAD,
+        ),
+        Method(
+            "sd_lora_rr",
+            "SD-LoRA whose later slots have a smaller rank (SD-LoRA-RR)",
+            slots="per_task",
+            gate="magnitudes",
+            phases=_ADAPTER_AND_HEAD,
+            lora={"rank": 10, "ranks": {"4": 8, "8": 6}},
+        ),
+        Method(
+            "sd_lora_kd",
+            "SD-LoRA in which a slot that is a sum of older ones goes into their magnitudes (SD-LoRA-KD)",
+            slots="per_task",
+            gate="magnitudes",
+            phases=_ADAPTER_AND_HEAD,
+            gate_settings={"absorb": 9e-4},
         ),
         Method(
             "ewc",

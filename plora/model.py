@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from plora.adapters import Adapters, Merging, Route, find_blocks
+from plora.adapters import Adapters, Directions, Merging, Route, find_blocks
 from plora.adapters.merging import MERGED, merge
 from plora.adapters.module_place import ModulePlace
 from plora.adapters.module_slot import ModuleSlot
@@ -244,8 +244,7 @@ class ContinualModel(nn.Module):
         if self.adapters is not None and self.adapters.open_name is not None:
             name = self.adapters.open_name
             if self.gate is not None and trial is not None:
-                norms = {path: float(delta.detach().norm()) for path, delta in self.adapters[name].delta().items()}
-                verdict = self.gate.commit(name, norms, trial)
+                verdict = self.gate.commit(name, Directions(self.adapters.banks, name), trial)
             if verdict.drop:
                 self.adapters.delete(name)
                 if self.gate is not None:

@@ -26,12 +26,14 @@ class ParameterCount:
     Args:
         groups: alike modules together, in the network's order.
         lateral: parameters that a task trains besides for each older one: its connections to that one's slot.
+        later: position of a task from which on slots have another rank, and what then trains of the slot.
     """
 
     label: str
     backbone: str
     groups: tuple[Group, ...]
     lateral: int = 0
+    later: tuple[tuple[int, int], ...] = ()
 
     @property
     def trainable(self) -> int:
@@ -56,6 +58,9 @@ class ParameterCount:
         )
         if self.lateral:
             lines.append(f"connections add {self.lateral:,} for each older task")
+        lines += [
+            f"from task {task} on (counted from 0) slots have {number:,} parameters" for task, number in self.later
+        ]
         return "\n".join(lines)
 
 
@@ -67,15 +72,20 @@ def count_parameters(config: RunConfig) -> ParameterCount:
     """
     network = empty_backbone(config.backbone)
     row = config.row
-    lateral = 0
+    lateral, later = 0, list[tuple[int, int]]()
     if row.slots != "none":
         adapters = inject(network, config)
+        if config.lora is not None:
+            for task in config.lora.ranks:
+                adapters.open_task("later", config.lora.at(task))
+                later.append((task, sum(parameter.numel() for parameter in adapters.parameters())))
+                adapters.delete("later")
         adapters.open_task("task", config.lora)
         lateral = config.lora.rank**2 * len(adapters.banks) if row.lateral and config.lora is not None else 0
     trains = {part for phase in config.resolved_phases() for part in phase.train}
     if "backbone" in trains:
         network.requires_grad_(True)
-    return ParameterCount(config.label, config.backbone.id, tuple(_groups(network)), lateral)
+    return ParameterCount(config.label, config.backbone.id, tuple(_groups(network)), lateral, tuple(later))
 
 
 def _groups(network: nn.Module) -> list[Group]:

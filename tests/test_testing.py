@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 from transformers.modeling_outputs import BaseModelOutput
 
-from plora.adapters import Route
+from plora.adapters import Directions, Route
 from plora.errors import ConfigError, ConformanceError, PloraError, UnknownTaskError
-from plora.gates import GATES, AllOnes, Gate, OneHot, OneHotSettings, Trial, Verdict
+from plora.gates import GATES, AllOnes, Gate, GateSettings, OneHot, OneHotSettings, Trial, Verdict
 from plora.heads import HEADS, Head, LinearHead, NCMHead
 from plora.methods import METHODS, Phase
 from plora.model import ContinualModel
@@ -203,6 +203,28 @@ class RefusesVaguely(OneHot):
             raise ValueError("which task?") from None
 
 
+class RescalesNothing(AllOnes):
+    def commit(self, slot: str, norms: Directions, trial: Trial) -> Verdict:
+        return Verdict({"a layer that is not there": 0.5})
+
+
+class HalvesInSecret(AllOnes):
+    """Doubles what it halved, and does not say so to a checkpoint."""
+
+    constant = False
+
+    def __init__(self, settings: GateSettings | None = None) -> None:
+        super().__init__(settings)
+        self.halved: set[str] = set()
+
+    def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
+        return Route(tuple(slots), torch.tensor([1.0 + (slot in self.halved) for slot in slots]))
+
+    def commit(self, slot: str, norms: Directions, trial: Trial) -> Verdict:
+        self.halved.add(slot)
+        return Verdict(dict.fromkeys(norms, 0.5))
+
+
 class MeanCalledConstant(AllOnes):
     def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         return Route(tuple(slots), torch.full((len(slots),), 1 / max(1, len(slots))))
@@ -231,7 +253,9 @@ class ShowsTooFew(AllOnes):
         (TaskBlind, "needs_task = False gives every task the same route: got ['first'] for 'first'"),
         (Guesses, "it refuses the task None: got ['third'], expected UnknownTaskError"),
         (RefusesVaguely, "it refuses the task None: got ValueError, expected UnknownTaskError"),
-        (ShowsTooFew, "'share' has a number for each slot: got (2,), expected one of ((1,), (8, 1))"),
+        (ShowsTooFew, "'share' has a number for each slot: got (2,), expected one of ((1,), (8, 1), (8, 1))"),
+        (RescalesNothing, "it decides about the slot 'first' when that is committed: got KeyError"),
+        (HalvesInSecret, "its state is all that decides its routes: got ['first'] × [1.0] per slot"),
         (MeanCalledConstant, "constant = True lets committed slots be folded with coefficient 1"),
     ],
 )

@@ -15,8 +15,7 @@ from plora.errors import BackboneError, ConfigError, DataError, RunError, Unknow
 from plora.events.console import Console
 from plora.model import ContinualModel
 from plora.results import ACCURACY, ClassRankings, generated_files, read_curves, read_generated, read_record
-from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
+from plora.results.record.manifest import read_checkpoint
 from plora.runs import evaluate, extend, load_run, predict, resume, run, verify
 from plora.streams import LocalTask
 
@@ -163,7 +162,7 @@ def test_domain_incremental_shares_one_head(toy_values: dict[str, object], toy_f
     toy_values |= {"stream": {"kind": "local", "tasks": tasks}, "scenario": "domain"}
     for method in ("sequential", "o_lora", "ewc_lora", "merged_ties", "joint", "frozen"):
         folder = run(load_config(toy_values, [f"method={method}", "evaluation.tasks=all"]))
-        assert read_checkpoint(RunFolder(folder), 2).blocks == {"one": 2}
+        assert read_checkpoint(folder, 2).blocks == {"one": 2}
         metrics = read_record(folder).metrics
         assert (metrics["forward_transfer"].value is None) == (method == "joint")
 

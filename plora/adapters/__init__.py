@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from plora.adapters.bank import Bank
     from plora.adapters.blocks import find_blocks, find_stages
     from plora.adapters.bottleneck import BottleneckPlace
+    from plora.adapters.directions import Directions
     from plora.adapters.inject import find_targets
     from plora.adapters.interop import apply_lora, load_lora, load_slot, merge_lora, save_lora, save_route, save_slot
     from plora.adapters.linear import AdaptedLinear
@@ -24,6 +25,7 @@ __all__ = [
     "Bottleneck",
     "BottleneckPlace",
     "Can",
+    "Directions",
     "LoRA",
     "Merging",
     "ModuleSlot",
@@ -51,6 +53,7 @@ __getattr__, _ = names_from(
         "bank": ["Bank"],
         "blocks": ["find_blocks", "find_stages"],
         "bottleneck": ["BottleneckPlace"],
+        "directions": ["Directions"],
         "inject": ["find_targets"],
         "interop": [
             "apply_lora",

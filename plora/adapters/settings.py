@@ -62,6 +62,22 @@ class LoRA(BaseModel):
     """A ~ U(±1/√I) (`kaiming`, as loralib and PEFT) or N(0, 0.01²) (`gauss`)."""
     rslora: bool = False
     """Scale by alpha / √rank instead."""
+    ranks: dict[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = {}
+    """From which task on (counted from 0) new slots have another rank, such as `{4: 8, 8: 6}`; s stays as it is."""
+
+    def at(self, task: int) -> "LoRA":
+        """Return the settings of the slot of the task at a position, counted from 0."""
+        begun = [start for start in self.ranks if start <= task]
+        if not begun:
+            return self
+        rank = self.ranks[max(begun)]
+        share = rank / self.rank
+        return self.model_copy(update={"rank": rank, "alpha": self.alpha * (share**0.5 if self.rslora else share)})
+
+    @property
+    def largest_rank(self) -> int:
+        """Of the ranks that slots may have."""
+        return max(self.rank, *self.ranks.values()) if self.ranks else self.rank
 
     def shape(self) -> SlotShape:
         """Return rank and scale of a slot with these settings."""

@@ -36,6 +36,8 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
         yield f"lora: method '{config.method}' works on low-rank slots, and lora is null"
     if (row.merging is not None or row.lateral) and (config.bottleneck is not None or config.modules):
         yield f"bottleneck, modules: method '{config.method}' works on low-rank slots alone; leave them out"
+    if config.lora is not None and config.lora.ranks and (row.slots != "per_task" or row.merging == "magmax"):
+        yield f"lora.ranks: the slots of method '{config.method}' have one rank, for they are one or begin as another"
     possible = {part for phase in row.phases for part in phase.train}
     possible |= {"gate", "modules"} if "adapter" in possible else set()
     used = {part for phase in config.resolved_phases() for part in phase.train if part in PARTS}

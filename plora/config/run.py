@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import yaml
 from pydantic import (
@@ -35,6 +36,7 @@ from plora.streams.base import Scenario, StreamSource
 from plora.streams.columns import TableSource
 from plora.streams.local import LocalStream, LocalTask
 
+Settings = TypeVar("Settings", bound=BaseModel)
 _LONGEST_NAME = 200
 _SAID_ELSEWHERE = {"name", "seed", "stream", "added", "order", "output", "scenario", "method"}
 """Keys that a record has under its own keys, or as the fingerprint of the stream."""
@@ -93,14 +95,16 @@ class RunConfig(BaseModel):
     `package.module:Class`. None takes the method's default."""
     backbone: BackboneConfig = BackboneConfig()
     """The pretrained network."""
-    lora: LoRA | None = LoRA()
-    """Low-rank adapters: rank, scaling, targets; null for none, where slots have other places."""
+    lora: LoRA | None = Field(default=LoRA(), validate_default=True)
+    """Low-rank adapters: rank, scaling, targets; null for none, where slots have other places. What is not set is as
+    the method has it."""
     bottleneck: Bottleneck | None = None
     """Residual adapters after blocks; None for none."""
     modules: tuple[str, ...] = ()
     """Modules of the backbone of which every slot owns a copy: last parts of their paths, or a regular expression."""
     gate: Annotated[SerializeAsAny[GateSettings], by_kind(GATES, "gate", GateSettings)] | None = None
-    """How much each slot contributes: `kind:` and its own keys; None takes the method's own."""
+    """How much each slot contributes: `kind:` and its own keys; None takes the method's own, and what is not set of a
+    gate of that kind is as the method has it."""
     merging: Merging = Merging()
     """How slots are merged, in the methods that do so."""
     training: TrainingConfig = TrainingConfig()
@@ -127,6 +131,18 @@ class RunConfig(BaseModel):
     output: Path = Path("runs")
     """Folder that holds all runs."""
 
+    @field_validator("lora", mode="after")
+    @classmethod
+    def _with_the_methods_ranks(cls, given: LoRA | None, info: ValidationInfo) -> LoRA | None:
+        row = METHODS.get(info.data.get("method", ""))
+        return given if given is None or row is None else _filled(given, row.lora)
+
+    @field_validator("gate", mode="after")
+    @classmethod
+    def _with_the_methods_gate(cls, given: GateSettings | None, info: ValidationInfo) -> GateSettings | None:
+        row = METHODS.get(info.data.get("method", ""))
+        return given if given is None or row is None or given.kind != row.gate else _filled(given, row.gate_settings)
+
     @field_validator("strategies", mode="after")
     @classmethod
     def _with_the_methods_settings(
@@ -137,11 +153,10 @@ class RunConfig(BaseModel):
         own = row.strategies if row is not None else {}
         found = []
         for strategy in given:
-            set_here = {name: getattr(strategy, name) for name in strategy.model_fields_set}
             try:
-                found.append(type(strategy).model_validate({**dict(own.get(strategy.kind, {})), **set_here}))
-            except ValidationError as error:  # settings that do not fit those of the method
-                raise ValueError(f"'{strategy.kind}': {said(error.errors()[0])}") from None
+                found.append(_filled(strategy, dict(own.get(strategy.kind, {}))))
+            except ValueError as error:
+                raise ValueError(f"'{strategy.kind}': {error}") from None
         return tuple(found)
 
     @property
@@ -175,7 +190,7 @@ class RunConfig(BaseModel):
         """The gate's settings, with the method's own filled in; None without slots."""
         if self.row.gate is None:
             return None
-        return self.gate or GATES[self.row.gate].model_validate({"kind": self.row.gate})
+        return self.gate or GATES[self.row.gate].model_validate({"kind": self.row.gate, **self.row.gate_settings})
 
     @property
     def passes(self) -> int:
@@ -218,6 +233,19 @@ class RunConfig(BaseModel):
     def to_yaml(self) -> str:
         """Return the resolved config; `plora run` on it repeats the run."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _filled(given: Settings, own: Mapping[str, object]) -> Settings:
+    """Take what is not set from the method's own settings, not from the defaults of the kind.
+
+    Raises:
+        ValueError: what is set does not fit those of the method.
+    """
+    set_here = {name: getattr(given, name) for name in given.model_fields_set}
+    try:
+        return type(given).model_validate({**own, **set_here})
+    except ValidationError as error:
+        raise ValueError(said(error.errors()[0])) from None
 
 
 def said(error: ErrorDetails) -> str:

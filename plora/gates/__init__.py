@@ -7,6 +7,7 @@ from plora.gates.settings import (
     AllOnesSettings,
     GateSettings,
     GumbelSparsemaxSettings,
+    MagnitudesSettings,
     NewestSettings,
     OneHotSettings,
     RouterSettings,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from plora.gates.all_ones import AllOnes
     from plora.gates.base import ChoosingGate, Gate, Trial, Verdict
     from plora.gates.gumbel_sparsemax import GumbelSparsemax
+    from plora.gates.magnitudes import Magnitudes
     from plora.gates.newest import Newest
     from plora.gates.one_hot import OneHot
     from plora.gates.router import Router
@@ -30,6 +32,8 @@ __all__ = [
     "GateSettings",
     "GumbelSparsemax",
     "GumbelSparsemaxSettings",
+    "Magnitudes",
+    "MagnitudesSettings",
     "Newest",
     "NewestSettings",
     "OneHot",
@@ -46,6 +50,7 @@ __getattr__, _ = names_from(
         "all_ones": ["AllOnes"],
         "base": ["ChoosingGate", "Gate", "Trial", "Verdict"],
         "gumbel_sparsemax": ["GumbelSparsemax"],
+        "magnitudes": ["Magnitudes"],
         "newest": ["Newest"],
         "one_hot": ["OneHot"],
         "router": ["Router"],

@@ -7,7 +7,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from plora.adapters import Route
+from plora.adapters import Directions, Route
 from plora.errors import RunError
 from plora.gates.settings import GateSettings
 from plora.moment import Moment
@@ -114,19 +114,19 @@ class Gate(nn.Module, ABC):
         return {}
 
     def vectors(self, slots: Sequence[str]) -> dict[str, Tensor]:
-        """Return what a person may want to see of it after a task, by name, each `[slots]` or `[layers, slots]`.
+        """Return what a person may want to see of it after a task, by name, each `[slots]`, or of each layer or site.
 
         Args:
             slots: names, in the order of the entries.
         """
         return {}
 
-    def commit(self, slot: str, norms: Mapping[str, float], trial: Trial) -> Verdict:
+    def commit(self, slot: str, norms: Directions, trial: Trial) -> Verdict:
         """Decide about the slot that has just been trained, before it is committed.
 
         Args:
             slot: its name.
-            norms: ‖ΔW‖_F of the slot by layer path.
+            norms: ‖ΔW‖_F of the slot by layer path; and how its low-rank ΔW lies to those of other slots.
             trial: scores the validation split under a route.
         """
         return Verdict()

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from plora.adapters import Route
+from plora.adapters import Directions, Route
 from plora.errors import RunError
 from plora.gates.base import Gate, Trial, Verdict
 from plora.gates.settings import GateSettings, GumbelSparsemaxSettings
+from plora.gates.slot_numbers import SlotNumbers
 from plora.gates.sparsemax import sparsemax
 from plora.moment import Moment
 
@@ -38,8 +39,7 @@ class GumbelSparsemax(Gate):
 
     def __init__(self, settings: GateSettings | None = None) -> None:
         super().__init__(settings or GumbelSparsemaxSettings())
-        self.logits = nn.ParameterDict()
-        self.magnitudes = nn.ParameterDict()
+        self.logits, self.magnitudes = SlotNumbers(), SlotNumbers()
         self._reset()
 
     def _reset(self) -> None:
@@ -51,16 +51,14 @@ class GumbelSparsemax(Gate):
 
     def opened(self, slot: str) -> None:
         """Make the slot's logit and magnitude, one each, or one per layer."""
-        shape = self._numbers()
-        self.logits[_key(slot)] = nn.Parameter(torch.full(shape, self.settings.start))
+        self.logits.opened(slot, self._count_of_each(), self.settings.start)
         if self.settings.magnitudes:
-            self.magnitudes[_key(slot)] = nn.Parameter(torch.ones(shape))
+            self.magnitudes.opened(slot, self._count_of_each(), 1.0)
 
     def deleted(self, slot: str) -> None:
         """Forget the slot's logit and magnitude."""
-        for parameters in (self.logits, self.magnitudes):
-            if _key(slot) in parameters:
-                del parameters[_key(slot)]
+        self.logits.deleted(slot)
+        self.magnitudes.deleted(slot)
 
     def shares(self, slots: Sequence[str], at: Moment | None = None) -> Tensor:
         """Return β, `[1, slots]` or `[layers, slots]`.
@@ -103,7 +101,7 @@ class GumbelSparsemax(Gate):
     @torch.no_grad()
     def diagnostics(self) -> dict[str, float]:
         """Return τ, slots with a share, the shares' entropy, and in how many of this epoch's steps the newest had 0."""
-        slots = self._known()
+        slots = self.logits.slots
         if not slots:
             return {}
         shares, (_, _, steps, dead) = self.shares(slots), self.counted.tolist()
@@ -129,9 +127,9 @@ class GumbelSparsemax(Gate):
         return {name: vector[0] if self.settings.per == "slot" else vector for name, vector in found.items()}
 
     @torch.no_grad()
-    def commit(self, slot: str, norms: Mapping[str, float], trial: Trial) -> Verdict:
+    def commit(self, slot: str, norms: Directions, trial: Trial) -> Verdict:
         """Drop the new slot where its share is too small and validation does not miss it; else make its norm 1."""
-        slots = self._known()
+        slots = self.logits.slots
         shares = dict(zip(slots, self.shares(slots).mean(0).tolist(), strict=True))
         others = [name for name in slots if name != slot]
         said = f"its share is {shares[slot]:.4f}" + "".join(f", that of {name} {shares[name]:.4f}" for name in others)
@@ -142,12 +140,11 @@ class GumbelSparsemax(Gate):
             if guard is None or loss <= guard:
                 return Verdict(drop=True, reason=said)
             said = f"{said}; kept, for validation would lose {loss:.4f} by it, more than {guard:g}"
-        norm = sum(norms.values()) / max(len(norms), 1)
         # Places of other kinds have no ΔW that could be divided, and share the magnitude.
-        if not self.settings.magnitudes or not norm or len(norms) != self.sites:
+        if not self.settings.magnitudes or len(norms) != self.sites:
             return Verdict(reason=said)
-        self.magnitudes[_key(slot)] *= norm
-        return Verdict(dict.fromkeys(norms, 1 / norm), reason=said)
+        owners = norms.layers if self.settings.per == "layer" else [0] * self.sites
+        return Verdict(self.magnitudes.take_up(slot, norms, owners), reason=said)
 
     def _misses(self, slot: str, shares: Mapping[str, float]) -> str:
         """What the share of the new slot misses to stay; empty where it has it."""
@@ -166,27 +163,17 @@ class GumbelSparsemax(Gate):
         """Return logits and magnitudes by slot, and τ; nothing before a slot was opened."""
         if not self.logits:
             return {}
-        return {
-            "temperature": self.temperature.clone(),
-            **{f"logit {key}": parameter.detach() for key, parameter in self.logits.items()},
-            **{f"magnitude {key}": parameter.detach() for key, parameter in self.magnitudes.items()},
-        }
+        numbers = (*self.logits.state("logit"), *self.magnitudes.state("magnitude"))
+        return {"temperature": self.temperature.clone(), **dict(numbers)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take logits, magnitudes and τ back."""
-        self.logits, self.magnitudes = nn.ParameterDict(), nn.ParameterDict()
-        for name, tensor in state.items():
-            what, _, key = name.partition(" ")
-            shape = torch.Size() if name == "temperature" else self._numbers()
-            if tensor.shape != shape or (name != "temperature" and what not in ("logit", "magnitude")):
-                raise RunError(
-                    f"the stored gate has '{name}' of shape {list(tensor.shape)}; expected the temperature, or a logit "
-                    f"or magnitude of shape {list(self._numbers())} of a slot"
-                )
-            if what != "temperature":
-                (self.logits if what == "logit" else self.magnitudes)[key] = nn.Parameter(tensor.clone())
+        self.logits = SlotNumbers.restored(state, "logit", self._count_of_each())
+        self.magnitudes = SlotNumbers.restored(state, "magnitude", self._count_of_each())
         wanted = self.logits.keys() if self.settings.magnitudes else set()
-        if self.magnitudes.keys() != wanted or (self.logits and "temperature" not in state):
+        known = len(self.logits) + len(self.magnitudes) + bool(self.logits)
+        without = state and state.get("temperature", torch.ones(1)).dim() > 0
+        if self.magnitudes.keys() != wanted or len(state) != known or without:
             raise RunError(f"the parts of the stored gate do not fit each other: {', '.join(state)}; run it again")
         self._reset()
         if state:
@@ -194,18 +181,13 @@ class GumbelSparsemax(Gate):
 
     # ------------------------------------------------------------------ inner
 
-    def _numbers(self) -> torch.Size:
+    def _count_of_each(self) -> int:
         """Logits of a slot."""
-        return torch.Size((1 if self.settings.per == "slot" else self.layers,))
+        return 1 if self.settings.per == "slot" else self.layers
 
-    def _known(self) -> list[str]:
-        """Names of the slots that it was told of, in an order that does not depend on when they were."""
-        return sorted(_slot(key) for key in self.logits)
-
-    def _stacked(self, parameters: nn.ParameterDict, slots: Sequence[str], new: float) -> Tensor:
-        """`[1 or layers, slots]`; `new` for a slot without a parameter."""
-        without = self.temperature.new_full(self._numbers(), new)
-        return torch.stack([parameters.get(_key(slot), without) for slot in slots], 1)
+    def _stacked(self, numbers: SlotNumbers, slots: Sequence[str], new: float) -> Tensor:
+        """`[1 or layers, slots]`; `new` for a slot without numbers."""
+        return numbers.stacked(slots, self.temperature.new_full((self._count_of_each(),), new))
 
     def _annealed(self, at: Moment) -> float:
         """τ of a step."""
@@ -235,12 +217,3 @@ class GumbelSparsemax(Gate):
 def _entropy(shares: Tensor) -> Tensor:
     """−Σ_k β_k log β_k, mean over layers."""
     return -(shares * (shares + _EPS).log()).sum(1).mean()
-
-
-def _key(slot: str) -> str:
-    """A name that a parameter may have: without a dot, and none of a dictionary's own methods."""
-    return "of " + slot.replace("%", "%25").replace(".", "%2E")
-
-
-def _slot(key: str) -> str:
-    return key.removeprefix("of ").replace("%2E", ".").replace("%25", "%")

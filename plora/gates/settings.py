@@ -1,5 +1,6 @@
 """How much each slot contributes, as settings: what can be said of a gate before anything is loaded."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -93,7 +94,9 @@ class GumbelSparsemaxSettings(GateSettings):
     """Shares are multiplied with how many are not 0, so that a new slot does not shrink what older ones add."""
     growth: Literal["all", "absolute", "relative", "top_k"] = "relative"
     """Which new slots stay, the first always: `all`; those whose share is above the threshold, or above the threshold
-    divided by the number of slots; those that are among the `most` largest."""
+    divided by the number of slots; those that are among the `most` largest. The new slot alone is decided about, even
+    where an older one has the smallest share: what old tasks would lose by its going cannot be measured without their
+    data."""
     threshold: float = Field(default=0.5, ge=0)
     """δ, of `absolute` and `relative`."""
     most: int | None = Field(default=None, ge=1)
@@ -113,11 +116,59 @@ class GumbelSparsemaxSettings(GateSettings):
         return self
 
 
+_REPO: Mapping[str, object] = {"start": 0.8, "carried": False, "divided_by": "factors", "keeps_function": False}
+"""What the published code of SD-LoRA does otherwise than its paper."""
+
+
+class MagnitudesSettings(GateSettings):
+    """Of `Magnitudes`."""
+
+    part = "plora.gates.magnitudes:Magnitudes"
+    needs_task = False
+    constant = False
+
+    kind: Literal["magnitudes"] = "magnitudes"
+    per: Literal["slot", "layer", "site"] = "slot"
+    """What has a magnitude of its own for each slot: the whole network, each layer, or each site."""
+    compat: Literal["repo"] | None = None
+    """`repo` is as the published code: start 0.8, carried false, divided_by factors, keeps_function false."""
+    start: float = 1.0
+    """a of a new slot."""
+    carried: bool = True
+    """Older magnitudes go on from where they are; else all of them start again with every task."""
+    divided_by: Literal["product", "factors"] = "product"
+    """Of a committed slot: ‖B A‖_F, or ‖B‖_F ‖A‖_F, which is larger."""
+    keeps_function: bool = True
+    """What a slot is divided by goes into its magnitude; else the function jumps when the next slot is opened."""
+    absorb: float | None = Field(default=None, ge=0, le=1)
+    """ρ up to which a new slot is a sum of older ones and goes, and their magnitudes take it over; null does not
+    ask."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, given: object) -> object:
+        if not isinstance(given, Mapping) or given.get("compat") != "repo":
+            return given
+        if other := [f"{key}={given[key]}" for key, value in _REPO.items() if given.get(key, value) != value]:
+            said = ", ".join(f"{key}={value}" for key, value in _REPO.items())
+            raise ValueError(f"compat=repo is {said}, and {', '.join(other)} is given; leave one of the two out")
+        return {**_REPO, **given}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.per == "layer" and not self.keeps_function:
+            raise ValueError("per=layer needs keeps_function=true: else every site has a norm of its own; use per=site")
+        if self.absorb is not None and not self.carried:
+            raise ValueError("absorb moves a slot into older magnitudes, and carried=false forgets those; choose one")
+        return self
+
+
 GATES: dict[str, type[GateSettings]] = {
     "all_ones": AllOnesSettings,
     "one_hot": OneHotSettings,
     "newest": NewestSettings,
     "router": RouterSettings,
     "gumbel_sparsemax": GumbelSparsemaxSettings,
+    "magnitudes": MagnitudesSettings,
 }
 """Name of a gate in the table of methods → its settings, which name the class that does the work."""

@@ -1,8 +1,8 @@
 """What writes the texts of generative replay, as settings."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from plora.adapters.settings import LoRA
 from plora.settings import PartSettings
@@ -46,6 +46,12 @@ class CausalGeneratorSettings(GeneratorSettings):
     """Each token is drawn from so many."""
     temperature: float = Field(default=1.0, ge=0.01)
     """Scores are divided by it before a token is drawn."""
+
+    @model_validator(mode="after")
+    def _has_one_rank(self) -> Self:
+        if self.lora.ranks:
+            raise ValueError("lora.ranks is of the run's own slots; those of a generator have one rank, leave it out")
+        return self
 
 
 GENERATORS: dict[str, type[GeneratorSettings]] = {"mlm": MaskedGeneratorSettings, "causal": CausalGeneratorSettings}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from plora.config import RunConfig
 from plora.errors import RunError
 from plora.results import RESULTS_FILE, RunRecord, read_record
+from plora.results.record.manifest import NOTHING, Checkpoint, read_chain
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import NOTHING, Checkpoint, read_chain
 from plora.streams.incremental import LabelSpace
 
 
@@ -70,7 +70,7 @@ def read_agreed(folder: RunFolder) -> Agreed:
     config = folder.read_config()
     record = read_record(folder.path) if folder.inside(RESULTS_FILE).exists() else None
     costs, last = [], NOTHING
-    for last in read_chain(folder):
+    for last in read_chain(folder.path):
         costs.append(last.cost)
     if record is not None:
         _require_record(folder, config, record)

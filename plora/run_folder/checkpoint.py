@@ -23,8 +23,8 @@ from plora.fingerprint import hash_file, hash_tensors
 from plora.model import ContinualModel
 from plora.problems import Batch
 from plora.results import SlotState, TaskCost
+from plora.results.record.manifest import Checkpoint, content_of, write_manifest
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import Checkpoint, content_of, write_manifest
 from plora.strategies import Strategy
 from plora.tensor_file import load_tensors, save_tensors
 
@@ -117,7 +117,7 @@ def save_checkpoint(
     kept = sum(os.stat(folder.path / name).st_size for name in checkpoint.needed())
     checkpoint = replace(checkpoint, cost=replace(checkpoint.cost, kept_bytes=kept))
     _verify(folder, checkpoint, learner, vouched, *probe)
-    return write_manifest(folder, former, checkpoint)
+    return write_manifest(folder.path, former, checkpoint, folder.run)
 
 
 def _saved(path: Path, tensors: Mapping[str, Tensor]) -> Path:

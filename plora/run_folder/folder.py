@@ -21,7 +21,7 @@ from plora.errors import RunError
 from plora.kinds import own_kinds
 from plora.regular import inside, open_file, read_file
 from plora.results import Point
-from plora.results.record.found_runs import FORGOTTEN_FILE, MANIFEST_FILE, checkpoints
+from plora.results.record.found_runs import FORGOTTEN_FILE, checkpoints, manifest_file
 from plora.results.record.identity import SEAL, config_seal, open_own
 from plora.run_folder.environment import ENVIRONMENT, Environment
 from plora.sealed import Identity, fitted, write_sealed
@@ -142,7 +142,7 @@ class RunFolder:
 
     def manifest(self, task: int) -> Path:
         """What the checkpoint after task number `task` holds; it counts when this is there."""
-        return self.inside("checkpoints", f"task-{task:02}", MANIFEST_FILE)
+        return manifest_file(self.path, task)
 
     @property
     def forgotten(self) -> Path:

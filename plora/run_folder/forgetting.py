@@ -4,15 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from plora.results import RESULTS_FILE, read_record, write_record
+from plora.results.record.forgotten import Forgotten, read_forgotten, write_forgotten
+from plora.results.record.manifest import Manifest, content_of, put_manifest, read_links, seal_of
 from plora.results.record.sheet import CONFUSIONS, EXAMPLES, sheet_name
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.forgotten import Forgotten, read_forgotten, write_forgotten
-from plora.run_folder.manifest import Manifest, content_of, put_manifest, read_links, seal_of
 
 
 def plan_forgetting(folder: RunFolder, task: str, part: str) -> Forgotten:
     """What has to go with a task: its files, and the names of what they hold in every manifest."""
-    former, links = read_forgotten(folder), dict(read_links(folder))
+    former, links = read_forgotten(folder.path), dict(read_links(folder.path))
     slots = {content for link in links.values() for name, content in link.slots.items() if name == task}
     parts = {content for link in links.values() for name, content in link.parts.items() if name == part}
     kept = {content for link in links.values() for name, content in link.slots.items() if name != task}
@@ -21,8 +21,8 @@ def plan_forgetting(folder: RunFolder, task: str, part: str) -> Forgotten:
     gone = Forgotten(tasks=(*former.tasks, task), parts={**former.parts, task: part}, files=files)
     seals, previous = dict[int, tuple[str, str]](), None
     for number, link in links.items():
-        before = seal_of(folder, number, link)
-        previous = seal_of(folder, number, _stripped(link, gone, previous))
+        before = seal_of(number, link, folder.run)
+        previous = seal_of(number, _stripped(link, gone, previous), folder.run)
         seals[number] = before, previous
     return gone.model_copy(update={"seals": seals})
 
@@ -44,17 +44,17 @@ def finish_forgetting(folder: RunFolder) -> tuple[Path, ...]:
     Returns:
         Files of somebody else's that stand in the way; they were left alone.
     """
-    gone = read_forgotten(folder)
+    gone = read_forgotten(folder.path)
     others: list[Path] = []
     if gone.pending:
         previous = None
-        for number, link in read_links(folder):
-            previous = put_manifest(folder, number, _stripped(link, gone, previous))
+        for number, link in read_links(folder.path):
+            previous = put_manifest(folder.path, number, _stripped(link, gone, previous), folder.run)
         for name in gone.files:
             folder.inside(*Path(name).parts).unlink(missing_ok=True)
         for home in dict.fromkeys(Path(name).parts[:-1] for name in gone.files if name.startswith("slots/")):
             others += _emptied(folder.inside(*home))
-        write_forgotten(folder, gone.model_copy(update={"files": (), "seals": {}}))
+        write_forgotten(folder.path, gone.model_copy(update={"files": (), "seals": {}}), folder.run)
     _say(folder, gone)
     _remove_sheets(folder, gone)
     return tuple(others)
@@ -64,7 +64,7 @@ def _remove_sheets(folder: RunFolder, gone: Forgotten) -> None:
     """Images of forgotten tasks go: those of each, and the confusions, which are of all."""
     if not gone.tasks or not folder.inside(EXAMPLES).exists():
         return
-    learned = [task for _, link in read_links(folder) for task in link.stage]
+    learned = [task for _, link in read_links(folder.path) for task in link.stage]
     for task in gone.tasks:
         for name in (sheet_name(learned.index(task) + 1), CONFUSIONS):
             folder.inside(EXAMPLES, name).unlink(missing_ok=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from plora.results import RESULTS_FILE
 from plora.results.record.found_runs import FORGOTTEN_FILE
+from plora.results.record.manifest import Checkpoint
 from plora.results.record.run_record import COSTS_FILE
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import Checkpoint
 
 _APPENDED = {"log.txt", "curves.jsonl", ".lock"}
 """Files of a run without a hash."""

@@ -12,10 +12,10 @@ from plora.errors import RunError
 from plora.results import RESULTS_FILE, read_measurements, read_record, write_record
 from plora.results.record.columns import read_seal
 from plora.results.record.curves import read_curves
+from plora.results.record.forgotten import Forgotten, write_forgotten
+from plora.results.record.manifest import NOTHING, read_chain, write_manifest
 from plora.run_folder.checkpoint import check_files
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.forgotten import Forgotten, write_forgotten
-from plora.run_folder.manifest import NOTHING, read_chain, write_manifest
 from plora.sealed import Identity, read_sealed, write_sealed
 
 
@@ -35,7 +35,7 @@ def upgrade(folder: RunFolder) -> bool:
         folder.write_config(config)
         return True
     run = config.identity
-    checkpoints = [*read_chain(folder)]
+    checkpoints = [*read_chain(folder.path)]
     record = read_record(folder.path) if folder.inside(RESULTS_FILE).exists() else None
     if checkpoints:
         check_files(folder, checkpoints[-1].files)
@@ -56,10 +56,10 @@ def upgrade(folder: RunFolder) -> bool:
         found.write(path, Identity(run, "predictions", number))
         seals[number] = read_seal(path)[1]
     if checkpoints and checkpoints[-1].forgotten:
-        write_forgotten(folder, Forgotten(tasks=checkpoints[-1].forgotten), run)
+        write_forgotten(folder.path, Forgotten(tasks=checkpoints[-1].forgotten), run)
     former = NOTHING
     for now in checkpoints:
-        former = write_manifest(folder, former, now, run)
+        former = write_manifest(folder.path, former, now, run)
     environment = read_sealed(folder.environment)
     write_sealed(folder.environment, environment, Identity(run, "environment", 0))  # type: ignore[arg-type]  # JSON
     if record is not None:

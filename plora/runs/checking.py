@@ -9,12 +9,12 @@ import numpy as np
 
 from plora.errors import RunError
 from plora.results import RunRecord, generated_files, read_curves, read_generated, read_measurements
+from plora.results.record.forgotten import read_forgotten
 from plora.results.record.found_runs import root_hash
 from plora.results.record.sheet import read_sheet, sheet_files
 from plora.run_folder.agreement import read_agreed
 from plora.run_folder.checkpoint import check_files
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.forgotten import read_forgotten
 from plora.run_folder.others import others
 from plora.run_folder.predictions import require_answers, require_own
 from plora.runs.loading import load_run
@@ -103,7 +103,7 @@ def verify(path: Path, expect: str | None = None) -> Verified:
     problems: list[str] = []
     if [*folder.read_environment().stream.splits] != [*record.tasks]:
         raise RunError(f"{path} was cut while it learned a task more; `plora resume {path}` first")
-    if read_forgotten(folder).pending:
+    if read_forgotten(folder.path).pending:
         raise RunError(f"{path} was cut while it forgot a task; `plora resume {path}` finishes it")
     root = root_hash(path)
     for name, sha in last.files.items():

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from plora.errors import RunError, UnknownTaskError, did_you_mean
+from plora.results.record.forgotten import write_forgotten
 from plora.run_folder.agreement import read_agreed
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.forgetting import finish_forgetting, plan_forgetting
-from plora.run_folder.forgotten import write_forgotten
 from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.runs.writing import own
 
@@ -41,5 +41,6 @@ def forget(path: Path, task: str) -> tuple[Path, ...]:
         # The checkpoint inside a task may hold what is to be forgotten; without it that task starts again.
         StepCheckpoint(folder.step, None, folder.run).clear()
         if task in last.tasks:
-            write_forgotten(folder, plan_forgetting(folder, task, str([*last.blocks].index(task))))
+            gone = plan_forgetting(folder, task, str([*last.blocks].index(task)))
+            write_forgotten(folder.path, gone, folder.run)
         return finish_forgetting(folder)

@@ -5,10 +5,10 @@ from pathlib import Path
 from plora.build import Learner, Parts, Workspace, assemble, build
 from plora.errors import RunError
 from plora.problems.settings import ProblemSettings
+from plora.results.record.manifest import Checkpoint
 from plora.run_folder.agreement import Agreed, read_agreed
 from plora.run_folder.checkpoint import load_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import Checkpoint
 from plora.streams.incremental import LabelSpace
 
 

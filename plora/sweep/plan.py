@@ -32,7 +32,7 @@ from plora.sweep.search import SearchConfig
 
 _IN_THE_PATH = ("method", "head", "seed")
 """Settings that every run folder's path says anyway."""
-_REPETITIONS = ("seed", "order")
+_REPETITIONS = ("seed", "order", "stream.class_seed")
 """Settings in which the runs of one study differ: what is chosen for one holds for all."""
 _WHILE_TRAINING = ("training", "lora", "phases", "loss_rows", "strategies")
 """First parts of keys that do nothing where a head is solved instead of trained."""

@@ -99,7 +99,7 @@ class Trial:
 
 @dataclass
 class Study:
-    """The search for the settings of final runs that differ in nothing but seed and order.
+    """The search for the settings of final runs that differ in nothing but seed and order, of tasks or of classes.
 
     Args:
         label: what the final runs have in common, such as `method=o_lora`.

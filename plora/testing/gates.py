@@ -33,8 +33,9 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
     - no slot is forgotten: each is on some task's route (where slots are merged, the newest is), and the open slot
       trains, in every layer;
     - what is called `constant` may be folded: the outputs are the same;
+    - it decides about a slot when that is committed;
     - at a moment of training the same holds, whatever else was drawn, and penalty and diagnostics are finite;
-    - what it shows of its slots is finite, one number for each slot, or one for each layer and slot;
+    - what it shows of its slots is finite, one number for each slot, or for each layer or site and slot;
     - its parameters have gradients; its state, given to another one, gives the same routes, and a fresh one, or one
       that is given nothing, has learned nothing.
 
@@ -121,7 +122,10 @@ def _check_vectors(promises: Promises, gate: Gate, slots: Sequence[str]) -> None
     with promises.no_error("it shows vectors of its slots"):
         vectors = gate.vectors(slots)
     for name, vector in vectors.items():
-        found, expected = tuple(vector.shape), ((len(slots),), (gate.layers, len(slots)))
+        found, expected = (
+            tuple(vector.shape),
+            ((len(slots),), *((rows, len(slots)) for rows in (gate.layers, gate.sites))),
+        )
         promises.keep(found in expected, f"'{name}' has a number for each slot", found, f"one of {expected}")
         promises.keep(bool(vector.isfinite().all()), f"'{name}' is finite", vector.tolist(), "numbers")
 
@@ -242,7 +246,22 @@ def _check_in_a_network(promises: Promises, gate: Gate) -> None:
         promises.keep(not still, f"the open slot '{task}' trains in every layer", f"no gradient for {still}", "one")
         if gate.constant:
             _check_folding(promises, model, task)
-        model.commit()
+        _check_commit(promises, gate, model, task)
+
+
+@torch.no_grad()
+def _check_commit(promises: Promises, gate: Gate, model: ContinualModel, task: str) -> None:
+    """The open slot is committed as the gate decides, which is asked as a run asks it."""
+    assert model.adapters is not None
+    with promises.no_error(f"it decides about the slot '{task}' when that is committed"):
+        verdict = model.commit(lambda _: 0.0)
+    if verdict.drop:
+        return
+    again = gate.fresh()
+    with promises.no_error("it can be given its state"):
+        again.restore({name: tensor.clone() for name, tensor in gate.state().items()})
+    found, own = (_ask(promises, each, model.adapters.names, task) for each in (again, gate))
+    promises.keep(_same(found, own), "its state is all that decides its routes", _shown(found), _shown(own))
 
 
 def _check_gradients(promises: Promises, gate: Gate, model: ContinualModel, task: str) -> None:

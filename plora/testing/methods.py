@@ -20,9 +20,9 @@ from plora.errors import ConfigError, did_you_mean
 from plora.events.console import Console
 from plora.methods import METHODS, Method, Phase
 from plora.model import ContinualModel
+from plora.results.record.manifest import read_chain, read_checkpoint
 from plora.run_folder.checkpoint import load_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_chain, read_checkpoint
 from plora.settings import named
 from plora.strategies import Strategy
 from plora.streams.base import SCENARIOS, Scenario
@@ -163,7 +163,7 @@ def _frozen(model: ContinualModel) -> dict[str, Tensor]:
 def _check_reload(promises: Promises, parts: Parts, folder: RunFolder) -> None:
     fresh = build(parts.config)
     with promises.no_error("its last checkpoint loads into a fresh model"):
-        load_checkpoint(folder, read_checkpoint(folder, folder.complete()[-1]), fresh.learner)
+        load_checkpoint(folder, read_checkpoint(folder.path, folder.complete()[-1]), fresh.learner)
     for task in parts.tasks:
         live, again = (_logits(model, parts, task.name) for model in (parts.model, fresh.model))
         difference = f"logits of '{task.name}' that differ by up to {(live - again).abs().max().item():.2g}"
@@ -172,7 +172,7 @@ def _check_reload(promises: Promises, parts: Parts, folder: RunFolder) -> None:
 
 def _check_signatures(promises: Promises, row: Method, config: RunConfig, folder: RunFolder) -> None:
     models: list[ContinualModel] = []
-    for checkpoint in read_chain(folder):
+    for checkpoint in read_chain(folder.path):
         parts = build(config)
         load_checkpoint(folder, checkpoint, parts.learner)
         models.append(parts.model)
@@ -247,7 +247,7 @@ def _config(place: Path, method: str, scenario: Scenario, head: str) -> RunConfi
             "method": method,
             "head": head,
             "backbone": {"id": str(place / "backbone"), "max_length": 16},
-            "lora": {"rank": 2, "alpha": 4},
+            "lora": {"rank": 2, "alpha": 4} | ({"ranks": {1: 1}} if METHODS[method].lora.get("ranks") else {}),
             "training": {"epochs": 2, "batch_size": 8, "learning_rate": 0.01},
             "output": str(place / "runs"),
         }

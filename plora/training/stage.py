@@ -29,7 +29,7 @@ from plora.lesson import Lesson
 from plora.methods import PARTS
 from plora.model import ContinualModel
 from plora.problems import Batch, Examples
-from plora.run_folder.manifest import curve_lines
+from plora.results.record.manifest import curve_lines
 from plora.training.course import StagePlan
 from plora.training.meter import Meter
 from plora.training.phase import Saved, train_phase, validation_score
@@ -67,7 +67,7 @@ def learn_stage(session: Session, plan: StagePlan) -> tuple[float, Verdict]:
     reached("opened")
     saved = _saved_inside(session, plan)
     if parts.learner.processes.main:
-        session.folder.cut_curves(saved[0].curve_lines if saved else curve_lines(session.folder))
+        session.folder.cut_curves(saved[0].curve_lines if saved else curve_lines(session.folder.path))
     with trainable_head(parts, plan):
         for phase in plan.phases:
             if saved is None or saved[0].phase <= phase.number:
@@ -176,7 +176,8 @@ def open_stage(parts: Parts, plan: StagePlan) -> None:
         if plan.reopened and plan.slot in model.adapters:  # a gate may have dropped it
             model.adapters.reopen(plan.slot, 0.0 if config.lora is None else config.lora.dropout)
         else:
-            slot = model.adapters.open_task(plan.slot, config.lora, config.row.lateral)
+            lora = None if config.lora is None else config.lora.at(plan.position)
+            slot = model.adapters.open_task(plan.slot, lora, config.row.lateral)
             if plan.start_from is not None:
                 slot.start_from(model.adapters[plan.start_from])
             if model.gate is not None:

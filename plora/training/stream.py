@@ -18,10 +18,10 @@ from plora.events.tracking import Tracking
 from plora.failpoints import reached
 from plora.gates import Verdict
 from plora.results import RESULTS_FILE, Measurements, RunRecord, SlotState, TaskCost, read_record, write_record
+from plora.results.record.forgotten import read_forgotten
+from plora.results.record.manifest import NOTHING, Checkpoint, read_next
 from plora.run_folder.checkpoint import load_checkpoint, load_strategies, save_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.forgotten import read_forgotten
-from plora.run_folder.manifest import NOTHING, Checkpoint, read_next
 from plora.run_folder.predictions import require_answers, require_own, whose
 from plora.run_folder.recording import make_record, slot_state
 from plora.run_folder.sheets import write_sheets
@@ -95,7 +95,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     scorer.untrained = rows
     reached("untrained")
     complete = folder.complete()
-    forgotten = read_forgotten(folder).tasks
+    forgotten = read_forgotten(folder.path).tasks
     now = NOTHING
     every = -(-len(names) // RECORDS)
 
@@ -123,7 +123,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
             processes.lead(partial(_keep, session, plan, former, seconds, verdict))
             held = number
             reached("checkpointed")
-        now = read_next(folder, former, number)
+        now = read_next(folder.path, former, number)
         if number in complete:
             meter.all_steps += now.cost.steps
             meter.training_seconds += now.cost.seconds

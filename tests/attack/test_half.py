@@ -22,8 +22,7 @@ from plora.config import RunConfig, load_config, load_task
 from plora.errors import PloraError, RunError
 from plora.export import export
 from plora.problems import text_classification
-from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
+from plora.results.record.manifest import read_checkpoint
 from plora.runs import extend, forget, resume, run, verify
 from plora.runs.pretraining import pretrain
 from plora.sealed import write_sealed
@@ -330,7 +329,7 @@ def test_a_run_without_a_cache_takes_longer_and_nothing_else(
         monkeypatch.setattr(state_file.os, "ftruncate", no_room)
     assert in_child(lambda: run(without, quiet(events), Workspace())) == 0
     assert "prefix_not_kept" in events.read_text(encoding="utf-8")
-    assert read_checkpoint(RunFolder(without.folder), 2).slots == read_checkpoint(RunFolder(with_cache.folder), 2).slots
+    assert read_checkpoint(without.folder, 2).slots == read_checkpoint(with_cache.folder, 2).slots
     assert not list((tmp_path / "full").rglob("*.tmp"))
 
 

@@ -62,7 +62,7 @@ def test_one_hot_needs_a_task_that_exists(task: str | None, says: str) -> None:
 
 
 def test_the_table_holds_final_gates() -> None:
-    assert set(GATES) == {"all_ones", "one_hot", "newest", "router", "gumbel_sparsemax"}
+    assert set(GATES) == {"all_ones", "one_hot", "newest", "router", "gumbel_sparsemax", "magnitudes"}
     for gate in GATES.values():
         made = named(gate.part, Gate)()
         assert made.settings == gate()

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 from reference import gumbel
 
-from plora.adapters import Route
+from plora.adapters import Bank, Directions, Route, SlotShape
 from plora.errors import RunError
 from plora.gates import GumbelSparsemax, GumbelSparsemaxSettings
 from plora.moment import Moment
@@ -19,7 +19,16 @@ from plora.testing import check_gate
 from plora.testing.tiny import open_filled, tiny_inputs, tiny_model
 
 SLOTS = ("news", "mail", "v1.5%")
-NORMS = {"a": 1.0, "b": 3.0}
+
+
+def norms(of: str) -> Directions:
+    """1 and 3 in two layers, whatever the slot."""
+    banks = {}
+    for site, (path, norm) in enumerate({"a": 1.0, "b": 3.0}.items()):
+        banks[path] = Bank(2, 2, path, site, site)
+        for slot in SLOTS:
+            banks[path].append(slot, SlotShape(1, norm), torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]))
+    return Directions(banks, of)
 
 
 def moment(step: int = 0, seed: int = 7, total: int = 40, epoch: int = 0, task: int = 1) -> Moment:
@@ -232,7 +241,7 @@ def test_a_new_slot_stays_where_its_share_is_large_enough(
     settings: dict[str, object], logits: tuple[float, ...], stays: bool
 ) -> None:
     gate = gate_of(*logits, evaluation_temperature=1.0, **settings)
-    verdict = gate.commit("v1.5%", NORMS, scores(0.9, 0.9))
+    verdict = gate.commit("v1.5%", norms("v1.5%"), scores(0.9, 0.9))
     assert verdict.drop != stays
     share = gumbel.shares(logits, None, 1.0)[2]
     assert f"its share is {share:.4f}" in verdict.reason
@@ -241,13 +250,13 @@ def test_a_new_slot_stays_where_its_share_is_large_enough(
 
 def test_the_first_slot_always_stays() -> None:
     gate = gate_of(0.0, growth="absolute", threshold=0.99, guard=None)
-    assert not gate.commit("news", NORMS, scores(0, 1)).drop
+    assert not gate.commit("news", norms("news"), scores(0, 1)).drop
 
 
 def test_validation_guards_a_slot() -> None:
     def verdict(loss: float, guard: float | None) -> tuple[bool, str]:
         gate = gate_of(0.5, 0.4, 0.0, evaluation_temperature=1.0, guard=guard)
-        found = gate.commit("v1.5%", NORMS, scores(0.9, 0.9 - loss))
+        found = gate.commit("v1.5%", norms("v1.5%"), scores(0.9, 0.9 - loss))
         return found.drop, found.reason
 
     assert verdict(0.005, 0.01)[0]
@@ -289,7 +298,8 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
     state = gate_of(0.1, 0.2, per="layer").state()
     for damaged, says in (
         ({**state, "logit of news": torch.zeros(3)}, "has 'logit of news' of shape"),
-        ({**state, "weight of news": torch.zeros(4)}, "has 'weight of news' of shape"),
+        ({**state, "weight of news": torch.zeros(4)}, "do not fit each other"),
+        ({**state, "temperature": torch.ones(2)}, "do not fit each other"),
         ({name: tensor for name, tensor in state.items() if name != "magnitude of mail"}, "do not fit each other"),
         ({name: tensor for name, tensor in state.items() if name != "temperature"}, "do not fit each other"),
     ):

@@ -22,8 +22,8 @@ from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.moment import Moment
 from plora.results import read_curves, read_record, write_report, write_table
+from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
 from plora.runs import evaluate, extend, resume, run, verify
 from plora.strategies import Sparsity
 from plora.streams.local import LocalTask
@@ -52,7 +52,7 @@ def make(toy_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
 
 def gate_states(folder: Path) -> list[dict[str, torch.Tensor]]:
     place = RunFolder(folder)
-    manifests = [read_checkpoint(place, number) for number in place.complete()]
+    manifests = [read_checkpoint(place.path, number) for number in place.complete()]
     return [{} if m.router is None else load_tensors(place.gate(m.router)) for m in manifests]
 
 

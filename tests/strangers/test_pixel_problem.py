@@ -28,8 +28,8 @@ from plora.fingerprint import hash_tensors
 from plora.moment import Moment
 from plora.problems import Batch
 from plora.results import PixelCounts, read_curves, read_record
+from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
 from plora.runs import evaluate, resume, run, verify
 from plora.streams.base import Split
 from plora.testing import ConformanceError, check_problem
@@ -64,7 +64,7 @@ def same(path: Path) -> dict[str, object]:
     """All of a run folder that the same seed gives again."""
     folder, found = RunFolder(path), {"results": (path / "results.json").read_bytes()}
     for number in folder.complete():
-        manifest = read_checkpoint(folder, number)
+        manifest = read_checkpoint(folder.path, number)
         found[f"weights {number}"] = manifest.slots, manifest.parts, manifest.strategies
     for file in sorted(path.glob("predictions/*.parquet")):
         counts = PixelCounts.read(file)

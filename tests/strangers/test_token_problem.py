@@ -22,8 +22,8 @@ from plora.export import export
 from plora.failpoints import FAILPOINTS
 from plora.model import ContinualModel
 from plora.results import TokenLikelihoods, read_curves, read_record, write_report, write_table
+from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
 from plora.runs import evaluate, extend, resume, run, verify
 from plora.streams.local import LocalTask
 from plora.testing import check_problem
@@ -64,7 +64,7 @@ def make(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make
 def told(folder: Path) -> dict[str, object]:
     """What a run gives again."""
     place = RunFolder(folder)
-    manifests = [read_checkpoint(place, number) for number in place.complete()]
+    manifests = [read_checkpoint(place.path, number) for number in place.complete()]
     rows = [TokenLikelihoods.read(path) for path in sorted(folder.glob("predictions/*"))]
     points = read_curves(folder / "curves.jsonl")
     return {

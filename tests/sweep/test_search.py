@@ -331,6 +331,19 @@ def test_one_order_chooses_for_all(toy_values: dict[str, object], scored: Callab
     assert len({one.config.training for one in learned[3:]}) == 1
 
 
+def test_orders_of_classes_are_one_study() -> None:
+    config = SweepConfig.model_validate(
+        {
+            "name": "orders",
+            "config": "image_classification/cifar100",
+            "grid": {"method": ["full", "sequential"], "stream.class_seed": [1993, 7], "seed": [0, 1]},
+            "settings": {"head": "linear"},
+            "search": {"trials": 3, "space": SPACE},
+        }
+    )
+    assert {run.study for run in plan_runs(config)} == {"method=full", "method=sequential"}
+
+
 def test_trials_read_no_test_data(tuned: SweepConfig) -> None:
     """Real runs: what trials predicted is the validation split, and what runs predicted is the test split."""
     config = changed(tuned, trials=2, space={"training.learning_rate": [1e-3, 2e-2]})

@@ -11,8 +11,8 @@ from plora.config import RunConfig, load_config
 from plora.errors import DataError, RunError
 from plora.problems import TextClassification
 from plora.results import ClassRankings, read_record
+from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
 from plora.runs import run
 from plora.sweep import SweepConfig, plan_runs, sweep
 
@@ -34,7 +34,7 @@ def config(toy_values: dict[str, object]) -> SweepConfig:
 
 
 def weights(folder: Path) -> object:
-    manifest = read_checkpoint(RunFolder(folder), 3)
+    manifest = read_checkpoint(folder, 3)
     return manifest.slots, manifest.parts, ClassRankings.read(RunFolder(folder).predictions(3)).probabilities.tobytes()
 
 

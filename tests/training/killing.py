@@ -15,8 +15,8 @@ from plora.errors import PloraError
 from plora.events.console import Console
 from plora.failpoints import ENVIRONMENT
 from plora.results import ClassRankings, read_curves
+from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
 
 KILLED, REFUSED, FAILED = -signal.SIGKILL, 2, 1
 
@@ -82,7 +82,7 @@ def snapshot(path: Path) -> dict[str, object]:
     folder = RunFolder(path)
     content: dict[str, object] = {"results": (path / "results.json").read_bytes()}
     for number in folder.complete():
-        manifest = read_checkpoint(folder, number)
+        manifest = read_checkpoint(folder.path, number)
         content[f"weights {number}"] = (manifest.tasks, manifest.slots, manifest.parts)
         backbone = folder.checkpoint(number) / "backbone.safetensors"
         content[f"backbone {number}"] = backbone.read_bytes() if backbone.exists() else None

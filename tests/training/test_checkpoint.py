@@ -13,8 +13,8 @@ from plora.config import RunConfig
 from plora.errors import PloraError, RunError
 from plora.gates import Router
 from plora.heads import LinearHead
+from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
 from plora.runs import load_learner, predict, run, verify
 from plora.sealed import open_sealed, read_sealed, write_sealed
 
@@ -85,7 +85,7 @@ def test_slots_and_head_parts_are_stored_once(toy_config: Config, method: str) -
     folder = RunFolder(config.folder)
     assert len(list(config.folder.glob("slots/*"))) == 3
     assert len(list(config.folder.glob("heads/*"))) == 3  # blocks of earlier tasks are not written again
-    sizes = [read_checkpoint(folder, number).cost.stored_bytes for number in (1, 2, 3)]
+    sizes = [read_checkpoint(folder.path, number).cost.stored_bytes for number in (1, 2, 3)]
     assert max(sizes) - min(sizes) < 300  # linear in the slots
     assert len(list(config.folder.glob("checkpoints/task-*/*"))) == 3  # manifests alone
     assert not folder.step.exists() or not any(folder.step.iterdir())

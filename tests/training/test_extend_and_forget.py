@@ -12,8 +12,8 @@ from plora.config import RunConfig, load_task
 from plora.errors import ConfigError, DataError, NonFiniteLossError, PloraError, RunError, UnknownTaskError
 from plora.export import export
 from plora.results import ClassRankings, read_record
+from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
 from plora.runs import evaluate, extend, forget, predict, resume, run, verify
 from plora.streams.local import LocalTask
 from plora.training import stage
@@ -124,11 +124,11 @@ def test_a_forgotten_task_is_gone_and_the_others_are_as_they_were(
     config = toy_config(f"method={method}", f"head={head}")
     assert in_child(lambda: run(config, quiet(), Workspace())) == 0
     folder = RunFolder(config.folder)
-    before = read_checkpoint(folder, 3)
+    before = read_checkpoint(folder.path, 3)
     texts = ["a loaf of rye", "old wave"]
     others = [predict(config.folder, texts, task) for task in ("food", "nature")]
     forget(config.folder, "travel")
-    after = read_checkpoint(folder, 3)
+    after = read_checkpoint(folder.path, 3)
     assert after.tasks == ("food", "nature")
     assert after.forgotten == ("travel",)
     gone = set(before.slots.values()) - set(after.slots.values()) | set(before.parts.values()) - set(
@@ -147,7 +147,7 @@ def test_a_forgotten_task_is_gone_and_the_others_are_as_they_were(
     assert verify(config.folder).problems == ()
     assert "forgotten" in read_record(config.folder).warnings[0]
     forget(config.folder, "travel")  # again: what a kill left is finished, and nothing else happens
-    assert read_checkpoint(folder, 3) == after
+    assert read_checkpoint(folder.path, 3) == after
 
 
 @pytest.mark.parametrize("write", [1, 2, 3])
@@ -161,7 +161,7 @@ def test_forgetting_again_finishes_what_a_kill_cut(toy_config: Config, write: in
     assert predict(config.folder, ["a loaf"], "food") == predict(whole.folder, ["a loaf"], "food")
     forget(config.folder, "travel")
     assert snapshot(config.folder)["files"] == snapshot(whole.folder)["files"]
-    found, expected = (read_checkpoint(RunFolder(c.folder), 3) for c in (config, whole))
+    found, expected = (read_checkpoint(c.folder, 3) for c in (config, whole))
     assert (found.tasks, found.forgotten, found.files) == (expected.tasks, expected.forgotten, expected.files)
     assert verify(config.folder).problems == ()
 

@@ -16,8 +16,8 @@ from plora.gates import GumbelSparsemax
 from plora.gates import gumbel_sparsemax as file_of_the_gate
 from plora.moment import Moment
 from plora.results import Point, read_curves, read_record
+from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
 from plora.runs import evaluate, extend, resume, run, verify
 from plora.streams.local import LocalTask
 from plora.tensor_file import load_tensors
@@ -39,7 +39,7 @@ def make(toy_config: Make, tmp_path: Path) -> Make:
 def learned(folder: Path) -> list[dict[str, torch.Tensor]]:
     """What the gate knew after each task."""
     place = RunFolder(folder)
-    manifests = [read_checkpoint(place, number) for number in place.complete()]
+    manifests = [read_checkpoint(place.path, number) for number in place.complete()]
     return [load_tensors(place.gate(manifest.router)) for manifest in manifests if manifest.router]
 
 

@@ -10,8 +10,7 @@ import torch
 from plora.adapters.merging import MERGED, merge
 from plora.config import RunConfig
 from plora.errors import DataError
-from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
+from plora.results.record.manifest import read_checkpoint
 from plora.runs import load_run, run
 
 Config = Callable[..., RunConfig]
@@ -32,15 +31,15 @@ def test_the_slot_that_answers_is_made_of_the_others_and_what_it_lacks_is_said(t
     assert [line[:2] for line in said] == [("food", "1"), ("travel", "2"), ("nature", "3")]
     assert float(said[-1][2]) == pytest.approx(lost, rel=1e-3)
     assert 0 < lost < 1
-    assert read_checkpoint(folder, 3).gate == {MERGED: 1.0}
-    merged = {read_checkpoint(folder, number).slots[MERGED] for number in (1, 2, 3)}
+    assert read_checkpoint(folder.path, 3).gate == {MERGED: 1.0}
+    merged = {read_checkpoint(folder.path, number).slots[MERGED] for number in (1, 2, 3)}
     assert len(merged) == 3  # each checkpoint has its own
 
 
 def test_slots_that_are_averaged_are_those_of_per_task(toy_config: Config) -> None:
     slots = {}
     for method in ("per_task", "merged_average"):
-        slots[method] = read_checkpoint(RunFolder(run(toy_config(f"method={method}", "training.epochs=1"))), 3).slots
+        slots[method] = read_checkpoint(run(toy_config(f"method={method}", "training.epochs=1")), 3).slots
     del slots["merged_average"][MERGED]
     assert slots["merged_average"] == slots["per_task"]
 

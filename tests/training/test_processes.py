@@ -47,6 +47,8 @@ METHODS = (
     "o_lora",
     "n_lora",
     "gumbel_cl_lora",
+    "sd_lora",
+    "sd_lora_kd",
     "merged_average",
     "merged_ties",
     "merged_magmax",

@@ -13,8 +13,8 @@ from plora.errors import RunError, TrainingError
 from plora.failpoints import FAILPOINTS
 from plora.model import ContinualModel
 from plora.results import read_curves
+from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.run_folder.manifest import read_checkpoint
 from plora.runs import resume, run
 from plora.sealed import open_sealed, read_sealed, write_sealed
 from plora.training.step import Backward
@@ -45,6 +45,7 @@ METHODS = {
     "frozen-ridge-class": ("method=frozen", "head=ridge", "scenario=class"),
     "frozen-ncm": ("method=frozen", "head=ncm"),
     "gumbel_cl_lora": ("method=gumbel_cl_lora", *EVERYTHING[:-1], GATE_TOO),
+    "sd_lora": ("method=sd_lora", *EVERYTHING[:-1], GATE_TOO),
     "ewc": ("method=ewc", *EVERYTHING),
     "ewc_lora": ("method=ewc_lora", *EVERYTHING),
     "merged_magmax": ("method=merged_magmax", *EVERYTHING),
@@ -254,7 +255,7 @@ def test_a_torn_line_of_the_curves_and_a_damaged_slot_of_nobody_are_made_again(t
     folder = RunFolder(config.folder)
     lines = folder.curves.read_bytes()
     folder.curves.write_bytes(lines[:-20])
-    committed = set(read_checkpoint(folder, 1).slots.values())
+    committed = set(read_checkpoint(folder.path, 1).slots.values())
     (new,) = (path for path in config.folder.glob("slots/*") if path.name not in committed)
     (new / "adapter_model.safetensors").write_bytes(b"")
     assert in_child(lambda: resume(config.folder, quiet())) == 0

@@ -14,24 +14,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from plora.errors import RunError
 from plora.regular import inside, read_file
-from plora.results.record.found_runs import FORGOTTEN_FILE, checkpoints
-from plora.results.record.identity import open_own, run_of
+from plora.results.record.manifest import NOTHING, read_chain
 from plora.results.record.matrix import Matrix
 from plora.results.record.thinning import spread_over
 
 _TENSORS = "adapter_model.safetensors"
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 _SAME_DIRECTION = 1e-6  # singular values below this share of the largest are rounding (slots are stored as float32)
-_Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class NoUpdatesError(RunError):
@@ -208,18 +204,6 @@ def _chance(updates: Sequence[Sequence[Update]]) -> float:
 # ---------------------------------------------------------------------- from the run folder
 
 
-class _Manifest(BaseModel):
-    """The part of a checkpoint's manifest that is needed here: of schema 1 the whole, else what it changes."""
-
-    model_config = ConfigDict(extra="ignore", strict=False)
-
-    schema_: Literal[1, 2] = Field(alias="schema")
-    tasks: tuple[str, ...] = ()
-    stage: tuple[str, ...] = ()
-    slots: dict[str, _Hash | None]
-    files: dict[str, _Hash]
-
-
 @dataclass
 class _Kept:
     """What the checkpoints of a run hold: the tasks learned, each slot as it is now and as it was, and all files.
@@ -299,30 +283,11 @@ def _gained(before: Mapping[str, Update], after: Mapping[str, Update]) -> dict[s
 
 def _read_kept(folder: Path) -> _Kept:
     """Read what the complete checkpoints hold."""
-    run = run_of(folder)
-    kept = _Kept((), {}, {}, {})
-    for number, path in checkpoints(folder).items():
-        try:
-            manifest = _Manifest.model_validate(open_own(path, run, "checkpoint", number).content)
-        except ValidationError as error:
-            mistake = error.errors(include_url=False)[0]
-            key = ".".join(str(part) for part in mistake["loc"])
-            raise RunError(f"{path} is damaged: {key}: {mistake['msg']}") from None
-        whole = manifest.schema_ == 1
-        kept.tasks = manifest.tasks if whole else (*kept.tasks, *manifest.stage)
-        for name in kept.slots.keys() - manifest.slots.keys() if whole else ():
-            del kept.slots[name]
-        for name, content in manifest.slots.items():
-            kept.slots.pop(name, None)
-            if content is not None:
-                kept.slots[name] = content
-        kept.files |= manifest.files
-        kept.changed[number] = {name: content for name, content in manifest.slots.items() if content is not None}
-    if (forgotten := inside(folder, FORGOTTEN_FILE)).exists():
-        gone = open_own(forgotten, run, "forgotten").content.get("tasks")
-        kept.tasks = tuple(task for task in kept.tasks if not isinstance(gone, list) or task not in gone)
-        kept.slots = {n: c for n, c in kept.slots.items() if not isinstance(gone, list) or n not in gone}
-    return kept
+    last, changed = NOTHING, dict[int, dict[str, str]]()
+    for now in read_chain(folder):
+        changed[now.number] = {name: content for name, content in now.slots.items() if last.slots.get(name) != content}
+        last = now
+    return _Kept(last.tasks, dict(last.slots), dict(last.files), changed)
 
 
 def _read_slot(folder: Path, kept: _Kept, content: str) -> dict[str, Update]:

@@ -125,8 +125,13 @@ def checkpoints(folder: Path) -> dict[int, Path]:
     home = inside(folder, "checkpoints")
     names = (_NUMBERED.fullmatch(entry.name) for entry in (os.scandir(home) if home.is_dir() else ()))
     numbers = sorted(int(name[1]) for name in names if name is not None and name[0] == f"task-{int(name[1]):02}")
-    found = {number: inside(folder, "checkpoints", f"task-{number:02}", MANIFEST_FILE) for number in numbers}
+    found = {number: manifest_file(folder, number) for number in numbers}
     return {number: path for number, path in found.items() if path.exists()}
+
+
+def manifest_file(folder: Path, number: int) -> Path:
+    """Return the path of the manifest after task number `number`: its checkpoint counts when it is there."""
+    return inside(folder, "checkpoints", f"task-{number:02}", MANIFEST_FILE)
 
 
 def root_hash(folder: Path) -> str:

@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from plora.atomic import JsonValue
 from plora.errors import RunError
-from plora.results import SlotState, TaskCost
-from plora.results.record.identity import require_of
-from plora.run_folder.folder import RunFolder
-from plora.run_folder.forgotten import FileName, Forgotten, read_forgotten
+from plora.results.record.forgotten import FileName, Forgotten, read_forgotten
+from plora.results.record.found_runs import checkpoints, manifest_file
+from plora.results.record.identity import require_of, run_of
+from plora.results.record.run_record import TaskCost
+from plora.results.record.slot_state import SlotState
 from plora.sealed import Identity, fitted, open_sealed, seal, write_sealed
 
 KIND = "checkpoint"
@@ -144,14 +145,14 @@ def content_of(name: str) -> str:
     return path.parts[1] if path.parts[0] == "slots" and len(path.parts) > 2 else path.stem
 
 
-def write_manifest(folder: RunFolder, former: Checkpoint, now: Checkpoint, run: str | None = None) -> Checkpoint:
+def write_manifest(folder: Path, former: Checkpoint, now: Checkpoint, run: str) -> Checkpoint:
     """Write what a checkpoint changes: from here on it counts.
 
     Args:
         folder: of the run.
         former: the checkpoint before it.
         now: what it holds; its seal is not read.
-        run: what the files of the run call it, where its config does not say so yet.
+        run: what the files of the run call it.
 
     Returns:
         The checkpoint with its seal.
@@ -176,14 +177,14 @@ def write_manifest(folder: RunFolder, former: Checkpoint, now: Checkpoint, run: 
     return replace(now, seal=put_manifest(folder, now.number, manifest, run))
 
 
-def put_manifest(folder: RunFolder, number: int, manifest: Manifest, run: str | None = None) -> str:
+def put_manifest(folder: Path, number: int, manifest: Manifest, run: str) -> str:
     """Write a manifest as it is, and return its seal."""
-    return write_sealed(folder.manifest(number), _content(manifest), Identity(run or folder.run, KIND, number))
+    return write_sealed(manifest_file(folder, number), _content(manifest), Identity(run, KIND, number))
 
 
-def seal_of(folder: RunFolder, number: int, manifest: Manifest) -> str:
+def seal_of(number: int, manifest: Manifest, run: str) -> str:
     """Return the seal that a manifest has, or would have."""
-    return seal(_content(manifest), Identity(folder.run, KIND, number))
+    return seal(_content(manifest), Identity(run, KIND, number))
 
 
 def _content(manifest: Manifest) -> dict[str, JsonValue]:
@@ -192,22 +193,22 @@ def _content(manifest: Manifest) -> dict[str, JsonValue]:
     return manifest.model_dump(mode="json", by_alias=True, exclude=absent)
 
 
-def read_chain(folder: RunFolder, last: int | None = None) -> Iterator[Checkpoint]:
+def read_chain(folder: Path, last: int | None = None) -> Iterator[Checkpoint]:
     """Yield what a run held after each of its stages, up to checkpoint number `last`.
 
     Raises:
         RunError: a manifest is missing, changed or damaged, or of another run or number.
     """
-    run, gone = folder.run or None, read_forgotten(folder)
+    run, gone = run_of(folder), read_forgotten(folder)
     former = NOTHING
-    for number in folder.complete():
+    for number in checkpoints(folder):
         if last is not None and number > last:
             return
         former = _after(folder, former, number, run, gone)
         yield without(former, gone)
 
 
-def read_checkpoint(folder: RunFolder, number: int) -> Checkpoint:
+def read_checkpoint(folder: Path, number: int) -> Checkpoint:
     """Return what a run held after `number` tasks.
 
     Raises:
@@ -217,36 +218,37 @@ def read_checkpoint(folder: RunFolder, number: int) -> Checkpoint:
     for found in read_chain(folder, number):  # noqa: B007  (the last one)
         pass
     if found.number != number:
-        raise RunError(f"{folder.manifest(number)} is missing")
+        raise RunError(f"{manifest_file(folder, number)} is missing")
     return found
 
 
-def read_next(folder: RunFolder, former: Checkpoint, number: int) -> Checkpoint:
+def read_next(folder: Path, former: Checkpoint, number: int) -> Checkpoint:
     """Return checkpoint `number`, where the one before it is known.
 
     Raises:
         RunError: see `read_chain`.
     """
     gone = read_forgotten(folder)
-    return without(_after(folder, former, number, folder.run or None, gone), gone)
+    return without(_after(folder, former, number, run_of(folder), gone), gone)
 
 
-def curve_lines(folder: RunFolder) -> int:
+def curve_lines(folder: Path) -> int:
     """Return how many lines curves.jsonl had at the newest checkpoint; 0 where there is none."""
-    complete = folder.complete()
-    return _read(folder, complete[-1], folder.run or None)[0].curve_lines if complete else 0
+    complete = [*checkpoints(folder)]
+    return _read(folder, complete[-1], run_of(folder))[0].curve_lines if complete else 0
 
 
-def read_links(folder: RunFolder) -> Iterator[tuple[int, Manifest]]:
+def read_links(folder: Path) -> Iterator[tuple[int, Manifest]]:
     """Yield the manifests of a run as they are, by their number.
 
     Raises:
         RunError: one is damaged, or of schema 1.
     """
-    for number in folder.complete():
-        found = _read(folder, number, folder.run or None)[0]
+    for number in checkpoints(folder):
+        found = _read(folder, number, run_of(folder))[0]
         if not isinstance(found, Manifest):
-            raise RunError(f"{folder.manifest(number)} has schema 1; `plora resume {folder.path}` brings it up to date")
+            path = manifest_file(folder, number)
+            raise RunError(f"{path} has schema 1; `plora resume {folder}` brings it up to date")
         yield number, found
 
 
@@ -266,9 +268,9 @@ def without(checkpoint: Checkpoint, gone: Forgotten) -> Checkpoint:
     )
 
 
-def _after(folder: RunFolder, former: Checkpoint, number: int, run: str | None, gone: Forgotten) -> Checkpoint:
+def _after(folder: Path, former: Checkpoint, number: int, run: str | None, gone: Forgotten) -> Checkpoint:
     """The checkpoint after another one, as its manifest says."""
-    path = folder.manifest(number)
+    path = manifest_file(folder, number)
     found, sha256 = _read(folder, number, run)
     if isinstance(found, _Whole):
         return Checkpoint(
@@ -307,8 +309,8 @@ def _after(folder: RunFolder, former: Checkpoint, number: int, run: str | None, 
     )
 
 
-def _read(folder: RunFolder, number: int, run: str | None) -> tuple[Manifest | _Whole, str]:
-    path = folder.manifest(number)
+def _read(folder: Path, number: int, run: str | None) -> tuple[Manifest | _Whole, str]:
+    path = manifest_file(folder, number)
     sealed = open_sealed(path)
     schema = sealed.content.get("schema")
     if not isinstance(schema, int) or schema not in _SHAPES:

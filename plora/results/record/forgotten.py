@@ -5,12 +5,14 @@ that follow, of which each can be the last that a process makes; the next verb t
 """
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
 
-from plora.results.record.identity import open_own
-from plora.run_folder.folder import RunFolder
+from plora.regular import inside
+from plora.results.record.found_runs import FORGOTTEN_FILE
+from plora.results.record.identity import open_own, run_of
 from plora.sealed import Identity, fitted, write_sealed
 
 KIND = "forgotten"
@@ -58,24 +60,25 @@ class Forgotten(BaseModel):
 _SHAPE = TypeAdapter(Forgotten)
 
 
-def read_forgotten(folder: RunFolder) -> Forgotten:
+def read_forgotten(folder: Path) -> Forgotten:
     """Return which tasks were taken out of a run.
 
     Raises:
         RunError: the file is damaged, or another run's.
     """
-    path = folder.forgotten
+    path = inside(folder, FORGOTTEN_FILE)
     if not path.exists():
         return Forgotten()
-    return fitted(path, open_own(path, folder.run or None, KIND).content, _SHAPE)
+    return fitted(path, open_own(path, run_of(folder), KIND).content, _SHAPE)
 
 
-def write_forgotten(folder: RunFolder, gone: Forgotten, run: str | None = None) -> None:
+def write_forgotten(folder: Path, gone: Forgotten, run: str) -> None:
     """Write which tasks were taken out.
 
     Args:
         folder: of the run.
         gone: the tasks.
-        run: what the files of the run call it, where its config does not say so yet.
+        run: what the files of the run call it.
     """
-    write_sealed(folder.forgotten, gone.model_dump(mode="json"), Identity(run or folder.run, KIND, len(gone.tasks)))
+    path = inside(folder, FORGOTTEN_FILE)
+    write_sealed(path, gone.model_dump(mode="json"), Identity(run, KIND, len(gone.tasks)))
