@@ -254,9 +254,9 @@ class ShowsTooFew(AllOnes):
         (TaskBlind, "needs_task = False gives every task the same route: got ['first'] for 'first'"),
         (Guesses, "it refuses the task None: got ['third'], expected UnknownTaskError"),
         (RefusesVaguely, "it refuses the task None: got ValueError, expected UnknownTaskError"),
+        (ShowsTooFew, "'share' has a number for each slot: got (2,), expected one of ((1,), (8, 1), (8, 1))"),
         (RescalesNothing, "it decides about the slot 'first' when that is committed: got KeyError"),
         (HalvesInSecret, "its state is all that decides its routes: got ['first'] × [1.0] per slot"),
-        (ShowsTooFew, "'share' has a number for each slot: got (2,), expected one of ((1,), (8, 1))"),
         (MeanCalledConstant, "constant = True lets committed slots be folded with coefficient 1"),
     ],
 )

@@ -114,7 +114,7 @@ class Gate(nn.Module, ABC):
         return {}
 
     def vectors(self, slots: Sequence[str]) -> dict[str, Tensor]:
-        """Return what a person may want to see of it after a task, by name, each `[slots]` or `[layers, slots]`.
+        """Return what a person may want to see of it after a task, by name, each `[slots]`, or of each layer or site.
 
         Args:
             slots: names, in the order of the entries.

@@ -35,7 +35,7 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
     - what is called `constant` may be folded: the outputs are the same;
     - it decides about a slot when that is committed;
     - at a moment of training the same holds, whatever else was drawn, and penalty and diagnostics are finite;
-    - what it shows of its slots is finite, one number for each slot, or one for each layer and slot;
+    - what it shows of its slots is finite, one number for each slot, or for each layer or site and slot;
     - its parameters have gradients; its state, given to another one, gives the same routes, and a fresh one, or one
       that is given nothing, has learned nothing.
 
@@ -122,7 +122,10 @@ def _check_vectors(promises: Promises, gate: Gate, slots: Sequence[str]) -> None
     with promises.no_error("it shows vectors of its slots"):
         vectors = gate.vectors(slots)
     for name, vector in vectors.items():
-        found, expected = tuple(vector.shape), ((len(slots),), (gate.layers, len(slots)))
+        found, expected = (
+            tuple(vector.shape),
+            ((len(slots),), *((rows, len(slots)) for rows in (gate.layers, gate.sites))),
+        )
         promises.keep(found in expected, f"'{name}' has a number for each slot", found, f"one of {expected}")
         promises.keep(bool(vector.isfinite().all()), f"'{name}' is finite", vector.tolist(), "numbers")
 
