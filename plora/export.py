@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from plora import atomic
 from plora.adapters import merge_lora, save_route
-from plora.backbones import MADE, BackboneConfig, find_backbone, no_progress_bar
+from plora.backbones import GLYPH_VIT, MADE, BackboneConfig, find_backbone, no_progress_bar
 from plora.build import Learner, Workspace, assemble
 from plora.config import RunConfig
 from plora.errors import RunError, UnknownTaskError, did_you_mean
@@ -323,7 +323,8 @@ def _base_model(config: BackboneConfig, source: str, merged: bool) -> str:
 
 def _on_hub(config: BackboneConfig) -> bool:
     """Whether others have the pretrained network too."""
-    return config.kind != "new" and not config.id.startswith(MADE) and not Path(config.id).expanduser().is_dir()
+    local = config.kind == "new" or config.id == GLYPH_VIT or config.id.startswith(MADE)
+    return not local and not Path(config.id).expanduser().is_dir()
 
 
 def _script(part: ScriptPart, merged: bool) -> str:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from plora.backbones.settings import MADE, MINILM, BackboneConfig, ImagePreparation, Pooling
+from plora.backbones.settings import GLYPH_VIT, MADE, MINILM, BackboneConfig, ImagePreparation, Pooling
 from plora.lazy import names_from
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ __all__ = [
     "quiet_loading",
     "save_image_backbone",
     "write_processor",
+    "GLYPH_VIT",
     "MADE",
     "MINILM",
     "BackboneConfig",

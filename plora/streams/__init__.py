@@ -13,6 +13,7 @@ from plora.streams.base import (
 )
 from plora.streams.digits import Digits
 from plora.streams.docstrings import DocstringSkills, DocstringTopics
+from plora.streams.glyphs import Glyphs
 from plora.streams.hub import HUB_TASKS, HubStream, HubTask
 from plora.streams.image_stream import ImageStream
 from plora.streams.local import LocalStream, LocalTask
@@ -21,6 +22,7 @@ STREAMS: dict[str, type[StreamSource]] = {
     "docstring_topics": DocstringTopics,
     "docstring_skills": DocstringSkills,
     "digits": Digits,
+    "glyphs": Glyphs,
     "local": LocalStream,
     "hub": HubStream,
     "images": ImageStream,
@@ -43,6 +45,7 @@ __all__ = [
     "DocstringTopics",
     "DocstringSkills",
     "Digits",
+    "Glyphs",
     "ImageStream",
     "LocalStream",
     "LocalTask",
