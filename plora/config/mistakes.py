@@ -30,6 +30,22 @@ _BY_KIND: Mapping[str, Mapping[str, type[BaseModel]]] = {
 """Keys whose value is one of several kinds."""
 
 
+def lines(
+    errors: Sequence[ErrorDetails], values: Mapping[str, object], schema: type[BaseModel] | None = None
+) -> list[str]:
+    """Each mistake as one line; what only follows from another one is left out."""
+    wrong = [error for error in errors if not _follows(error, errors)]
+    return list(dict.fromkeys(line(error, values, schema) for error in wrong))
+
+
+def _follows(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """A list that is too short because what stands in it is wrong has the items that it needs."""
+    place = error["loc"]
+    return error["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in errors
+    )
+
+
 def line(error: ErrorDetails, values: Mapping[str, object], schema: type[BaseModel] | None = None) -> str:
     """One mistake as one line: key, what was got, what was expected."""
     location = _as_written(error["loc"], values)

@@ -151,6 +151,10 @@ def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
                 "provenance": dict(parts.stream.provenance),
                 "splits": {task.name: task.fingerprints() for task in parts.stream.tasks},
                 "labels": {task.name: task.label_names for task in parts.stream.tasks},
+                "rows": {
+                    name: {"found": count.found, "used": count.used, "left_out": count.reasons()}
+                    for name, count in parts.stream.rows.items()
+                },
             },
         },
         processes,
@@ -167,6 +171,16 @@ def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
         processes=processes,
         folder=str(folder.path),
     )
+    for name, count in parts.stream.rows.items():
+        lost = ", ".join(f"{number} {reason}" for reason, number in count.reasons().items())
+        out.event(
+            "rows",
+            source=name,
+            found=count.found,
+            used=count.used,
+            left_out=lost or "none",
+            **({"remarks": "; ".join(count.remarks)} if count.remarks else {}),
+        )
     for about, note in parts.stream.notes.items():
         out.event("stream_note", about=about, note=note)
     for task, encoded in zip(parts.stream.tasks, parts.tasks, strict=True):
