@@ -46,6 +46,8 @@ class Learned(BaseModel):
     """Fingerprint of each split of each task, in the order of the tasks."""
     labels: dict[str, list[str]]
     """Label names of each task."""
+    pairs: list[str] | None = None
+    """Tasks whose inputs are pairs of texts; runs of older versions do not say it."""
     rows: dict[str, Rows] = {}
     """Of each source, how many rows were found and used; runs of older versions have none."""
 

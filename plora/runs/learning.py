@@ -16,6 +16,7 @@ from plora.run_folder.folder import RunFolder
 from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.runs.loading import require_same
 from plora.runs.writing import own
+from plora.streams.base import Task, Texts
 from plora.streams.local import LocalTask
 from plora.training.stream import learn_stream
 
@@ -151,6 +152,7 @@ def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
                 "provenance": dict(parts.stream.provenance),
                 "splits": {task.name: task.fingerprints() for task in parts.stream.tasks},
                 "labels": {task.name: task.label_names for task in parts.stream.tasks},
+                "pairs": [task.name for task in parts.stream.tasks if _is_of_pairs(task)],
                 "rows": {
                     name: {"found": count.found, "used": count.used, "left_out": count.reasons()}
                     for name, count in parts.stream.rows.items()
@@ -194,3 +196,7 @@ def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
             truncated=f"{encoded.truncated_share():.1%}",
             test_duplicates=task.test_duplicates(),
         )
+
+
+def _is_of_pairs(task: Task) -> bool:
+    return isinstance(task.train, Texts) and isinstance(task.train.inputs[0], tuple)

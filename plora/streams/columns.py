@@ -41,7 +41,7 @@ class TableTask(BaseModel):
         values = [*given, *given.values()] if isinstance(given, dict) else given
         if isinstance(values, list | tuple) and any(isinstance(value, bool) for value in values):
             raise ValueError(
-                "a label is True or False here, as YAML reads yes, no, on, off, true and false; write it in quotes: 'yes'"
+                "a label is True or False, as YAML reads yes, no, on, off, true and false; write it in quotes: 'yes'"
             )
         return given
 

@@ -104,7 +104,7 @@ class _Reading:
 
     def _with_quotes(self, names: Sequence[str]) -> pa.Table:
         made = _Columns(names, self.columns)
-        doubtful: list[tuple[int, int, list[set[str]]]] = []
+        doubtful: list[tuple[int, int, str, list[set[str]]]] = []
         several, first_several = 0, 0
         labels: set[str] = set()
         at = None if self.label is None or self.label not in names else names.index(self.label)
@@ -117,9 +117,9 @@ class _Reading:
             several, first_several = several + 1, first_several or number
             found = [self._labels_in(text, len(names), at) for text in raw]
             if sum(map(bool, found)) > 1:
-                doubtful.append((number, line, found))
-        for number, line, found in doubtful:
-            like = sum(bool(values & labels) if at is not None else bool(values) for values in found)
+                doubtful.append((number, line, "" if at is None else fields[at].strip(), found))
+        for number, line, own, found in doubtful:
+            like = sum(bool(values & {*labels, own}) for values in found)
             if like > 1 and (at is not None or like == len(found)):
                 raise DataError(
                     f"'{self.path}', row {number} (lines {line} to {line + len(found) - 1}): a quoted field goes over "

@@ -171,9 +171,9 @@ class ParquetImages(ImageColumns):
         if len(found) == 1:
             return replace(found[0], left_out=left_out)
         where = f"{found[0].where} and {len(found) - 1} more"
-        for other in found[1:]:
+        for further in found[1:]:
             for name in columns:
-                _same_names(found[0], other, name)
+                _same_names(found[0], further, name)
         try:
             return Source(pa.concat_tables([source.table for source in found]), where, left_out)
         except pa.ArrowInvalid as error:

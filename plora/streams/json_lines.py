@@ -38,7 +38,7 @@ def read_json_lines(path: Path, columns: Sequence[str]) -> Source:
             column.append(_cell(record.get(name), path, number, name) if name in columns else None)
         count += 1
     if not count:
-        raise DataError(f"'{path}' has no rows; every line is one object such as {{\"text\": \"…\", \"label\": \"…\"}}")
+        raise DataError(f'\'{path}\' has no rows; every line is one object such as {{"text": "…", "label": "…"}}')
     table = pa.table({name: pa.array(column, type=pa.large_string()) for name, column in values.items()})
     return Source(table, f"'{path}'", {BLANK: blank} if blank else {})
 

@@ -257,5 +257,6 @@ def declared_label_names(schema: pa.Schema, column: str) -> tuple[str, ...] | No
         names = feature["names"] if feature["_type"] == "ClassLabel" else None
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return tuple(map(clean_label, names)) if is_list else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return tuple(map(clean_label, names))

@@ -32,38 +32,41 @@ def read_source(path: Path, columns: Sequence[str], label: str | None = None) ->
     with _naming(path):
         if path.is_dir():
             return read_text_folder(path)
+        if not path.exists():
+            nearby = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise DataError(
+                f"there is no file or folder '{path}'{did_you_mean(path.name, nearby)}; "
+                "paths are relative to the folder in which plora is started"
+            )
         reader = READERS.get(path.suffix.lower())
-        require_file(path, readable=reader is not None)
-        assert reader is not None
+        if reader is None:
+            raise DataError(
+                f"'{path}' ends in '{path.suffix}', which is not read; give {', '.join(READERS)}, "
+                "or a folder with a folder of .txt files per class"
+            )
+        if not path.is_file():  # a pipe or a device would be waited for, or never end
+            raise DataError(f"'{path}' is neither a file nor a folder; write what it gives into a file first")
         source = reader(path, columns, label)
         for name in columns:
             column_of(source, name)
     return source
 
 
-def require_file(path: Path, readable: bool) -> None:
-    """Refuse a path of which no table can be read.
-
-    Args:
-        path: what is to be a file.
-        readable: whether its ending is known.
+def read_whole(path: Path) -> pa.Table:
+    """Read all columns of a CSV, TSV or parquet file.
 
     Raises:
-        DataError: it does not exist, has another ending, or is a pipe or a device.
+        DataError: two columns have one name, or as `read_source`.
     """
-    if not path.exists():
-        nearby = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(
-            f"there is no file or folder '{path}'{did_you_mean(path.name, nearby)}; "
-            "paths are relative to the folder in which plora is started"
-        )
-    if not readable:
-        raise DataError(
-            f"'{path}' ends in '{path.suffix}', which is not read; give {', '.join(READERS)}, "
-            "or a folder with a folder of .txt files per class"
-        )
-    if not path.is_file():  # a pipe or a device would be waited for, or never end
-        raise DataError(f"'{path}' is neither a file nor a folder; write what it gives into a file first")
+    with _naming(path):
+        if path.suffix.lower() == ".parquet":
+            with pyarrow.parquet.ParquetFile(path) as file:
+                source = Source(file.read(), f"'{path}'")
+        else:
+            source = read_delimited(path)
+    for name in source.table.column_names:
+        column_of(source, name)
+    return source.table
 
 
 def content_hash(path: Path) -> str:

@@ -104,13 +104,13 @@ def _count(usable: _Rows, splits: Sequence[_Rows]) -> RowCount:
 def _usable_rows(source: Source, columns: TableTask, labels: NDArray[np.int64]) -> _Rows:
     keys = np.zeros(len(labels), dtype=np.uint64)
     for start in range(0, len(labels), _BATCH_ROWS):
-        texts = _texts(source, columns, np.arange(start, min(start + _BATCH_ROWS, len(labels))))
+        texts = texts_at(source, columns, np.arange(start, min(start + _BATCH_ROWS, len(labels))))
         keys[start : start + len(texts)] = [text_key(text) for text in texts]
     rows = np.flatnonzero(labels >= 0).astype(np.int64)  # −1 marks those that `map` drops
     return _Rows(source, rows, keys[rows], labels[rows])
 
 
-def _texts(source: Source, columns: TableTask, rows: NDArray[np.int64]) -> list[TextInput]:
+def texts_at(source: Source, columns: TableTask, rows: NDArray[np.int64]) -> list[TextInput]:
     """Return the texts of some rows; empty ones are allowed (a model must stand them), nulls are not."""
     parts: list[list[str | None]] = []
     for name in columns.text_columns:
@@ -144,4 +144,4 @@ def _texts(source: Source, columns: TableTask, rows: NDArray[np.int64]) -> list[
 
 
 def _split(rows: _Rows, columns: TableTask) -> Split:
-    return Texts(inputs=tuple(_texts(rows.source, columns, rows.rows)), labels=rows.labels)
+    return Texts(inputs=tuple(texts_at(rows.source, columns, rows.rows)), labels=rows.labels)

@@ -59,7 +59,11 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     [
         ("a.xlsx", b"x", "ends in '.xlsx', which is not read; give .csv, .tsv, .jsonl, .parquet"),
         ("a.csv", b"", "is empty; the first line of a CSV file names its columns"),
-        ("a.csv", b"text,label\na,b\nc\n", "row 2 \\(line 3\\) has 1 field, and the first line names 2 columns \\(text, label\\)"),
+        (
+            "a.csv",
+            b"text,label\na,b\nc\n",
+            r"row 2 \(line 3\) has 1 field, and the first line names 2 columns",
+        ),
         ("a.csv", b"text,label\n\xff\xfe,b\n", "(?i)utf-?8.*save it as UTF-8"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"line 2, is not JSON"),
         ("a.jsonl", b"[1]\n", "line 1, holds list; expected an object"),
@@ -116,9 +120,7 @@ def test_links_stay_in_their_folder(tmp_path: Path) -> None:
     assert read(tmp_path / "link")["label"] == ["cats"] * 3 + ["dogs"] * 3
     for link, target in ((data / "cows", outside), (data / "cats" / "4.txt", outside / "secret.txt")):
         link.symlink_to(target)
-        with pytest.raises(
-            DataError, match=r"(cows|cats/4\.txt)' is a link out of '.*data'; put the file itself"
-        ):
+        with pytest.raises(DataError, match=r"(cows|cats/4\.txt)' is a link out of '.*data'; put the file itself"):
             read(data)
         link.unlink()
     (data / "cats" / "5.txt").symlink_to(data / "nowhere.txt")
