@@ -164,7 +164,8 @@ class _Reading:
                     seen_header = True
                 else:
                     number += 1
-                    self._check(fields, names, number, start, "".join(raw))
+                    if len(fields) != len(names) or any('"' in cell for cell in fields):
+                        self._check(fields, names, number, start, "".join(raw))
                     yield start, fields, list(raw)
 
     def _refuse_quote(self, error: str, row: int, start: int, line: int, raw: str) -> None:

@@ -32,7 +32,7 @@ def read_json_lines(path: Path, columns: Sequence[str]) -> Source:
         if record is None:
             blank += 1
             continue
-        for name in record.keys() - values.keys():
+        for name in [name for name in record if name not in values]:
             values[name] = [None] * count
         for name, column in values.items():
             column.append(_cell(record.get(name), path, number, name) if name in columns else None)
