@@ -265,7 +265,7 @@ def test_which_column_is_the_text(texts: Path, pairs: Path, tmp_path: Path) -> N
     assert answers(pairs, path, "--text", "more", "--text", "words") == [["pear", "apple"], ["bun", "loaf"]]
     assert answers(pairs, table_file(tmp_path / "two.csv"))[0] == ['so "good"', "apple\npear"]
     done = CliRunner().invoke(app, ["predict", str(texts), str(path), "--text", "words"])
-    assert done.stderr == "plora: left out: 1 blank lines\n"
+    assert done.stderr == "plora: left out: blank lines: 1\n"
     (tmp_path / "null.jsonl").write_text('{"body": "a"}\n{"body": null}\n')
     assert "row 2: the text in 'body' is missing" in refusal(texts, tmp_path / "null.jsonl")
     assert "--text names a column of a table, and no table is given" in refusal(texts, "apple", "--text", "words")
@@ -306,10 +306,10 @@ def test_what_was_counted_stands_in_log_environment_and_record(learned: Learned,
     (tmp_path / "odd.csv").write_text("\n".join(["body,title,kind", *rows, "", ""]))
     source = learned("counted", text="body", train=tmp_path / "odd.csv")
     log = (source / "log.txt").read_text(encoding="utf-8")
-    assert "event=rows source=food.train found=17 used=16 left_out=1_blank_lines" in log
+    assert "event=rows source=food.train found=17 used=16 left_out=blank_lines:_1" in log
     assert "classes_that_differ_in_case,_blanks_or_normal_form_alone" in log
     environment = json.loads((source / "environment.json").read_text(encoding="utf-8"))
     assert environment["stream"]["rows"] == {"food.train": {"found": 17, "used": 16, "left_out": {"blank lines": 1}}}
     notes = json.loads((source / "results.json").read_text(encoding="utf-8"))["stream"]["notes"]
-    assert notes["rows of food.train"] == "16 of 17 used; left out: 1 blank lines"
+    assert notes["rows of food.train"] == "16 of 17 used; left out: blank lines: 1"
     assert "'Fruit'" in notes["classes that differ in case, blanks or normal form alone"]

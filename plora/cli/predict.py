@@ -43,6 +43,7 @@ def command(
     Example: `plora predict runs/topics/o_lora/seed-0 mails.csv --text body --out labelled.csv`
     """
     from plora.runs import predict, read_inputs, require_writable, write_labelled
+    from plora.streams.row_count import counted
 
     given = read_inputs(run, inputs or [], sys.stdin.buffer, task, text or ())
     if out is not None:
@@ -50,9 +51,8 @@ def command(
     hidden = not sys.stderr.isatty()
     with typer.progressbar(length=len(given.inputs), label="label", file=sys.stderr, hidden=hidden) as bar:
         predictions = predict(run, given.inputs, task, top, bar.update)
-    for reason, count in given.left_out.items():
-        if count:
-            say(f"left out: {count} {reason}", error=True)
+    if lost := counted(given.left_out):
+        say(f"left out: {lost}", error=True)
     if out is not None:
         write_labelled(out, given, predictions)
         return

@@ -18,6 +18,7 @@ from plora.runs.loading import require_same
 from plora.runs.writing import own
 from plora.streams.base import Task, Texts
 from plora.streams.local import LocalTask
+from plora.streams.row_count import counted
 from plora.training.stream import learn_stream
 
 
@@ -174,13 +175,12 @@ def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
         folder=str(folder.path),
     )
     for name, count in parts.stream.rows.items():
-        lost = ", ".join(f"{number} {reason}" for reason, number in count.reasons().items())
         out.event(
             "rows",
             source=name,
             found=count.found,
             used=count.used,
-            left_out=lost or "none",
+            left_out=counted(count.reasons()) or "none",
             **({"remarks": "; ".join(count.remarks)} if count.remarks else {}),
         )
     for about, note in parts.stream.notes.items():

@@ -127,7 +127,7 @@ class _Reading:
                     'twice and the whole field in quotes ("5"" screen"); if its text is meant so, write JSON lines'
                 )
         if several:
-            self.remarks.append(f"{several} rows hold texts of several lines (the first: row {first_several})")
+            self.remarks.append(f"rows with texts of several lines: {several} (the first: row {first_several})")
         return made.table()
 
     def _labels_in(self, line: str, count: int, at: int | None) -> set[str]:
@@ -211,7 +211,7 @@ class _Reading:
             made.add([quotes.taken(cell) for quotes, cell in zip(columns, fields, strict=True)])
         kept = sum(quotes.opening for quotes in columns if not quotes.is_used)
         if kept:
-            self.remarks.append(f"read without quoting: {kept} fields begin with a quote, which is part of them")
+            self.remarks.append(f"read without quoting; fields that begin with a quote, which is part of them: {kept}")
         return made.table()
 
     def _plain_rows(self) -> Iterator[tuple[int, int, list[str]]]:

@@ -63,9 +63,10 @@ def json_records(path: Path, columns: Sequence[str] | None = None) -> Iterator[t
                 record = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_once)
             except (ValueError, RecursionError) as error:
                 place = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+                is_list = number == 1 and line.lstrip().startswith("[")
+                what = "begins a list of JSON" if is_list else f"is not JSON ({place})"
                 raise DataError(
-                    f"'{path}', line {number}, is not JSON ({place}); "
-                    'every line is one object such as {"text": "…", "label": "…"}'
+                    f'\'{path}\', line {number}, {what}; every line is one object such as {{"text": "…", "label": "…"}}'
                 ) from error
             if not isinstance(record, dict):
                 raise DataError(f"'{path}', line {number}, holds {type(record).__name__}; expected an object")

@@ -30,10 +30,15 @@ class RowCount:
         return {reason: count for reason, count in {**self.left_out, **self.own}.items() if count}
 
 
+def counted(reasons: Mapping[str, int]) -> str:
+    """Return how many were left out by reason, as words; empty where that is nothing."""
+    return "; ".join(f"{reason}: {count}" for reason, count in reasons.items() if count)
+
+
 def row_notes(rows: Mapping[str, RowCount]) -> dict[str, str]:
     """Return a note for each source of which something was left out that the config did not ask to leave out."""
     found = {}
     for name, count in rows.items():
-        if lost := ", ".join(f"{number} {reason}" for reason, number in count.left_out.items() if number):
+        if lost := counted(count.left_out):
             found[f"rows of {name}"] = f"{count.used} of {count.found} used; left out: {lost}"
     return found

@@ -124,7 +124,7 @@ def test_texts_of_several_lines_are_texts(write: Write) -> None:
     poem = '"roses, red\nviolets, blue\r\nsugar, sweet"'
     path = write("t.csv", lines([*ROWS, (poem, "a")]))
     assert texts(path)[-1] == "roses, red\nviolets, blue\r\nsugar, sweet"
-    assert load(path).rows["t.train"].remarks == ("1 rows hold texts of several lines (the first: row 31)",)
+    assert load(path).rows["t.train"].remarks == ("rows with texts of several lines: 1 (the first: row 31)",)
     assert len(read_delimited(path).table) == 31  # where nobody says which column is the label
 
 
@@ -147,7 +147,7 @@ def test_blank_lines_are_counted(write: Write, name: str) -> None:
     stream = load(write(name, content + "\n \n"))
     count = stream.rows["t.train"]
     assert (count.found, count.used, count.reasons()) == (32, 30, {"blank lines": 2})
-    assert stream.notes == {"rows of t.train": "30 of 32 used; left out: 2 blank lines"}
+    assert stream.notes == {"rows of t.train": "30 of 32 used; left out: blank lines: 2"}
 
 
 def test_every_row_is_counted_with_the_reason_why_it_is_not_used(tmp_path: Path, write: Write) -> None:
@@ -246,6 +246,14 @@ def test_half_a_character(write: Write) -> None:
 def test_a_key_twice(write: Write) -> None:
     said = refusal(write("t.jsonl", '{"text": "a", "text": "b", "label": "c"}\n'))
     assert "line 1, is not JSON (the key 'text' is written twice)" in said
+
+
+@pytest.mark.odd("a `.jsonl` that is one list of JSON", "refused: an object per line is expected")
+def test_a_list_of_json(write: Write) -> None:
+    records = [{"text": text, "label": label} for text, label in ROWS]
+    assert "line 1, begins a list of JSON; every line is one object" in refusal(
+        write("t.jsonl", json.dumps(records, indent=1))
+    )
 
 
 @pytest.mark.odd("a column name that a file does not have", "refused with the names that it has")
