@@ -26,7 +26,7 @@ _KINDS = (
 )
 """What a label column may hold; floats must be whole numbers."""
 _LONGEST_NUMBER = 20  # digits; longer ones are names
-_WHOLE = re.compile(r"-?\d+(\.0*)?")
+_WHOLE, _FRACTION = re.compile(r"-?\d+(\.0*)?"), re.compile(r"-?\d*\.\d*[1-9]\d*")
 
 
 def label_values(source: Source, columns: TableTask) -> list[str]:
@@ -90,31 +90,17 @@ def label_ids(
     found = _whole_numbers(found, known)
     values = [set(labels) for labels in found]
     numeric = [_are_numbers(each) for each in values]
-    names = given or next((own for own in declared if own), None)
-    if names is None:
-        if wanted is None:
-            _refuse_numbers_beside_names(task, sources, values, numeric)
-        bases = [{value: value for value in each} for each in values]
-    else:
-        bases = []
-        through = _names_of_numbers(task, given, declared, sources, numeric)
-        undeclared = [each for each, own, is_id in zip(values, declared, numeric, strict=True) if is_id and not own]
-        are_names = set().union(*undeclared) <= set(names)
-        for source, each, own, is_id, order in zip(sources, values, declared, numeric, through, strict=True):
-            is_name = are_names
-            if own:
-                is_name = each <= set(own) and not pa.types.is_integer(column_of(source, columns.label).type)
-            if is_id and not is_name:
-                bases.append({value: order[int(value)] for value in each if 0 <= int(value) < len(order)})
-            else:
-                found_freely = given is None and not declared[0] and not numeric[0]
-                bases.append({value: value for value in each if found_freely or value in names or value in (own or ())})
-    if names is None or (given is None and not declared[0] and not numeric[0]):
-        every = {name for base in bases for name in base.values()}
-        # By name too: "1" and "01" are equal numbers, and a set has no order.
+    if given is None and wanted is None and not any(declared):
+        _refuse_numbers_beside_names(task, sources, values, numeric)
+    bases = _names_of_values(task, columns, given, declared, sources, values)
+    every = {name for base in bases for name in base.values()}
+    if given is not None:
+        names = given
+    elif declared[0] or (numeric[0] and any(declared)):  # and what another file declares beside it, where a row has it
+        first = next(own for own in declared if own)
+        names = tuple(dict.fromkeys((*first, *(name for own in declared for name in own or () if name in every))))
+    else:  # by name too: "1" and "01" are equal numbers, and a set has no order
         names = tuple(sorted(every, key=lambda name: (int(name), name)) if _are_numbers(every) else sorted(every))
-    elif given is None:  # what another file declares beside the first, where a row has it
-        names = tuple(dict.fromkeys((*names, *(name for base in bases for name in base.values()))))
     for source, labels, base, is_id in zip(sources, found, bases, numeric, strict=True):
         row = next((row for row, value in enumerate(labels) if value not in base), None)
         if row is not None:
@@ -137,6 +123,35 @@ def label_ids(
     return names, ids
 
 
+def _names_of_values(
+    task: str,
+    columns: TableTask,
+    given: tuple[str, ...] | None,
+    declared: Sequence[tuple[str, ...] | None],
+    sources: Sequence[Source],
+    values: Sequence[set[str]],
+) -> list[dict[str, str]]:
+    """For each source, the name of each of its values that has one."""
+    known = given or next((own for own in declared if own), None)
+    if known is None:
+        return [{value: value for value in each} for each in values]
+    numeric = [_are_numbers(each) for each in values]
+    orders = _names_of_numbers(task, given, declared, sources, numeric)
+    undeclared = [each for each, own, is_id in zip(values, declared, numeric, strict=True) if is_id and not own]
+    are_names = set().union(*undeclared) <= set(known)  # all of them: a file may lack the one that is no name
+    any_name = given is None and not declared[0] and not numeric[0]
+    found = []
+    for source, each, own, is_id, order in zip(sources, values, declared, numeric, orders, strict=True):
+        is_name = are_names
+        if own:
+            is_name = each <= set(own) and not pa.types.is_integer(column_of(source, columns.label).type)
+        if is_id and not is_name:
+            found.append({value: order[int(value)] for value in each if 0 <= int(value) < len(order)})
+        else:
+            found.append({value: value for value in each if any_name or value in known or value in (own or ())})
+    return found
+
+
 def _given_names(columns: TableTask) -> tuple[str, ...] | None:
     """The names that the config gives."""
     if isinstance(columns.label_names, str):
@@ -149,12 +164,16 @@ def _are_numbers(values: set[str]) -> bool:
 
 
 def _whole_numbers(found: Sequence[Sequence[str]], known: Collection[str]) -> Sequence[Sequence[str]]:
-    """Write 3.0 as 3, where all labels are whole numbers: as a program writes integers of which some were missing."""
-    values = {value for labels in found for value in labels}
-    if values <= set(known) or not all(_WHOLE.fullmatch(value) for value in values):
+    """Write 3.0 as 3 where a file has whole numbers alone: so a program writes integers of which some were missing."""
+    values = [set(labels) for labels in found]
+    if any(_FRACTION.fullmatch(value) for each in values for value in each):
         return found
-    short = {value: value.partition(".")[0] for value in values}
-    return [[short[value] for value in labels] for labels in found]
+    return [
+        [value.partition(".")[0] for value in labels]
+        if not each <= set(known) and all(_WHOLE.fullmatch(value) for value in each)
+        else labels
+        for labels, each in zip(found, values, strict=True)
+    ]
 
 
 def _refuse_numbers_beside_names(

@@ -113,8 +113,11 @@ def test_floats_of_whole_numbers(tmp_path: Path) -> None:
     assert load(two, test=plain).tasks[0].label_names == ("0", "1")
     assert load(two, map={"0": "neg", "1": "pos"}).tasks[0].label_names == ("neg", "pos")
     assert load(two, map={"0.0": "neg", "1.0": "pos"}).tasks[0].label_names == ("neg", "pos")
+    names = csv(tmp_path / "n.csv", ["neg", "pos"])
+    assert labels(load(two, test=names, label_names=["neg", "pos"]))["text 0 pos"] == "pos"
     versions = csv(tmp_path / "v.csv", ["1.0", "1.5", "2.0"])
     assert load(versions).tasks[0].label_names == ("1.0", "1.5", "2.0")  # not all are whole: names
+    assert set(labels(load(versions, test=csv(tmp_path / "w.csv", ["1.0", "2.0"]))).values()) == {"1.0", "2.0"}
 
 
 @pytest.mark.odd("`yes`, `no`, `on`, `true` without quotes in `map` or `label_names`", "refused by `plora validate`")
