@@ -271,6 +271,19 @@ def test_which_column_is_the_text(texts: Path, pairs: Path, tmp_path: Path) -> N
     assert "--text names a column of a table, and no table is given" in refusal(texts, "apple", "--text", "words")
 
 
+@pytest.mark.odd(
+    "a `.csv` with texts of several lines, in quotes, to be labelled", "read; how many there are is said on stderr"
+)
+def test_texts_of_several_lines(texts: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mails.csv"
+    path.write_text('id,body\n1,"Dear John\nthanks, bye"\n2,apple\n')
+    done = CliRunner().invoke(app, ["predict", str(texts), str(path)])
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr == "plora: rows with texts of several lines: 1 (the first: row 1)\n"
+    path.write_text('body,kind\n"apple,fruit\nloaf,bread\nof 5",fruit\nplum,fruit\n')
+    assert "row 1 (lines 2 to 4): a quoted field goes over 3 lines, of which 2" in refusal(texts, path)
+
+
 def test_lines_can_be_written_as_a_table(texts: Path, pairs: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["predict", str(texts), "apple", "loaf", "--out", str(tmp_path / "out.csv")])
     assert done.exit_code == 0, done.exception

@@ -53,6 +53,7 @@ def command(
         predictions = predict(run, given.inputs, task, top, bar.update)
     if lost := counted(given.left_out):
         say(f"left out: {lost}", error=True)
+    say(*given.remarks, error=True)
     if out is not None:
         write_labelled(out, given, predictions)
         return

@@ -44,6 +44,7 @@ class GivenInputs:
         noun: what an input is, `text` or `file`.
         types: of the columns of a parquet file.
         left_out: lines or files that are no input, by reason.
+        remarks: what else to know of how they were read.
     """
 
     inputs: Sequence[object]
@@ -51,6 +52,7 @@ class GivenInputs:
     noun: str = "text"
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
 
 def read_inputs(
@@ -150,7 +152,7 @@ def _images(given: Sequence[str]) -> GivenInputs:
 
 def _table(path: Path, columns: TableTask) -> GivenInputs:
     try:
-        source = read_source(path, columns.text_columns)
+        source = read_source(path, columns.text_columns, columns.label)
     except DataError as error:
         if "has no column" in str(error):
             raise DataError(f"{error}; name the one with the texts by --text") from None
@@ -158,10 +160,10 @@ def _table(path: Path, columns: TableTask) -> GivenInputs:
     texts = texts_at(source, columns, np.arange(source.table.num_rows))
     if path.suffix.lower() == ".jsonl":
         rows = [record for _, record in json_records(path) if record is not None]
-        return GivenInputs(texts, rows, left_out=source.left_out)
+        return GivenInputs(texts, rows, left_out=source.left_out, remarks=source.remarks)
     whole = read_whole(path)
     types = {name: whole.schema.field(name).type for name in whole.column_names}
-    return GivenInputs(texts, whole.to_pylist(), types=types, left_out=source.left_out)
+    return GivenInputs(texts, whole.to_pylist(), types=types, left_out=source.left_out, remarks=source.remarks)
 
 
 def _columns(config: RunConfig, task: str | None, given: Sequence[str]) -> TableTask:

@@ -115,26 +115,26 @@ class _Reading:
                     labels.add(fields[at].strip())
                 continue
             several, first_several = several + 1, first_several or number
-            found = [self._labels_in(text, len(names), at) for text in raw]
-            if sum(map(bool, found)) > 1:
-                doubtful.append((number, line, "" if at is None else fields[at].strip(), found))
+            if at is not None:
+                found = [self._labels_in(text, len(names), at) for text in raw]
+                if sum(map(bool, found)) > 1:
+                    doubtful.append((number, line, fields[at].strip(), found))
         for number, line, own, found in doubtful:
             like = sum(bool(values & {*labels, own}) for values in found)
-            if like > 1 and (at is not None or like == len(found)):
+            if like > 1:
                 raise DataError(
                     f"'{self.path}', row {number} (lines {line} to {line + len(found) - 1}): a quoted field goes over "
-                    f"{like} lines that look like rows of their own; take out the quote that opens it, or write it "
-                    'twice and the whole field in quotes ("5"" screen"); if its text is meant so, write JSON lines'
+                    f"{len(found)} lines, of which {like} look like rows of their own; take out the quote that opens "
+                    'it, or write it twice and the whole field in quotes ("5"" screen"); if the text is meant so, write '
+                    "JSON lines"
                 )
         if several:
             self.remarks.append(f"rows with texts of several lines: {several} (the first: row {first_several})")
         return made.table()
 
-    def _labels_in(self, line: str, count: int, at: int | None) -> set[str]:
+    def _labels_in(self, line: str, count: int, at: int) -> set[str]:
         """What stands in the column of labels, if a line is taken for a row; empty where it cannot be one."""
         cells = [cell.strip().strip('"').strip() for cell in line.split(self.delimiter)]
-        if at is None:
-            return {""} if len(cells) == count > 1 else set()
         return {cells[at], cells[at - count]} if len(cells) >= count > 1 else set()
 
     def _rows(self, names: Sequence[str]) -> Iterator[tuple[int, list[str], list[str]]]:

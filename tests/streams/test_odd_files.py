@@ -116,7 +116,7 @@ def test_rows_between_two_quotes(write: Write, label_first: bool) -> None:
     else:
         rows = [("one", "a"), ('"opened here', "b"), ("two", "a"), ('of 5"', "b"), ("three", "a")]
         said = refusal(write("t.csv", lines(rows)))
-    assert "row 2 (lines 3 to 5): a quoted field goes over 3 lines that look like rows of their own" in said
+    assert "row 2 (lines 3 to 5): a quoted field goes over 3 lines, of which 3 look like rows" in said
 
 
 @pytest.mark.odd("a `.csv` with texts of several lines, in quotes", "read; how many there are is in the log")
