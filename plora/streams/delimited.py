@@ -125,7 +125,7 @@ class _Reading:
                 raise DataError(
                     f"'{self.path}', row {number} (lines {line} to {line + len(found) - 1}): a quoted field goes over "
                     f"{len(found)} lines, of which {like} look like rows of their own; take out the quote that opens "
-                    'it, or write it twice and the whole field in quotes ("5"" screen"); if the text is meant so, write '
+                    'it, or write it twice and the whole field in quotes ("5"" screen"); if it is meant so, write '
                     "JSON lines"
                 )
         if several:
