@@ -97,3 +97,13 @@ def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
     shard("2.parquet", '["b", "a"]')
     with pytest.raises(DataError, match=r"0.parquet' and '.*2.parquet' declare different names .*\(a, b; b, a\)"):
         ImageStream.model_validate({"data": data}).load()
+
+
+@pytest.mark.odd("a text file of a folder that is UTF-16 or Latin-1", "refused with its name")
+def test_files_of_another_encoding(tmp_path: Path) -> None:
+    touch(tmp_path, ["a/1.txt"], "some text".encode("utf-16"))
+    with pytest.raises(DataError, match=r"a/1\.txt' is UTF-16, not UTF-8"):
+        read_source(tmp_path, ("text", "label"))
+    touch(tmp_path, ["a/1.txt"], "café".encode("latin-1"))
+    with pytest.raises(DataError, match=r"a/1\.txt' is not UTF-8 text \(byte 0xe9 at place 4\)"):
+        read_source(tmp_path, ("text", "label"))
