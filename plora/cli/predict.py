@@ -1,6 +1,5 @@
 """`plora predict`: label new texts or images."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,73 +7,62 @@ from typing import Annotated
 import typer
 
 from plora.cli.arguments import RunArgument
-from plora.errors import DataError
+from plora.cli.saying import say
 from plora.shown import visible, visible_json
 
 
 def command(
     run: RunArgument,
-    texts: Annotated[
+    inputs: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[TEXT…|FILE…]",
-            help="Texts, a file with one per line, or nothing to read stdin; or image files, and folders of them.",
+            help="Texts, files with one per line, a table (CSV, TSV, JSON lines, parquet), or nothing to read stdin; "
+            "or image files, and folders of them.",
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task; needed where a run has a head per task.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Labels per input.")] = 3,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a table with the texts (twice: a pair); else as the task was learned."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a table there, by its ending: the columns that were read, `predicted`, `probability`."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per input.")] = False,
 ) -> None:
-    """Label texts, or files of images, with probabilities. A text pair is written with a tab between its texts.
+    """Label texts, or files of images, with probabilities: one line out for each line, row or file in.
 
-    A folder of images stands for its files, in the order of their names.
+    Where a task was learned on pairs of texts, a pair is written with a tab between its texts. A folder of images
+    stands for its files, in the order of their names.
 
-    Example: `plora predict runs/topics/o_lora/seed-0 "Solve a sparse linear system."`
+    Example: `plora predict runs/topics/o_lora/seed-0 mails.csv --text body --out labelled.csv`
     """
-    from plora.runs import predict, read_problem
+    from plora.runs import predict, read_inputs, require_writable, write_labelled
+    from plora.streams.row_count import counted
 
-    in_lines = read_problem(run).in_lines
-    inputs = [_pair(text) for text in _read(texts)] if in_lines else _files(texts or [])
-    for prediction in predict(run, inputs, task, top):
+    given = read_inputs(run, inputs or [], sys.stdin.buffer, task, text or ())
+    if out is not None:
+        require_writable(out, inputs or [], given)
+    hidden = not sys.stderr.isatty()
+    with typer.progressbar(length=len(given.inputs), label="label", file=sys.stderr, hidden=hidden) as bar:
+        predictions = predict(run, given.inputs, task, top, bar.update)
+    if lost := counted(given.left_out):
+        say(f"left out: {lost}", error=True)
+    say(*given.remarks, error=True)
+    if out is not None:
+        write_labelled(out, given, predictions)
+        return
+    for prediction in predictions:
         labels = dict(zip(prediction.labels, prediction.probabilities, strict=True))
         if as_json:
-            typer.echo(visible_json({"text" if in_lines else "file": prediction.input, "labels": labels}))
+            typer.echo(visible_json({given.noun: prediction.input, "labels": labels}))
         else:
             shown = "  ".join(f"{visible(label)} {probability:.1%}" for label, probability in labels.items())
-            given = prediction.input
-            text = " ⇥ ".join(given) if isinstance(given, tuple) else str(given)
-            typer.echo(f"{shown}\t{visible(text[:80])}")
-
-
-def _read(texts: list[str] | None) -> list[str]:
-    if not texts:
-        return _utf8(sys.stdin.buffer.read(), "stdin").splitlines()
-    if len(texts) == 1 and os.path.isfile(texts[0]):  # Path.is_file() raises for a text longer than a file name
-        return _utf8(Path(texts[0]).read_bytes(), texts[0]).splitlines()
-    return [_utf8(os.fsencode(text), f"text {number}") for number, text in enumerate(texts, start=1)]
-
-
-def _files(paths: list[str]) -> list[str]:
-    """The files, and those in the folders, without hidden ones and folders inside."""
-    found: list[str] = []
-    for path in paths:
-        if not os.path.isdir(path):
-            found.append(path)
-            continue
-        inside = sorted(entry.path for entry in os.scandir(path) if entry.is_file() and not entry.name.startswith("."))
-        if not inside:
-            raise DataError(f"folder {path} holds no files; name image files, or a folder with image files right in it")
-        found += inside
-    return found
-
-
-def _utf8(content: bytes, where: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where} is not UTF-8 text ({error}); save it as UTF-8") from None
-
-
-def _pair(text: str) -> str | tuple[str, str]:
-    first, tab, second = text.partition("\t")
-    return (first, second) if tab else text
+            one = prediction.input
+            words = " ⇥ ".join(one) if isinstance(one, tuple) else str(one)
+            typer.echo(f"{shown}\t{visible(words[:80])}")

@@ -30,6 +30,48 @@ _BY_KIND: Mapping[str, Mapping[str, type[BaseModel]]] = {
 """Keys whose value is one of several kinds."""
 
 
+def lines(
+    errors: Sequence[ErrorDetails], values: Mapping[str, object], schema: type[BaseModel] | None = None
+) -> list[str]:
+    """Each mistake as one line; what only follows from another one is left out."""
+    wrong = [error for error in errors if not _follows(error, errors)]
+    places = [_place(error, values) for error in wrong]
+    found: dict[str, str] = {}
+    for error, (place, is_type) in zip(wrong, places, strict=True):
+        if not is_type:
+            text = line(error, values, schema)
+            found[text] = text
+        elif not any(len(other) > len(place) and other[: len(place)] == place for other, _ in places):
+            # A value that may be of several types is said once, with all of them.
+            key = ".".join(map(str, place))
+            expected = said(error).removeprefix("Input should be ")
+            start = f"{key}: got {shown(error['input'])}; expected"
+            found[key] = f"{found[key]}, or {expected}" if key in found else f"{start} {expected}"
+    return list(found.values())
+
+
+def _place(error: ErrorDetails, values: Mapping[str, object]) -> tuple[tuple[str | int, ...], bool]:
+    """Where a mistake is, and whether pydantic says there which of several types it means."""
+    location = tuple(_as_written(error["loc"], values))
+    inside: object = values
+    for part in location[:-1]:
+        inside = inside[part] if isinstance(inside, Mapping | list) else None  # type: ignore[index]
+    last = location[-1:]
+    if not last or (isinstance(inside, Mapping) and (error["type"] == "missing" or last[0] in inside)):
+        return location, False
+    if isinstance(inside, list) and isinstance(last[0], int):
+        return location, False
+    return location[:-1], True
+
+
+def _follows(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """A list that is too short because what stands in it is wrong has the items that it needs."""
+    place = error["loc"]
+    return error["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in errors
+    )
+
+
 def line(error: ErrorDetails, values: Mapping[str, object], schema: type[BaseModel] | None = None) -> str:
     """One mistake as one line: key, what was got, what was expected."""
     location = _as_written(error["loc"], values)

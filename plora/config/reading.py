@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from plora.config.checks import cross_checks
-from plora.config.mistakes import line, shown, unusable
+from plora.config.mistakes import lines, shown, unusable
 from plora.config.peer_json import is_peer
 from plora.config.run import RunConfig
 from plora.errors import ConfigError
@@ -48,7 +48,7 @@ def load_config(source: str | Path | Mapping[str, object], overrides: Sequence[s
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError([*problems, *(line(details, values) for details in error.errors())]) from None
+        raise ConfigError([*problems, *lines(error.errors(), values)]) from None
     problems += cross_checks(config)
     if problems:
         raise ConfigError(problems)
@@ -73,7 +73,7 @@ def load_task(train: Path, keys: Sequence[str]) -> LocalTask:
     try:
         return LocalTask.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(line(details, values, LocalTask) for details in error.errors()) from None
+        raise ConfigError(lines(error.errors(), values, LocalTask)) from None
 
 
 def read_values(path: Path) -> dict[str, object]:

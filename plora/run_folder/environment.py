@@ -24,6 +24,17 @@ class Preprocessing(BaseModel):
     """Mean and standard deviation of each tensor of the first inputs."""
 
 
+class Rows(BaseModel):
+    """The rows of a file, or of a split of the hub."""
+
+    model_config = _STRICT
+
+    found: int
+    used: int
+    left_out: dict[str, int]
+    """Rows that are in no split, by reason."""
+
+
 class Learned(BaseModel):
     """What it learned from."""
 
@@ -35,6 +46,10 @@ class Learned(BaseModel):
     """Fingerprint of each split of each task, in the order of the tasks."""
     labels: dict[str, list[str]]
     """Label names of each task."""
+    pairs: list[str] | None = None
+    """Tasks whose inputs are pairs of texts; runs of older versions do not say it."""
+    rows: dict[str, Rows] = {}
+    """Of each source, how many rows were found and used; runs of older versions have none."""
 
     @model_validator(mode="after")
     def _of_the_same_tasks(self) -> "Learned":

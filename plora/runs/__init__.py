@@ -7,11 +7,13 @@ from plora.lazy import names_from
 if TYPE_CHECKING:
     from plora.runs.checking import Rescored, Verified, evaluate, verify
     from plora.runs.forgetting import forget
+    from plora.runs.given_inputs import GivenInputs, read_inputs, require_writable, write_labelled
     from plora.runs.learning import extend, resume, run
-    from plora.runs.loading import load_learner, load_run, read_problem
+    from plora.runs.loading import load_learner, load_run
     from plora.runs.predicting import Prediction, predict
 
 __all__ = [
+    "GivenInputs",
     "Prediction",
     "Rescored",
     "Verified",
@@ -21,10 +23,12 @@ __all__ = [
     "load_learner",
     "load_run",
     "predict",
-    "read_problem",
+    "read_inputs",
+    "require_writable",
     "resume",
     "run",
     "verify",
+    "write_labelled",
 ]
 
 __getattr__, _ = names_from(
@@ -32,8 +36,9 @@ __getattr__, _ = names_from(
     {
         "checking": ["Rescored", "Verified", "evaluate", "verify"],
         "forgetting": ["forget"],
+        "given_inputs": ["GivenInputs", "read_inputs", "require_writable", "write_labelled"],
         "learning": ["extend", "resume", "run"],
-        "loading": ["load_learner", "load_run", "read_problem"],
+        "loading": ["load_learner", "load_run"],
         "predicting": ["Prediction", "predict"],
     },
 )

@@ -16,7 +16,9 @@ from plora.run_folder.folder import RunFolder
 from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.runs.loading import require_same
 from plora.runs.writing import own
+from plora.streams.base import Task, Texts
 from plora.streams.local import LocalTask
+from plora.streams.row_count import counted
 from plora.training.stream import learn_stream
 
 
@@ -157,6 +159,11 @@ def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
                 "provenance": dict(parts.stream.provenance),
                 "splits": {task.name: task.fingerprints() for task in parts.stream.tasks},
                 "labels": {task.name: task.label_names for task in parts.stream.tasks},
+                "pairs": [task.name for task in parts.stream.tasks if _is_of_pairs(task)],
+                "rows": {
+                    name: {"found": count.found, "used": count.used, "left_out": count.reasons()}
+                    for name, count in parts.stream.rows.items()
+                },
             },
         },
         processes,
@@ -173,6 +180,15 @@ def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
         processes=processes,
         folder=str(folder.path),
     )
+    for name, count in parts.stream.rows.items():
+        out.event(
+            "rows",
+            source=name,
+            found=count.found,
+            used=count.used,
+            left_out=counted(count.reasons()) or "none",
+            **({"remarks": "; ".join(count.remarks)} if count.remarks else {}),
+        )
     for about, note in parts.stream.notes.items():
         out.event("stream_note", about=about, note=note)
     for task, encoded in zip(parts.stream.tasks, parts.tasks, strict=True):
@@ -186,3 +202,7 @@ def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
             truncated=f"{encoded.truncated_share():.1%}",
             test_duplicates=task.test_duplicates(),
         )
+
+
+def _is_of_pairs(task: Task) -> bool:
+    return isinstance(task.train, Texts) and isinstance(task.train.inputs[0], tuple)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from plora.build import Learner, Parts, Workspace, assemble, build
 from plora.errors import RunError
-from plora.problems.settings import ProblemSettings
 from plora.results.record.manifest import Checkpoint
 from plora.run_folder.agreement import Agreed, read_agreed
 from plora.run_folder.checkpoint import load_checkpoint
@@ -48,11 +47,6 @@ def require_same(parts: Parts, folder: RunFolder) -> None:
                 f"{folder.path}: the data of task '{task}' have changed since the run ({', '.join(changed)}); restore "
                 "them, or the library versions in environment.json"
             )
-
-
-def read_problem(path: Path) -> ProblemSettings:
-    """Return what the inputs and answers of a run look like; nothing is loaded."""
-    return RunFolder.existing(path).read_config().problem
 
 
 def load_run(path: Path) -> tuple[Parts, RunFolder, Agreed]:

@@ -1,6 +1,6 @@
 """Label new inputs with a run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,17 @@ class Prediction:
     probabilities: tuple[float, ...]
 
 
-def predict(path: Path, inputs: Sequence[object], task: str | None = None, top: int = 3) -> list[Prediction]:
+_AT_ONCE = 1024
+"""Inputs that are encoded before more are looked at."""
+
+
+def predict(
+    path: Path,
+    inputs: Sequence[object],
+    task: str | None = None,
+    top: int = 3,
+    progress: Callable[[int], object] | None = None,
+) -> list[Prediction]:
     """Label new inputs with a run's last checkpoint; the data that it was learned from are not needed.
 
     Args:
@@ -30,6 +40,7 @@ def predict(path: Path, inputs: Sequence[object], task: str | None = None, top: 
             has it.
         task: the task that they belong to; needed in the task-incremental scenario, and only there.
         top: labels to return for each text.
+        progress: called now and then with the number of inputs that were labelled since it was last called.
 
     Raises:
         UnknownTaskError: the task is missing or unknown, or there is nothing that it could change.
@@ -54,16 +65,21 @@ def predict(path: Path, inputs: Sequence[object], task: str | None = None, top: 
             "this run is task-incremental and has a head per task: name one with --task; "
             f"it has learned: {', '.join(seen)}"
         )
-    split = problem.given(inputs)
     visible = space.visible(task, seen)
     named = task if scenario == "task" else None
-    # A subset has no fingerprint: of texts that are asked for once, neither features nor states are kept.
-    examples = problem.encode(split).subset(np.arange(len(split)))
-    p = probabilities(learner.extractor, examples, named, visible)
     shown = torch.from_numpy(np.flatnonzero(visible))  # a probability of 0 is no reason to name another task's label
-    values, best = p[:, shown].topk(min(top, len(shown)), dim=1)
-    rows = shown[best]
-    return [
-        Prediction(one, tuple(space.names[row] for row in best), tuple(likely))
-        for one, best, likely in zip(inputs, rows.tolist(), values.tolist(), strict=True)
-    ]
+    found: list[Prediction] = []
+    for start in range(0, len(inputs), _AT_ONCE):
+        some = inputs[start : start + _AT_ONCE]
+        # A subset has no fingerprint: of texts that are asked for once, neither features nor states are kept.
+        examples = problem.encode(problem.given(some)).subset(np.arange(len(some)))
+        p = probabilities(learner.extractor, examples, named, visible)
+        values, best = p[:, shown].topk(min(top, len(shown)), dim=1)
+        rows = shown[best]
+        found += [
+            Prediction(one, tuple(space.names[row] for row in best), tuple(likely))
+            for one, best, likely in zip(some, rows.tolist(), values.tolist(), strict=True)
+        ]
+        if progress is not None:
+            progress(len(some))
+    return found

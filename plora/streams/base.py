@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from plora.errors import DataError
+from plora.streams.label_text import looks_like
+from plora.streams.row_count import RowCount
 
 Scenario = Literal["task", "class", "domain"]
 """Who knows what at test time: `task` (the task id is given, a head each), `class` (no id, one softmax over
@@ -140,8 +142,10 @@ class Task:
             unseen = sorted(set(found.tolist()) - trained)
             if unseen:
                 names = ", ".join(f"'{self.label_names[label]}'" for label in unseen[:5])
+                trained_names = [self.label_names[label] for label in sorted(trained)]
+                alike = looks_like(self.label_names[unseen[0]], trained_names)
                 raise DataError(
-                    f"task '{self.name}': label {names} appears in {split_name} but never in train; "
+                    f"task '{self.name}': label {names} appears in {split_name} but never in train{alike}; "
                     "add training examples for it or drop its rows"
                 )
 
@@ -198,6 +202,7 @@ class Stream:
         scenarios: the scenarios that make sense for this stream; by default all that its labels allow.
         provenance: where the data came from (library versions, file hashes), part of the fingerprint.
         notes: what a reader should know of the data, by subject; log, record and report repeat them.
+        rows: how many rows of each source were found, used and left out, and why.
     """
 
     name: str
@@ -205,6 +210,7 @@ class Stream:
     scenarios: tuple[Scenario, ...] = SCENARIOS
     provenance: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[str, RowCount] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -238,8 +244,13 @@ class Stream:
         Raises:
             DataError: a task name occurs in both.
         """
-        provenance = {**self.provenance, **other.provenance}
-        return replace(self, tasks=(*self.tasks, *other.tasks), provenance=provenance)
+        return replace(
+            self,
+            tasks=(*self.tasks, *other.tasks),
+            provenance={**self.provenance, **other.provenance},
+            notes={**self.notes, **other.notes},
+            rows={**self.rows, **other.rows},
+        )
 
     def fingerprint(self) -> str:
         """Return the sha256 of every split of every task, their names, label names and the provenance."""

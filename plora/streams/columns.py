@@ -34,6 +34,17 @@ class TableTask(BaseModel):
             raise ValueError(f"text must name one column or several different ones, got {columns!r}")
         return columns
 
+    @field_validator("map", "label_names", mode="before")
+    @classmethod
+    def _labels_as_written(cls, given: object) -> object:
+        # As integers they would be labels 1 and 0, which nobody wrote.
+        values = [*given, *given.values()] if isinstance(given, dict) else given
+        if isinstance(values, list | tuple) and any(isinstance(value, bool) for value in values):
+            raise ValueError(
+                "a label is True or False, as YAML reads yes, no, on, off, true and false; write it in quotes: 'yes'"
+            )
+        return given
+
     @model_validator(mode="after")
     def _pair_or_join(self) -> "TableTask":
         if self.join is None and len(self.text_columns) > 2:
@@ -41,6 +52,11 @@ class TableTask(BaseModel):
                 f"text has {len(self.text_columns)} columns; a pair has two, several make one text with join:"
             )
         return self
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether an input is a pair of texts."""
+        return self.join is None and len(self.text_columns) == 2
 
     @property
     def text_columns(self) -> tuple[str, ...]:

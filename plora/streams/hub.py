@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from plora.errors import did_you_mean
-from plora.streams.base import Stream
+from plora.streams.base import Stream, Task
 from plora.streams.columns import TableSource, TableTask
 from plora.streams.hub_set import HubSet, hub_tables
 
@@ -107,17 +107,23 @@ class HubStream(TableSource):
             DataError: `datasets` is not installed, or a data set, split, column or label cannot be used; says
                 what to download and where to put it.
         """
+        from plora.streams.label_text import alike_note
+        from plora.streams.row_count import RowCount, row_notes
         from plora.streams.table import task_from_tables
 
-        tasks = []
+        tasks: list[Task] = []
         provenance: dict[str, str] = {}
+        rows: dict[str, RowCount] = {}
         for task in self.tasks:
             tables = hub_tables(task, self.root, self.cache)
-            tasks.append(
-                task_from_tables(task.name, task, self, tables["train"], tables.get("validation"), tables.get("test"))
+            made, counts = task_from_tables(
+                task.name, task, self, tables["train"], tables.get("validation"), tables.get("test")
             )
+            tasks.append(made)
+            rows |= {f"{task.name}.{split}": count for split, count in counts.items()}
             provenance[task.name] = "@".join(part for part in (task.id, task.config, task.revision) if part)
-        return Stream(name=self.name, tasks=tuple(tasks), provenance=provenance)
+        notes = {**row_notes(rows), **alike_note(label for made in tasks for label in made.label_names)}
+        return Stream(name=self.name, tasks=tuple(tasks), provenance=provenance, notes=notes, rows=rows)
 
 
 def _known(name: str) -> HubTask:

@@ -1,8 +1,8 @@
 """Where the images of a stream are: a folder per class, parquet files, or a data set of the hub; all become tables."""
 
-import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -59,7 +59,8 @@ class ImageColumns(BaseModel):
 class FolderImages(BaseModel):
     """A folder per class, `root/<class>/…`, or one per split and class, `root/train/<class>/…`.
 
-    Whatever lies in or below the folder of a class is an image of it, but for what begins with a dot.
+    Whatever lies in or below the folder of a class is an image of it, but for what begins with a dot or is the system's
+    (`__MACOSX`, `Thumbs.db`), which is counted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,22 +86,28 @@ class FolderImages(BaseModel):
         """
         import pyarrow as pa
 
+        from plora.streams.class_folders import files_below
         from plora.streams.image_column import FILE
+        from plora.streams.label_text import clean_label
         from plora.streams.source import Source
 
         found: dict[SplitName, list[tuple[str, str, str]]] = {}
+        left_out: dict[SplitName, Counter[str]] = {}
         classes: set[str] = set()
-        for domain in _folders(self.root) if self.domains else [self.root]:
-            for split, place in _splits(domain):
-                rows = found.setdefault(split, [])
-                for folder in _folders(place):
-                    classes.add(folder.name)
-                    rows += [(str(file), folder.name, domain.name) for file in _files(folder, self.root)]
+        above: Counter[str] = Counter()
+        for domain in _folders(self.root, above) if self.domains else [self.root]:
+            for split, place in _splits(domain, above):
+                rows, lost = found.setdefault(split, []), left_out.setdefault(split, Counter())
+                for folder in _folders(place, lost):
+                    classes.add(clean_label(folder.name))
+                    rows += [(str(file), folder.name, domain.name) for file in files_below(folder, self.root, lost)]
+        left_out.setdefault("train", Counter()).update(above)
         columns = [FILE, "label", "domain"]
         sources = {
             split: Source(
                 pa.table({name: pa.array([row[at] for row in rows], pa.string()) for at, name in enumerate(columns)}),
                 f"folder '{self.root}' ({split})",
+                left_out[split],
             )
             for split, rows in found.items()
         }
@@ -144,13 +151,17 @@ class ParquetImages(ImageColumns):
     def _table(self, given: Path | tuple[Path, ...]) -> "Source":
         import pyarrow as pa
 
+        from plora.streams.class_folders import entries, has_ending
         from plora.streams.readers import read_source
         from plora.streams.source import Source
 
+        left_out: Counter[str] = Counter()
         paths = [given] if isinstance(given, Path) else list(given)
         if len(paths) == 1 and paths[0].is_dir():
             folder = paths[0]
-            paths = sorted(folder.glob("*.parquet"))
+            inside = list(entries(folder, left_out))
+            paths = [path for path in inside if has_ending(path, ".parquet")]
+            left_out["files that do not end in .parquet"] = len(inside) - len(paths)
             if not paths:
                 raise DataError(f"folder '{folder}' has no .parquet file; name one that has, or set data.kind: folder")
         columns = [name for name in (self.image, self.label, self.domain, self.split) if name is not None]
@@ -158,10 +169,13 @@ class ParquetImages(ImageColumns):
             raise DataError(f"'{other[0]}' is no parquet file; images stand in .parquet files, or in a folder of them")
         found = [read_source(path, columns) for path in paths]
         if len(found) == 1:
-            return found[0]
+            return replace(found[0], left_out=left_out)
         where = f"{found[0].where} and {len(found) - 1} more"
+        for further in found[1:]:
+            for name in columns:
+                _same_names(found[0], further, name)
         try:
-            return Source(pa.concat_tables([source.table for source in found]), where)
+            return Source(pa.concat_tables([source.table for source in found]), where, left_out)
         except pa.ArrowInvalid as error:
             raise DataError(f"{where}: the files have not the same columns: {str(error).splitlines()[0]}") from None
 
@@ -198,22 +212,40 @@ class HubImages(HubSet, ImageColumns):
         return ImageTables(sources, self.image, self.label, self.domain, None, self.label_names, provenance)
 
 
-def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder, by name."""
+def _same_names(first: "Source", other: "Source", column: str) -> None:
+    """Refuse shards that declare different names: their rows become one table, and a number would mean two classes."""
+    from plora.streams.labels import declared_label_names
+
+    one, two = (declared_label_names(source.table.schema, column) for source in (first, other))
+    if one != two:
+        raise DataError(
+            f"{first.where} and {other.where} declare different names for the numbers in column '{column}' "
+            f"({', '.join((one or ('none',))[:4])}; {', '.join((two or ('none',))[:4])}); write the same into both"
+        )
+
+
+def _folders(folder: Path, left_out: Counter[str]) -> list[Path]:
+    """The folders in a folder, by name; what is no folder is counted."""
+    from plora.streams.class_folders import entries
+
     if not folder.is_dir():
         raise DataError(f"there is no folder '{folder}'; paths are relative to the folder in which plora is started")
-    found = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    inside = list(entries(folder, left_out))
+    found = [entry for entry in inside if entry.is_dir()]
     if not found:
         raise DataError(f"folder '{folder}' has no folders in it; expected one for each class")
+    left_out["files beside the folders of the classes"] += len(inside) - len(found)
     return found
 
 
-def _splits(folder: Path) -> Iterator[tuple[SplitName, Path]]:
+def _splits(folder: Path, left_out: Counter[str]) -> Iterator[tuple[SplitName, Path]]:
     """The splits of a folder; where it has no `train`, all that is in it is for training, and the others are cut."""
-    names = {entry.name: entry for entry in _folders(folder)}
-    if "train" not in names:
+    lost: Counter[str] = Counter()
+    names = {entry.name: entry for entry in _folders(folder, lost)}
+    if "train" not in names:  # its folders are those of the classes, and whoever reads them counts the rest
         yield "train", folder
         return
+    left_out.update(lost)
     if strange := sorted(set(names) - set(SPLITS)):
         raise DataError(
             f"folder '{folder}' has a folder '{strange[0]}' beside 'train'; beside it, 'validation' and 'test' are "
@@ -222,22 +254,3 @@ def _splits(folder: Path) -> Iterator[tuple[SplitName, Path]]:
     for split in SPLITS:
         if split in names:
             yield split, names[split]
-
-
-def _files(folder: Path, root: Path) -> Iterator[Path]:
-    """The files in and below the folder of a class."""
-    inside = root.resolve()
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(place, name) for name in (*folders, *sorted(names)) if not name.startswith(".")):
-            # A folder may come from elsewhere: a link in it must not bring in, unseen, what lies outside.
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                raise DataError(f"'{path}' is a link out of '{root}'; put the file itself there")
-            try:
-                str(path).encode()
-            except UnicodeEncodeError:
-                raise DataError(f"{os.fsencode(path)!r} has a name that is not UTF-8; rename it") from None
-            if path.is_file():
-                yield path
-            elif not path.is_dir():  # a pipe or a device would be waited for, or never end
-                raise DataError(f"'{path}' is neither a file nor a folder; take it away")

@@ -1,5 +1,6 @@
 """A stream from any set of images: tasks of a few classes each, or of one domain each."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -15,6 +16,7 @@ from plora.streams.image_reading import ImageReading
 
 if TYPE_CHECKING:
     from plora.streams.columns import TableTask
+    from plora.streams.row_count import RowCount
     from plora.streams.stored_images import StoredImages
 
 _SHOWN = 5
@@ -126,22 +128,30 @@ class ImageStream(StreamSource):
         Raises:
             DataError: an image, a class, a column or an order that cannot be used; says which.
         """
+        from plora.streams.label_text import alike_note
+        from plora.streams.row_count import row_notes
+
         tables = self.data.tables()
         names, domains = self._domains(tables)
+        totals = [_total(domains)]
         domains = {domain: self._cut(domain, splits) for domain, splits in domains.items()}
+        totals.append(_total(domains))
         domains, left_out = self._sound(domains)
+        totals.append(_total(domains))
         names, domains = self._with_images(names, domains)
-        notes = {**left_out, **self._pretraining(names)}
+        totals.append(_total(domains))
+        rows = {"images": _count(tables, totals)}
+        notes = {**row_notes(rows), **alike_note(names), **left_out, **self._pretraining(names)}
         if self.by == "domains":
             tasks = [Task(domain, names, **splits) for domain, splits in domains.items()]
-            return Stream(self.name, tuple(tasks), ("task", "domain"), tables.provenance, notes)
+            return Stream(self.name, tuple(tasks), ("task", "domain"), tables.provenance, notes, rows)
         (splits,) = domains.values()
         order = ordered_classes(names, self.class_order, self.class_seed)
         begin = " ".join(map(str, order[:_SHOWN])) + (" …" if len(order) > _SHOWN else "")
         how = {"natural": "natural", "seed": f"seed {self.class_seed}"}.get(str(self.class_order), "a list")
         tasks = list(self._tasks(names, splits, order))
         notes = {"class order": f"{how}: {begin}", **notes}
-        return Stream(self.name, tuple(tasks), ("task", "class"), tables.provenance, notes)
+        return Stream(self.name, tuple(tasks), ("task", "class"), tables.provenance, notes, rows)
 
     def _tasks(
         self, names: Sequence[str], splits: Mapping[SplitName, "StoredImages"], order: Sequence[int]
@@ -277,9 +287,23 @@ def _ids(name: str, tables: ImageTables, columns: "TableTask") -> tuple[tuple[st
     from plora.streams.labels import label_ids, label_values
 
     sources = list(tables.sources.values())
-    found = [label_values(source, columns) for source in sources]
-    names, ids = label_ids(name, columns, sources, found)
-    return names, [np.array([ids[value] for value in values], np.int64) for values in found]
+    return label_ids(name, columns, sources, [label_values(source, columns) for source in sources])
+
+
+def _total(domains: Mapping[str, Mapping[SplitName, "StoredImages"]]) -> int:
+    return sum(len(images) for splits in domains.values() for images in splits.values())
+
+
+def _count(tables: ImageTables, totals: Sequence[int]) -> "RowCount":
+    """How many images there are, and why some are in no split, of how many are left after each step."""
+    from plora.streams.row_count import RowCount
+
+    left_out: Counter[str] = Counter()
+    for source in tables.sources.values():
+        left_out.update(source.left_out)
+    reasons = ("above the caps", "damaged", "of a class that is dropped")
+    own = {reason: before - after for reason, before, after in zip(reasons, totals, totals[1:], strict=False)}
+    return RowCount(totals[0] + left_out.total(), left_out, own)
 
 
 def _split_of(tables: ImageTables, given: SplitName) -> NDArray[np.str_]:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from plora.streams.base import Stream
+from plora.streams.base import SplitName, Stream, Task
 from plora.streams.columns import TableSource, TableTask
 
 
@@ -46,22 +46,27 @@ class LocalStream(TableSource):
         Raises:
             DataError: a file, a row, a column or a label that cannot be used; says which.
         """
+        from plora.streams.label_text import alike_note
         from plora.streams.readers import content_hash, read_source
+        from plora.streams.row_count import RowCount, row_notes
         from plora.streams.source import Source
         from plora.streams.table import task_from_tables
 
-        tasks = []
+        tasks: list[Task] = []
         provenance: dict[str, str] = {}
+        rows: dict[str, RowCount] = {}
         for task in self.tasks:
             columns = (*task.text_columns, task.label)
-            sources: dict[str, Source] = {}
-            for split, path in (("train", task.train), ("validation", task.validation), ("test", task.test)):
+            sources: dict[SplitName, Source] = {}
+            given: dict[SplitName, Path | None] = {"train": task.train, "validation": task.validation}
+            for split, path in {**given, "test": task.test}.items():
                 if path is not None:
-                    sources[split] = read_source(path, columns)
+                    sources[split] = read_source(path, columns, task.label)
                     provenance[f"{task.name}.{split}"] = f"{path.name} sha256:{content_hash(path)}"
-            tasks.append(
-                task_from_tables(
-                    task.name, task, self, sources["train"], sources.get("validation"), sources.get("test")
-                )
+            made, counts = task_from_tables(
+                task.name, task, self, sources["train"], sources.get("validation"), sources.get("test")
             )
-        return Stream(name=self.name, tasks=tuple(tasks), provenance=provenance)
+            tasks.append(made)
+            rows |= {f"{task.name}.{split}": count for split, count in counts.items()}
+        notes = {**row_notes(rows), **alike_note(label for made in tasks for label in made.label_names)}
+        return Stream(name=self.name, tasks=tuple(tasks), provenance=provenance, notes=notes, rows=rows)

@@ -4,7 +4,7 @@ Every choice of rows is made by the hash of the text: the validation and test ro
 and the rows that a cap keeps, depend neither on the order of the rows nor on a seed. Rows stay in file order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from plora.errors import DataError
-from plora.streams.base import Split, Task, TextInput, Texts
+from plora.streams.base import Split, SplitName, Task, TextInput, Texts
 from plora.streams.columns import TableSource, TableTask
 from plora.streams.hashing import text_key
 from plora.streams.held_out import capped, held_out
 from plora.streams.labels import label_ids, label_values
+from plora.streams.row_count import RowCount
 from plora.streams.source import Source, column_of
 
 _BATCH_ROWS = 10_000  # millions of texts are never Python strings all at once
@@ -42,8 +43,8 @@ def task_from_tables(
     train: Source,
     validation: Source | None,
     test: Source | None,
-) -> Task:
-    """Make a task of one to three tables.
+) -> tuple[Task, dict[SplitName, RowCount]]:
+    """Make a task of one to three tables, and count the rows of each.
 
     Args:
         name: of the task.
@@ -54,49 +55,70 @@ def task_from_tables(
     Raises:
         DataError: a missing column, a missing or foreign value, too few classes or rows; names the row.
     """
-    given = [source for source in (train, validation, test) if source is not None]
-    found = [label_values(source, columns) for source in given]
-    label_names, ids = label_ids(name, columns, given, found)
-    usable = [_usable_rows(source, columns, values, ids) for source, values in zip(given, found, strict=True)]
-
-    pool = usable.pop(0)
-    held_validation = None if validation is None else usable.pop(0)
-    if test is None:
-        held = held_out(pool.keys, pool.labels, caps.test_per_class, caps.test_fraction, None)
-        held_test, pool = pool.select(held), pool.select(~held)
-    else:
-        held_test = usable.pop(0)
-    if held_validation is None:
-        wanted, fraction = caps.validation_per_class, caps.validation_fraction
-        held = held_out(pool.keys, pool.labels, wanted, fraction, caps.train_per_class)
-        held_validation, pool = pool.select(held), pool.select(~held)
-    return Task(
+    given: dict[SplitName, Source] = {"train": train}
+    given |= {} if validation is None else {"validation": validation}
+    given |= {} if test is None else {"test": test}
+    for source in given.values():
+        for column in (*columns.text_columns, columns.label):
+            column_of(source, column)
+    found = [label_values(source, columns) for source in given.values()]
+    label_names, labels = label_ids(name, columns, [*given.values()], found)
+    usable = {
+        split: _usable_rows(source, columns, own) for (split, source), own in zip(given.items(), labels, strict=True)
+    }
+    pool = usable["train"]
+    splits = dict(usable)
+    cuts: tuple[tuple[SplitName, int | None, float, int | None], ...] = (
+        ("test", caps.test_per_class, caps.test_fraction, None),
+        ("validation", caps.validation_per_class, caps.validation_fraction, caps.train_per_class),
+    )
+    for split, wanted, fraction, cap in cuts:
+        if split not in given:
+            held = held_out(pool.keys, pool.labels, wanted, fraction, cap)
+            splits[split], pool = pool.select(held), pool.select(~held)
+    splits["train"] = pool
+    most = {"train": caps.train_per_class, "validation": caps.validation_per_class, "test": caps.test_per_class}
+    splits = {split: rows.select(capped(rows.keys, rows.labels, most[split])) for split, rows in splits.items()}
+    counts = {split: _count(usable[split], [splits[split]]) for split in given}
+    counts["train"] = _count(
+        usable["train"], [splits[split] for split in splits if split == "train" or split not in given]
+    )
+    task = Task(
         name=name,
         label_names=tuple(f"{name}: {label}" for label in label_names) if caps.distinct_labels else label_names,
-        train=_split(_capped(pool, caps.train_per_class), columns),
-        validation=_split(_capped(held_validation, caps.validation_per_class), columns),
-        test=_split(_capped(held_test, caps.test_per_class), columns),
+        train=_split(splits["train"], columns),
+        validation=_split(splits["validation"], columns),
+        test=_split(splits["test"], columns),
     )
+    return task, counts
 
 
-def _usable_rows(source: Source, columns: TableTask, values: Sequence[str], ids: Mapping[str, int | None]) -> _Rows:
-    # −1 marks the rows that `map` drops.
-    labels = np.array([-1 if (label := ids[value]) is None else label for value in values], dtype=np.int64)
-    keys = np.zeros(len(values), dtype=np.uint64)
-    for start in range(0, len(values), _BATCH_ROWS):
-        texts = _texts(source, columns, np.arange(start, min(start + _BATCH_ROWS, len(values))))
+def _count(usable: _Rows, splits: Sequence[_Rows]) -> RowCount:
+    """How many rows of a source are in the splits that are of it, and why the others are not."""
+    source = usable.source
+    rows, used = source.table.num_rows, sum(len(split.rows) for split in splits)
+    own = {"dropped by map": rows - len(usable.rows), "above the caps": len(usable.rows) - used}
+    return RowCount(rows + sum(source.left_out.values()), source.left_out, own, source.remarks)
+
+
+def _usable_rows(source: Source, columns: TableTask, labels: NDArray[np.int64]) -> _Rows:
+    keys = np.zeros(len(labels), dtype=np.uint64)
+    for start in range(0, len(labels), _BATCH_ROWS):
+        texts = texts_at(source, columns, np.arange(start, min(start + _BATCH_ROWS, len(labels))))
         keys[start : start + len(texts)] = [text_key(text) for text in texts]
-    rows = np.flatnonzero(labels >= 0).astype(np.int64)
+    rows = np.flatnonzero(labels >= 0).astype(np.int64)  # −1 marks those that `map` drops
     return _Rows(source, rows, keys[rows], labels[rows])
 
 
-def _texts(source: Source, columns: TableTask, rows: NDArray[np.int64]) -> list[TextInput]:
+def texts_at(source: Source, columns: TableTask, rows: NDArray[np.int64]) -> list[TextInput]:
     """Return the texts of some rows; empty ones are allowed (a model must stand them), nulls are not."""
     parts: list[list[str | None]] = []
     for name in columns.text_columns:
         column = column_of(source, name)
         if pa.types.is_dictionary(column.type) and not pa.types.is_nested(column.type.value_type):
             column = column.cast(column.type.value_type)
+        if pa.types.is_string_view(column.type):
+            column = column.cast(pa.large_string())
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             raise DataError(f"{source.where}: column '{name}' holds {column.type}, but texts were expected")
         try:
@@ -121,9 +143,5 @@ def _texts(source: Source, columns: TableTask, rows: NDArray[np.int64]) -> list[
     return texts
 
 
-def _capped(rows: _Rows, cap: int | None) -> _Rows:
-    return rows.select(capped(rows.keys, rows.labels, cap))
-
-
 def _split(rows: _Rows, columns: TableTask) -> Split:
-    return Texts(inputs=tuple(_texts(rows.source, columns, rows.rows)), labels=rows.labels)
+    return Texts(inputs=tuple(texts_at(rows.source, columns, rows.rows)), labels=rows.labels)

@@ -121,7 +121,11 @@ def test_stars_that_are_shared_can_be_made_distinct(root: Path) -> None:
 
 def test_caps_and_a_task_of_ones_own(root: Path) -> None:
     own = {"name": "mine", "id": "fancyzhx/dbpedia_14", "text": ["title", "content"], "config": "dbpedia_14"}
-    (task,) = stream(root, {**own, "test": None}, train_per_class=3).load().tasks
+    loaded = stream(root, {**own, "test": None}, train_per_class=3).load()
+    (task,) = loaded.tasks
+    count = loaded.rows["mine.train"]
+    assert count.used == sum(len(split) for _, split in task.splits())
+    assert count.reasons() == {"above the caps": count.found - count.used}
     assert task.train.inputs[0][0].startswith("title train")
     assert len(task.train) == 12
     assert len(task.test) == 8

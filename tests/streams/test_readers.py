@@ -59,14 +59,18 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     [
         ("a.xlsx", b"x", "ends in '.xlsx', which is not read; give .csv, .tsv, .jsonl, .parquet"),
         ("a.csv", b"", "is empty; the first line of a CSV file names its columns"),
-        ("a.csv", b"text,label\na,b\nc\n", "Row #3: Expected 2 columns, got 1"),
+        (
+            "a.csv",
+            b"text,label\na,b\nc\n",
+            r"row 2 \(line 3\) has 1 field, and the first line names 2 columns",
+        ),
         ("a.csv", b"text,label\n\xff\xfe,b\n", "(?i)utf-?8.*save it as UTF-8"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"line 2, is not JSON"),
         ("a.jsonl", b"[1]\n", "line 1, holds list; expected an object"),
         ("a.jsonl", b'{"text": ["a"]}\n', "line 1: 'text' holds list; expected text or a number"),
         ("a.jsonl", b'{"text": "\xff"}\n', "is not UTF-8 text"),
         ("a.jsonl", b'{"text": "a", "label": NaN}\n', "line 1, is not JSON .NaN is no JSON number; null is a missing"),
-        ("a.jsonl", b'{"text": "\\ud800"}\n', "is not UTF-8 text"),
+        ("a.jsonl", b'{"text": "\\ud800"}\n', r"line 1: 'text' has \\ud800, which is half a character; cut it off"),
         ("a.csv", b"text,label,text\na,b,c\n", "has several columns named 'text'; keep one, or rename the others"),
         ("a.parquet", b"no parquet", "cannot be read: .*is it complete"),
     ],
@@ -116,9 +120,7 @@ def test_links_stay_in_their_folder(tmp_path: Path) -> None:
     assert read(tmp_path / "link")["label"] == ["cats"] * 3 + ["dogs"] * 3
     for link, target in ((data / "cows", outside), (data / "cats" / "4.txt", outside / "secret.txt")):
         link.symlink_to(target)
-        with pytest.raises(
-            DataError, match=r"(cows/secret|cats/4)\.txt' is a link out of '.*data'; put the file itself"
-        ):
+        with pytest.raises(DataError, match=r"(cows|cats/4\.txt)' is a link out of '.*data'; put the file itself"):
             read(data)
         link.unlink()
     (data / "cats" / "5.txt").symlink_to(data / "nowhere.txt")

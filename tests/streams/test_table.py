@@ -35,7 +35,7 @@ def cut(
 ) -> Task:
     local = LocalTask(name="unused", train=Path("unused"))
     stream = LocalStream(tasks=(local,), **caps)  # type: ignore[arg-type]
-    return task_from_tables("t", columns or TableTask(), stream, train, validation, test)
+    return task_from_tables("t", columns or TableTask(), stream, train, validation, test)[0]
 
 
 def members(task: Task) -> dict[str, set[object]]:

@@ -108,7 +108,7 @@ def _cells(path: Path) -> list[list[str]]:
         raise MetricError(f"{path} is not UTF-8 text; give a CSV file or a run folder") from None
     except OSError as error:
         raise MetricError(f"{path} cannot be read: {error.strerror}; give a CSV file or a run folder") from None
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
         raise MetricError(f"{path} is empty; an accuracy matrix has a row after each task and a column per task")
     separator = next((mark for mark in "\t;" if mark in lines[0]), ",")
