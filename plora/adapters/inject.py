@@ -19,7 +19,7 @@ from plora.adapters.bottleneck import BottleneckPlace
 from plora.adapters.linear import WHOLE, AdaptedLinear, at_least_fp32, features, is_layer, is_linear, window_of
 from plora.adapters.module_slot import ModuleSlot
 from plora.adapters.place import Place
-from plora.adapters.route import Switch
+from plora.adapters.switch import Switch
 from plora.adapters.settings import Bottleneck, Targets
 from plora.adapters.spots import find_after, find_modules, refuse_bypassed, refuse_inside, returned, shapes
 from plora.errors import AdapterError, did_you_mean

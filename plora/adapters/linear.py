@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from plora.adapters.bank import Bank, Window
-from plora.adapters.route import Switch
+from plora.adapters.switch import Switch
 from plora.errors import AdapterError
 
 WHOLE = "whole"
@@ -120,7 +120,7 @@ class AdaptedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[…, I]` to `[…, O]` under the switch's route; a convolution `[…, C, H, W]` to `[…, O, H', W']`."""
-        route = self.switch.route
+        route = self.switch.of_this_call()
         if route.folded:
             if self.folded_weight is None:
                 raise AdapterError(f"the route is folded but layer '{self.path}' is not; call Adapters.fold first")
