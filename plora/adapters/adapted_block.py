@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from plora.adapters.bottleneck import BottleneckPlace
-from plora.adapters.switch import Switch
 from plora.adapters.stand_in import StandIn
+from plora.adapters.switch import Switch
 from plora.errors import AdapterError
 
 

@@ -157,8 +157,8 @@ class AdaptedLinear(nn.Module):
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Say whether a module is a linear layer that a bank can stand beside."""
-    return isinstance(module, nn.Linear | Conv1D)
+    """Say whether a module is a linear layer that a bank can stand beside: one map, and not one for each group."""
+    return isinstance(module, nn.Linear | Conv1D) and getattr(module, "n_groups", 1) == 1
 
 
 def is_layer(module: nn.Module) -> bool:
@@ -169,6 +169,8 @@ def is_layer(module: nn.Module) -> bool:
 def features(layer: nn.Module) -> tuple[int, int]:
     """Return I and O of a layer: how many numbers an output reads, and how many outputs there are."""
     assert isinstance(layer, nn.Linear | Conv1D | nn.Conv2d)
+    if isinstance(layer, nn.Linear):  # what it says: quantized weights are packed into other shapes
+        return layer.in_features, layer.out_features
     if isinstance(layer, Conv1D):
         return layer.weight.shape[0], layer.weight.shape[1]
     return layer.weight[0].numel(), len(layer.weight)

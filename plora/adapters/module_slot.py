@@ -11,8 +11,8 @@ from plora.adapters.linear import at_least_fp32
 from plora.adapters.module_place import ModulePlace, still
 from plora.adapters.place import Can
 from plora.adapters.route import Route
-from plora.adapters.switch import Switch
 from plora.adapters.stand_in import StandIn
+from plora.adapters.switch import Switch
 from plora.errors import AdapterError
 
 _ALONE = "each slot is a whole module of its own, and one of them runs; use a gate that chooses one slot"

@@ -15,8 +15,8 @@ from plora.adapters.module_place import ModulePlace
 from plora.adapters.module_slot import ModuleSlot
 from plora.adapters.place import Ability, Place
 from plora.adapters.route import Route
-from plora.adapters.switch import Switch
 from plora.adapters.settings import Bottleneck, LoRA, SlotShape, Targets
+from plora.adapters.switch import Switch
 from plora.errors import AdapterError, UnknownTaskError, did_you_mean
 
 
