@@ -24,23 +24,36 @@ class History:
     def __init__(self) -> None:
         self._entries: deque[tuple[int, Route]] = deque(maxlen=_REMEMBERED)
         self._thread = threading.get_ident()
+        self._called = 0  # the number that autograd had reached when a place was called last
 
     def __deepcopy__(self, memo: dict[int, object]) -> "History":
         """Begin anew: what a copy has computed is nothing that its original has."""
         return History()
 
-    def note(self, route: Route) -> None:
+    def put(self, route: Route) -> None:
         """Remember that a route is in force from here on."""
+        self._note(route, torch._C._autograd._get_sequence_nr())
+
+    def called(self, route: Route) -> None:
+        """Remember that a place is called under a route.
+
+        One that is not the last in force is that of what is computed again, or is in force again after it: since the
+        last call, because a part of the network that is to be computed again has its node before its places are called.
+        """
+        self._note(route, self._called)
+        if threading.get_ident() == self._thread:
+            self._called = torch._C._autograd._get_sequence_nr()
+
+    def _note(self, route: Route, began: int) -> None:
         if self._entries and self._entries[-1][1] is route:
             return
         thread = threading.get_ident()
-        if thread != self._thread:  # autograd counts in each thread from 0
+        if thread != self._thread:  # autograd counts in each thread from 0, and goes backward in threads of its own
             if torch._C._current_graph_task_id() != -1:
                 return
             self._entries.clear()
             self._thread = thread
-        began = torch._C._autograd._get_sequence_nr() if self._entries else 0
-        self._entries.append((began, route))
+        self._entries.append((max(began, self._entries[-1][0]) if self._entries else 0, route))
 
     def at(self, number: int) -> Route:
         """Return the route that was in force when autograd made the node of this number.

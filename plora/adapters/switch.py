@@ -52,7 +52,7 @@ class Switch:
             route = self._route
         else:
             route = self._history.at(node._sequence_nr())
-        self._history.note(route)
+        self._history.called(route)
         return route
 
     @contextmanager
@@ -77,7 +77,7 @@ class Switch:
     def _put(self, route: Route, by: int) -> None:
         """Put a route in force; `by` is the backward pass that does so, or -1."""
         self._route, self._put_by = route, by
-        self._history.note(route)
+        self._history.put(route)
 
 
 def checkpoint_blocks(blocks: Iterable[nn.Module], switch: Switch) -> None:
