@@ -49,6 +49,7 @@ check: $(DEVELOP)  ## Lint, format, types, and a strict build of the documentati
 	$(PY) -m mypy
 	$(PY) -m benchmarks.render --check
 	$(PY) -m benchmarks.features --check
+	$(PY) -m benchmarks.attention --check
 	$(MKDOCS) --quiet
 
 docs: $(DEVELOP)  ## Build the documentation into site/; open site/index.html
@@ -60,6 +61,7 @@ bench: $(DEVELOP)  ## Time plora against what a user would write today, into com
 results: $(DEVELOP)  ## Render every number in README and docs from the committed JSON, and the table of features
 	$(PY) -m benchmarks.render
 	$(PY) -m benchmarks.features
+	$(PY) -m benchmarks.attention
 
 clean:  ## Remove caches and build outputs; runs/ and the virtual environment stay
 	rm -rf site dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
