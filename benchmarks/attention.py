@@ -105,11 +105,7 @@ def page() -> str:
     for kind, layers, missing in rows():
         alike[layers, missing].append(kind)
     shown = [
-        [
-            ", ".join(f"`{kind}`" for kind in of),
-            layers if ":" in layers else f"`{layers.replace(', ', '`, `')}`",
-            missing,
-        ]
+        [", ".join(f"`{kind}`" for kind in of), layers, missing]
         for (layers, missing), of in sorted(alike.items(), key=lambda one: (-len(one[1]), one[1]))
     ]
     return "\n".join(
