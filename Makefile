@@ -50,6 +50,7 @@ check: $(DEVELOP)  ## Lint, format, types, and a strict build of the documentati
 	$(PY) -m benchmarks.render --check
 	$(PY) -m benchmarks.features --check
 	$(PY) -m benchmarks.odd_input --check
+	$(PY) -m benchmarks.attention --check
 	$(MKDOCS) --quiet
 
 docs: $(DEVELOP)  ## Build the documentation into site/; open site/index.html
@@ -58,10 +59,11 @@ docs: $(DEVELOP)  ## Build the documentation into site/; open site/index.html
 bench: $(DEVELOP)  ## Time plora against what a user would write today, into committed JSON
 	$(PY) -m benchmarks
 
-results: $(DEVELOP)  ## Render every number in README and docs from the committed JSON, the tables of features and of odd input
+results: $(DEVELOP)  ## Render every number in README and docs, and the tables made from code and tests
 	$(PY) -m benchmarks.render
 	$(PY) -m benchmarks.features
 	$(PY) -m benchmarks.odd_input
+	$(PY) -m benchmarks.attention
 
 clean:  ## Remove caches and build outputs; runs/ and the virtual environment stay
 	rm -rf site dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

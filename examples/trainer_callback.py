@@ -60,6 +60,7 @@ def main(backbone_id: str, folder: str) -> None:
         per_device_train_batch_size=16,
         learning_rate=2e-3,
         logging_strategy="epoch",
+        eval_strategy="epoch",
         save_strategy="no",  # committed slots are no parameters: keep them with plora.save_lora
         report_to="none",
         remove_unused_columns=False,
@@ -75,6 +76,7 @@ def main(backbone_id: str, folder: str) -> None:
             model=model,
             args=settings,
             train_dataset=texts(task, "train", 128),
+            eval_dataset=texts(task, "test", 64),
             data_collator=collator(backbone.tokenizer),
         )
         trainer.train()

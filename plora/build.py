@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin
 from torch import nn
 
-from plora.adapters import AdaptedLinear, Adapters, Route, Switch, checkpoint_blocks, find_blocks
+from plora.adapters import AdaptedLinear, Adapters, Route
 from plora.adapters.merging import MERGED
 from plora.adapters.prefix import Prefix
 from plora.backbones import Backbone
@@ -225,9 +225,6 @@ def build_model(config: RunConfig, backbone: Backbone, problem: Problem) -> Cont
     trains_backbone = row.trains_backbone
     if row.slots != "none":
         adapters = inject(backbone.network, config)
-    if config.training.activation_checkpointing:
-        switch = adapters.switch if adapters is not None else Switch()
-        checkpoint_blocks([block for _, block in find_blocks(backbone.network)], switch)
     if config.training.precision == "bf16" and not trains_backbone:
         hold_in_bf16(backbone.network)
     settings = config.resolved_gate()
@@ -236,6 +233,8 @@ def build_model(config: RunConfig, backbone: Backbone, problem: Problem) -> Cont
         head.keeps_statistics = True
     gate = None if settings is None else named(settings.part, Gate)(settings)
     model = ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)
+    if config.training.activation_checkpointing:
+        model.activation_checkpointing_enable()
     if gate is not None and adapters is not None:
         _require_fit(adapters, gate.fresh(), config)
     return model

@@ -5,7 +5,8 @@ gives the labels and probabilities of `plora predict`, and a model card. What tu
 the size of images) is written by the run's problem: its `ExportPart`.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -37,6 +38,8 @@ from plora.tensor_file import library_writes, save_tensors
 HEADS_FILE, TENSOR_FILE, SCRIPT_FILE = "heads.json", "heads.safetensors", "inference.py"
 ONE_HEAD = "all"
 """Name of the head that all tasks share, where the task is not given."""
+_LONGEST_FOLDER = 200
+"""Characters of a task's name as a folder; most disks take 255."""
 
 _SCRIPT = '''"""{summary}"""
 
@@ -282,14 +285,23 @@ def _write_adapters(
     if not model.gate.needs_task:
         save_route(model.adapters, model.route(None), place, base_model)
         return dict.fromkeys(heads, ".")
-    for task in heads:
-        save_route(model.adapters, model.route(task), place / _folder_name(task), base_model)
-    return {task: _folder_name(task) for task in heads}
+    folders: dict[str, str | None] = {task: _folder_name(task, heads) for task in heads}
+    for task, folder in folders.items():
+        save_route(model.adapters, model.route(task), place / str(folder), base_model)
+    return folders
 
 
-def _folder_name(task: str) -> str:
-    """The task's name where that can name a folder: no separator, no dot (so no `..`, and none of our own files)."""
-    return quote(task, safe="").replace(".", "%2E")
+def _folder_name(task: str, tasks: Iterable[str]) -> str:
+    """The task's name where that can name a folder: no separator, no dot (so no `..`, and none of our own files).
+
+    Shortened where it is too long for one, and told apart from another task's that differs in capitals alone, which
+    many disks take for the same.
+    """
+    folder = quote(task, safe="").replace(".", "%2E")
+    alike = [other for other in tasks if other.casefold() == task.casefold()]
+    if len(folder) <= _LONGEST_FOLDER and len(alike) == 1:
+        return folder
+    return f"{folder[:_LONGEST_FOLDER]}-{hashlib.sha256(task.encode()).hexdigest()[:16]}"
 
 
 def _write_merged(

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from plora.adapters import Adapters, Directions, Merging, Route, find_blocks
+from plora.adapters import Adapters, Directions, Merging, Route, Switch, checkpoint_blocks, find_blocks
 from plora.adapters.merging import MERGED, merge
 from plora.adapters.module_place import ModulePlace
 from plora.adapters.module_slot import ModuleSlot
@@ -94,8 +94,15 @@ class ContinualModel(nn.Module):
             scores = self.confined(scores, chosen)
         return self.problem.outputs(found, scores)
 
-    def forward(self, inputs: Mapping[str, Tensor], task: str | None = None) -> Tensor:
-        """Return the head's scores `[B, rows]` over all rows; −∞ for rows of tasks that the gate did not choose."""
+    def forward(self, inputs: Mapping[str, Tensor], task: str | None = None, labels: Tensor | None = None) -> Tensor:
+        """Return the head's scores `[B, rows]` over all rows; −∞ for rows of tasks that the gate did not choose.
+
+        Args:
+            inputs: what the backbone takes.
+            task: the task's name where the gate needs it.
+            labels: not read. `transformers.Trainer` looks for this name: with it, it evaluates batches that have labels
+                by its `compute_loss`, and without it, it would call the model with their columns.
+        """
         return self.outputs(Batch(inputs), task)["scores"]
 
     def features(self, inputs: Mapping[str, Tensor], task: str | None = None, chosen: Tensor | None = None) -> Tensor:
@@ -207,6 +214,17 @@ class ContinualModel(nn.Module):
             yield
         finally:
             self.forced = former
+
+    def activation_checkpointing_enable(self, **_: object) -> None:
+        """Let the backbone's blocks drop their activations and recompute them during backward, under the same route.
+
+        What `transformers.Trainer` calls for `gradient_checkpointing=True`; its keywords, which are for blocks of
+        `transformers` in train mode, say nothing here, see `plora.adapters.checkpoint_blocks`.
+        """
+        switch = Switch() if self.adapters is None else self.adapters.switch
+        checkpoint_blocks([block for _, block in find_blocks(self.backbone)], switch)
+
+    gradient_checkpointing_enable = activation_checkpointing_enable  # as older versions of `transformers` call it
 
     # ------------------------------------------------------------------ committing
 

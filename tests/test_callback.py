@@ -29,8 +29,10 @@ class Fit(Trainer):
         inputs: dict[str, Tensor],
         return_outputs: bool = False,
         num_items_in_batch: object = None,
-    ) -> Tensor:
-        return (model.head(model.features(inputs)) - 1).square().mean() + self.continual.penalty()
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        scores = model({name: tensor for name, tensor in inputs.items() if name != "labels"})
+        loss = (scores - 1).square().mean() + self.continual.penalty()
+        return (loss, scores) if return_outputs else loss
 
 
 def trainer_of(
@@ -40,6 +42,7 @@ def trainer_of(
     strategies: Sequence[Strategy] = (),
     others: Sequence[TrainerCallback] = (),
     accumulate: int = 1,
+    **more: object,
 ) -> Fit:
     continual = ContinualCallback(model, task, strategies)
     tokenizer = tiny_tokenizer()
@@ -58,9 +61,14 @@ def trainer_of(
             dataloader_pin_memory=False,
             disable_tqdm=True,
             use_cpu=True,
+            **more,
         ),
-        train_dataset=[text for text, _ in tiny_texts(12)],
-        data_collator=lambda texts: dict(tokenizer(texts, padding=True, return_tensors="pt")),
+        train_dataset=tiny_texts(12),
+        eval_dataset=tiny_texts(4),
+        data_collator=lambda rows: {
+            **tokenizer([text for text, _ in rows], padding=True, return_tensors="pt"),
+            "labels": torch.tensor([label for _, label in rows]),
+        },
         callbacks=[*others, continual],
     )
     trainer.continual = continual
@@ -159,3 +167,25 @@ def test_a_strategy_that_needs_more_than_a_penalty_is_refused(kind: str) -> None
     strategy = named(settings.part, Strategy)(settings)
     with pytest.raises(ConfigError, match=f"'{strategy.kind}' must be asked for more than a penalty"):
         ContinualCallback(tiny_model(AllOnes()), 0, [strategy])
+
+
+def test_a_trainer_evaluates_batches_that_have_labels(tmp_path: Path) -> None:
+    model = tiny_model(AllOnes())
+    open_next(model, "one")
+    trainer = trainer_of(model, tmp_path, eval_strategy="steps", eval_steps=1)
+    trainer.train()
+    losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
+def test_checkpointing_changes_nothing_that_a_trainer_learns(tmp_path: Path) -> None:
+    hashes = []
+    for checkpointed in (False, True):
+        model = tiny_model(AllOnes())
+        open_next(model, "one")
+        trainer_of(model, tmp_path, gradient_checkpointing=checkpointed).train()
+        assert hasattr(next(iter(model.backbone.transformer.layer)), "route_switch") == checkpointed
+        hashes.append(model.slot_hashes["one"])
+    assert hashes[0] == hashes[1]

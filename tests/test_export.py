@@ -191,6 +191,24 @@ def test_tasks_become_folders(toy_values: dict[str, object], tmp_path: Path) -> 
     same_as_predict(only, source, names[1], names[1], TEXTS)
 
 
+@pytest.mark.parametrize("names", [["意见" * 40 + "一", "意见" * 40 + "二"], ["Mail", "mail"]])
+def test_tasks_that_no_folder_could_be_named_after(
+    names: list[str], toy_values: dict[str, object], tmp_path: Path
+) -> None:
+    stream = toy_values["stream"]
+    tasks = [{**task, "name": name} for task, name in zip(stream["tasks"], names, strict=False)]
+    values = toy_values | {"stream": {**stream, "tasks": tasks}, "method": "per_task"}
+    source = run(load_config(values, ["training.epochs=1"]))
+    folder = export(source, tmp_path / "out")
+    heads = json.loads((folder / "heads.json").read_text())["heads"]
+    places = [head["adapter"] for head in heads.values()]
+    assert list(heads) == names
+    assert len({place.casefold() for place in places}) == 2
+    assert all(len(place) < 255 for place in places)
+    for name in names:
+        same_as_predict(folder, source, name, name, TEXTS)
+
+
 @pytest.mark.parametrize("pooling", ["mean", "first"])
 def test_a_sequence_classifier_where_transformers_has_one(
     toy_config: Config, tiny_backbone: Path, tmp_path: Path, pooling: str

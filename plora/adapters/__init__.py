@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from plora.adapters.linear import AdaptedLinear
     from plora.adapters.module_slot import ModuleSlot
     from plora.adapters.place import Can, Place
-    from plora.adapters.route import Route, Switch, checkpoint_blocks
+    from plora.adapters.route import Route
     from plora.adapters.slots import Adapters, Slot
+    from plora.adapters.switch import Switch, checkpoint_blocks
 
 __all__ = [
     "AdaptedLinear",
@@ -67,7 +68,8 @@ __getattr__, _ = names_from(
         "linear": ["AdaptedLinear"],
         "module_slot": ["ModuleSlot"],
         "place": ["Can", "Place"],
-        "route": ["Route", "Switch", "checkpoint_blocks"],
+        "route": ["Route"],
         "slots": ["Adapters", "Slot"],
+        "switch": ["Switch", "checkpoint_blocks"],
     },
 )

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from plora.adapters.bottleneck import BottleneckPlace
-from plora.adapters.route import Switch
 from plora.adapters.stand_in import StandIn
+from plora.adapters.switch import Switch
 from plora.errors import AdapterError
 
 
@@ -29,7 +29,7 @@ class AdaptedBlock(StandIn):
     def forward(self, *args: object, **kwargs: object) -> object:
         """Run the block, and add what the slots of the switch's route make of its states."""
         output: object = self.base(*args, **kwargs)
-        route = self.switch.route
+        route = self.switch.of_this_call()
         if not route.slots:
             return output
 

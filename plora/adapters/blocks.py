@@ -1,5 +1,7 @@
 """The repeated blocks of a network, found by its structure, and the stages that a convolutional one has them in."""
 
+from collections.abc import Sequence
+
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -17,10 +19,14 @@ def find_blocks(model: nn.Module) -> list[Named]:
     """Return `(path, block)` of the repeated blocks: every member of a ModuleList of ≥ 2 alike modules.
 
     So is every member of an nn.Sequential (timm), unless the members are bare layers. Lists inside another block are
-    part of that block. Only lists whose members have a linear layer inside count, or, in a network without such a list,
-    a convolution. A network without any has no blocks.
+    part of that block, as the experts of a mixture are; a list of lists is one list. Only lists whose members have a
+    linear layer inside count, or, in a network without such a list, a convolution. In a network without any, a
+    ModuleList with one member counts (a network of one layer, or of one that is used again and again, as ALBERT's).
     """
-    return _repeated(model, _LINEAR) or _repeated(model, _CONVOLUTION)
+    for at_least in (2, 1):
+        if blocks := _repeated(model, _LINEAR, at_least) or _repeated(model, _CONVOLUTION, at_least):
+            return blocks
+    return []
 
 
 def find_stages(model: nn.Module) -> list[Named]:
@@ -44,22 +50,33 @@ def find_inner_blocks(model: nn.Module) -> list[Named]:
     return [inner for path, block in find_blocks(model) for inner in _inner(path, block) or [(path, block)]]
 
 
-def _repeated(model: nn.Module, layers: Layers) -> list[Named]:
+def _repeated(model: nn.Module, layers: Layers, at_least: int) -> list[Named]:
     blocks: list[Named] = []
     for path, module in model.named_modules():
-        if any(path.startswith(f"{outer}.") for outer, _ in blocks):
+        if any(path.startswith(f"{outer}.") for outer, _ in blocks) or "expert" in path.rpartition(".")[2]:
             continue
-        if isinstance(module, nn.ModuleList | nn.Sequential) and len(module) >= 2 and _are_blocks(module, layers):
-            blocks += [(f"{path}.{i}" if path else str(i), child) for i, child in enumerate(module)]
+        if isinstance(module, nn.ModuleList | nn.Sequential):
+            members = _members(path, module)
+            single = len(members) == 1 and isinstance(module, nn.ModuleList)
+            if (len(members) >= 2 or (single and at_least == 1)) and _are_blocks(module, members, layers):
+                blocks += members
     return blocks
 
 
-def _are_blocks(members: nn.ModuleList | nn.Sequential, layers: Layers) -> bool:
+def _members(path: str, container: nn.ModuleList | nn.Sequential) -> list[Named]:
+    """The members of a list, and of the lists that it consists of."""
+    members = [(f"{path}.{i}" if path else str(i), child) for i, child in enumerate(container)]
+    if members and all(isinstance(child, nn.ModuleList) for _, child in members):
+        return [(f"{outer}.{i}", child) for outer, inner in members for i, child in enumerate(inner.children())]
+    return members
+
+
+def _are_blocks(container: nn.Module, members: Sequence[Named], layers: Layers) -> bool:
     """Whether all members are of one class, and the first has such layers inside without being one."""
-    children = [pristine(child) for child in members]
-    if len({type(child) for child in children}) > 1:
+    children = [pristine(child) for _, child in members]
+    if not children or len({type(child) for child in children}) > 1:
         return False
-    if isinstance(members, nn.Sequential) and _is_layer(children[0]):
+    if (isinstance(container, nn.Sequential) or len(children) == 1) and _is_layer(children[0]):
         return False
     return any(isinstance(inner, layers) for inner in children[0].modules())
 
@@ -69,10 +86,10 @@ def _inner(path: str, block: nn.Module) -> list[Named]:
     own = pristine(block)
     prefix = path + ".base" * (own is not block)
     for name, child in own.named_children():
-        if isinstance(child, nn.ModuleList | nn.Sequential) and (
-            _are_blocks(child, _LINEAR) or _are_blocks(child, _CONVOLUTION)
-        ):
-            return [(f"{prefix}.{name}.{i}", member) for i, member in enumerate(child)]
+        if isinstance(child, nn.ModuleList | nn.Sequential):
+            members = _members(f"{prefix}.{name}", child)
+            if _are_blocks(child, members, _LINEAR) or _are_blocks(child, members, _CONVOLUTION):
+                return members
     return []
 
 

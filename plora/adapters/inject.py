@@ -19,18 +19,13 @@ from plora.adapters.bottleneck import BottleneckPlace
 from plora.adapters.linear import WHOLE, AdaptedLinear, at_least_fp32, features, is_layer, is_linear, window_of
 from plora.adapters.module_slot import ModuleSlot
 from plora.adapters.place import Place
-from plora.adapters.route import Switch
+from plora.adapters.roles import Role, attention_roles
 from plora.adapters.settings import Bottleneck, Targets
 from plora.adapters.spots import find_after, find_modules, refuse_bypassed, refuse_inside, returned, shapes
+from plora.adapters.switch import Switch
 from plora.errors import AdapterError, did_you_mean
 
-_ROLES = {
-    "q": r"(^|\.)(q|query|q_proj|q_lin|wq|to_q)$",
-    "k": r"(^|\.)(k|key|k_proj|k_lin|wk|to_k)$",
-    "v": r"(^|\.)(v|value|v_proj|v_lin|wv|to_v)$",
-    "o": r"att.*(^|\.)(o|o_proj|out_proj|out_lin|wo|proj|c_proj|to_out\.0|output\.dense)$",
-}
-_FUSED = r"(^|\.)(wqkv|qkv|c_attn|qkv_proj)$"  # q, k and v side by side in the output
+_ROLE_NAMES = {"q": "query", "k": "key", "v": "value", "o": "output"}
 _ATTENTION_KEYWORD = re.compile(r"attention(:(?P<roles>[qkvo]+))?")
 
 
@@ -173,15 +168,45 @@ def _leave_fast_path(model: nn.Module) -> None:
 
 
 def _attention(model: nn.Module, linears: dict[str, nn.Module], roles: str) -> list[Target]:
+    """The layers of attentions with these roles; with a warning that names those that no block has."""
     blocks = find_blocks(model)
-    found: list[Target] = []
-    for block, _ in blocks:
-        for path, layer in linears.items():
-            if path.startswith(f"{block}."):
-                found += _attention_role(path, path.removeprefix(f"{block}."), layer, roles)
+    known = [role for block, _ in blocks for role in attention_roles(model, block, linears)]
+    found = [target for role in known for target in _with_roles(role, linears[role.path], roles)]
+    if not found:
+        return _instead_of_attention(model, linears, blocks)
     _warn_if_uneven(found, [block for block, _ in blocks])
-    if found:
-        return found
+    if missing := [_ROLE_NAMES[role] for role in roles if not any(role in one.roles for one in known)]:
+        others = {path for path in linears if _inside(path, blocks)} - {role.path for role in known}
+        warnings.warn(
+            f"no {' and '.join(missing)} projection recognised in any block of {type(model).__name__}; adapting "
+            f"{shapes(target.path for target in found)}. Other layers of its blocks, to be named in targets: "
+            f"{shapes(path for path in linears if path in others) or 'none'}",
+            stacklevel=2,
+        )
+    return found
+
+
+def _with_roles(role: Role, layer: nn.Module, roles: str) -> list[Target]:
+    """The target that a layer is for these roles: none, whole, or slices of a fused projection."""
+    wanted = [one for one in role.roles if one in roles]
+    if not wanted:
+        return []
+    if role.slices is not None:
+        return [Target(role.path, {one: role.slices[one] for one in wanted})]
+    if len(wanted) < len(role.roles):
+        in_features, out_features = features(layer)
+        warnings.warn(
+            f"the fused projection '{role.path}' ({in_features} → {out_features}) cannot be cut into "
+            f"{', '.join(role.roles[:-1])} and {role.roles[-1]}; adapting all of it",
+            stacklevel=2,
+        )
+    return [_whole(role.path, layer)]
+
+
+def _instead_of_attention(
+    model: nn.Module, linears: dict[str, nn.Module], blocks: Sequence[tuple[str, nn.Module]]
+) -> list[Target]:
+    """All linear layers of the blocks, with a warning; refuses a network without any."""
     inside = [_whole(path, layer) for path, layer in linears.items() if _inside(path, blocks)]
     if not inside:
         raise AdapterError(
@@ -196,33 +221,9 @@ def _attention(model: nn.Module, linears: dict[str, nn.Module], roles: str) -> l
     return inside
 
 
-def _attention_role(path: str, inner: str, layer: nn.Module, roles: str) -> list[Target]:
-    """The target that a layer inside a block is for these roles: none, whole, or slices of a fused projection."""
-    lower = inner.lower()
-    if re.search(_FUSED, lower):
-        in_features, out_features = features(layer)
-        wanted = [role for role in "qkv" if role in roles]
-        if not wanted:
-            return []
-        if out_features != 3 * in_features:  # grouped queries: q, k and v differ in width
-            if len(wanted) < 3:
-                warnings.warn(
-                    f"the fused projection '{path}' ({in_features} → {out_features}) cannot be cut into q, k and v; "
-                    "adapting all of it",
-                    stacklevel=2,
-                )
-            return [_whole(path, layer)]
-        starts = {role: i * in_features for i, role in enumerate("qkv")}
-        return [Target(path, {role: slice(starts[role], starts[role] + in_features) for role in wanted})]
-    for role in roles:
-        if re.search(_ROLES[role], lower):
-            return [_whole(path, layer)]
-    return []
-
-
 def _mlp(model: nn.Module, linears: dict[str, nn.Module]) -> list[Target]:
     blocks = find_blocks(model)
-    attention = {target.path for target in _attention(model, linears, "qkvo")}
+    attention = {role.path for block, _ in blocks for role in attention_roles(model, block, linears)}
     found = [
         _whole(path, layer)
         for path, layer in linears.items()
@@ -341,9 +342,11 @@ def _inside(path: str, blocks: Sequence[tuple[str, nn.Module]]) -> bool:
 
 
 def _warn_if_uneven(found: Sequence[Target], blocks: Sequence[str]) -> None:
+    """Warn of blocks without attention among others that have one; a list of feed-forward blocks has none at all."""
     counts = {block: sum(target.path.startswith(f"{block}.") for target in found) for block in blocks}
-    without = [block for block, count in counts.items() if count == 0]
-    if found and without:
+    lists = {block.rpartition(".")[0] for block, count in counts.items() if count}
+    without = [block for block, count in counts.items() if count == 0 and block.rpartition(".")[0] in lists]
+    if without:
         warnings.warn(
             f"no attention projections found in {len(without)} of {len(blocks)} blocks: {without[:4]}",
             stacklevel=2,

@@ -11,7 +11,6 @@ stand in files of their own beside the others (`save_slot`), in a folder that PE
 out.
 """
 
-import copy as copying
 import json
 import re
 import warnings
@@ -35,6 +34,7 @@ from plora.adapters.places_file import DESCRIPTION_FILE, read_places, write_plac
 from plora.adapters.route import Route
 from plora.adapters.settings import LoRA, SlotShape, Targets
 from plora.adapters.slots import Adapters, Slot
+from plora.adapters.weights import copy_of, names_of, sharing, untie
 from plora.errors import AdapterError
 from plora.tensor_file import save_tensors
 
@@ -108,7 +108,7 @@ def apply_lora(
         raise AdapterError(f"apply_lora: {str(error).splitlines()[1]}: {str(error).splitlines()[2].strip()}") from None
     found = find_targets(model, targets, lora.layers)
     require_rank(model, found, rank)  # before the first change: a refusal leaves `model` as it was
-    network = copying.deepcopy(model) if copy else model
+    network = copy_of(model) if copy else model
     network.requires_grad_(False)
     inject(network, found)
     Adapters(network).open_task(name, lora)
@@ -137,7 +137,8 @@ def load_lora(model: nn.Module, folder: str | Path, name: str = "default") -> Sl
 
     Modules that PEFT saved whole beside the adapter (`modules_to_save`, such as a classifier) are no part of a slot:
     they are loaded into `model` itself, where all slots share them and a later folder replaces them. Those that
-    `model` does not have are left out with a warning that names them.
+    `model` does not have are left out with a warning that names them. Where such a module shares its weight with
+    another one that was not saved (an output layer tied to the embedding), it gets a weight of its own, as with PEFT.
 
     Args:
         model: an adapted network.
@@ -159,6 +160,8 @@ def load_lora(model: nn.Module, folder: str | Path, name: str = "default") -> Sl
             raise AdapterError(f"slot '{name}' is being trained; commit or delete it, or load under another name")
         adapters.delete(name)
     slot = adapters.append(name, found, others)
+    for path, tensor in modules.items():
+        _untie_from_others(model, path, tensor, modules)
     model.load_state_dict(modules, strict=False)
     adapters.use_newest()
     return slot
@@ -179,20 +182,14 @@ def merge_lora(model: _Network, copy: bool = True) -> _Network:
     """
     if reason := Adapters.of(model).cannot("foldable"):
         raise AdapterError(f"the slots in use cannot be merged: {reason}")
-    network = copying.deepcopy(model) if copy else model
+    network = copy_of(model) if copy else model
     adapters = Adapters.of(network)
     route = adapters.switch.route
     adapters.require(route)
     for layer in adapters.layers:
         weight = layer.effective_weight(_fixed_coefficients(route, layer, "merged weight"))
-        owners = {
-            id(module)
-            for module in network.modules()
-            for parameter in module.parameters(recurse=False)
-            if parameter is layer.base.weight
-        }
-        if len(owners) > 1:  # merging must not move the embedding that shares this weight
-            layer.base.weight = nn.Parameter(layer.base.weight.detach().clone(), requires_grad=False)
+        path = next(path for path, module in network.named_modules() if module is layer.base)
+        untie(network, f"{path}.weight")  # merging must not move the embedding that shares this weight
         layer.base.weight.data.copy_(layer.in_layout(weight))
     plain: dict[nn.Module, nn.Module] = {layer: layer.base for layer in adapters.layers}
     plain |= {place: _plain(place, route) for place in adapters.others.values() if isinstance(place, ModuleSlot)}
@@ -274,7 +271,18 @@ def save_route(adapters: Adapters, route: Route, folder: Path, base_model: str =
                 f"'{layer.path}', and would give other outputs; merge the slots, or save them with save_slot"
             )
     adapters.require(route)
+    for layer in adapters.layers:
+        _require_one_name(adapters, layer, "this is no adapter for PEFT")
     _write_adapter(adapters, route, folder, base_model, "LORA", _of_like_name(adapters, route))
+
+
+def _require_one_name(adapters: Adapters, layer: AdaptedLinear, what: str) -> None:
+    """Refuse a layer that the network has under several names, of which PEFT adapts the first alone."""
+    if len(names := names_of(adapters.network, layer)) > 1:
+        raise AdapterError(
+            f"{what}: '{names[0]}' and '{names[1]}' are one layer, of which PEFT would adapt '{names[0]}' alone; merge "
+            "the slots (merge_lora), or save them with save_slot, which plora reads"
+        )
 
 
 def _of_like_name(adapters: Adapters, route: Route) -> dict[str, Tensor]:
@@ -380,9 +388,12 @@ def _read_slot(
     config, tensors, own = _read_adapter(folder)
     others = read_places(adapters.others, folder)
     saved = {key: tensors.pop(key) for key in list(tensors) if _is_saved_whole(key, config)}
+    tensors = _without_copies(adapters, tensors, folder)
     stored = [key.removesuffix(".lora_A.weight") for key in tensors if key.endswith(".lora_A.weight")]
     found: dict[str, tuple[SlotShape, Tensor, Tensor]] = {}
     for layer in adapters.layers:
+        if not own:
+            _require_one_name(adapters, layer, f"{folder} cannot be read")
         try:
             A = tensors.pop(f"{_PREFIX}{layer.path}.lora_A.weight").float()
             B = tensors.pop(f"{_PREFIX}{layer.path}.lora_B.weight").float()
@@ -407,6 +418,12 @@ def _read_slot(
             rows = (A[row:end].contiguous(), B[part, row:end].contiguous())
             found[layer.bank(site).path] = (SlotShape(ranks[site], scale), *rows)
             row = end if same_sites else 0
+    if embedding := next((key for key in tensors if ".lora_embedding_" in key), None):
+        path = embedding.removeprefix(_PREFIX).partition(".lora_embedding_")[0]
+        raise AdapterError(
+            f"{folder}: it adapts the embedding '{path}', and slots stand beside linear layers and convolutions alone; "
+            "merge it with PEFT (merge_and_unload), save the network, and start from that"
+        )
     if tensors:
         raise AdapterError(
             f"{folder}: {len(tensors)} tensors belong to layers that are not adapted here, such as "
@@ -447,6 +464,36 @@ def _modules_to_load(model: nn.Module, saved: Mapping[str, Tensor], folder: Path
             stacklevel=3,
         )
     return {path: tensor for path, tensor in saved.items() if path in state}
+
+
+def _untie_from_others(model: nn.Module, path: str, tensor: Tensor, modules: Mapping[str, Tensor]) -> None:
+    """Give what is loaded whole a memory of its own, unless all that share its weight get the same values."""
+    if path not in dict(model.named_parameters(remove_duplicate=False)):
+        return
+    others = [modules.get(other) for other in sharing(model, model.get_parameter(path)) if other != path]
+    if any(other is None or not torch.equal(other, tensor) for other in others):
+        untie(model, path)
+
+
+def _without_copies(adapters: Adapters, tensors: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
+    """The tensors of an adapter without copies of pretrained weights, which PEFT writes beside adapters of embeddings
+    and output layers.
+    """
+    parameters = dict(adapters.network.named_parameters(remove_duplicate=False))
+    kept = {}
+    for key, tensor in tensors.items():
+        path, _, name = key.removeprefix(_PREFIX).rpartition(".")
+        path = path.removesuffix(".base_layer")
+        own = parameters.get(f"{path}.{name}", parameters.get(f"{path}.base.{name}"))
+        if ".lora_" in key or own is None:
+            kept[key] = tensor
+        elif own.shape != tensor.shape or not torch.equal(own.detach().cpu(), tensor.to(own.dtype)):
+            raise AdapterError(
+                f"{folder}: beside the adapter it holds '{path}.{name}' whole {list(tensor.shape)}, another than this "
+                f"network's {list(own.shape)} (save_embedding_layers of PEFT, after tokens were added?); load it into "
+                "the network first, or save the adapter with save_embedding_layers=False"
+            )
+    return kept
 
 
 def _require_window(layer: AdaptedLinear, A: Tensor, folder: Path) -> None:
@@ -502,7 +549,9 @@ class _Own(BaseModel):
 def _read_adapter(folder: Path) -> tuple[dict[str, _Json], dict[str, Tensor], dict[str, _Own]]:
     for file in (CONFIG_FILE, TENSOR_FILE):
         if not (folder / file).is_file():
-            raise AdapterError(f"{folder} is not a LoRA adapter folder: it has no {file}")
+            inside = sorted(path.parent.name for path in folder.glob(f"*/{file}"))  # PEFT's, of a named adapter
+            hint = f"; its folder '{inside[0]}' has one, give {folder / inside[0]}" if inside else ""
+            raise AdapterError(f"{folder} is not a LoRA adapter folder: it has no {file}{hint}")
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         with safe_open(folder / TENSOR_FILE, framework="pt") as file:

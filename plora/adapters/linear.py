@@ -1,6 +1,6 @@
 """A linear layer, or a convolution, with banks beside it; the layer's own weight is never written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from plora.adapters.bank import Bank, Window
-from plora.adapters.route import Switch
+from plora.adapters.switch import Switch
+from plora.adapters.weights import why_not_written
 from plora.errors import AdapterError
 
 WHOLE = "whole"
@@ -77,7 +78,7 @@ class AdaptedLinear(nn.Module):
     @property
     def out_features(self) -> int:
         """O."""
-        return self.pristine_weight().shape[0]
+        return features(self.base)[1]
 
     def bank(self, site: str) -> Bank:
         """Return the bank of one site."""
@@ -95,6 +96,11 @@ class AdaptedLinear(nn.Module):
         weight: Tensor = self.base.weight.detach()
         return weight.T if self.transposed else weight.flatten(1)
 
+    def why_not_folded(self) -> str | None:
+        """Return why W + ΔW cannot stand in for this layer's weight; None where it can."""
+        reason = why_not_written(self.base)
+        return None if reason is None else f"layer '{self.path}' cannot do this: {reason}"
+
     def in_layout(self, weight: Tensor) -> Tensor:
         """Return a weight `[O, I]` in the base's own layout."""
         return weight.T if self.transposed else weight.view_as(self.base.weight)
@@ -107,11 +113,6 @@ class AdaptedLinear(nn.Module):
         Args:
             coefficients: of each site, c_k by the slot's name.
         """
-        if not self.base.weight.is_floating_point():
-            raise AdapterError(
-                f"layer '{self.path}' stores its weight as {self.base.weight.dtype}; folding needs a floating-point "
-                "weight, run without folding"
-            )
         weight = self.pristine_weight().to(at_least_fp32(self.base.weight), copy=True)
         for site, part in self.sites.items():
             for name, c in coefficients[site].items():
@@ -120,7 +121,7 @@ class AdaptedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[…, I]` to `[…, O]` under the switch's route; a convolution `[…, C, H, W]` to `[…, O, H', W']`."""
-        route = self.switch.route
+        route = self.switch.of_this_call()
         if route.folded:
             if self.folded_weight is None:
                 raise AdapterError(f"the route is folded but layer '{self.path}' is not; call Adapters.fold first")
@@ -147,6 +148,12 @@ class AdaptedLinear(nn.Module):
             end = part.stop
         return torch.cat([*parts, y[..., end:]], dim=-1)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AdaptedLinear":
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.folded_weight is not None:  # goes with the base weight to another device, or into another type
+            self.folded_weight = fn(self.folded_weight)
+        return self
+
     def _with_weight(self, x: Tensor, weight: Tensor) -> Tensor:
         """The layer with another weight `[O, I]`."""
         window = self.window
@@ -157,8 +164,8 @@ class AdaptedLinear(nn.Module):
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Say whether a module is a linear layer that a bank can stand beside."""
-    return isinstance(module, nn.Linear | Conv1D)
+    """Say whether a module is a linear layer that a bank can stand beside: one map, and not one for each group."""
+    return isinstance(module, nn.Linear | Conv1D) and getattr(module, "n_groups", 1) == 1
 
 
 def is_layer(module: nn.Module) -> bool:
@@ -169,6 +176,8 @@ def is_layer(module: nn.Module) -> bool:
 def features(layer: nn.Module) -> tuple[int, int]:
     """Return I and O of a layer: how many numbers an output reads, and how many outputs there are."""
     assert isinstance(layer, nn.Linear | Conv1D | nn.Conv2d)
+    if isinstance(layer, nn.Linear):  # what it says: quantized weights are packed into other shapes
+        return layer.in_features, layer.out_features
     if isinstance(layer, Conv1D):
         return layer.weight.shape[0], layer.weight.shape[1]
     return layer.weight[0].numel(), len(layer.weight)
@@ -196,8 +205,9 @@ def _pair(given: Sequence[int]) -> tuple[int, int]:
 
 
 def at_least_fp32(weight: Tensor) -> torch.dtype:
-    """Return the type in which a weight's slots are held: its own, and of half precision or integers fp32."""
-    return torch.promote_types(weight.dtype, torch.float32) if weight.is_floating_point() else torch.float32
+    """Return the type in which a weight's slots are held: its own, and of half precision, less or integers fp32."""
+    plain = weight.is_floating_point() and weight.element_size() > 1
+    return torch.promote_types(weight.dtype, torch.float32) if plain else torch.float32
 
 
 def _site_path(path: str, site: str) -> str:

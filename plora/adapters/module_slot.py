@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from plora.adapters.linear import at_least_fp32
 from plora.adapters.module_place import ModulePlace, still
 from plora.adapters.place import Can
-from plora.adapters.route import Route, Switch
+from plora.adapters.route import Route
 from plora.adapters.stand_in import StandIn
+from plora.adapters.switch import Switch
 from plora.errors import AdapterError
 
 _ALONE = "each slot is a whole module of its own, and one of them runs; use a gate that chooses one slot"
@@ -87,7 +88,7 @@ class ModuleSlot(StandIn, ModulePlace):
 
     def forward(self, *args: object, **kwargs: object) -> object:
         """Run the copy of the slot on the switch's route."""
-        name = self.chosen(self.switch.route)
+        name = self.chosen(self.switch.of_this_call())
         if name is None:
             return self.base(*args, **kwargs)
         module = self.module(name)

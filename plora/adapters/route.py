@@ -1,21 +1,10 @@
-"""Which slots take part in one forward pass, and how much: computed once, read by every place.
+"""Which slots take part in one forward pass, and how much: computed once, read by every place."""
 
-A `Switch` is shared by all places of one network and holds the route in force. Nothing is thread-local:
-activation checkpointing replays a block later, perhaps after another forward pass changed the route, so
-`checkpoint_blocks` captures the route together with the block's inputs.
-"""
-
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import count
-from types import MethodType
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
-from transformers.cache_utils import Cache
+from torch import Tensor
 
 from plora.errors import AdapterError
 
@@ -81,86 +70,3 @@ class Route:
         if self.coefficients is None or self.per not in ("layer", "site"):
             return self.coefficients
         return self.coefficients[index if self.per == "layer" else site]
-
-
-class Switch:
-    """The route in force, shared by all places of one network."""
-
-    def __init__(self) -> None:
-        self.route = Route()
-        self.keeps_activations = False
-        self.recomputes = False
-        """A block is computed a second time, for backward: what moves in a forward pass has moved already."""
-
-    @contextmanager
-    def keeping_activations(self) -> Iterator[None]:
-        """Inside the `with` block, blocks that drop their activations keep them: what is captured is computed once."""
-        former, self.keeps_activations = self.keeps_activations, True
-        try:
-            yield
-        finally:
-            self.keeps_activations = former
-
-    @contextmanager
-    def recomputing(self, again: bool) -> Iterator[None]:
-        """Say inside the `with` block whether it is computed for a second time."""
-        former, self.recomputes = self.recomputes, again
-        try:
-            yield
-        finally:
-            self.recomputes = former
-
-    @contextmanager
-    def using(self, route: Route) -> Iterator[None]:
-        """Put `route` in force inside the `with` block, then restore the former one."""
-        former, self.route = self.route, route
-        try:
-            yield
-        finally:
-            self.route = former
-
-
-def checkpoint_blocks(blocks: Iterable[nn.Module], switch: Switch) -> None:
-    """Make each block drop its activations and recompute them during backward, under the same route.
-
-    `transformers` skips its own activation checkpointing when the model is in eval mode, which is where a
-    frozen backbone lives; so the blocks are wrapped here. Memory falls to one block's activations, time rises
-    by about one forward pass. Decoders keep no key-value cache while gradients are recorded: a recomputed block
-    would write to it a second time.
-
-    Args:
-        blocks: the repeated blocks of a network; changed in place.
-        switch: the switch that the places inside the blocks read.
-    """
-    for block in blocks:
-        # A bound method and an attribute, not a closure: deepcopy rebinds both to the copied block and switch.
-        setattr(block, "route_switch", switch)  # noqa: B010  (plain attributes, to the type checker)
-        setattr(block, "forward", MethodType(_checkpointed, block))  # noqa: B010
-
-
-def _checkpointed(block: nn.Module, *args: object, **kwargs: object) -> Tensor:
-    switch = block.route_switch
-    assert isinstance(switch, Switch)
-    route = switch.route
-    forward: Callable[..., Tensor] = type(block).forward
-    if switch.keeps_activations or not torch.is_grad_enabled():
-        return forward(block, *args, **kwargs)
-    args = tuple(_without_cache(value) for value in args)
-    kwargs = {name: _without_cache(value) for name, value in kwargs.items()}
-
-    calls = count()
-
-    def under_route(*inner: Tensor) -> Tensor:
-        with switch.using(route), switch.recomputing(again=next(calls) > 0):
-            return forward(block, *inner, **kwargs)
-
-    output: Tensor = checkpoint(under_route, *args, use_reentrant=False)
-    return output
-
-
-def _without_cache(value: object) -> object:
-    if not isinstance(value, Cache):
-        return value
-    if value.get_seq_length():
-        raise AdapterError("activation checkpointing cannot continue from a filled key-value cache; pass none")
-    return None

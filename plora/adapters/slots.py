@@ -14,8 +14,9 @@ from plora.adapters.linear import AdaptedLinear
 from plora.adapters.module_place import ModulePlace
 from plora.adapters.module_slot import ModuleSlot
 from plora.adapters.place import Ability, Place
-from plora.adapters.route import Route, Switch
+from plora.adapters.route import Route
 from plora.adapters.settings import Bottleneck, LoRA, SlotShape, Targets
+from plora.adapters.switch import Switch
 from plora.errors import AdapterError, UnknownTaskError, did_you_mean
 
 
@@ -372,6 +373,8 @@ class Adapters:
 
     def cannot(self, ability: Ability) -> str | None:
         """Return which place lacks an ability, and why; None where all have it."""
+        if ability == "foldable" and (reason := self._why_not_folded()):
+            return reason
         for place in self.places.values():
             if reason := place.can.cannot(ability):
                 return f"{place} cannot do this: {reason}"
@@ -386,6 +389,11 @@ class Adapters:
         for place in self.places.values():
             if reason := place.refusal(route):
                 raise AdapterError(f"{place} cannot do this route: {reason}")
+        if route.folded and (reason := self._why_not_folded()):
+            raise AdapterError(reason)
+
+    def _why_not_folded(self) -> str | None:
+        return next((reason for layer in self.layers if (reason := layer.why_not_folded())), None)
 
     def counts(self) -> dict[str, int]:
         """Return how many coefficients a route per `layer` or per `site` has for each slot."""

@@ -1,7 +1,9 @@
 """Find by name the modules after which bottlenecks stand, and those of which every slot owns a copy."""
 
+import inspect
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from torch import nn
 
@@ -91,6 +93,41 @@ def refuse_bypassed(model: nn.Module, path: str) -> None:
             f"'{path}' belongs to nn.MultiheadAttention, which multiplies with its weights directly and would bypass "
             "the adapter; use a network with separate projections, or leave this layer out of targets"
         )
+    kind: type[nn.Module] = type(parent)
+    name = path.rpartition(".")[2]
+    if name in _never_called(kind):  # type: ignore[arg-type]  # nn.Module hides that a class has a hash
+        raise AdapterError(
+            f"'{path}': {kind.__name__} multiplies with the weight of this layer directly and would bypass the "
+            f"adapter; leave it out of targets, by naming others: {shapes(_beside(model, path))}"
+        )
+
+
+def _beside(model: nn.Module, path: str) -> list[str]:
+    """The linear layers of the network but for those of one name."""
+    name = path.rpartition(".")[2]
+    linears = [other for other, module in model.named_modules() if other and is_layer(module)]
+    return [other for other in linears if other.rpartition(".")[2] != name]
+
+
+@cache
+def _never_called(kind: type[nn.Module]) -> frozenset[str]:
+    """Attributes of which the code of a class reads the weight, and which it neither calls nor gives away."""
+    methods = {
+        name: inspect.unwrap(value)
+        for one in reversed(kind.__mro__)
+        if issubclass(one, nn.Module) and one is not nn.Module
+        for name, value in vars(one).items()
+        if inspect.isfunction(value) and "init" not in name
+    }
+    names = [getattr(getattr(method, "__code__", None), "co_names", ()) for method in methods.values()]
+    if not any("weight" in used for used in names):
+        return frozenset()
+    try:
+        code = "\n".join(inspect.getsource(method) for method in methods.values())
+    except (OSError, TypeError):  # made without a file
+        return frozenset()
+    read = re.findall(r"\bself\.(\w+)\.weight\b(?!\.(?:dtype|device|shape|data))", code)
+    return frozenset(name for name in read if not re.search(rf"\bself\.{name}\b(?!\.)", code))
 
 
 def _matching(model: nn.Module, names: Sequence[str], what: str) -> list[str]:

@@ -24,6 +24,9 @@ from plora.problems.base import EncodedInputs, Examples, LabelledExamples, Probl
 from plora.problems.settings import ProblemSettings
 from plora.streams.base import Scenario, Split, Stream, Texts
 
+_PROBES = ("one", "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen")
+_ROUNDING = 1e-4
+"""What may differ, as a share of the largest feature."""
 _ARRAYS = {"ids": torch.int32, "types": torch.int8, "lengths": torch.int64, "cut": torch.bool}
 
 
@@ -126,13 +129,15 @@ class TextClassification(Problem):
 
     @classmethod
     def load(cls, settings: ProblemSettings, config: BackboneConfig) -> TextBackbone:
-        """Load an encoder or decoder and its tokenizer."""
+        """Load an encoder or decoder and its tokenizer; refuse one whose features depend on padding."""
         if config.kind == "new":
             raise BackboneError(
                 "backbone.kind=new: a new network has no tokenizer, which texts need; name a pretrained one by "
                 "backbone.id"
             )
-        return load_backbone(config)
+        backbone = load_backbone(config)
+        _refuse_leaks(cls(backbone.tokenizer, config.max_length, backbone.pooling), backbone, config.label)
+        return backbone
 
     @classmethod
     def around(cls, settings: ProblemSettings, backbone: Backbone, config: BackboneConfig, cache: Path | None) -> Self:
@@ -260,6 +265,24 @@ class TextClassification(Problem):
             text = f"{json.dumps(state, sort_keys=True)}|{names}|{self.max_length}|{side}|{self.pooling}"
             self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         return self._fingerprint
+
+
+@torch.no_grad()
+def _refuse_leaks(problem: TextClassification, backbone: TextBackbone, label: str) -> None:
+    """Refuse a network for which a text is another one beside a longer text: its padding reaches its features."""
+    texts = problem.tokenize(problem.given(_PROBES))
+    found = []
+    for indices in ([0], [0, 1]):
+        inputs = texts.collate(np.array(indices))
+        found.append(problem.features(backbone.network(**inputs), inputs)[0])
+    alone, beside = found
+    difference = float((alone - beside).abs().max() / alone.abs().max().clamp(min=1e-12))
+    if not difference < _ROUNDING:
+        raise BackboneError(
+            f"backbone '{label}': {type(backbone.network).__name__} lets padding reach its features: beside a "
+            f"longer text those of a text differ by {difference:.1%}, so a label would depend on the batch; take a "
+            "network that heeds its attention_mask"
+        )
 
 
 def _read(path: Path, pad: int) -> TokenizedTexts | None:

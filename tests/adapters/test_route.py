@@ -1,11 +1,13 @@
 """Routes, the switch, and activation checkpointing."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from tiny_networks import add_slot, assert_near, fill, mlp, outputs, tiny
 from torch import Tensor, nn
+from torch.utils import checkpoint as torch_checkpoint
 
 from plora.adapters import Adapters, LoRA, Route, Switch, checkpoint_blocks, find_blocks, merge_lora
 from plora.errors import AdapterError, UnknownTaskError
@@ -207,3 +209,138 @@ def test_copies_of_a_checkpointed_network_use_their_own_weights_and_route() -> N
     assert torch.equal(outputs(twin), outputs(plain))
     assert torch.equal(outputs(network), before)
     assert_near(outputs(merge_lora(network)), before, 1e-5)
+
+
+# ---------------------------------------------------------------------- torch's own checkpointing, and others'
+
+
+class Stack(nn.Module):
+    """Blocks, each computed again for backward as torch does it."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6)) for _ in range(3))
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "sequential":
+            mapped: Tensor = torch_checkpoint.checkpoint_sequential(self.blocks, 2, x, use_reentrant=False)
+            return mapped
+        for block in self.blocks:
+            if self.how == "nested":
+                inner = partial(torch_checkpoint.checkpoint, block, use_reentrant=False)
+                x = torch_checkpoint.checkpoint(inner, x, use_reentrant=False)
+            elif self.how == "both":  # the inner region is recomputed while the outer one is
+                x = torch_checkpoint.checkpoint(partial(self.reentrant, block), x, use_reentrant=True)
+            elif self.how == "plain":
+                x = block(x)
+            else:
+                x = torch_checkpoint.checkpoint(block, x, use_reentrant=self.how == "reentrant")
+        return x
+
+    @staticmethod
+    def reentrant(block: nn.Module, x: Tensor) -> Tensor:
+        mapped: Tensor = torch_checkpoint.checkpoint(block, x, use_reentrant=True)
+        return mapped
+
+
+def two_routes(how: str, order: str) -> dict[str, Tensor]:
+    """Gradients of one backward pass through two forward passes, under two routes."""
+    network = Stack(how)
+    adapters = Adapters.inject(network, "all_linear")
+    add_slot(adapters, "a")
+    add_slot(adapters, "b")
+    adapters.open_task("new", LoRA(rank=2, dropout=0.0))
+    fill(adapters, "new", seed=5)
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    c = torch.tensor([2.0, 0.5])
+    if order == "one after the other":
+        adapters.use(["a", "new"])
+        first = network(x)
+        adapters.use(Route(("b", "new"), c))
+        second = network(x * 0.5)
+    elif order == "one into the other":
+        adapters.use(["a", "new"])
+        first = network(x)
+        with adapters.using(Route(("b", "new"), c)):
+            second = network(first)
+    else:
+        with adapters.using(["a", "new"]):
+            first = network(x)
+        second = x * 0
+        adapters.use([])
+        with torch.no_grad():
+            network(x)
+    (first.pow(3).sum() + second.sin().sum()).backward()
+    assert x.grad is not None
+    named = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    return {"x": x.grad, **named}
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # of the pass without gradients
+@pytest.mark.parametrize("order", ["one after the other", "one into the other", "another in force"])
+@pytest.mark.parametrize("how", ["reentrant", "not reentrant", "sequential", "nested", "both"])
+def test_what_torch_computes_again_has_the_route_of_its_forward_pass(how: str, order: str) -> None:
+    plain, recomputed = two_routes("plain", order), two_routes(how, order)
+    assert plain.keys() == recomputed.keys()
+    for name in plain:
+        torch.testing.assert_close(recomputed[name], plain[name], msg=name)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("kind", "reentrant"), [("bert", False), ("bert", True), ("gpt2", False), ("gpt2", True), ("t5", False)]
+)
+def test_what_transformers_computes_again_has_the_route_of_its_forward_pass(kind: str, reentrant: bool) -> None:
+    found = []
+    for checkpointed in (False, True):
+        network = tiny(kind).train()
+        for module in network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        adapters = Adapters.inject(network, "attention")
+        add_slot(adapters, "a")
+        add_slot(adapters, "b")
+        adapters.open_task("new", LoRA(rank=2, dropout=0.0))
+        fill(adapters, "new", seed=5)
+        if checkpointed:
+            network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+        network.enable_input_require_grads()
+        loss = torch.zeros(())
+        for seed, name in enumerate(("a", "b")):
+            adapters.use([name, "new"])
+            loss = loss + outputs(network, seed).pow(3).sum()
+        found.append(gradients(network, loss))
+    assert found[0].keys() == found[1].keys()
+    for name in found[0]:
+        torch.testing.assert_close(found[1][name], found[0][name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_forward_pass_that_is_too_long_ago_is_refused() -> None:
+    network = Stack("not reentrant")
+    adapters = Adapters.inject(network, "all_linear")
+    add_slot(adapters, "a")
+    adapters.open_task("new", LoRA(rank=2, dropout=0.0))
+    fill(adapters, "new")
+    loss = network(torch.ones(1, 6)).sum()
+    for _ in range(300):
+        adapters.use("a")
+    with pytest.raises(AdapterError, match="computes a block again whose forward pass is too long ago"):
+        loss.backward()
+
+
+def test_a_copy_has_no_history_of_its_original() -> None:
+    network = Stack("not reentrant")
+    adapters = Adapters.inject(network, "all_linear")
+    add_slot(adapters, "a", commit=False)
+    loss = network(torch.ones(1, 6)).sum()
+    twin = copy.deepcopy(network)
+    other = twin(torch.ones(1, 6)).sum()
+    adapters.use([])
+    Adapters.of(twin).use([])
+    (loss + other).backward()
+    for (name, left), right in zip(network.named_parameters(), twin.parameters(), strict=True):
+        assert (left.grad is None) == (right.grad is None)
+        assert left.grad is None or torch.equal(left.grad, right.grad), name
+    assert any(parameter.grad is not None for parameter in twin.parameters())
