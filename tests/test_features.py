@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from plora.adapters import route
+from plora.adapters import switch
 from plora.config import RunConfig
 from plora.errors import ConfigError
 from plora.methods import METHODS
@@ -48,7 +48,7 @@ def test_activation_checkpointing(
     """The same predictions, and blocks are computed again while gradients flow back."""
     plain = run(_config(toy_config, method, f"output={tmp_path / 'plain'}"))
     again = 0
-    checkpoint = route.checkpoint
+    checkpoint = switch.checkpoint
 
     def counted(function: Callable[..., torch.Tensor], *inputs: torch.Tensor, use_reentrant: bool) -> torch.Tensor:
         calls = 0
@@ -61,7 +61,7 @@ def test_activation_checkpointing(
 
         return checkpoint(watched, *inputs, use_reentrant=use_reentrant)
 
-    monkeypatch.setattr(route, "checkpoint", counted)
+    monkeypatch.setattr(switch, "checkpoint", counted)
     folder = run(
         _config(toy_config, method, "training.activation_checkpointing=true", f"output={tmp_path / 'checkpointed'}")
     )
