@@ -19,6 +19,8 @@ for name in (
     "digits",
     "large_stream",
     "ahead",
+    "image_step",
+    "image_stream",
 ):
     print(f"== {name}", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -1,6 +1,6 @@
 """A training step of SD-LoRA with T slots, the last one open and all magnitudes training, against a loop over slots.
 
-ViT-B/16 of random weights, r = 10 on q and v, batch 8, fp32; contestants alternate in one process. Medians; a
+ViT-B/16 of random weights, r = 10 on q and v, batch 8, fp32 unless told; contestants alternate in one process. Medians; a
 ratio > 1 means that plora is faster than the loop.
 """
 
@@ -21,6 +21,7 @@ from plora.gates import Magnitudes
 
 RANK, TARGETS = 10, "attention:qv"
 SLOTS = (1, 10, 20)
+BATCH = 8
 
 
 class Stacked(nn.Module):
@@ -83,10 +84,12 @@ def looped(stacked: Stacked, base: nn.Module) -> nn.Module:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=15, help="counted steps of each contestant")
-    counted = parser.parse_args().steps
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: under autocast")
+    given = parser.parse_args()
+    counted, half = given.steps, given.precision == "bf16"
     torch.manual_seed(0)
     base = ViTModel(ViTConfig(), add_pooling_layer=False).eval().requires_grad_(False).to(DEVICE)
-    inputs = {"pixel_values": torch.randn(8, 3, 224, 224).to(DEVICE)}
+    inputs = {"pixel_values": torch.randn(BATCH, 3, 224, 224).to(DEVICE)}
     steps: dict[str, Step] = {}
     for slots in SLOTS:
         network = Stacked(base, slots)
@@ -99,13 +102,16 @@ def main() -> None:
     for turn in range(counted + 1):
         for name, step in steps.items():
             started = time.perf_counter()
-            step()
+            with torch.autocast(DEVICE.type, torch.bfloat16, enabled=half):
+                step()
             if turn:  # the first one warms up
                 seconds[name].append(time.perf_counter() - started)
     ms = {name: 1000 * statistics.median(values) for name, values in seconds.items()}
     found = {
         "steps": counted,
+        "precision": given.precision,
         **{f"{name}_ms": round(value, 1) for name, value in ms.items()},
+        **{f"images_per_second_{slots}": round(BATCH * 1000 / ms[f"stacked_{slots}"], 2) for slots in SLOTS},
         **{f"stacked_{slots}_over_1": round(ms[f"stacked_{slots}"] / ms["stacked_1"], 3) for slots in SLOTS[1:]},
         **{f"vs_loop_{slots}": round(ms[f"looped_{slots}"] / ms[f"stacked_{slots}"], 2) for slots in SLOTS[1:]},
     }

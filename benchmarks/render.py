@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 NONE = "–"
 PAGES = (
     *("README.md", "docs/results/index.md", "docs/results/text.md", "docs/results/digits.md"),
-    *("docs/results/ledger.md",),
+    *("docs/results/ledger.md", "docs/results/images.md"),
 )
 
 
@@ -445,6 +445,74 @@ def digits(data: dict[str, object]) -> str:
     return "\n\n".join([said, table(heads, [cells for _, _, cells in sorted(rows)]), how, found])
 
 
+def images(data: dict[str, object]) -> str:
+    """The methods, best first, what they keep and take, and by how much they differ from floor, ceiling and nothing."""
+    runs = _rows(data, "runs")
+    rows, means = [], dict[str, float]()
+    for method in dict.fromkeys(str(run["method"]) for run in runs):
+        own = [run for run in runs if run["method"] == method]
+        means[method] = 100 * fmean(float(str(run["accuracy"])) for run in own)
+        cells = [_spread(own, name) for name in ("accuracy", "average_incremental_accuracy", "forgetting")]
+        slots = [float(str(run["active_slots"])) for run in own if run["active_slots"] is not None]
+        kept = fmean(float(str(run["kept_bytes"])) for run in own) / 1024
+        shown = [f"{fmean(slots):.1f}" if slots else NONE, f"{kept:,.0f}", str(own[0]["passes"])]
+        seconds = fmean(float(str(run["seconds"])) for run in own)
+        rows.append((-means[method], [f"`{method}`", str(len(own)), *cells, *shown, f"{seconds:.1f}"]))
+    heads = ["method", "runs", "ACC", "AIA", "forgetting", "active slots", "KiB kept", "passes", "seconds"]
+    first = runs[0]
+    how = (
+        f"Percent, mean ± standard deviation over seeds and orders of the classes; {len(_list(first['tasks']))} tasks, "
+        f"{first['train_images']:,} images to train and {first['test_images']:,} to test. KiB kept: on disk after the last "
+        "task, the network left out; passes: forward passes of the network per prediction. A head that is solved on "
+        f"frozen features is the same for every seed. {source(data)}"
+    )
+    apart: dict[str, dict[str, str]] = {}
+    for pair in _rows(data, "paired"):
+        low, high = map(float, map(str, _list(pair["interval"])))
+        told = f"{_signed(float(str(pair['points'])))} ({_signed(low)} to {_signed(high)})"
+        apart.setdefault(str(pair["method"]), {})[str(pair["against"])] = told
+    against = ["frozen-ranpac", "joint", "sequential"]
+    lines = [[f"`{method}`", *(own.get(other, NONE) for other in against)] for method, own in apart.items()]
+    differences = table(["ACC − ACC of", *(f"`{other}`" for other in against)], lines)
+    said = "Points, paired by seed and order, with a 95 % t interval over the pairs."
+    searched = _part(data, "searched")
+    settings = []
+    for study, values in _part(data, "chosen_on_validation").items():
+        assert isinstance(values, dict)
+        edges = ", ".join(f"`{name}`" for name in _edges(values, {key: [*_list(searched[key])] for key in searched}))
+        settings.append([f"`{study}`", ", ".join(f"`{key}={value}`" for key, value in values.items()), edges])
+    chosen = table(["study", "chosen on validation data", "at the edge of what was tried"], settings, left=3)
+    return "\n\n".join([table(heads, [cells for _, cells in sorted(rows)]), how, differences, said, chosen])
+
+
+def image_step(data: dict[str, object]) -> str:
+    rows = [
+        [
+            str(slots),
+            f"{data[f'stacked_{slots}_ms']:.0f}",
+            f"{data[f'stacked_{slots}_over_1']}×" if slots > 1 else NONE,
+            f"{data[f'vs_loop_{slots}']}×" if slots > 1 else NONE,
+        ]
+        for slots in (1, 10, 20)
+    ]
+    heads = ["slots", "ms", "of one slot", "faster than the loop"]
+    return f"{table(heads, rows)}\n\nBatch 8, rank 10 on q and v, {data['precision']}; medians. {source(data)}"
+
+
+def image_stream(data: dict[str, object]) -> str:
+    rows, shown = _rows(data, "rows"), []
+    for row in (rows[at] for at in sorted({0, 1, len(rows) // 2, len(rows) - 1})):
+        numbers = [f"{row['train_seconds']:.2f}", f"{row['score_ms_per_image']:.2f}", f"{row['stored_bytes']:,}"]
+        shown.append([str(row["task"]), *numbers, f"{int(str(row['peak_memory_bytes'])) / 1e6:,.0f}"])
+    said = (
+        f"`{data['method']}`, {data['tasks']} tasks. The last tenth of the tasks takes {data['train_last_over_first']} "
+        f"times the first to learn, and {data['score_last_over_first_per_image']} times to score per test image (all "
+        "tasks seen so far are scored)."
+    )
+    heads = ["task", "seconds to learn", "ms to score an image", "bytes of its checkpoint", "peak memory, MB"]
+    return f"{table(heads, shown, left=0)}\n\n{said} {source(data)}"
+
+
 def large_stream(data: dict[str, object]) -> str:
     rows = [[f"{row['images']:,}", f"{row['peak_mb']:,}"] for row in _rows(data, "rows")]
     said = (
@@ -627,6 +695,11 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "digits": ("digits", digits),
     "large_stream": ("large_stream", large_stream),
     "ahead": ("ahead", ahead),
+    "images_glyphs": ("images-glyphs", images),
+    "images_omniglot": ("images-omniglot", images),
+    "images_photographs": ("images-photographs", images),
+    "image_step": ("image_step", image_step),
+    "image_stream": ("image_stream", image_stream),
     "ledger": ("ledger", ledger),
 }
 
