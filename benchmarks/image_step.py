@@ -1,7 +1,7 @@
 """A training step of SD-LoRA with T slots, the last one open and all magnitudes training, against a loop over slots.
 
-ViT-B/16 of random weights, r = 10 on q and v, batch 8, fp32 unless told; contestants alternate in one process. Medians; a
-ratio > 1 means that plora is faster than the loop.
+ViT-B/16 of random weights, r = 10 on q and v, batch 8, fp32 unless told; contestants alternate in one process. Medians;
+a ratio > 1 means that plora is faster than the loop.
 """
 
 import argparse
