@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from statistics import fmean, stdev
 
-from plora.streams.glyphs import Glyphs
 from pydantic import JsonValue
 from scipy import stats
 
@@ -20,6 +19,7 @@ from plora.configs import find_sweep
 from plora.results import read_record
 from plora.run_folder.folder import RunFolder
 from plora.runs.pretraining import make_missing
+from plora.streams.glyphs import Glyphs
 from plora.streams.image_stream import ImageStream
 from plora.sweep import SweepConfig, SweepRun, load_sweep, plan_runs, plan_studies, sweep
 
@@ -78,8 +78,8 @@ def measure(config: SweepConfig, workers: int) -> dict[str, JsonValue]:
     chosen: dict[str, JsonValue] = {
         study.label: dict(study.chosen.settings) for study in plan_studies(config) if study.chosen is not None
     }
-    assert config.search is not None
-    searched: dict[str, JsonValue] = {key: [*(setting.values() or ())] for key, setting in config.search.space.items()}
+    space = {} if config.search is None else config.search.space
+    searched: dict[str, JsonValue] = {key: [*(setting.values() or ())] for key, setting in space.items()}
     methods = dict.fromkeys(str(one["method"]) for one in rows)
     against: list[JsonValue] = [
         pair

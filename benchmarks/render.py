@@ -463,8 +463,8 @@ def images(data: dict[str, object]) -> str:
     how = (
         f"Percent, mean ± standard deviation over seeds and orders of the classes; {len(_list(first['tasks']))} tasks, "
         f"{first['train_images']:,} images to train and {first['test_images']:,} to test. KiB kept: on disk after the "
-        "last task, the network left out; passes: forward passes of the network per prediction. A head that is solved on "
-        f"frozen features is the same for every seed. {source(data)}"
+        "last task, the network left out; passes: forward passes of the network per prediction. A head that is solved "
+        f"on frozen features is the same for every seed. {source(data)}"
     )
     apart: dict[str, dict[str, str]] = {}
     for pair in _rows(data, "paired"):
@@ -481,8 +481,12 @@ def images(data: dict[str, object]) -> str:
         assert isinstance(values, dict)
         edges = ", ".join(f"`{name}`" for name in _edges(values, {key: [*_list(searched[key])] for key in searched}))
         settings.append([f"`{study}`", ", ".join(f"`{key}={value}`" for key, value in values.items()), edges])
-    chosen = table(["study", "chosen on validation data", "at the edge of what was tried"], settings, left=3)
-    return "\n\n".join([table(heads, [cells for _, cells in sorted(rows)]), how, differences, said, chosen])
+    parts = [table(heads, [cells for _, cells in sorted(rows)]), how]
+    if lines:
+        parts += [differences, said]
+    if settings:
+        parts.append(table(["study", "chosen on validation data", "at the edge of what was tried"], settings, left=3))
+    return "\n\n".join(parts)
 
 
 def image_step(data: dict[str, object]) -> str:

@@ -128,3 +128,35 @@ def test_the_stream_of_the_page_about_images_is_learned_and_exported(
     (theirs,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert theirs["file"] == ours[0]["file"]
     assert theirs["labels"] == pytest.approx(ours[0]["labels"], abs=1e-5)
+
+
+GATES = PAGE.with_name("gates.md")
+TINY_GLYPHS = (
+    *("stream.increment=50", "stream.train_per_class=1", "stream.validation_per_class=1", "stream.test_per_class=1"),
+    "training.epochs=1",
+)
+
+
+@pytest.mark.slow
+def test_the_guide_to_gates_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command of the page in its order, in a tiny form; what needs a hub is validated."""
+    monkeypatch.chdir(tmp_path)
+    text = GATES.read_text(encoding="utf-8")
+    commands = [
+        shlex.split(line, comments=True)
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+        if line.strip()
+    ]
+    done = []
+    for _, verb, *arguments in commands:
+        offline = verb != "run" or arguments[0] == "image_classification/glyphs"
+        verb = verb if offline else "validate"
+        result = CliRunner().invoke(app, [verb, *arguments, *(TINY_GLYPHS if verb == "run" else ())])
+        assert result.exit_code == 0, (verb, arguments, result.output)
+        done.append(verb)
+    assert [done.count(verb) for verb in ("run", "validate", "table", "report")] == [5, 2, 3, 1]
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(snippet, "gates.md", "exec"), {})
+    states = read_record(Path("runs/gates/gumbel_cl_lora/seed-0")).slot_states
+    assert all(state is not None and {"share", "magnitude"} <= state.vectors.keys() for state in states)
