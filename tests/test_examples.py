@@ -1,9 +1,11 @@
 """The examples are executed: quickly on a tiny random network, and as their users run them on the embedded encoder."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,3 +51,20 @@ def test_every_example_is_tested_and_shown() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*NAMES, "tasks"}
     for path in EXAMPLES.glob("*.py"):
         assert f"examples/{path.name}" in page
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((EXAMPLES / "gates.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell.get("outputs") for cell in notebook["cells"] if cell["cell_type"] == "code")
+    shown = SimpleNamespace(Image=lambda png: png, display=lambda png: drawn.append(png))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=shown))
+    monkeypatch.setitem(sys.modules, "IPython.display", shown)
+    drawn: list[bytes] = []
+    names: dict[str, object] = {}
+    for cell in cells:
+        exec(compile(cell, "gates.ipynb", "exec"), names)
+    assert [png[:8] for png in drawn] == [b"\x89PNG\r\n\x1a\n"] * 2
+    assert len(names["records"]) == 4  # type: ignore[arg-type]

@@ -72,7 +72,7 @@ def task_names(tasks: Sequence[str]) -> list[str]:
     """Return the names of a few tasks, shortened; the numbers of many."""
     if len(tasks) > NUMBERS_UP_TO:
         return [str(number) for number in range(1, len(tasks) + 1)]
-    return [shorten(task, 14) for task in tasks]
+    return [shorten(task, 18) for task in tasks]
 
 
 def slant(ax: Axes, columns: Sequence[str]) -> None:
