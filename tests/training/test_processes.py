@@ -50,6 +50,7 @@ METHODS = (
     "gumbel_cl_lora",
     "sd_lora",
     "sd_lora_kd",
+    "gain_lora",
     "merged_average",
     "merged_ties",
     "merged_magmax",

@@ -46,6 +46,7 @@ METHODS = {
     "frozen-ncm": ("method=frozen", "head=ncm"),
     "gumbel_cl_lora": ("method=gumbel_cl_lora", *EVERYTHING[:-1], GATE_TOO),
     "sd_lora": ("method=sd_lora", *EVERYTHING[:-1], GATE_TOO),
+    "gain_lora-class": ("method=gain_lora", "scenario=class", *EVERYTHING[:-1], GATE_TOO),
     "ewc": ("method=ewc", *EVERYTHING),
     "ewc_lora": ("method=ewc_lora", *EVERYTHING),
     "inf_lora-class": ("method=inf_lora", "scenario=class", *EVERYTHING),
