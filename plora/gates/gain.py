@@ -44,9 +44,10 @@ class Gain(ReadingGate):
         """Know no task."""
         self.weight = None
         self._open: str | None = None  # whose weight that is
+        self._size: float | None = None  # s; None until it has seen the task, 0 where P leaves nothing
         self._vectors: dict[str, Tensor] = {}  # of committed slots, [d]
         self._memory: ProjectionMemory | None = None
-        self._free, self._size = torch.empty(0, 0), 0.0  # an orthonormal basis of what P leaves, [d, n] fp64; and s
+        self._free = torch.empty(0, 0)  # an orthonormal basis of what P leaves, [d, n] fp64
         self._share = 1.0  # of the energy of the newest task's features that P leaves
 
     def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
@@ -56,7 +57,7 @@ class Gain(ReadingGate):
     def opened(self, slot: str) -> None:
         """Make the weight of its gate; `learn` says where it starts."""
         self._close()
-        self.weight, self._open, self._size = nn.Parameter(torch.zeros(self.width)), slot, 0.0
+        self.weight, self._open, self._size = nn.Parameter(torch.zeros(self.width)), slot, None
 
     def deleted(self, slot: str) -> None:
         """Forget the slot's gate."""
@@ -130,23 +131,26 @@ class Gain(ReadingGate):
 
     @property
     def _slots(self) -> list[str]:
-        return [*self._vectors] if self._open is None else [*self._vectors, self._open]
+        return [*self._vectors] if self._open is None or self._size is None else [*self._vectors, self._open]
 
     def _vector(self, slot: str) -> Tensor:
         """Return v of a slot, `[d]` fp32."""
+        if slot not in self._slots:
+            known = ", ".join(self._slots) or "none"
+            raise RunError(
+                f"the gate has seen no inputs of '{slot}'; let it `learn` them while the slot is open (seen: {known})"
+            )
         if slot != self._open:
-            if slot not in self._vectors:
-                raise RunError(f"no gate was opened for the slot '{slot}'; gates: {', '.join(self._slots) or 'none'}")
             return self._vectors[slot]
         assert self.weight is not None
         if not self._size:
             return torch.zeros_like(self.weight)
-        free = self._free.to(self.weight.device)
+        self._free = free = self._free.to(self.weight.device)
         return (free @ (free.T @ self.weight.double()) / self._size).float()
 
     def _close(self) -> None:
-        """Let the gate that trains stay as it is."""
-        if self._open is not None:
+        """Let the gate that trains stay as it is; one that has seen nothing goes."""
+        if self._open is not None and self._open in self._slots:
             self._vectors[self._open] = self._vector(self._open).detach()
         self.weight = self._open = None
 

@@ -76,9 +76,10 @@ class GainSettings(GateSettings):
     reads = True
 
     kind: Literal["gain"] = "gain"
-    remember: float = Field(default=0.99, gt=0, le=1)
-    """ε: share of the energy of each task's features that the gates of later tasks do not read. Nearer to 1 a new slot
-    is more silent on older inputs, and has less to tell its own by."""
+    remember: float = Field(default=0.999, gt=0, le=1)
+    """ε: share of the energy of each task's features that gates of later tasks do not read. Nearer to 1 a new slot is
+    more silent on older inputs, and has less to tell its own by. Most of the energy is what all inputs have in common:
+    so 0.99 may leave much of what tells them apart."""
 
 
 class GumbelSparsemaxSettings(GateSettings):

@@ -228,7 +228,7 @@ def _check_reading(promises: Promises, make: Callable[[], Gate]) -> None:
     inputs = _features(0)
     with promises.no_error("it weighs slots for inputs"):
         found = gate.weigh(inputs, TASKS)
-        alone = torch.cat([gate.weigh(one, TASKS) for one in inputs.split(1)])
+        alone = torch.cat([gate.weigh(one, TASKS) for one in torch.split(inputs, 1)])
     shape = (len(inputs), len(TASKS))
     promises.keep(found.shape == shape, "each input has a coefficient for each slot", tuple(found.shape), shape)
     promises.keep(bool(found.isfinite().all()), "its coefficients are finite", "NaN or infinite values", "numbers")

@@ -169,6 +169,14 @@ def test_fisher_information_is_refused_where_coefficients_depend_on_the_input() 
         fisher(model, tiny_lesson(model))
 
 
+def test_a_slot_whose_task_it_has_not_seen_is_named() -> None:
+    gate = learned(1)
+    gate.opened("second")
+    with pytest.raises(RunError, match=r"has seen no inputs of 'second'.*\(seen: first\)"):
+        gate.weigh(features(1, 2), TASKS[:2])
+    assert [*gate.state()] == ["gate of first", "memory"]
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [

@@ -9,7 +9,7 @@ Array = NDArray[np.float64]
 
 
 def remembered(tasks: Sequence[Array], share: float) -> Array:
-    """An orthonormal basis `[d, m]` of what tasks span: of each the fewest directions that hold `share` with the others.
+    """An orthonormal basis `[d, m]` of what tasks span: of each the fewest more directions that hold `share` of it.
 
     Args:
         tasks: features `[N, d]` of each.

@@ -46,7 +46,6 @@ METHODS = {
     "frozen-ncm": ("method=frozen", "head=ncm"),
     "gumbel_cl_lora": ("method=gumbel_cl_lora", *EVERYTHING[:-1], GATE_TOO),
     "sd_lora": ("method=sd_lora", *EVERYTHING[:-1], GATE_TOO),
-    "gain_lora-class": ("method=gain_lora", "scenario=class", *EVERYTHING[:-1], GATE_TOO),
     "ewc": ("method=ewc", *EVERYTHING),
     "ewc_lora": ("method=ewc_lora", *EVERYTHING),
     "inf_lora-class": ("method=inf_lora", "scenario=class", *EVERYTHING),
@@ -67,6 +66,7 @@ ALIKE = {
     "online_ewc": ("method=online_ewc", *EVERYTHING),
     "replay-class": ("method=replay", "scenario=class", *EVERYTHING),
     "merged_average": ("method=merged_average", *EVERYTHING),
+    "gain_lora-class": ("method=gain_lora", "scenario=class", *EVERYTHING[:-1], GATE_TOO),
 }
 """Methods that remember what one of the others remembers; they are cut at one point."""
 METHODS |= ALIKE
