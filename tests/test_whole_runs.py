@@ -52,7 +52,6 @@ RUNS = [
     ("class", "sequential", "linear"),
     ("class", "o_lora", "linear"),
     ("class", "inf_lora", "linear"),
-    ("task", "gain_lora", "linear"),
     ("class", "gain_lora", "linear"),
 ]
 

@@ -49,7 +49,7 @@ CASES = [
     ("class", "sequential", "linear"),
     ("class", "ewc_lora", "linear"),
     ("class", "routed", "linear"),
-    ("class", "gain_lora", "linear"),
+    pytest.param("class", "gain_lora", "linear", marks=pytest.mark.slow),
     ("class", "first_session", "ridge"),
     ("class", "frozen", "ridge"),
 ]

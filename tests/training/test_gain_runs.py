@@ -116,7 +116,7 @@ def test_less_is_forgotten_than_by_the_same_slots_that_all_inputs_read(toy_confi
     assert forgotten("gain") < plain / 2
 
 
-@pytest.mark.parametrize("network", VISION)
+@pytest.mark.parametrize("network", [pytest.param("resnet", marks=pytest.mark.slow), "vit"])
 def test_images_are_learned(images: Make, network: str) -> None:
     config = images(network)
     folder = run(config, quiet())
