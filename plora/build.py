@@ -22,7 +22,7 @@ from plora.cache import cache_folder, prefix_cache_bytes
 from plora.config import RunConfig
 from plora.errors import AdapterError, ConfigError, DataError
 from plora.events.tracking import require_installed
-from plora.gates import ChoosingGate, Gate
+from plora.gates import ChoosingGate, Gate, ReadingGate
 from plora.heads import HEADS, ClosedFormHead, Head, LinearHead, head_class
 from plora.kinds import is_own
 from plora.model import ContinualModel
@@ -280,8 +280,9 @@ def _require_fit(adapters: Adapters, gate: Gate, config: RunConfig) -> None:
         gate.opened(slot)
     route = gate.route(slots, slots[-1])
     routes = [route]
-    if isinstance(gate, ChoosingGate):
-        routes.append(Route(slots, torch.eye(len(slots)), "sample"))
+    if isinstance(gate, ReadingGate):
+        weights = torch.eye(len(slots)) if isinstance(gate, ChoosingGate) else torch.full((2, len(slots)), 0.5)
+        routes.append(Route(slots, weights, "sample"))
     for per, number in adapters.counts().items():
         if route.per == per and route.coefficients is not None and len(route.coefficients) != number:
             raise AdapterError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from plora.build import Parts, build
 from plora.config import RunConfig
-from plora.gates import ChoosingGate, Gate
+from plora.gates import Gate, ReadingGate
 from plora.heads import ClosedFormHead
 from plora.model import ContinualModel, Part
 from plora.strategies import Strategy
@@ -20,7 +20,7 @@ from plora.training.phase import step_seconds
 from plora.training.stage import begin_lesson, design_slot, open_stage, show_gate, trainable_head
 
 _SHOWN = 64
-"""Texts of the first task that a gate which chooses sees, and a strategy that designs."""
+"""Texts of the first task that a gate which reads inputs sees, and a strategy that designs."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
         per_step = step_seconds(parts, first, lesson, steps) if total[0] else 0.0
     per_text = _scoring_seconds(parts)
     train_texts = sum(len(stage.train) for stage in parts.stages)
-    reads_all = isinstance(parts.model.head, ClosedFormHead) or isinstance(parts.model.gate, ChoosingGate)
+    reads_all = isinstance(parts.model.head, ClosedFormHead) or isinstance(parts.model.gate, ReadingGate)
     again = config.drift == "linear"  # what a solved head follows is read before a task, too
     scored = _scored_texts(parts)
     warmup = config.training.warmup

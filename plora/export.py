@@ -157,9 +157,10 @@ def refuse(config: RunConfig, task: str | None, merged: bool, push: str | None) 
             "the adapters belong to a new network, which is nowhere but in this run; add --merged for the whole network"
         )
     gate = config.resolved_gate()
-    if gate is not None and gate.chooses:
+    if gate is not None and gate.reads:
+        does = "chooses one of its slots" if gate.chooses else "weighs its slots anew"
         raise RunError(
-            f"method '{config.method}' chooses one of its slots for each input, which no PEFT adapter and no merged "
+            f"method '{config.method}' {does} for each input, which no PEFT adapter and no merged "
             "network does; label inputs with `plora predict`, or learn with method 'per_task' or 'first_session'"
         )
     if task is not None and config.scenario != "task":

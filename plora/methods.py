@@ -239,6 +239,13 @@ METHODS: dict[str, Method] = {
             refusals={"task": "the task's name is given, and nothing is left to infer; use method 'per_task' there"},
         ),
         Method(
+            "gain_lora",
+            "a slot per task, all summed, each weighed by the input; new ones stay silent on old inputs (GainLoRA)",
+            slots="per_task",
+            gate="gain",
+            phases=_ADAPTER_AND_HEAD,
+        ),
+        Method(
             "o_lora",
             "a slot per task, all summed, each kept orthogonal to the older ones",
             slots="per_task",

@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plora.adapters import Adapters, Directions, Merging, Route, Switch, checkpoint_blocks, find_blocks
@@ -18,7 +17,7 @@ from plora.adapters.module_slot import ModuleSlot
 from plora.adapters.prefix import Prefix
 from plora.adapters.settings import Way
 from plora.fingerprint import hash_tensors
-from plora.gates import ChoosingGate, Gate, Verdict
+from plora.gates import ChoosingGate, Gate, ReadingGate, Verdict
 from plora.heads import Head
 from plora.moment import Moment
 from plora.problems import Batch, Problem
@@ -62,6 +61,8 @@ class ContinualModel(nn.Module):
         if gate is not None and adapters is not None:
             counts = adapters.counts()
             gate.begin(counts["layer"], counts["site"])
+            if isinstance(gate, ReadingGate):
+                gate.begin_reading(head.features)
         backbone.requires_grad_(trains_backbone)
         self.slot_hashes: dict[str, str] = {}
         self.folded = False
@@ -86,12 +87,12 @@ class ContinualModel(nn.Module):
             task: the task's name where the gate needs it.
             at: where training stands; None evaluates.
         """
-        chosen = self.choose(self.bare_features(batch.inputs)) if self.chooses(task) else None
-        found = self._output(self._routed(task, chosen, at), batch.inputs)
+        weights = self._weights_of(batch.inputs, task)
+        found = self._output(self._routed(task, weights, at), batch.inputs)
         features = self.problem.features(found, batch.inputs)
         scores = None if features is None else self.head(features)
-        if scores is not None and chosen is not None:
-            scores = self.confined(scores, chosen)
+        if scores is not None and weights is not None:
+            scores = self.confined(scores, weights)
         return self.problem.outputs(found, scores)
 
     def forward(self, inputs: Mapping[str, Tensor], task: str | None = None, labels: Tensor | None = None) -> Tensor:
@@ -105,48 +106,61 @@ class ContinualModel(nn.Module):
         """
         return self.outputs(Batch(inputs), task)["scores"]
 
-    def features(self, inputs: Mapping[str, Tensor], task: str | None = None, chosen: Tensor | None = None) -> Tensor:
+    def features(self, inputs: Mapping[str, Tensor], task: str | None = None, weights: Tensor | None = None) -> Tensor:
         """Return features `[B, d]` of one batch.
 
         Args:
             inputs: what the backbone takes.
             task: the task's name where the gate needs it.
-            chosen: `[B]` what `choose` returned, where it did.
+            weights: `[B, slots]` what `weights` returned for these inputs, where that is known already.
         """
-        features = self.problem.features(self._output(self._routed(task, chosen), inputs), inputs)
+        if weights is None:
+            weights = self._weights_of(inputs, task)
+        features = self.problem.features(self._output(self._routed(task, weights), inputs), inputs)
         assert features is not None
         return features
 
-    def _routed(self, task: str | None, chosen: Tensor | None, at: Moment | None = None) -> Route:
+    def _routed(self, task: str | None, weights: Tensor | None, at: Moment | None = None) -> Route:
         route = Route() if self.adapters is None else self.route(task, at)
-        if chosen is None:
-            return route
-        return Route(route.slots, F.one_hot(chosen.to(self.device), len(route.slots)).float(), "sample")
+        return route if weights is None else Route(route.slots, weights.to(self.device), "sample")
+
+    def _weights_of(self, inputs: Mapping[str, Tensor], task: str | None) -> Tensor | None:
+        """The coefficients of one batch, where the gate reads inputs: two passes through the backbone then."""
+        if not self.weighs(task):
+            return None
+        with torch.no_grad():  # what it reads is no part of what is learned
+            bare = self.bare_features(inputs)
+        return self.weights(bare, task)
 
     def bare_features(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return features of the backbone without any slot, `[B, D, d]`: at D depths, the last those of its output."""
         found = self._output(Route(), inputs, output_hidden_states=True)
         return self.problem.depths(found, inputs, self.blocks, self.unadapted_blocks)
 
-    def chooses(self, task: str | None) -> bool:
-        """Say whether the gate chooses a slot for each input by itself: it can, and the task is not named."""
-        return isinstance(self.gate, ChoosingGate) and task is None and bool(self.route(None).slots)
+    def weighs(self, task: str | None) -> bool:
+        """Say whether the gate weighs slots for each input by itself; not where a route stands in for its own."""
+        reads = isinstance(self.gate, ReadingGate) and self.gate.reads(task)
+        return reads and self.forced is None and bool(self.route(task).slots)
 
-    def choose(self, bare: Tensor) -> Tensor:
-        """Return the position `[B]` of the slot that the gate chooses for bare features `[B, D, d]`."""
-        assert isinstance(self.gate, ChoosingGate)
-        return self.gate.choose(bare)
+    def weights(self, bare: Tensor, task: str | None) -> Tensor:
+        """Return how much each slot on the route of a task contributes, `[B, slots]`, by bare features `[B, D, d]`."""
+        assert isinstance(self.gate, ReadingGate)
+        return self.gate.weigh(bare, self.route(task).slots)
 
-    def confined(self, scores: Tensor, chosen: Tensor) -> Tensor:
+    def confined(self, scores: Tensor, weights: Tensor) -> Tensor:
         """Return scores `[B, rows]` with −∞ in the rows of tasks that were not chosen, where tasks have their own.
+
+        The same scores where the gate does not choose one slot.
 
         Args:
             scores: `[B, rows]`.
-            chosen: `[B]` positions of slots.
+            weights: `[B, slots]` of the slots.
         """
         slots = self.route(None).slots
-        if not self.head.blocks.keys() >= set(slots):  # domain-incremental: all tasks share the rows
+        # Domain-incremental, all tasks share the rows.
+        if not isinstance(self.gate, ChoosingGate) or not self.head.blocks.keys() >= set(slots):
             return scores
+        chosen = weights.argmax(1)
         owners = scores.new_full((scores.shape[1],), -1, dtype=torch.long)
         for position, slot in enumerate(slots):
             owners[self.head.slice_of(slot)] = position
@@ -172,7 +186,7 @@ class ContinualModel(nn.Module):
 
         Empty without adapters, and where the gate decides for each sample or token.
         """
-        if self.adapters is None or self.chooses(task):
+        if self.adapters is None or self.weighs(task):
             return {}
         route = self.route(task)
         if route.coefficients is None:

@@ -15,7 +15,7 @@ from plora.runs import run
 Config = Callable[..., RunConfig]
 
 
-METHODS = ("sequential", "per_task", "joint", "frozen", "full", "first_session", "routed", "inf_lora")
+METHODS = ("sequential", "per_task", "joint", "frozen", "full", "first_session", "routed", "inf_lora", "gain_lora")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -29,7 +29,7 @@ def test_the_estimate_counts_the_steps_and_parameters_of_the_run(toy_config: Con
     assert estimate.warmup_steps >= 1
     assert estimate.seconds > 0
     assert "nothing was written" in estimate.describe()
-    assert ("comes on top" in estimate.describe()) == (method in ("routed", "inf_lora"))
+    assert ("comes on top" in estimate.describe()) == (method in ("routed", "inf_lora", "gain_lora"))
 
 
 def test_the_estimate_says_that_strategies_come_on_top(toy_config: Config) -> None:

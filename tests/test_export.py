@@ -294,6 +294,9 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_written(toy_config: C
     for merged in (False, True):
         with pytest.raises(RunError, match="method 'routed' chooses one of its slots for each input, which no PEFT"):
             export(routed, out, merged=merged)
+    weighed = run(toy_config("method=gain_lora", "training.epochs=1", "scenario=class"))
+    with pytest.raises(RunError, match="method 'gain_lora' weighs its slots anew for each input, which no PEFT"):
+        export(weighed, out)
     with pytest.raises(UnknownTaskError, match=r"one merged network holds one .*--task.*food, travel, nature"):
         export(slots, out, merged=True)
     with pytest.raises(UnknownTaskError, match="no task 'foot'; did you mean 'food'"):

@@ -37,6 +37,7 @@ from plora import model
 from plora.adapters.merging import merge
 from plora.config import RunConfig, load_config
 from plora.gates import Router
+from plora.projection_memory import ProjectionMemory
 from plora.results import read_record
 from plora.runs import run
 from plora.strategies import STRATEGIES, InfLoRA, Strategy
@@ -249,6 +250,17 @@ def test_the_router_gives_back_half_of_what_is_forgotten_and_only_by_choosing(
     monkeypatch.setattr(Router, "choose", lambda self, bare: self.state()["owners"].max().expand(len(bare)))
     without = outcome(make, "routed", name="newest")
     assert without.forgotten > plain().forgotten / 2, "the newest slot alone keeps as much: nothing is said of choosing"
+
+
+@pytest.mark.slow
+def test_gates_that_read_inputs_give_back_half_of_what_is_forgotten_and_only_by_their_memory(
+    make: Make, plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = outcome(make, "gain_lora")
+    assert effective(found, plain()), f"gain_lora: {found}, sequential: {plain()}"
+    monkeypatch.setattr(ProjectionMemory, "grown", lambda self, gram, share: self)
+    without = outcome(make, "gain_lora", name="forgetful")
+    assert without.forgotten > plain().forgotten / 2, f"the same gates keep as much without a memory: {without}"
 
 
 @pytest.mark.slow

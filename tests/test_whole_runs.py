@@ -52,6 +52,7 @@ RUNS = [
     ("class", "sequential", "linear"),
     ("class", "o_lora", "linear"),
     ("class", "inf_lora", "linear"),
+    ("class", "gain_lora", "linear"),
 ]
 
 

@@ -70,8 +70,8 @@ def _scores(extractor: Extractor, examples: Examples, task: str | None, block: s
     """
     model = extractor.model
     model.eval()
-    chosen = extractor.chosen(examples, task)
-    features = extractor.features(examples, task, chosen=chosen)
+    weights = extractor.weights(examples, task)
+    features = extractor.features(examples, task, weights=weights)
     given = [part.to(model.device) for part in torch.split(features, 4096)]
     if block is not None:
         own = torch.cat([model.head.block_scores(part, block) for part in given]).float().cpu()
@@ -79,7 +79,7 @@ def _scores(extractor: Extractor, examples: Examples, task: str | None, block: s
         scores[:, model.head.slice_of(block)] = own
     else:
         scores = torch.cat([model.head(part) for part in given]).float().cpu()
-    return scores if chosen is None else model.confined(scores, chosen)
+    return scores if weights is None else model.confined(scores, weights)
 
 
 def _targets(examples: Examples) -> Batch:

@@ -79,19 +79,19 @@ class Extractor:
     prefix: PrefixCache | None = None
 
     @torch.inference_mode()
-    def features(self, split: Examples, task: str | None, chosen: Tensor | None = None) -> Tensor:
+    def features(self, split: Examples, task: str | None, weights: Tensor | None = None) -> Tensor:
         """Return `[N, d]` fp32 on the CPU, in the split's own order.
 
         Args:
             split: the inputs.
             task: the task, where the gate needs it.
-            chosen: `[N]` what `chosen` returned for them, where it did.
+            weights: `[N, slots]` what `weights` returned for them, where it did.
         """
         model = self.model
         key = self._key(split, model.features_signature(task))
         if (kept := self.cache.find(key)) is not None:
             return kept
-        own = self.chosen(split, task) if chosen is None else chosen
+        own = self.weights(split, task) if weights is None else weights
 
         def compute(inputs: Mapping[str, Tensor], where: Tensor) -> Tensor:
             return model.features(inputs, task, None if own is None else own[where])
@@ -106,11 +106,12 @@ class Extractor:
             return kept
         return self._computed(split, key, lambda inputs, _: self.model.bare_features(inputs))
 
-    def chosen(self, split: Examples, task: str | None) -> Tensor | None:
-        """Return the positions `[N]` of the slots that the gate chooses for a split, or None where it does not."""
-        if not self.model.chooses(task):
+    @torch.inference_mode()
+    def weights(self, split: Examples, task: str | None) -> Tensor | None:
+        """Return how much each slot contributes to each input of a split, `[N, slots]`; None where no gate reads it."""
+        if not self.model.weighs(task):
             return None
-        return torch.cat([self.model.choose(part) for part in torch.split(self.bare_features(split), 4096)])
+        return torch.cat([self.model.weights(part, task) for part in torch.split(self.bare_features(split), 4096)])
 
     def _key(self, split: Examples, what: str | None) -> tuple[str, ...] | None:
         """Return what features depend on; None where they may still change.

@@ -30,6 +30,11 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"gate: '{config.gate.kind}' needs the task's name, which is not known at test time in the "
             f"{config.scenario}-incremental scenario; use scenario=task, or another gate"
         )
+    if gate is not None and gate.reads and (row.slots != "per_task" or row.merging is not None):
+        yield (
+            f"gate: '{gate.kind}' weighs the slots of all tasks for each input, and method '{config.method}' "
+            f"{'has one slot' if row.merging is None else 'makes one of them'}; use another gate or method"
+        )
     if row.slots != "none" and config.lora is None and config.bottleneck is None and not config.modules:
         yield f"lora: method '{config.method}' has slots, and they need a place: set lora, bottleneck or modules"
     if config.lora is None and (row.lateral or row.merging is not None):
@@ -118,6 +123,8 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
     gate = config.resolved_gate()
     if gate is not None and gate.chooses:
         yield f"method: '{config.method}' chooses by classes that features are near to, and problem '{kind}' has none"
+    elif gate is not None and gate.reads:
+        yield f"method: '{config.method}' weighs slots by features that a head reads, and problem '{kind}' has none"
     for strategy in config.resolved_strategies():
         if strategy.reads_scores:
             yield f"strategies: '{strategy.kind}' reads scores of classes, and problem '{kind}' has none"

@@ -206,7 +206,7 @@ class RunConfig(BaseModel):
     def passes(self) -> int:
         """Forward passes of the backbone per prediction: 2 where a gate first reads its bare features, else 1."""
         gate = self.resolved_gate()
-        return 2 if gate is not None and gate.chooses and self.scenario != "task" else 1
+        return 2 if gate is not None and gate.reads and not (gate.chooses and self.scenario == "task") else 1
 
     def resolved_phases(self) -> tuple[Phase, ...]:
         """The phases, with the method's own filled in: what trains a slot trains its gate and its modules, too."""

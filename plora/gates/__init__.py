@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from plora.gates.settings import (
     GATES,
     AllOnesSettings,
+    GainSettings,
     GateSettings,
     GumbelSparsemaxSettings,
     MagnitudesSettings,
@@ -16,7 +17,8 @@ from plora.lazy import names_from
 
 if TYPE_CHECKING:
     from plora.gates.all_ones import AllOnes
-    from plora.gates.base import ChoosingGate, Gate, Trial, Verdict
+    from plora.gates.base import ChoosingGate, Gate, ReadingGate, Trial, Verdict
+    from plora.gates.gain import Gain
     from plora.gates.gumbel_sparsemax import GumbelSparsemax
     from plora.gates.magnitudes import Magnitudes
     from plora.gates.newest import Newest
@@ -28,6 +30,8 @@ __all__ = [
     "AllOnes",
     "AllOnesSettings",
     "ChoosingGate",
+    "Gain",
+    "GainSettings",
     "Gate",
     "GateSettings",
     "GumbelSparsemax",
@@ -38,6 +42,7 @@ __all__ = [
     "NewestSettings",
     "OneHot",
     "OneHotSettings",
+    "ReadingGate",
     "Router",
     "RouterSettings",
     "Trial",
@@ -48,7 +53,8 @@ __getattr__, _ = names_from(
     __name__,
     {
         "all_ones": ["AllOnes"],
-        "base": ["ChoosingGate", "Gate", "Trial", "Verdict"],
+        "base": ["ChoosingGate", "Gate", "ReadingGate", "Trial", "Verdict"],
+        "gain": ["Gain"],
         "gumbel_sparsemax": ["GumbelSparsemax"],
         "magnitudes": ["Magnitudes"],
         "newest": ["Newest"],

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plora.adapters import Directions, Route
@@ -145,11 +146,30 @@ class Gate(nn.Module, ABC):
             raise RunError(f"the gate {type(self).__name__} keeps nothing, and {', '.join(state)} was stored for it")
 
 
-class ChoosingGate(Gate):
-    """A gate that chooses one slot for each input, by the bare backbone's features of it, where no task is named.
+class ReadingGate(Gate):
+    """A gate that weighs slots for each input by the bare backbone's features of it.
 
-    While a task trains it is named. Without a name the gate's route names all slots that may be chosen.
+    Its route names the slots that it weighs, and the model puts their coefficients in, per sample.
+
+    Attributes:
+        width: d of the features; 0 until `begin_reading`.
     """
+
+    width: int = 0
+
+    def begin_reading(self, width: int) -> None:
+        """Learn how wide features are; asked once, by the model that it becomes a part of, after `begin`."""
+        self.width = width
+
+    def fresh(self) -> Self:
+        """Return a gate of this kind and these settings, for the same network, that has learned nothing."""
+        gate = super().fresh()
+        gate.begin_reading(self.width)
+        return gate
+
+    def reads(self, task: str | None) -> bool:
+        """Say whether it reads inputs of a task, or of an unknown one; else its route says all."""
+        return True
 
     @abstractmethod
     def learn(self, position: int, features: Tensor, rows: Tensor) -> None:
@@ -160,6 +180,32 @@ class ChoosingGate(Gate):
             features: `[N, D, d]` of the bare backbone at D depths, the last those of its output.
             rows: `[N]` the examples' rows in the head.
         """
+
+    @abstractmethod
+    def weigh(self, bare: Tensor, slots: Sequence[str]) -> Tensor:
+        """Return how much each slot contributes to each input, `[B, slots]` fp32, with the graph of its parameters.
+
+        An input's coefficients do not depend on the others in the batch.
+
+        Args:
+            bare: features of the bare backbone, `[B, D, d]`, without graph.
+            slots: on the route.
+        """
+
+
+class ChoosingGate(ReadingGate):
+    """A gate that chooses one slot for each input, by the bare backbone's features of it, where no task is named.
+
+    While a task trains it is named. Without a name the gate's route names all slots that may be chosen.
+    """
+
+    def reads(self, task: str | None) -> bool:
+        """Say whether no task is named."""
+        return task is None
+
+    def weigh(self, bare: Tensor, slots: Sequence[str]) -> Tensor:
+        """Return 1 for the slot that is chosen for each input, and 0 for all others, `[B, slots]`."""
+        return F.one_hot(self.choose(bare), len(slots)).float()
 
     @abstractmethod
     def choose(self, bare: Tensor) -> Tensor:

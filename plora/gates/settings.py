@@ -18,6 +18,8 @@ class GateSettings(PartSettings):
     weight and cost nothing."""
     merges: ClassVar[bool] = False
     """Older slots take part through the newest one, which is made of them when a task is committed."""
+    reads: ClassVar[bool] = False
+    """It weighs slots by the bare backbone's features of each input: it is a `ReadingGate`."""
     chooses: ClassVar[bool] = False
     """Where no task is named it chooses one slot for each input: it is a `ChoosingGate`."""
 
@@ -59,9 +61,25 @@ class RouterSettings(GateSettings):
     part = "plora.gates.router:Router"
     needs_task = False
     constant = False
+    reads = True
     chooses = True
 
     kind: Literal["router"] = "router"
+
+
+class GainSettings(GateSettings):
+    """Of `Gain`."""
+
+    part = "plora.gates.gain:Gain"
+    needs_task = False
+    constant = False
+    reads = True
+
+    kind: Literal["gain"] = "gain"
+    remember: float = Field(default=0.999, gt=0, le=1)
+    """ε: share of the energy of each task's features that gates of later tasks do not read. Nearer to 1 a new slot is
+    more silent on older inputs, and has less to tell its own by. Most of the energy is what all inputs have in common:
+    so 0.99 may leave much of what tells them apart."""
 
 
 class GumbelSparsemaxSettings(GateSettings):
@@ -168,6 +186,7 @@ GATES: dict[str, type[GateSettings]] = {
     "one_hot": OneHotSettings,
     "newest": NewestSettings,
     "router": RouterSettings,
+    "gain": GainSettings,
     "gumbel_sparsemax": GumbelSparsemaxSettings,
     "magnitudes": MagnitudesSettings,
 }

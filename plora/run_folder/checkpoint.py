@@ -282,7 +282,7 @@ def _verify(
         place.leave_out(memo)
     fresh = copy.deepcopy(model, memo)
     _empty(fresh, shared)
-    tasks = [task, None] if model.chooses(None) else [task]
+    tasks = [task, None] if model.weighs(None) and task is not None else [task]
     needed = () if model.adapters is None else model.route(tasks[-1]).slots
     copied = {part: {name: tensor.clone() for name, tensor in own.items()} for part, own in vouched.items()}
     _restore(folder, checkpoint, fresh, needed, copied)

@@ -91,6 +91,6 @@ def slot_state(parts: Parts, tasks: Sequence[str], verdict: Verdict) -> SlotStat
     names = [] if model.adapters is None else [name for name in model.adapters.names if name != MERGED]
     gone = sum(task not in names for task in tasks) if parts.config.row.slots == "per_task" else int(verdict.drop)
     used = len(names)
-    if gate is not None and not gate.needs_task and not gate.chooses:
+    if gate is not None and not gate.needs_task and not gate.reads:
         used = sum(share != 0 for share in model.coefficients(None).values())
     return SlotState(len(names) + gone, used, gone, verdict.drop, verdict.reason, model.vectors())

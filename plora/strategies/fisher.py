@@ -116,7 +116,7 @@ def fisher_of_updates(
 def _estimated(
     model: ContinualModel, lesson: Lesson, estimator: Estimator, samples: int, gradients: _Gradients
 ) -> dict[str, Tensor]:
-    if any(value != 1 for value in model.coefficients(lesson.task).values()):
+    if model.weighs(lesson.task) or any(value != 1 for value in model.coefficients(lesson.task).values()):
         raise AdapterError("Fisher information is computed for slots that count 1; this gate has other coefficients")
     model.eval()
     chosen = _balanced(lesson.train.rows, samples, lesson.seed)

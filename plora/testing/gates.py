@@ -1,21 +1,24 @@
 """What a gate promises."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
 
 import torch
+from torch import Tensor
 
 from plora.adapters import Route
 from plora.errors import UnknownTaskError
-from plora.gates import ChoosingGate, Gate, GateSettings
+from plora.gates import ChoosingGate, Gate, GateSettings, ReadingGate
 from plora.model import ContinualModel
 from plora.moment import Moment
 from plora.testing.promises import Promises
-from plora.testing.tiny import TASKS, open_filled, own_random_numbers, tiny_inputs, tiny_model
+from plora.testing.tiny import TASKS, WIDTH, open_filled, own_random_numbers, tiny_inputs, tiny_model
 
 _LAYERS, _SITES = 8, 8
 """Of the tiny network."""
+_EXAMPLES = 32
+"""Of each task, for a gate that reads inputs."""
 _UNKNOWN = "a task that no slot was opened for"
 
 
@@ -37,7 +40,9 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
     - at a moment of training the same holds, whatever else was drawn, and penalty and diagnostics are finite;
     - what it shows of its slots is finite, one number for each slot, or for each layer or site and slot;
     - its parameters have gradients; its state, given to another one, gives the same routes, and a fresh one, or one
-      that is given nothing, has learned nothing.
+      that is given nothing, has learned nothing;
+    - a gate that reads inputs weighs the slots of its route for each input by itself, whatever else is in the batch,
+      and all above holds for what it makes of inputs, too.
 
     Args:
         gate: the class.
@@ -55,6 +60,8 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
         begun = new()
         with promises.no_error("it can be told of the network"):
             begun.begin(layers, sites)
+            if isinstance(begun, ReadingGate):
+                begun.begin_reading(WIDTH)
         return begun
 
     for name in ("needs_task", "constant"):
@@ -68,6 +75,8 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
         _check_counts(promises, partial(make, layers, sites), layers, sites)
     if made.needs_task:
         _check_refusals(promises, make())
+    if isinstance(made, ReadingGate):
+        _check_reading(promises, make)
     if issubclass(gate, ChoosingGate):
         _check_choices(promises, gate if settings is None else partial(gate, settings))
     _check_in_a_network(promises, make())
@@ -86,11 +95,20 @@ def _check_counts(promises: Promises, make: Callable[[], Gate], layers: int, sit
 
 
 def _opened(make: Callable[[], Gate], slots: Sequence[str]) -> Gate:
-    """A gate that was told of some slots."""
+    """A gate that was told of some slots, and has seen their tasks if it reads inputs."""
     gate = make()
-    for slot in slots:
+    for position, slot in enumerate(slots):
         gate.opened(slot)
+        if isinstance(gate, ReadingGate):
+            gate.learn(position, _features(position), torch.full((_EXAMPLES,), position))
     return gate
+
+
+def _features(position: int) -> Tensor:
+    """Bare features of a task `[N, D, d]`, around a centre of its own at each of three depths."""
+    generator = torch.Generator().manual_seed(position)
+    centre = 3 * torch.randn(3, WIDTH, generator=generator)
+    return centre + 0.3 * torch.randn(_EXAMPLES, 3, WIDTH, generator=generator)
 
 
 def _check_moments(promises: Promises, make: Callable[[], Gate], slots: Sequence[str]) -> None:
@@ -205,15 +223,29 @@ def _check_refusals(promises: Promises, gate: Gate) -> None:
             promises.keep(False, f"it refuses the task {task!r}", _shown(route), "UnknownTaskError")
 
 
+@torch.no_grad()
+def _check_reading(promises: Promises, make: Callable[[], Gate]) -> None:
+    """Each input has coefficients of its own, whatever else is in the batch."""
+    gate = _opened(make, TASKS)
+    assert isinstance(gate, ReadingGate)
+    inputs = _features(0)
+    with promises.no_error("it weighs slots for inputs"):
+        found = gate.weigh(inputs, TASKS)
+        alone = torch.cat([gate.weigh(one, TASKS) for one in torch.split(inputs, 1)])
+    shape = (len(inputs), len(TASKS))
+    promises.keep(found.shape == shape, "each input has a coefficient for each slot", tuple(found.shape), shape)
+    promises.keep(bool(found.isfinite().all()), "its coefficients are finite", "NaN or infinite values", "numbers")
+    far = (found - alone).abs().max().item()
+    promises.keep(far < 1e-5, "an input is weighed by itself", f"{far:.2g} more or less in a batch", "the same")
+
+
 def _check_choices(promises: Promises, gate: Callable[[], ChoosingGate]) -> None:
     """Two tasks far apart, one class each: every input must go to its own, and do so after a restart."""
-    generator = torch.Generator().manual_seed(0)
-    centres = [torch.randn(3, 16, generator=generator) * 3 for _ in range(2)]  # at three depths
     worn, restored = gate(), gate()
-    inputs = [centre + torch.randn(32, 3, 16, generator=generator) * 0.3 for centre in centres]
+    inputs = [_features(position) for position in range(2)]
     with promises.no_error("it learns two tasks and keeps what it has learned"):
         for position, features in enumerate(inputs):
-            worn.learn(position, features, torch.full((32,), position))
+            worn.learn(position, features, torch.full((_EXAMPLES,), position))
         restored.restore(worn.state())
         chosen = [worn.choose(features) for features in inputs]
         again = [restored.choose(features) for features in inputs]
@@ -227,10 +259,13 @@ def _check_choices(promises: Promises, gate: Callable[[], ChoosingGate]) -> None
 def _check_in_a_network(promises: Promises, gate: Gate) -> None:
     model = tiny_model(gate)
     assert model.adapters is not None
-    inputs = tiny_inputs(model)
     for number, task in enumerate(TASKS, 1):
+        inputs = tiny_inputs(model, number)
         open_filled(model, task)
         gate.opened(task)
+        if isinstance(gate, ReadingGate):
+            with promises.no_error(f"it learns from features of '{task}'"), torch.no_grad():
+                gate.learn(number - 1, model.bare_features(inputs), torch.arange(len(inputs["input_ids"])) % 2)
         with promises.no_error(f"a network of {number} slots takes its route"):
             model.adapters.use(model.route(task))
             features = model.features(inputs, task)
@@ -242,10 +277,10 @@ def _check_in_a_network(promises: Promises, gate: Gate) -> None:
         gradients = torch.autograd.grad(loss, trained, allow_unused=True)
         still = [name for name, g in zip(names, gradients, strict=True) if g is None or not g.any()]
         if number == len(TASKS):
-            _check_gradients(promises, gate, model, task)
+            _check_gradients(promises, gate, model, task, inputs)
         promises.keep(not still, f"the open slot '{task}' trains in every layer", f"no gradient for {still}", "one")
         if gate.constant:
-            _check_folding(promises, model, task)
+            _check_folding(promises, model, task, inputs)
         _check_commit(promises, gate, model, task)
 
 
@@ -264,11 +299,13 @@ def _check_commit(promises: Promises, gate: Gate, model: ContinualModel, task: s
     promises.keep(_same(found, own), "its state is all that decides its routes", _shown(found), _shown(own))
 
 
-def _check_gradients(promises: Promises, gate: Gate, model: ContinualModel, task: str) -> None:
+def _check_gradients(
+    promises: Promises, gate: Gate, model: ContinualModel, task: str, inputs: Mapping[str, Tensor]
+) -> None:
     named = dict(gate.named_parameters())
     if not named:
         return
-    loss = model.features(tiny_inputs(model), task).square().sum()
+    loss = model.features(inputs, task).square().sum()
     promises.keep(loss.requires_grad, "its parameters have gradients", "a constant loss", "gradients")
     gradients = torch.autograd.grad(loss, [*named.values()], allow_unused=True)
     still = [name for name, g in zip(named, gradients, strict=True) if g is None or not g.any()]
@@ -276,8 +313,7 @@ def _check_gradients(promises: Promises, gate: Gate, model: ContinualModel, task
 
 
 @torch.no_grad()
-def _check_folding(promises: Promises, model: ContinualModel, task: str) -> None:
-    inputs = tiny_inputs(model)
+def _check_folding(promises: Promises, model: ContinualModel, task: str, inputs: Mapping[str, Tensor]) -> None:
     plain = model.features(inputs, task)
     with promises.no_error("constant = True lets committed slots be folded"):
         model.fold(task)
@@ -295,6 +331,10 @@ def _ask(promises: Promises, gate: Gate, slots: Sequence[str], task: str | None,
         route: object = gate.route(slots, task) if at is None else gate.route(slots, task, at)
     promises.keep(isinstance(route, Route), "it returns a route", type(route).__name__, "Route")
     assert isinstance(route, Route)
+    if isinstance(gate, ReadingGate) and gate.reads(task) and route.slots:
+        inputs = torch.cat([_features(position)[:4] for position in range(len(TASKS))])
+        with promises.no_error(f"it weighs {list(route.slots)}"):
+            route = Route(route.slots, gate.weigh(inputs, route.slots), "sample")
     return route
 
 

@@ -160,9 +160,9 @@ def tiny_parts(model: ContinualModel) -> Parts:
     )
 
 
-def tiny_inputs(model: ContinualModel) -> Mapping[str, Tensor]:
-    """Return one padded batch of eight texts."""
+def tiny_inputs(model: ContinualModel, shift: int = 0) -> Mapping[str, Tensor]:
+    """Return one padded batch of eight texts; others for another `shift`."""
     assert isinstance(model.problem, TextClassification)
-    texts = [text for text, _ in tiny_texts(8)]
+    texts = [text for text, _ in tiny_texts(8, shift)]
     inputs: Mapping[str, Tensor] = model.problem.tokenizer(texts, padding=True, return_tensors="pt")
     return inputs

@@ -23,7 +23,7 @@ from plora.errors import RunError, TrainingError
 from plora.events.console import Console
 from plora.failpoints import reached
 from plora.fingerprint import hash_tensors
-from plora.gates import ChoosingGate, Verdict
+from plora.gates import ReadingGate, Verdict
 from plora.heads import ClosedFormHead, LinearHead
 from plora.heads.drift import linear_drift
 from plora.lesson import Lesson
@@ -193,9 +193,9 @@ def open_stage(parts: Parts, plan: StagePlan) -> None:
 
 
 def show_gate(parts: Parts, plan: StagePlan, most: int | None = None) -> None:
-    """Let a gate that chooses see the training examples of a stage, or the first `most` of each task."""
+    """Let a gate that reads inputs see the training examples of a stage, or the first `most` of each task."""
     gate = parts.model.gate
-    if not isinstance(gate, ChoosingGate):
+    if not isinstance(gate, ReadingGate):
         return
     for task in plan.stage.tasks:
         train = task.splits["train"]

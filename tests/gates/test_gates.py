@@ -7,7 +7,7 @@ import torch
 from plora.adapters import Adapters, LoRA, Route
 from plora.backbones import BackboneConfig, load_backbone
 from plora.errors import PloraError, UnknownTaskError
-from plora.gates import GATES, AllOnes, ChoosingGate, Gate, Newest, OneHot
+from plora.gates import GATES, AllOnes, ChoosingGate, Gate, Newest, OneHot, ReadingGate
 from plora.heads import LinearHead
 from plora.model import ContinualModel
 from plora.moment import Moment
@@ -62,12 +62,13 @@ def test_one_hot_needs_a_task_that_exists(task: str | None, says: str) -> None:
 
 
 def test_the_table_holds_final_gates() -> None:
-    assert set(GATES) == {"all_ones", "one_hot", "newest", "router", "gumbel_sparsemax", "magnitudes"}
+    assert set(GATES) == {"all_ones", "one_hot", "newest", "router", "gain", "gumbel_sparsemax", "magnitudes"}
     for gate in GATES.values():
         made = named(gate.part, Gate)()
         assert made.settings == gate()
         assert made.fresh().settings == made.settings
         assert isinstance(made, ChoosingGate) == gate.chooses
+        assert isinstance(made, ReadingGate) == gate.reads
         assert isinstance(gate.needs_task, bool)
         assert isinstance(gate.constant, bool)
 

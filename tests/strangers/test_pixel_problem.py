@@ -263,7 +263,7 @@ def test_replay_keeps_scenes(make: Make, point: str) -> None:
     assert same(cut.folder) == same(whole)
 
 
-@pytest.mark.parametrize("method", ["lwf", "ewc", "der", "frozen", "routed"])
+@pytest.mark.parametrize("method", ["lwf", "ewc", "der", "frozen", "routed", "gain_lora"])
 def test_what_needs_classes_is_refused(make: Make, method: str) -> None:
     with pytest.raises(ConfigError, match=r"problem 'pixel_problem:PixelSettings'") as refusal:
         make("run", "scenario=domain", f"method={method}")

@@ -49,6 +49,7 @@ CASES = [
     ("class", "sequential", "linear"),
     ("class", "ewc_lora", "linear"),
     ("class", "routed", "linear"),
+    pytest.param("class", "gain_lora", "linear", marks=pytest.mark.slow),
     ("class", "first_session", "ridge"),
     ("class", "frozen", "ridge"),
 ]
@@ -278,6 +279,7 @@ def test_a_run_goes_on_after_it_forgot(shorter: Callable[..., RunConfig], third:
     [
         (("method=sequential",), "one slot, which every task changed"),
         (("method=o_lora",), "later ones were learned on top"),
+        (("method=gain_lora",), "later ones were learned on top"),
         (("method=lateral",), "lets later slots read what this one reads"),
         (("method=routed", "scenario=class"), "chooses among all tasks"),
         (("method=first_session", "head=ncm"), "the first task trained and all tasks stand on"),

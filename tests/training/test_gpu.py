@@ -36,6 +36,7 @@ CASES = {
     "per_task": ("method=per_task",),
     "lateral": ("method=lateral",),
     "routed-class": ("method=routed", "scenario=class"),
+    "gain_lora-class": ("method=gain_lora", "scenario=class"),
     "routed-class-prefix": ("method=routed", "scenario=class", "lora.layers=last 1"),
     "first_session": ("method=first_session", "scenario=class"),
     "o_lora": ("method=o_lora",),

@@ -62,6 +62,7 @@ CASES = {
     "per_task": ("method=per_task",),
     "lateral": ("method=lateral",),
     "routed-class": ("method=routed", "scenario=class"),
+    "gain_lora-class": ("method=gain_lora", "scenario=class"),
     "routed-domain": ("method=routed", "scenario=domain"),
     "routed-class-prefix": ("method=routed", "scenario=class", "lora.layers=last 1"),
     "ewc_lora-domain": ("method=ewc_lora", "scenario=domain"),

@@ -66,6 +66,7 @@ ALIKE = {
     "online_ewc": ("method=online_ewc", *EVERYTHING),
     "replay-class": ("method=replay", "scenario=class", *EVERYTHING),
     "merged_average": ("method=merged_average", *EVERYTHING),
+    "gain_lora-class": ("method=gain_lora", "scenario=class", *EVERYTHING[:-1], GATE_TOO),
 }
 """Methods that remember what one of the others remembers; they are cut at one point."""
 METHODS |= ALIKE
