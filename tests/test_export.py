@@ -81,6 +81,9 @@ CASES = [
     ),
     ("task", "gumbel_cl_lora", True, ("training.epochs=2",)),
     pytest.param("class", "inf_lora", False, (), marks=pytest.mark.slow),
+    ("class", "sd_lora", False, ()),
+    pytest.param("class", "sd_lora_kd", True, (), marks=pytest.mark.slow),
+    pytest.param("task", "sd_lora_rr", True, ("lora.rank=3", "lora.ranks={1: 2}"), marks=pytest.mark.slow),
 ]
 
 

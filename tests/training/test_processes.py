@@ -63,6 +63,7 @@ CASES = {
     "lateral": ("method=lateral",),
     "routed-class": ("method=routed", "scenario=class"),
     "gain_lora-class": ("method=gain_lora", "scenario=class"),
+    "sd_lora_rr": ("method=sd_lora_rr", "lora.rank=3", "lora.ranks={1: 2}"),
     "routed-domain": ("method=routed", "scenario=domain"),
     "routed-class-prefix": ("method=routed", "scenario=class", "lora.layers=last 1"),
     "ewc_lora-domain": ("method=ewc_lora", "scenario=domain"),

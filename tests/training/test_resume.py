@@ -66,6 +66,8 @@ ALIKE = {
     "online_ewc": ("method=online_ewc", *EVERYTHING),
     "replay-class": ("method=replay", "scenario=class", *EVERYTHING),
     "merged_average": ("method=merged_average", *EVERYTHING),
+    "sd_lora_rr": ("method=sd_lora_rr", "lora.rank=3", "lora.ranks={1: 2}", *EVERYTHING[:-1], GATE_TOO),
+    "sd_lora_kd": ("method=sd_lora_kd", *EVERYTHING[:-1], GATE_TOO),
     "gain_lora-class": ("method=gain_lora", "scenario=class", *EVERYTHING[:-1], GATE_TOO),
 }
 """Methods that remember what one of the others remembers; they are cut at one point."""
