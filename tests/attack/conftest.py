@@ -1,6 +1,7 @@
 """Runs that are attacked, and how each verb ends on those that nobody touched."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,21 @@ from killing import in_child, quiet
 from plora.build import Workspace
 from plora.config import RunConfig, load_config
 from plora.runs import run
+
+QUICK = 2
+"""Cases of each attack that the fast tests run; the others are slow: most of them attack elsewhere what these do."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all but the first cases of each attack as slow, before the fast ones are chosen."""
+    seen = Counter[str]()
+    for item in items:
+        if item.path.parent == Path(__file__).parent and isinstance(item, pytest.Function):
+            name = f"{item.path.name}::{item.originalname}"
+            seen[name] += item.get_closest_marker("slow") is None
+            if seen[name] > QUICK:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
