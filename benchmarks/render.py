@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 NONE = "–"
 PAGES = (
     *("README.md", "docs/results/index.md", "docs/results/text.md", "docs/results/digits.md"),
-    *("docs/results/ledger.md", "docs/results/images.md"),
+    *("docs/results/ledger.md", "docs/results/images.md", "plora/backbones/glyph_vit/README.md"),
 )
 
 
@@ -489,6 +489,16 @@ def images(data: dict[str, object]) -> str:
     return "\n\n".join(parts)
 
 
+def glyph_vit(data: dict[str, object]) -> str:
+    rows = [
+        [f"`{row['stream']}`", f"{row['classes']}", f"{row['train']:,}", f"{row['test']:,}"]
+        + [percent(row[name]) for name in ("means", "ridge", "pixel_means")]
+        for row in _rows(data, "rows")
+    ]
+    heads = ["data", "classes", "train", "test", "class means", "ridge", "class means of pixels"]
+    return f"{table(heads, rows)}\n\nPercent. {source(data)}"
+
+
 def image_step(data: dict[str, object]) -> str:
     rows = [
         [
@@ -702,6 +712,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "images_glyphs": ("images-glyphs", images),
     "images_omniglot": ("images-omniglot", images),
     "images_photographs": ("images-photographs", images),
+    "glyph_vit": ("glyph_vit", glyph_vit),
     "image_step": ("image_step", image_step),
     "image_stream": ("image_stream", image_stream),
     "ledger": ("ledger", ledger),
