@@ -201,10 +201,10 @@ def assemble(config: RunConfig, workspace: Workspace) -> Learner:
 def _prefix_cache(model: ContinualModel, key: str, precision: str, tokens_per_batch: int) -> PrefixCache | None:
     """The cache of what enters the first adapted block; None where there is nothing frozen below it."""
     prefix = None if model.adapters is None or model.trains_backbone else Prefix.of(model.backbone)
-    if prefix is None:
+    if prefix is None or (folder := cache_folder()) is None:
         return None
     computing = partial(autocast, model.device, precision)
-    return PrefixCache(model, prefix, key, computing, tokens_per_batch, cache_folder() / "prefix", prefix_cache_bytes())
+    return PrefixCache(model, prefix, key, computing, tokens_per_batch, folder / "prefix", prefix_cache_bytes())
 
 
 def make_accelerator() -> Accelerator:

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from io import TextIOWrapper
 
 import typer
@@ -76,6 +77,8 @@ VERBS: dict[str, Callable[..., None]] = {
 }
 _TOGETHER = ("run", "resume", "extend")
 """Verbs that several processes can do together."""
+_INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
 _PATIENCE = 10.0
 """Seconds until a process that is not the first of its machine says its own mistake."""
 for name, verb in VERBS.items():
@@ -93,6 +96,9 @@ def _check(context: typer.Context) -> None:
 def main() -> None:
     """Run the command line; a user's mistake ends in one clear line and exit code 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, stream) is None:  # closed by who started this; a file that is opened next would take its place
+            setattr(sys, stream, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a text that the terminal cannot show is no reason to stop
             stream.reconfigure(errors="backslashreplace")
@@ -104,9 +110,21 @@ def main() -> None:
         _refuse(error)
     except OSError as error:
         _refuse(_of_the_system(error))
-    except KeyboardInterrupt:
-        print("plora: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            print("plora: interrupted", file=sys.stderr)
+        raise
+    finally:
+        _hear_no_more()
+
+
+def _hear_no_more() -> None:
+    """Drop what nobody reads: at its end Python writes what is left for stdout, and fails where it is a broken pipe."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _of_the_system(error: OSError) -> RunError:

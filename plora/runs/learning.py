@@ -16,6 +16,7 @@ from plora.run_folder.folder import RunFolder
 from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.runs.loading import require_same
 from plora.runs.writing import own
+from plora.shown import shell_word
 from plora.streams.base import Task, Texts
 from plora.streams.local import LocalTask
 from plora.streams.row_count import counted
@@ -133,7 +134,11 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
 def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
     """Write what the run depends on, learn, and say how it went."""
     parts.learner.processes.lead(lambda: _introduce(parts, folder, out))
-    record = learn_stream(parts, folder, out)
+    try:
+        record = learn_stream(parts, folder, out)
+    except KeyboardInterrupt:
+        _interrupted(parts, folder, out)
+        raise
     out.event(
         "run_done",
         **{name: metric.value for name, metric in record.metrics.items() if metric.value is not None},
@@ -141,6 +146,17 @@ def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
         root=root_hash(folder.path),
     )
     out.say(f"\n{matrix_table(record)}\n\n{summary_table([record])}\n")
+
+
+def _interrupted(parts: Parts, folder: RunFolder, out: Console) -> None:
+    """Say what is kept of a run that its user stops, and how it goes on."""
+    learned = len(folder.complete())
+    begun = ", and of the next what its last checkpoint has" if folder.step.exists() else ""
+    out.event("interrupted", stages=f"{learned}/{len(parts.stages)}", folder=str(folder.path))
+    out.say(
+        f"interrupted: of {len(parts.stages)} stages {learned} are learned and kept{begun}; "
+        f"`plora resume {shell_word(str(folder.path))}` goes on"
+    )
 
 
 def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
