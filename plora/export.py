@@ -21,6 +21,7 @@ from plora.adapters import merge_lora, save_route
 from plora.backbones import GLYPH_VIT, MADE, BackboneConfig, find_backbone, no_progress_bar
 from plora.build import Learner, Workspace, assemble
 from plora.config import RunConfig
+from plora.config.made_in import seen_from
 from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.heads import ClosedFormHead, CosineHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
 from plora.problems.export_part import ExportPart, ScriptPart
@@ -119,6 +120,7 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
     refuse(config, task, merged, push)
     # In bf16 a run holds its frozen weights rounded; a reader of the folder should get them as they were published.
     fp32 = config.training.model_copy(update={"precision": "fp32"})
+    config = seen_from(config, source.made_in)
     learner = assemble(config.model_copy(update={"training": fp32}), Workspace())
     learned = agreed.require_learned(source)
     load_checkpoint(source, learned, learner)

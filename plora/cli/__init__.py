@@ -96,9 +96,9 @@ def _check(context: typer.Context) -> None:
 def main() -> None:
     """Run the command line; a user's mistake ends in one clear line and exit code 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, stream) is None:  # closed by who started this; a file that is opened next would take its place
-            setattr(sys, stream, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by who started this; a file that is opened next would take its place
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a text that the terminal cannot show is no reason to stop
             stream.reconfigure(errors="backslashreplace")

@@ -262,6 +262,16 @@ class RunFolder:
         content = open_own(self.environment, self.run or None, "environment").content
         return fitted(self.environment, content, ENVIRONMENT)
 
+    @property
+    def made_in(self) -> Path | None:
+        """The folder in which the run was started; None where nothing says so.
+
+        Raises:
+            RunError: environment.json was changed or damaged, or is another run's.
+        """
+        said = self.read_environment().made_in if self.environment.exists() else None
+        return None if said is None else Path(said)
+
     def write_environment(self, fingerprints: Mapping[str, JsonValue], processes: int = 1) -> dict[str, str]:
         """Write versions, hardware, commit and fingerprints to environment.json.
 
