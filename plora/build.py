@@ -135,6 +135,8 @@ def build(config: RunConfig, workspace: Workspace | None = None, made_in: Path |
         stream = stream.ordered(config.order)
     if config.added:
         stream = stream.followed_by(workspace.stream(placed.added_source()))
+    if config.scenario == "domain":
+        stream = stream.in_one_order()
     if config.row.merging is not None and MERGED in (task.name for task in stream.tasks):
         raise DataError(
             f"stream '{stream.name}' has a task '{MERGED}', and so does method '{config.method}' call the slot that it "

@@ -115,7 +115,7 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} exists already; nothing was changed. Choose another folder with --out")
     source = RunFolder.existing(run)
-    agreed = read_agreed(source)
+    agreed = read_agreed(source, to_answer=True)
     config, record, root = agreed.config, agreed.require_recorded(source), root_hash(run)
     refuse(config, task, merged, push)
     # In bf16 a run holds its frozen weights rounded; a reader of the folder should get them as they were published.

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
@@ -34,6 +35,7 @@ from plora.cli import (
 )
 from plora.cli.saying import say
 from plora.errors import ConfigError, PloraError, RunError
+from plora.version import __version__
 
 _REMEDIES = {
     errno.ENOSPC: "make room there, or choose another place",
@@ -85,8 +87,19 @@ for name, verb in VERBS.items():
     app.command(name)(verb)
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"plora {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _check(context: typer.Context) -> None:
+def _check(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     count = int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
     if count > 1 and context.invoked_subcommand not in _TOGETHER:
         verb = f"plora {context.invoked_subcommand}"

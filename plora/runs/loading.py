@@ -93,7 +93,7 @@ def load_learner(path: Path) -> tuple[Learner, Checkpoint, LabelSpace]:
         The learner, what its checkpoint says, and the rows of all tasks.
     """
     folder = RunFolder.existing(path)
-    agreed = read_agreed(folder)
+    agreed = read_agreed(folder, to_answer=True)
     last = agreed.require_learned(folder)
     require_backbone(folder)
     learner = assemble(agreed.config, Workspace(), folder.made_in)
