@@ -23,17 +23,17 @@ def cache_folder() -> Path | None:
     try:
         return Path.home() / ".cache" / "plora"
     except RuntimeError:  # a container's user that no file of the system knows
-        left_out("this user has no home folder")
+        _say_once("this user has no home folder")
         return None
 
 
-def left_out(reason: object) -> None:
+def left_out(error: OSError) -> None:
     """Say once for each reason, on stderr where nobody set up logging, that something is not kept in the cache.
 
     Args:
-        reason: why, such as the error of the system.
+        error: of the system; which of many files it was about is not repeated.
     """
-    _say_once(str(reason))
+    _say_once(f"{cache_folder()}: {error.strerror or error}")
 
 
 @lru_cache(maxsize=100)

@@ -462,6 +462,15 @@ def _require_fit(config: BackboneConfig, network: PreTrainedModel, tokenizer: Pr
             f"backbone '{config.id}': its tokenizer has {tokens:,} tokens and its network {words:,}; "
             "they do not belong together"
         )
+    require_positions(config, network)
+
+
+def require_positions(config: BackboneConfig, network: nn.Module) -> None:
+    """Refuse texts that are longer than a network has embeddings of positions for.
+
+    Raises:
+        BackboneError: says how many it has.
+    """
     places = _embedded_positions(network)
     if places is not None and config.max_length > places:
         raise BackboneError(

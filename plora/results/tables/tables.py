@@ -193,8 +193,8 @@ def write_table(
 def _of_forgotten(gone: Mapping[Path, Sequence[str]]) -> list[str]:
     """Say of each run with tasks that were taken out which they are: it cannot do any more what was measured."""
     return [
-        f"{_GONE} {', '.join(' '.join(task.split()) for task in tasks)} of {path}: forgotten (`plora forget`) after "
-        "this was measured"
+        f"{_GONE} {', '.join(' '.join(task.split()) for task in tasks)} of {path}: taken out by plora forget "
+        "after this was measured"
         for path, tasks in gone.items()
         if tasks
     ]
