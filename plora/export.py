@@ -324,7 +324,10 @@ def _write_merged(
         (head,) = heads.values()
         classifier = part.classifier(network, head.labels, head.weight, head.bias)
     if classifier is None:
-        network.config.id2label, network.config.label2id = {}, {}  # a classifier made of it has no rows, not random ones
+        network.config.id2label, network.config.label2id = (
+            {},
+            {},
+        )  # a classifier made of it has no rows, not random ones
     with no_progress_bar():
         (classifier or network).save_pretrained(place)
 
