@@ -181,7 +181,7 @@ def test_ctrl_c(toy_config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         with pytest.raises(KeyboardInterrupt):
             run(config)
     said = capsys.readouterr().out
-    assert f"interrupted: of 3 stages 1 are learned and kept; `plora resume {config.folder}` goes on" in said
+    assert f"interrupted: 1 of 3 stages are learned and kept; `plora resume {config.folder}` goes on" in said
     assert "event=interrupted" in (config.folder / "log.txt").read_text()
     resume(config.folder, Console(silent=True))
 

@@ -161,7 +161,7 @@ def _interrupted(parts: Parts, folder: RunFolder, out: Console) -> None:
     begun = ", and of the next what its last checkpoint has" if folder.step.exists() else ""
     out.event("interrupted", stages=f"{learned}/{len(parts.stages)}", folder=str(folder.path))
     out.say(
-        f"interrupted: of {len(parts.stages)} stages {learned} are learned and kept{begun}; "
+        f"interrupted: {learned} of {len(parts.stages)} stages are learned and kept{begun}; "
         f"`plora resume {shell_word(str(folder.path))}` goes on"
     )
 
