@@ -4,6 +4,7 @@ import copy
 import re
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +21,7 @@ from plora.batches.features import Extractor, FeatureCache, autocast
 from plora.batches.prefix_cache import PrefixCache
 from plora.cache import cache_folder, prefix_cache_bytes
 from plora.config import RunConfig
+from plora.config.made_in import seen_from
 from plora.errors import AdapterError, ConfigError, DataError
 from plora.events.tracking import require_installed
 from plora.gates import ChoosingGate, Gate, ReadingGate
@@ -113,12 +115,13 @@ class Parts:
         return Scorer(self.learner.extractor, self.space, self.tasks, self.config.seed, split)
 
 
-def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
+def build(config: RunConfig, workspace: Workspace | None = None, made_in: Path | None = None) -> Parts:
     """Load and assemble all parts of a run.
 
     Args:
         config: of the run.
         workspace: what runs of this process share; None shares nothing.
+        made_in: the folder in which the run was made, from which its relative paths lead; None is the current one.
 
     Raises:
         PloraError: of the part that does not fit, in one line.
@@ -126,18 +129,21 @@ def build(config: RunConfig, workspace: Workspace | None = None) -> Parts:
     """
     workspace = workspace or Workspace()
     require_installed(config.trackers)
-    stream = workspace.stream(config.stream)
+    placed = seen_from(config, made_in)
+    stream = workspace.stream(placed.stream)
     if config.order is not None:
         stream = stream.ordered(config.order)
     if config.added:
-        stream = stream.followed_by(workspace.stream(config.added_source()))
+        stream = stream.followed_by(workspace.stream(placed.added_source()))
+    if config.scenario == "domain":
+        stream = stream.in_one_order()
     if config.row.merging is not None and MERGED in (task.name for task in stream.tasks):
         raise DataError(
             f"stream '{stream.name}' has a task '{MERGED}', and so does method '{config.method}' call the slot that it "
             "makes of all tasks; rename the task"
         )
     space = LabelSpace.of(stream, config.scenario)
-    learner = assemble(config, workspace)
+    learner = assemble(config, workspace, made_in)
     learner.model.problem.check(stream, config.scenario)
     tasks = encode_stream(stream, space, learner.model.problem)
     parts = Parts(
@@ -176,8 +182,9 @@ def _refuse_idle_groups(parts: Parts) -> None:
     refuse_idle(config.training.groups, opened)
 
 
-def assemble(config: RunConfig, workspace: Workspace) -> Learner:
+def assemble(config: RunConfig, workspace: Workspace, made_in: Path | None = None) -> Learner:
     """Load the backbone and assemble the model of a config around it, on the device that Accelerate chooses."""
+    config = seen_from(config, made_in)
     accelerator, processes = make_accelerator(), Processes.joined()
     backbone = workspace.backbone(config)
     precision = config.training.precision
@@ -201,10 +208,10 @@ def assemble(config: RunConfig, workspace: Workspace) -> Learner:
 def _prefix_cache(model: ContinualModel, key: str, precision: str, tokens_per_batch: int) -> PrefixCache | None:
     """The cache of what enters the first adapted block; None where there is nothing frozen below it."""
     prefix = None if model.adapters is None or model.trains_backbone else Prefix.of(model.backbone)
-    if prefix is None:
+    if prefix is None or (folder := cache_folder()) is None:
         return None
     computing = partial(autocast, model.device, precision)
-    return PrefixCache(model, prefix, key, computing, tokens_per_batch, cache_folder() / "prefix", prefix_cache_bytes())
+    return PrefixCache(model, prefix, key, computing, tokens_per_batch, folder / "prefix", prefix_cache_bytes())
 
 
 def make_accelerator() -> Accelerator:

@@ -21,6 +21,7 @@ from plora.adapters import merge_lora, save_route
 from plora.backbones import GLYPH_VIT, MADE, BackboneConfig, find_backbone, no_progress_bar
 from plora.build import Learner, Workspace, assemble
 from plora.config import RunConfig
+from plora.config.made_in import seen_from
 from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.heads import ClosedFormHead, CosineHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
 from plora.problems.export_part import ExportPart, ScriptPart
@@ -73,11 +74,15 @@ def predict({many}, task=next(iter(HEADS))):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--task", choices=list(HEADS), default=next(iter(HEADS)), required=len(HEADS) > 1)
-    parser.add_argument("{many}", nargs="+")
+{option}    parser.add_argument("{many}", nargs="+")
     given = parser.parse_args()
-    for {one} in {asked}:
+{chosen}    for {one} in {asked}:
         print(json.dumps(dict({one}={one}, labels=predict([{one}], given.task)[0]), ensure_ascii=False))
 '''
+_OPTION = """    parser.add_argument("--backbone", default=SETTINGS["backbone"], help="a folder, where there is no hub")
+"""
+_CHOSEN = """    SETTINGS["backbone"] = given.backbone
+"""
 _MERGED = "AutoModel.from_pretrained(HERE, use_safetensors=True, dtype=torch.float32)"
 _ADAPTED = """PeftModel.from_pretrained(
         AutoModel.from_pretrained(
@@ -114,11 +119,12 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} exists already; nothing was changed. Choose another folder with --out")
     source = RunFolder.existing(run)
-    agreed = read_agreed(source)
+    agreed = read_agreed(source, to_answer=True)
     config, record, root = agreed.config, agreed.require_recorded(source), root_hash(run)
     refuse(config, task, merged, push)
     # In bf16 a run holds its frozen weights rounded; a reader of the folder should get them as they were published.
     fp32 = config.training.model_copy(update={"precision": "fp32"})
+    config = seen_from(config, source.made_in)
     learner = assemble(config.model_copy(update={"training": fp32}), Workspace())
     learned = agreed.require_learned(source)
     load_checkpoint(source, learned, learner)
@@ -314,11 +320,17 @@ def _write_merged(
     if model.adapters is not None:
         model.adapters.use(model.route(task))
         network = merge_lora(network, copy=False)
+    classifier = None
     if len(heads) == 1 and not isinstance(model.head, NCMHead | RanPACHead | CosineHead):
         (head,) = heads.values()
-        network = part.classifier(network, head.labels, head.weight, head.bias) or network
+        classifier = part.classifier(network, head.labels, head.weight, head.bias)
+    if classifier is None:
+        network.config.id2label, network.config.label2id = (
+            {},
+            {},
+        )  # a classifier made of it has no rows, not random ones
     with no_progress_bar():
-        network.save_pretrained(place)
+        (classifier or network).save_pretrained(place)
 
 
 def _base_model(config: BackboneConfig, source: str, merged: bool) -> str:
@@ -354,6 +366,8 @@ def _script(part: ScriptPart, merged: bool) -> str:
         **{name: getattr(part, name) for name in ("summary", "one", "many", "inputs", "code", "asked")},
         imports="\n".join(imports),
         network=_MERGED if merged else _ADAPTED,
+        option="" if merged else _OPTION,
+        chosen="" if merged else _CHOSEN,
     )
 
 
@@ -389,6 +403,7 @@ python {SCRIPT_FILE} {option}{words.example}
         )
         usage += f"""
 The adapters alone load with `peft.PeftModel.from_pretrained(network, FOLDER)` on `{network}`, from: {places}.
+Where that network cannot be had, `python {SCRIPT_FILE} --backbone FOLDER` takes it from a folder with its files.
 """
     library = "transformers" if merged else "peft"
     return model_card(record, labels, base_model, _on_hub(config.backbone), library, words, usage, root)

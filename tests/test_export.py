@@ -164,6 +164,35 @@ def test_a_merged_network_is_a_plain_one(toy_config: Config, tiny_backbone: Path
     assert AutoTokenizer.from_pretrained(folder)("the apple").input_ids
 
 
+def test_no_classifier_of_a_merged_network_has_random_rows(toy_config: Config, tmp_path: Path) -> None:
+    source = run(toy_config("training.epochs=1", "method=per_task"))
+    folder = export(source, tmp_path / "out", task="food", merged=True)
+    with pytest.warns(UserWarning, match="zero-element"):
+        classifier = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert classifier.num_labels == 0
+    assert classifier(**AutoTokenizer.from_pretrained(folder)("apple", return_tensors="pt")).logits.shape == (1, 0)
+
+
+def test_adapters_run_on_a_folder_where_their_network_cannot_be_had(
+    toy_config: Config,
+    tiny_backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = run(toy_config("training.epochs=1", "method=per_task"))
+    folder = export(source, tmp_path / "out", task="food")
+    heads = json.loads((folder / "heads.json").read_text())
+    (folder / "heads.json").write_text(json.dumps(heads | {"backbone": "sentence-transformers/all-MiniLM-L6-v2"}))
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["inference.py", "--backbone", str(tiny_backbone), "apple"])
+    runpy.run_path(str(folder / "inference.py"), run_name="__main__")
+    (ours,) = predict(source, ["apple"], "food", top=99)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["labels"] == pytest.approx(dict(zip(ours.labels, ours.probabilities, strict=True)), abs=1e-6)
+    assert "--backbone FOLDER" in (folder / "README.md").read_text()
+
+
 def test_bf16_runs_are_exported_in_single_precision(toy_config: Config, tiny_backbone: Path, tmp_path: Path) -> None:
     source = run(toy_config("training.epochs=1", "training.precision=bf16"))
     merged = load_file(export(source, tmp_path / "merged", merged=True) / "model.safetensors")

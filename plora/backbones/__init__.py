@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         no_progress_bar,
         positions,
         quiet_loading,
+        require_positions,
         save_image_backbone,
     )
     from plora.backbones.preparation import Preparation
@@ -38,6 +39,7 @@ __all__ = [
     "no_progress_bar",
     "positions",
     "quiet_loading",
+    "require_positions",
     "save_image_backbone",
     "write_processor",
     "GLYPH_VIT",
@@ -64,6 +66,7 @@ __getattr__, _ = names_from(
             "no_progress_bar",
             "positions",
             "quiet_loading",
+            "require_positions",
             "save_image_backbone",
         ],
         "preparation": ["Preparation"],

@@ -30,7 +30,7 @@ from plora.backbones.patches import fit_positions, own_size, require_whole_patch
 from plora.backbones.preparation import Preparation
 from plora.backbones.processor import PROCESSOR, read_processor, write_processor
 from plora.backbones.settings import GLYPH_VIT, MADE, MINILM, BackboneConfig, Pooling
-from plora.cache import cache_folder
+from plora.cache import CACHE, cache_folder
 from plora.errors import BackboneError
 from plora.fingerprint import hash_tensors
 
@@ -340,8 +340,14 @@ def find_backbone(config: BackboneConfig, weights: bool = True) -> Path:
 
 
 def made_by(name: str) -> Path:
-    """Return the file that names the folder which `plora pretrain NAME` has made."""
-    return cache_folder() / "pretrained" / f"{quote(name, safe='')}.json"
+    """Return the file that names the folder which `plora pretrain NAME` has made.
+
+    Raises:
+        BackboneError: there is no place where it could be.
+    """
+    if (folder := cache_folder()) is None:
+        raise BackboneError(f"backbone '{MADE}{name}' is kept in the cache, and there is none; set {CACHE} to a folder")
+    return folder / "pretrained" / f"{quote(name, safe='')}.json"
 
 
 def _made(name: str) -> Path:
@@ -456,6 +462,15 @@ def _require_fit(config: BackboneConfig, network: PreTrainedModel, tokenizer: Pr
             f"backbone '{config.id}': its tokenizer has {tokens:,} tokens and its network {words:,}; "
             "they do not belong together"
         )
+    require_positions(config, network)
+
+
+def require_positions(config: BackboneConfig, network: nn.Module) -> None:
+    """Refuse texts that are longer than a network has embeddings of positions for.
+
+    Raises:
+        BackboneError: says how many it has.
+    """
     places = _embedded_positions(network)
     if places is not None and config.max_length > places:
         raise BackboneError(

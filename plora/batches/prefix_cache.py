@@ -22,7 +22,7 @@ from plora.adapters import Route
 from plora.adapters.prefix import Prefix
 from plora.batches import state_file
 from plora.batches.plan import Indices, plan_scoring
-from plora.cache import PREFIX_CACHE_GIB
+from plora.cache import PREFIX_CACHE_GIB, left_out
 from plora.events.console import Console
 from plora.fingerprint import hash_tensors
 from plora.model import ContinualModel
@@ -118,6 +118,7 @@ class PrefixCache:
                 self._check(inputs)
             return self._read_or_compute(inputs) if self._width else None
         except OSError as error:
+            left_out(error)
             self._tell("prefix_not_kept", inputs=len(inputs), reason=str(error))
             return None
         finally:

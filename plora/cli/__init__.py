@@ -8,7 +8,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
@@ -33,6 +35,7 @@ from plora.cli import (
 )
 from plora.cli.saying import say
 from plora.errors import ConfigError, PloraError, RunError
+from plora.version import __version__
 
 _REMEDIES = {
     errno.ENOSPC: "make room there, or choose another place",
@@ -76,14 +79,27 @@ VERBS: dict[str, Callable[..., None]] = {
 }
 _TOGETHER = ("run", "resume", "extend")
 """Verbs that several processes can do together."""
+_INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
 _PATIENCE = 10.0
 """Seconds until a process that is not the first of its machine says its own mistake."""
 for name, verb in VERBS.items():
     app.command(name)(verb)
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"plora {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _check(context: typer.Context) -> None:
+def _check(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     count = int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
     if count > 1 and context.invoked_subcommand not in _TOGETHER:
         verb = f"plora {context.invoked_subcommand}"
@@ -93,6 +109,9 @@ def _check(context: typer.Context) -> None:
 def main() -> None:
     """Run the command line; a user's mistake ends in one clear line and exit code 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by who started this; a file that is opened next would take its place
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a text that the terminal cannot show is no reason to stop
             stream.reconfigure(errors="backslashreplace")
@@ -104,9 +123,21 @@ def main() -> None:
         _refuse(error)
     except OSError as error:
         _refuse(_of_the_system(error))
-    except KeyboardInterrupt:
-        print("plora: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            print("plora: interrupted", file=sys.stderr)
+        raise
+    finally:
+        _hear_no_more()
+
+
+def _hear_no_more() -> None:
+    """Drop what nobody reads: at its end Python writes what is left for stdout, and fails where it is a broken pipe."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _of_the_system(error: OSError) -> RunError:

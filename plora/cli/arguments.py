@@ -1,5 +1,6 @@
 """Arguments that several verbs share."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +52,14 @@ def split_arguments(arguments: list[str]) -> tuple[list[Path], list[str]]:
     """
     from plora.configs import find_config
 
-    configs = [argument for argument in arguments if "=" not in argument]
+    # Folders of sweeps are named lr=0.01: what is a file is one, and no key has a slash.
+    settings = [argument for argument in arguments if "=" in argument and not _names_a_file(argument)]
+    configs = [argument for argument in arguments if argument not in settings]
     if not configs:
         raise ConfigError(["no config given; `plora ls` lists the shipped ones"])
-    return [find_config(name) for name in configs], [argument for argument in arguments if "=" in argument]
+    return [find_config(name) for name in configs], settings
+
+
+def _names_a_file(argument: str) -> bool:
+    """Whether an argument with '=' is a path: such a file exists, or there is a slash where a key has none."""
+    return os.path.isfile(argument) or "/" in argument.partition("=")[0] or "\\" in argument.partition("=")[0]

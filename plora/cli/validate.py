@@ -5,11 +5,16 @@ from plora.cli.saying import say
 
 
 def command(arguments: ConfigArguments) -> None:
-    """Check configs without loading data or weights; a JSON config of PyCIL, PILOT or SD-LoRA is translated."""
+    """Find what a run would stop at before it learns, without loading weights; files of local streams are read.
+
+    A JSON config of PyCIL, PILOT or SD-LoRA is translated.
+    """
     paths, overrides = split_arguments(arguments)
     translate_peers(paths)
     from plora.config import load_config
+    from plora.runs import validate
 
     for path in paths:
         config = load_config(path, overrides)
+        validate(config)
         say(f"{path}: valid ({config.label}, {config.scenario}-incremental, {config.stream.kind})")

@@ -116,16 +116,34 @@ def override(values: dict[str, object], assignment: str) -> None:
 
 
 def put(values: dict[str, object], path: str, value: object) -> None:
-    """Set `a.b` in nested mappings, in place; inner mappings are copied, never changed.
+    """Set `a.b` in nested mappings and lists, `a.0.b`, in place; inner ones are copied, never changed.
 
     Raises:
-        ConfigError: the path goes through a key that has no keys of its own.
+        ConfigError: the path goes through a key that has no keys of its own, or to an item that a list does not have.
     """
     *parents, last = path.split(".")
-    place = values
-    for parent in parents:
-        inner = place.get(parent, {})
-        if not isinstance(inner, dict):
-            raise ConfigError([f"{path}: '{parent}' is {shown(inner)}, it has no keys of its own"])
-        place[parent] = place = dict(inner)
-    place[last] = value
+    place: dict[str, object] | list[object] = values
+    for at, parent in enumerate(parents):
+        inner = _inner(place, parent, path) if isinstance(place, list) else place.get(parent, {})
+        if not isinstance(inner, dict | list):
+            raise ConfigError([f"{path}: '{'.'.join(parents[: at + 1])}' is {shown(inner)}, it has no keys of its own"])
+        copied = dict(inner) if isinstance(inner, dict) else list(inner)
+        _set(place, parent, copied)
+        place = copied
+    if isinstance(place, list):
+        _inner(place, last, path)  # refuses what is not there
+    _set(place, last, value)
+
+
+def _inner(items: list[object], index: str, path: str) -> object:
+    if not index.isascii() or not index.isdecimal() or int(index) >= len(items):
+        held = f"0 to {len(items) - 1}" if items else "none, for it is empty"
+        raise ConfigError([f"{path}: '{index}' is no item of a list; its items are {held}"])
+    return items[int(index)]
+
+
+def _set(place: dict[str, object] | list[object], key: str, value: object) -> None:
+    if isinstance(place, list):
+        place[int(key)] = value
+    else:
+        place[key] = value

@@ -8,6 +8,7 @@ Every event also goes to the run's log.txt, in the form of the pipe:
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,17 @@ _QUIET_SECONDS = 5.0
 """In a pipe, progress lines are at least this far apart."""
 
 
+def on_a_terminal() -> bool:
+    """Say whether stdout is a terminal; there may be none, or one that was closed."""
+    return sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty()
+
+
+def tell(line: str) -> None:
+    """Print to who still listens: work goes on where stdout is closed, full, or a pipe that nobody reads any more."""
+    with suppress(OSError, ValueError):  # a ValueError where it was closed
+        print(line, flush=True)
+
+
 class Console:
     """Says what happens: `event` for things that happened, `progress` for how far the work is.
 
@@ -37,7 +49,7 @@ class Console:
 
     def __init__(self, log: Path | None = None, live: bool | None = None, silent: bool = False) -> None:
         self.log, self.silent = log, silent
-        self.live = (sys.stdout.isatty() if live is None else live) and not silent
+        self.live = (on_a_terminal() if live is None else live) and not silent
         self._rich = RichConsole(highlight=False, emoji=False)  # a task may be called ":bug:"
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),  # names of tasks are not markup
@@ -72,7 +84,7 @@ class Console:
             )
             self._rich.print(f"[bold]{name.replace('_', ' ')}[/]  {words}")
         else:
-            print(f"{_clock()} {line}", flush=True)
+            tell(f"{_clock()} {line}")
 
     def progress(self, what: str, done: int, total: int, seconds_left: float | None = None, **fields: Field) -> None:
         """Say how far the work is: a bar on a terminal, now and then a line in a pipe; not logged.
@@ -95,10 +107,7 @@ class Console:
         elif time.monotonic() - self._spoke > _QUIET_SECONDS:
             self._spoke = time.monotonic()
             words = " ".join(f"{key}={word(value)}" for key, value in fields.items())
-            print(
-                f"{_clock()} event=progress doing={word(what)} done={done}/{total} {words} left={word(left)}",
-                flush=True,
-            )
+            tell(f"{_clock()} event=progress doing={word(what)} done={done}/{total} {words} left={word(left)}")
 
     def say(self, text: str) -> None:
         """Print lines as they are: tables at the end of a run."""
@@ -107,7 +116,7 @@ class Console:
         if self.live:
             self._rich.print(visible_lines(text), markup=False)
         else:
-            print(visible_lines(text), flush=True)
+            tell(visible_lines(text))
 
     def _log_event(self, name: str, fields: Mapping[str, Field]) -> str:
         """Write an event into the log; returns its line."""

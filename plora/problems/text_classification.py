@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -11,22 +10,25 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
-from plora import atomic
 from plora.backbones import Backbone, BackboneConfig, Pooling, TextBackbone, load_backbone
+from plora.cache import left_out
 from plora.errors import BackboneError, DataError, RunError
+from plora.fingerprint import hash_tensors
 from plora.problems.base import EncodedInputs, Examples, LabelledExamples, Problem
 from plora.problems.settings import ProblemSettings
 from plora.streams.base import Scenario, Split, Stream, Texts
+from plora.tensor_file import save_tensors
 
 _PROBES = ("one", "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen")
 _ROUNDING = 1e-4
 """What may differ, as a share of the largest feature."""
+_SEAL = "sha256"
+"""In the header of a cached split."""
 _ARRAYS = {"ids": torch.int32, "types": torch.int8, "lengths": torch.int64, "cut": torch.bool}
 
 
@@ -175,8 +177,7 @@ class TextClassification(Problem):
             if encoded is None:
                 encoded = self.tokenize(split)
                 if path:
-                    with suppress(OSError, SafetensorError):  # a full disk costs time here, not the run
-                        _write(path, encoded)
+                    _keep(path, encoded)
             self._encoded[key] = encoded
         return self._encoded[key]
 
@@ -288,13 +289,24 @@ def _refuse_leaks(problem: TextClassification, backbone: TextBackbone, label: st
 def _read(path: Path, pad: int) -> TokenizedTexts | None:
     """A cached split; None when there is none, or when the file is damaged (it is then written again)."""
     try:
-        arrays = load_file(path)
-        return TokenizedTexts(arrays["ids"], arrays["types"], arrays["lengths"], arrays["cut"], pad)
-    except (OSError, SafetensorError, KeyError):
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).clone() for name in _ARRAYS}  # not mapped
+            said = (file.metadata() or {}).get(_SEAL)
+    except (OSError, SafetensorError):
         return None
+    if said != _seal(path, tensors):
+        return None
+    return TokenizedTexts(**{name: tensor.numpy() for name, tensor in tensors.items()}, pad=pad)
 
 
-def _write(path: Path, texts: TokenizedTexts) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.atomic_path(path) as temporary:
-        save_file({"ids": texts.ids, "types": texts.types, "lengths": texts.lengths, "cut": texts.cut}, temporary)
+def _keep(path: Path, texts: TokenizedTexts) -> None:
+    """Write a split to the cache; where that is not possible it costs time, not the run."""
+    try:
+        save_tensors(path, texts.tensors(), {_SEAL: _seal(path, texts.tensors())})
+    except OSError as error:
+        left_out(error)
+
+
+def _seal(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of what a file holds, and of what it is called: of its tokenizer and texts."""
+    return hashlib.sha256(f"{path.stem}:{hash_tensors(sorted(tensors.items()))}".encode()).hexdigest()

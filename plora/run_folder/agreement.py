@@ -1,6 +1,6 @@
 """The files of a run belong together: what one says of the run, the others say too."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from plora.config import RunConfig
@@ -61,19 +61,23 @@ class Agreed:
         return self.record
 
 
-def read_agreed(folder: RunFolder) -> Agreed:
+def read_agreed(folder: RunFolder, to_answer: bool = False) -> Agreed:
     """Read config, record and checkpoints of a run, and compare them and environment.json with each other.
+
+    Args:
+        folder: of the run.
+        to_answer: nothing will be learned, so strategies of the user's own are not needed.
 
     Raises:
         RunError: one is damaged, of another run or of another moment; says which, and what contradicts it.
     """
-    config = folder.read_config()
+    config = folder.read_config(to_answer)
     record = read_record(folder.path) if folder.inside(RESULTS_FILE).exists() else None
     costs, last = [], NOTHING
     for last in read_chain(folder.path):
         costs.append(last.cost)
     if record is not None:
-        _require_record(folder, config, record)
+        _require_record(folder, config, record, {"strategies"} if to_answer else set())
         require_checkpoints(folder, record)
         if list(record.cost) != costs[: len(record.cost)]:
             raise RunError(
@@ -122,7 +126,7 @@ def require_checkpoints(folder: RunFolder, record: RunRecord) -> None:
         )
 
 
-def _require_record(folder: RunFolder, config: RunConfig, record: RunRecord) -> None:
+def _require_record(folder: RunFolder, config: RunConfig, record: RunRecord, unread: Set[str]) -> None:
     said = {
         "name": (config.name, record.name),
         "method": (config.label, record.method),
@@ -131,7 +135,9 @@ def _require_record(folder: RunFolder, config: RunConfig, record: RunRecord) -> 
         "problem": (config.problem.kind, record.problem),
     }
     now = config.settings()
-    said |= {key: (now[key], value) for key, value in record.settings.items() if key in now and record.run}
+    said |= {
+        key: (now[key], value) for key, value in record.settings.items() if key in now.keys() - unread and record.run
+    }
     for key, (expected, found) in said.items():
         if _contradicts(expected, found):
             raise RunError(

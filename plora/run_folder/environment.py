@@ -12,6 +12,8 @@ class Pretrained(BaseModel):
 
     id: str
     fingerprint: str
+    folder: str | None = None
+    """Where its folder was; None where it is no folder, or an older version of plora wrote this."""
 
 
 class Preprocessing(BaseModel):
@@ -68,6 +70,8 @@ class Environment(BaseModel):
     backbone: Pretrained
     preprocessing: Preprocessing
     stream: Learned
+    made_in: str | None = None
+    """The folder from which relative paths of the config lead; runs of older versions do not say it."""
     later: list[dict[str, str]] = []
     """For each later process in which something differed, what: `was → is`."""
 

@@ -231,21 +231,29 @@ class RunFolder:
         """
         return config_seal(self.config)[0]
 
-    def read_config(self) -> RunConfig:
+    def read_config(self, to_answer: bool = False) -> RunConfig:
         """Read the config that the run was started with.
+
+        Args:
+            to_answer: nothing will be learned, so strategies that are not plora's, or name a part that is not, are left
+                out, and need neither trust nor to be installed.
 
         Raises:
             RunError: it was changed since, or wants to run code that is not plora's and the environment does not allow
                 it.
         """
         config_seal(self.config)
-        own = own_kinds(read_values(self.config))
+        values = read_values(self.config)
+        strategies = values.get("strategies")
+        if to_answer and isinstance(strategies, list):
+            values["strategies"] = [strategy for strategy in strategies if not own_kinds(strategy)]
+        own = own_kinds(values)
         if own and os.environ.get(TRUST_OWN_PARTS) != "1":  # before they are imported
             raise RunError(
                 f"{self.config} asks to run Python code of '{own[0]}', and a folder cannot decide that; if it is "
                 f"yours, or you have read it and trust it, set {TRUST_OWN_PARTS}=1"
             )
-        config = load_config(self.config)
+        config = load_config(values)
         if config.backbone.trust_remote_code and os.environ.get(TRUST_REMOTE_CODE) != "1":
             raise RunError(
                 f"{self.config} asks to run Python code that backbone '{config.backbone.id}' brings along, and a "
@@ -261,6 +269,16 @@ class RunFolder:
         """
         content = open_own(self.environment, self.run or None, "environment").content
         return fitted(self.environment, content, ENVIRONMENT)
+
+    @property
+    def made_in(self) -> Path | None:
+        """The folder in which the run was started; None where nothing says so.
+
+        Raises:
+            RunError: environment.json was changed or damaged, or is another run's.
+        """
+        said = self.read_environment().made_in if self.environment.exists() else None
+        return None if said is None else Path(said)
 
     def write_environment(self, fingerprints: Mapping[str, JsonValue], processes: int = 1) -> dict[str, str]:
         """Write versions, hardware, commit and fingerprints to environment.json.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from plora.runs.learning import extend, resume, run
     from plora.runs.loading import load_learner, load_run
     from plora.runs.predicting import Prediction, predict
+    from plora.runs.validating import validate
 
 __all__ = [
     "GivenInputs",
@@ -27,6 +28,7 @@ __all__ = [
     "require_writable",
     "resume",
     "run",
+    "validate",
     "verify",
     "write_labelled",
 ]
@@ -40,5 +42,6 @@ __getattr__, _ = names_from(
         "learning": ["extend", "resume", "run"],
         "loading": ["load_learner", "load_run"],
         "predicting": ["Prediction", "predict"],
+        "validating": ["validate"],
     },
 )

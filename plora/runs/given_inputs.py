@@ -72,7 +72,7 @@ def read_inputs(
         DataError: a file does not exist or cannot be read, or a pair has no tab; says which.
     """
     folder = RunFolder.existing(run)
-    config = folder.read_config()
+    config = folder.read_config(to_answer=True)
     if not config.problem.in_lines:
         return _images(given)
     tables = [path for path in given if Path(path).suffix.lower() in READERS and _exists(path)]

@@ -1,9 +1,11 @@
 """Start a run, go on with it, add a task to it."""
 
+import os
 from pathlib import Path
 
 from plora.build import Parts, Workspace, build
 from plora.config import RunConfig
+from plora.config.made_in import named_folder, paths_from, seen_from
 from plora.errors import DataError, PloraError, RunError
 from plora.events.console import Console
 from plora.failpoints import reached
@@ -14,8 +16,9 @@ from plora.run_folder.agreement import read_agreed
 from plora.run_folder.checkpoint import check_files
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.step_checkpoint import StepCheckpoint
-from plora.runs.loading import require_same
+from plora.runs.loading import require_backbone, require_same
 from plora.runs.writing import own
+from plora.shown import shell_word
 from plora.streams.base import Task, Texts
 from plora.streams.local import LocalTask
 from plora.streams.row_count import counted
@@ -69,7 +72,8 @@ def resume(path: Path, console: Console | None = None, workspace: Workspace | No
         config = agreed.config
         out.event("load", stream=config.stream.kind, backbone=config.backbone.label)
         check_files(folder, agreed.last.files)
-        parts = build(config, workspace)
+        require_backbone(folder)
+        parts = build(config, workspace, folder.made_in)
         if folder.environment.exists():
             require_same(parts, folder)
         if len(folder.complete()) < len(parts.stages):
@@ -108,8 +112,12 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
                 )
         if any(added.name == task.name for added in former.added):
             raise DataError(f"task '{task.name}' was added already; if it was cut, go on with `plora resume {path}`")
+        require_backbone(folder)
+        made_in = folder.made_in
+        if made_in is not None and made_in != Path.cwd():  # the new task's files are named from here
+            task = paths_from(task, Path.cwd())
         config = former.model_copy(update={"added": (*former.added, task)})
-        parts = build(config, workspace)  # refuses what does not fit before anything is written
+        parts = build(config, workspace, made_in)  # refuses what does not fit before anything is written
         parts.begin()
         finished = agreed.record is not None and agreed.record.complete
         if not finished or agreed.last.number < len(parts.stream.tasks) - 1:
@@ -125,7 +133,7 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
             # The task cannot be learned as it is: the run is again what it was before.
             processes.lead(lambda: folder.write_config(former, run))
             processes.lead(StepCheckpoint(folder.step, None, run).clear)
-            _learn(build(former, workspace), folder, out)
+            _learn(build(former, workspace, made_in), folder, out)
             raise
     return folder.path
 
@@ -133,7 +141,11 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
 def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
     """Write what the run depends on, learn, and say how it went."""
     parts.learner.processes.lead(lambda: _introduce(parts, folder, out))
-    record = learn_stream(parts, folder, out)
+    try:
+        record = learn_stream(parts, folder, out)
+    except KeyboardInterrupt:
+        _interrupted(parts, folder, out)
+        raise
     out.event(
         "run_done",
         **{name: metric.value for name, metric in record.metrics.items() if metric.value is not None},
@@ -143,13 +155,32 @@ def _learn(parts: Parts, folder: RunFolder, out: Console) -> None:
     out.say(f"\n{matrix_table(record)}\n\n{summary_table([record])}\n")
 
 
+def _interrupted(parts: Parts, folder: RunFolder, out: Console) -> None:
+    """Say what is kept of a run that its user stops, and how it goes on."""
+    learned = len(folder.complete())
+    begun = ", and of the next what its last checkpoint has" if folder.step.exists() else ""
+    out.event("interrupted", stages=f"{learned}/{len(parts.stages)}", folder=str(folder.path))
+    out.say(
+        f"interrupted: {learned} of {len(parts.stages)} stages are learned and kept{begun}; "
+        f"`plora resume {shell_word(str(folder.path))}` goes on"
+    )
+
+
 def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
     """Write what the run depends on, and say what it is."""
     config, processes = parts.config, parts.learner.processes.count
     out.log = folder.log
+    made_in = folder.made_in or Path.cwd()
+    backbone = seen_from(config, made_in).backbone
+    own_folder = str(Path.cwd() / os.path.expanduser(backbone.id)) if named_folder(backbone, Path.cwd()) else None
     changed = folder.write_environment(
         {
-            "backbone": {"id": config.backbone.id, "fingerprint": parts.learner.backbone.fingerprint},
+            "made_in": str(made_in),
+            "backbone": {
+                "id": config.backbone.id,
+                "fingerprint": parts.learner.backbone.fingerprint,
+                "folder": own_folder,
+            },
             "preprocessing": {
                 "fingerprint": parts.model.problem.fingerprint(),
                 "first_batch": parts.tasks[0].splits["train"].first_batch(),

@@ -1,5 +1,6 @@
 """Rebuild a run from its folder."""
 
+import os
 from pathlib import Path
 
 from plora.build import Learner, Parts, Workspace, assemble, build
@@ -9,6 +10,23 @@ from plora.run_folder.agreement import Agreed, read_agreed
 from plora.run_folder.checkpoint import load_checkpoint
 from plora.run_folder.folder import RunFolder
 from plora.streams.incremental import LabelSpace
+
+
+def require_backbone(folder: RunFolder) -> None:
+    """Refuse a run whose backbone was a folder that is nowhere any more, before its name passes for an id of the hub.
+
+    Raises:
+        RunError: says where the folder was.
+    """
+    if not folder.environment.exists():
+        return
+    backbone = folder.read_environment().backbone
+    if backbone.folder is None or os.path.isdir(backbone.folder) or os.path.isdir(backbone.id):
+        return
+    raise RunError(
+        f"{folder.path} was learned on the backbone folder {backbone.folder}, which is gone, and there is no folder "
+        f"'{backbone.id}' here; bring it back, or start where it is"
+    )
 
 
 def require_same(parts: Parts, folder: RunFolder) -> None:
@@ -61,7 +79,8 @@ def load_run(path: Path) -> tuple[Parts, RunFolder, Agreed]:
     folder = RunFolder.existing(path)
     agreed = read_agreed(folder)
     last = agreed.require_learned(folder)
-    parts = build(agreed.config)
+    require_backbone(folder)
+    parts = build(agreed.config, made_in=folder.made_in)
     require_same(parts, folder)
     load_checkpoint(folder, last, parts.learner)
     return parts, folder, agreed
@@ -74,8 +93,9 @@ def load_learner(path: Path) -> tuple[Learner, Checkpoint, LabelSpace]:
         The learner, what its checkpoint says, and the rows of all tasks.
     """
     folder = RunFolder.existing(path)
-    agreed = read_agreed(folder)
+    agreed = read_agreed(folder, to_answer=True)
     last = agreed.require_learned(folder)
-    learner = assemble(agreed.config, Workspace())
+    require_backbone(folder)
+    learner = assemble(agreed.config, Workspace(), folder.made_in)
     load_checkpoint(folder, last, learner)
     return learner, last, LabelSpace.lay_out(last.labels, agreed.config.scenario)

@@ -10,9 +10,10 @@ from pathlib import Path
 from plora import atomic
 from plora.backbones import MADE, made_by
 from plora.build import Workspace
+from plora.cache import CACHE
 from plora.config import RunConfig, load_config
 from plora.configs import find_config
-from plora.errors import ConfigError
+from plora.errors import ConfigError, RunError
 from plora.events.console import Console
 from plora.results import RESULTS_FILE
 from plora.run_folder.folder import RunFolder
@@ -38,6 +39,7 @@ def pretrain(config: RunConfig, name: str, console: Console | None = None) -> Pa
 
     Raises:
         ConfigError: the config has no new backbone, several tasks in turn, or a method that does not train it.
+        RunError: the cache, where it is kept, cannot be written.
     """
     if config.backbone.kind != "new":
         raise ConfigError(["backbone.kind: pretraining starts from a new network; set kind=new, and network"])
@@ -47,6 +49,13 @@ def pretrain(config: RunConfig, name: str, console: Console | None = None) -> Pa
     content = config.model_dump(mode="json", exclude={"output", "name", "trackers"})
     key = hashlib.sha256(json.dumps([content, versions], sort_keys=True).encode()).hexdigest()[:32]
     home = made_by(name).parent
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{home} is where pretrained backbones are kept, and it cannot be made ({error.strerror}); set {CACHE} to "
+            "a folder that can be written"
+        ) from None
     folder, training = home / key, home / "runs"
     if not (folder / "config.json").is_file():
         own, workspace = config.model_copy(update={"output": training, "name": key}), Workspace()

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -252,6 +252,14 @@ class Stream:
             rows={**self.rows, **other.rows},
         )
 
+    def in_one_order(self) -> "Stream":
+        """Return this stream with the labels of tasks that have those of the first one in its order: ids follow names.
+
+        Tasks with other labels, or whose splits are of a kind that cannot be given other ids, stay as they are.
+        """
+        names = self.tasks[0].label_names
+        return replace(self, tasks=tuple(_reordered(task, names) for task in self.tasks))
+
     def fingerprint(self) -> str:
         """Return the sha256 of every split of every task, their names, label names and the provenance."""
         return self._fingerprint
@@ -293,9 +301,23 @@ class Stream:
                         raise DataError(
                             f"scenario=class needs labels that differ between tasks, but '{label}' is in both "
                             f"'{owner[label]}' and '{task.name}'; use scenario=domain or scenario=task, "
-                            "or give the labels distinct names"
+                            "or give the labels distinct names, as a stream of tables does with "
+                            "`distinct_labels: true`"
                         )
                     owner[label] = task.name
+
+
+def _reordered(task: Task, names: tuple[str, ...]) -> Task:
+    """A task with its labels in another order, where they are the same and are not in it already."""
+    if task.label_names == names or sorted(task.label_names) != sorted(names):
+        return task
+    ids = np.array([names.index(name) for name in task.label_names], dtype=np.int64)
+    splits: dict[str, Split] = {}
+    for split_name, split in task.splits():
+        if split.labels is None or "labels" not in getattr(split, "__dataclass_fields__", ()):
+            return task
+        splits[split_name] = replace(cast(Any, split), labels=ids[split.labels])
+    return Task(task.name, names, **splits)
 
 
 class StreamSource(BaseModel, ABC):

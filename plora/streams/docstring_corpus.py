@@ -12,14 +12,14 @@ import platform
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from plora.cache import cache_folder
+from plora.cache import cache_folder, left_out
 from plora.errors import DataError, RunError
 from plora.sealed import read_sealed, write_sealed
 from plora.streams import docstring_prose, hashing
@@ -186,8 +186,9 @@ def read_corpus() -> list[DocumentedObject]:
         DataError: a library or one of its subpackages is missing.
     """
     sources = list(_all_sources())
-    path = cache_folder() / "docstrings" / f"{_state(sources)}.json"
-    if (cached := _read(path)) is not None:
+    cache = cache_folder()
+    path = None if cache is None else cache / "docstrings" / f"{_state(sources)}.json"
+    if path is not None and (cached := _read(path)) is not None:
         return cached
     found: dict[int, DocumentedObject] = {}
     ambiguous: set[int] = set()
@@ -198,8 +199,11 @@ def read_corpus() -> list[DocumentedObject]:
                 if known.topic != item.topic:
                     ambiguous.add(item.key)
     corpus = [found[key] for key in sorted(found) if key not in ambiguous]
-    with suppress(OSError):  # a cache that cannot be written costs time, and nothing else
-        write_sealed(path, {"objects": [asdict(item) for item in corpus]})
+    if path is not None:
+        try:
+            write_sealed(path, {"objects": [asdict(item) for item in corpus]})
+        except OSError as error:  # costs time, and nothing else
+            left_out(error)
     return corpus
 
 

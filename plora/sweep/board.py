@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console as RichConsole
@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from plora.errors import RunError
+from plora.events.console import tell
 from plora.results import RunRecord, read_record
 from plora.run_folder.folder import RunFolder
 from plora.shown import visible
@@ -34,8 +35,9 @@ def shown(
         with Live(get_renderable=picture, console=console, refresh_per_second=1):
             yield lambda _: None
     else:
-        yield lambda line: print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
-        console.print(picture())
+        yield lambda line: tell(f"{time.strftime('%H:%M:%S')} {line}")
+        with suppress(OSError, ValueError, SystemExit):  # rich ends the program where nobody reads; a report follows
+            console.print(picture())
 
 
 def tables(config: SweepConfig, progress: Sequence[Progress], studies: Sequence[Study], seconds: float) -> Group:

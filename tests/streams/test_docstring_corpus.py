@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from plora.cache import cache_folder
 from plora.errors import DataError
 from plora.streams import docstring_corpus
 from plora.streams.docstring_corpus import TOPIC_NAMES, TOPICS, DocumentedObject, library_root, read_corpus
@@ -112,7 +111,7 @@ def test_the_cache_is_the_corpus_until_a_source_changes(one_library: Path, monke
     with monkeypatch.context() as patch:
         patch.setattr(docstring_corpus, "_objects", lambda *_: pytest.fail("parsed again"))
         assert read_corpus() == parsed
-    (file,) = (cache_folder() / "docstrings").glob("*.json")
+    (file,) = (one_library / "cache" / "docstrings").glob("*.json")
     file.write_text(file.read_text().replace("Add the numbers", "Add no numbers"))  # damaged: read anew
     assert read_corpus() == parsed
     source = one_library / "left/code.py"

@@ -1,5 +1,7 @@
 """Which rows of the head belong to which task, in each scenario."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,3 +52,18 @@ def test_domains_share_one_block() -> None:
 def test_a_scenario_that_the_stream_cannot_give(stream: Stream, scenario: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         LabelSpace.of(stream, scenario)
+
+
+def test_domains_whose_labels_stand_in_another_order_are_matched_by_name() -> None:
+    first, second = SHARED.tasks
+    other = Task(second.name, ("yes", "no"), *(replace(split, labels=1 - split.labels) for _, split in second.splits()))
+    turned = replace(SHARED, tasks=(first, other)).in_one_order()
+    assert [task.label_names for task in turned.tasks] == [("no", "yes")] * 2
+    assert turned.fingerprint() == SHARED.fingerprint()  # each text has the label that it had
+    LabelSpace.of(turned, "domain")
+    assert DISJOINT.in_one_order() == DISJOINT
+
+
+def test_the_refusal_of_equal_classes_names_the_setting_that_helps() -> None:
+    with pytest.raises(DataError, match="distinct_labels: true"):
+        LabelSpace.of(SHARED, "class")

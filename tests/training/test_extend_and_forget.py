@@ -11,7 +11,7 @@ from plora.build import Workspace
 from plora.config import RunConfig, load_task
 from plora.errors import ConfigError, DataError, NonFiniteLossError, PloraError, RunError, UnknownTaskError
 from plora.export import export
-from plora.results import ClassRankings, read_record
+from plora.results import ClassRankings, read_record, write_table
 from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
 from plora.runs import evaluate, extend, forget, predict, resume, run, verify
@@ -168,6 +168,10 @@ def test_a_forgotten_task_is_gone_and_the_others_are_as_they_were(
     assert evaluate(config.folder).changed == 0
     assert verify(config.folder).problems == ()
     assert "forgotten" in read_record(config.folder).warnings[0]
+    matrix, _ = write_table([config.folder], "matrix")
+    assert "travel †" in matrix.splitlines()[0]
+    assert f"† travel of {config.folder}: taken out by plora forget after this was measured" in matrix
+    assert "† travel of" in write_table([config.folder])[0]
     forget(config.folder, "travel")  # again: what a kill left is finished, and nothing else happens
     assert read_checkpoint(folder.path, 3) == after
 

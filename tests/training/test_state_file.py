@@ -116,3 +116,15 @@ def test_a_file_of_another_shape_is_none(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.safetensors", _rows(0))
     assert state_file.read(path, (3, 8), torch.float32) is None
     assert state_file.read(path, SHAPE, torch.float16) is None
+
+
+def test_a_folder_that_only_others_may_write_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _write(tmp_path / "a.safetensors", _rows(0))
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refused)
+    found = state_file.read(path, SHAPE, torch.float32)
+    assert found is not None
+    assert torch.equal(found, _rows(0))

@@ -20,6 +20,7 @@ from plora.results.comparison.statistics import Comparison, Estimate, compare, e
 from plora.results.metrics.named import definitions, metric_names
 from plora.results.metrics.run_cost import run_cost
 from plora.results.metrics.run_metrics import RunMetrics
+from plora.results.record.forgotten import read_forgotten
 from plora.results.record.found_runs import FoundRuns, find_runs
 from plora.results.record.matrix_metrics import seen_accuracy
 from plora.results.record.run_record import RunRecord
@@ -41,6 +42,8 @@ from plora.results.tables.table import Table
 NAMES_UP_TO = 8  # tasks: with more, columns have numbers and a legend follows
 
 Kind = Literal["methods", "differences", "runs", "costs", "matrix", "slots"]
+_GONE = "†"
+"""Beside the name of a task that was taken out of its run."""
 OF_ONE_RUN = ("matrix", "slots")
 """Kinds of tables that are about one run, which may be unfinished."""
 
@@ -168,8 +171,11 @@ def write_table(
     if kind in OF_ONE_RUN and len(records) > 1:
         raise RunError(f"a table of kind '{kind}' is that of one run, got {len(records)} runs; name one")
     metric_of = RunMetrics(found.runs)
+    gone = {
+        path: read_forgotten(path).tasks for path, record in found.runs.items() if record.complete or kind in OF_ONE_RUN
+    }
     if kind == "matrix":
-        table = _matrix(records[0])
+        table = _matrix(records[0], next(iter(gone.values())))
     elif kind == "slots":
         table = table_of_slots(records[0])
     elif kind == "costs":
@@ -180,16 +186,28 @@ def write_table(
         table = _differences(records, metrics, against, metric_of)
     else:
         table = _comparison(records, metrics, metric_of)
+    table = replace(table, notes=[*table.notes, *_of_forgotten(gone)])
     return rendered(table, cast(Format, format), standalone), found
 
 
-def _matrix(record: RunRecord) -> Table:
+def _of_forgotten(gone: Mapping[Path, Sequence[str]]) -> list[str]:
+    """Say of each run with tasks that were taken out which they are: it cannot do any more what was measured."""
+    return [
+        f"{_GONE} {', '.join(' '.join(task.split()) for task in tasks)} of {path}: taken out by plora forget "
+        "after this was measured"
+        for path, tasks in gone.items()
+        if tasks
+    ]
+
+
+def _matrix(record: RunRecord, gone: Sequence[str] = ()) -> Table:
     T, score = len(record.tasks), record.score
     label = score.label[0].upper() + score.label[1:]
     head_of_rows = score.title if score.unit in ("", score.title) else f"{score.title} {score.unit}"
     named, kept = T <= NAMES_UP_TO, shown(T)
     names = [shorten(record.tasks[j], 16) if named else str(j + 1) for j in kept]
-    heads, rows = _folded(names, T), []
+    marked = [f"{name} {_GONE}" if record.tasks[j] in gone else name for name, j in zip(names, kept, strict=True)]
+    heads, rows = _folded(marked, T), []
     if not np.isnan(record.matrix[0]).all():
         rows.append(["before training", *_folded(list(map(score.text, record.matrix[0, kept])), T), ""])
     seen = seen_accuracy(record.matrix)

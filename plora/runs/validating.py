@@ -1,0 +1,117 @@
+"""What is wrong with a config, as far as it can be found without a run: no weights are loaded, nothing is written."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from plora.backbones.settings import GLYPH_VIT, MINILM, BackboneConfig
+from plora.config import RunConfig
+from plora.config.made_in import named_folder
+from plora.errors import ConfigError, DataError, PloraError
+from plora.streams.base import Stream
+from plora.streams.local import LocalStream
+
+_IN_EVERY_BLOCK = ("attention", "attention:qkv", "mlp", "all_linear")
+"""Targets that every transformer has."""
+
+
+def validate(config: RunConfig) -> None:
+    """Look at everything that a run of a config would stop at before it learns, and that is on this machine.
+
+    Files are looked for; those of a stream of local files are read, and their labels compared as the scenario has it;
+    where the config names layers, or asks for long texts, the network's shape is made without its weights. What is on
+    the hub is not asked for.
+
+    Args:
+        config: that is right by itself, as `load_config` reads it.
+
+    Raises:
+        ConfigError: every mistake, one line each.
+    """
+    problems = list(_missing(config))
+    if not problems:
+        problems += _of_the_data(config)
+    problems += _of_the_network(config)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _missing(config: RunConfig) -> Iterator[str]:
+    """Files and folders that are named and not there."""
+    for key, settings in (("stream", config.stream), *((f"added.{at}", task) for at, task in enumerate(config.added))):
+        for place, path in _paths(settings, key):
+            if not os.path.exists(path):
+                yield f"{place}: {path} does not exist; correct the path, which leads from {Path.cwd()}"
+
+
+def _paths(value: object, key: str) -> Iterator[tuple[str, Path]]:
+    """Every path of some settings but a cache, which is made where it is missing."""
+    if isinstance(value, Path):
+        yield key, value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            inner = getattr(value, name)
+            if name == "label_names" and isinstance(inner, str):
+                yield f"{key}.{name}", Path(inner)
+            elif name != "cache":
+                yield from _paths(inner, f"{key}.{name}")
+    elif isinstance(value, tuple):
+        for at, inner in enumerate(value):
+            yield from _paths(inner, f"{key}.{at}")
+
+
+def _of_the_data(config: RunConfig) -> Iterator[str]:
+    """What the files of a local stream say: rows, columns, labels, and labels beside those of other tasks."""
+    if not isinstance(config.stream, LocalStream):
+        return
+    try:
+        stream: Stream = config.stream.load()
+        if config.order is not None:
+            stream = stream.ordered(config.order)
+        if config.added:
+            stream = stream.followed_by(config.added_source().load())
+        if config.scenario == "domain":
+            stream = stream.in_one_order()
+        stream.require(config.scenario)
+    except DataError as error:
+        yield f"stream: {error}"
+
+
+def _of_the_network(config: RunConfig) -> Iterator[str]:
+    """What only the network can tell: layers that are named and not there, texts that are longer than it reads."""
+    backbone = config.backbone
+    here = backbone.id in (MINILM, GLYPH_VIT) or named_folder(backbone, Path.cwd())
+    looks_like_a_folder = backbone.id.startswith((".", "/", "~"))
+    if backbone.kind == "new" or not (here or looks_like_a_folder):
+        return
+    names_layers = bool(config.modules) or (config.lora is not None and config.lora.targets not in _IN_EVERY_BLOCK)
+    if here and not names_layers and backbone.max_length <= _said_positions(backbone):
+        return
+    from plora.backbones import empty_backbone, require_positions  # torch, which most configs need not wait for
+    from plora.params import count_parameters
+
+    try:
+        if config.problem.in_lines:
+            require_positions(backbone, empty_backbone(backbone))
+    except PloraError as error:
+        yield from str(error).splitlines()
+        return
+    try:
+        count_parameters(config)
+    except PloraError as error:
+        yield from str(error).splitlines()
+
+
+def _said_positions(backbone: BackboneConfig) -> int:
+    """Positions of a network, as its config.json says; where it says none, those that every network has."""
+    if backbone.id in (MINILM, GLYPH_VIT):
+        return 512
+    try:
+        content = json.loads((Path(os.path.expanduser(backbone.id)) / "config.json").read_text(encoding="utf-8"))
+        # RoBERTa's count what padding takes.
+        return int(content["max_position_embeddings"]) - int(content.get("pad_token_id") or 0) - 1
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
