@@ -62,7 +62,7 @@ def test_compare_draws_means_over_seeds_and_reference_lines() -> None:
     assert written == [
         "sequential, 3 seeds",
         "joint",
-        "line: mean · band: 95 % bootstrap interval over 3 seeds · no band below 3 seeds",
+        "line: mean · band: 95 % t interval over 3 seeds · no band below 3 seeds",
     ]
     (band,) = ax.collections  # a single run has none
     bounds = estimates(runs[:3], ["ACC"])["sequential"]["accuracy"].interval
@@ -76,7 +76,7 @@ def test_compare_draws_means_over_seeds_and_reference_lines() -> None:
     [
         ({"ewc": 1, "lwf": 1}, "one seed each: no interval"),
         ({"ewc": 2, "lwf": 1}, "line: mean · thin lines: runs, no band below 3 seeds"),
-        ({"ewc": 3, "lwf": 5}, "line: mean · band: 95 % bootstrap interval over 3 to 5 seeds"),
+        ({"ewc": 3, "lwf": 5}, "line: mean · band: 95 % t interval over 3 to 5 seeds"),
     ],
 )
 def test_compare_says_what_its_bands_are(seeds: dict[str, int], text: str) -> None:

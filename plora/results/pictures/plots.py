@@ -144,7 +144,7 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
 
         A_t = 1/t Σ_{j≤t} R[t, j]
 
-    A line is the mean over the seeds of a method. From three seeds on a band shows the 95 % bootstrap interval of that
+    A line is the mean over the seeds of a method. From three seeds on a band shows the 95 % t interval of that
     mean, see `plora.results.comparison.statistics`; with two, its runs lie behind, faint. A method measured only after
     the last task (joint) is a dashed horizontal line at A_T.
 
@@ -212,7 +212,7 @@ def _how_to_read(seeds: Sequence[int]) -> str:
     parts = ["line: mean"]
     if enough := [count for count in seeds if count >= SEEDS_FOR_A_CLAIM]:
         counts = f"{enough[0]}" if len(set(enough)) == 1 else f"{min(enough)} to {max(enough)}"
-        parts.append(f"band: 95 % bootstrap interval over {counts} seeds")
+        parts.append(f"band: 95 % t interval over {counts} seeds")
     if few := [count for count in seeds if count < SEEDS_FOR_A_CLAIM]:
         thin = "thin lines: runs, " if max(few) > 1 else ""
         parts.append(f"{thin}no band below {SEEDS_FOR_A_CLAIM} seeds")

@@ -375,7 +375,7 @@
       if (values.length > 1 && values.length === row.runs.length) {
         rows.push({ label: "mean ± standard deviation", value: `${fixed(mean(values), this.decimals)} ± ${fixed(deviation(values), this.decimals)}`, active: true });
       }
-      if (row.interval) rows.push({ label: "95 % bootstrap interval", value: Array.isArray(row.interval) ? range(row.interval, this.decimals) : `n/a: ${row.interval}`, active: Array.isArray(row.interval) });
+      if (row.interval) rows.push({ label: "95 % t interval", value: Array.isArray(row.interval) ? range(row.interval, this.decimals) : `n/a: ${row.interval}`, active: Array.isArray(row.interval) });
       const cursor = node("rect", { class: "band", x: 0, y: this.y(k) - 13, width: this.width, height: 26 });
       return { title: row.label, rows, x: this.x(row.runs[0].value ?? 0), y: this.y(k) + 40, cursor };
     }
@@ -586,7 +586,7 @@
       if (!group.bands.some((band) => band)) return "no interval below 3 seeds";
       if (!seeds.length) return "intervals are of all runs and tasks alone";
       const [low, high] = [Math.min(...seeds), Math.max(...seeds)];
-      return `band: 95 % bootstrap interval over ${low === high ? low : `${low} to ${high}`} seeds`;
+      return `band: 95 % t interval over ${low === high ? low : `${low} to ${high}`} seeds`;
     };
     const label = (s, some) => (some.length > 1 ? `${group.series[s]}, ${some.length} runs` : group.series[s]);
 

@@ -96,7 +96,7 @@ def comparison_table(
     Args:
         records: complete runs on the same data, in one or several orders.
         metrics: names or symbols; by default all of the matrix.
-        format: `markdown`, `csv` or `latex`; CSV has the bootstrap interval too.
+        format: `markdown`, `csv` or `latex`; CSV has the t interval too.
         standalone: LaTeX as a whole document that pdflatex compiles.
         metric_of: as in `estimates`.
 
