@@ -3,7 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from plora.results.comparison.comparable import series
+from plora.results.comparison.paired_examples import PairedExamples
+from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.found_runs import unfinished_line
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY, Score
@@ -12,10 +17,15 @@ TRUNCATED_SHARE = 0.05
 DISCRIMINATES = 0.05
 """Of a percentage: 5 points. Of a score without a natural span, the same share of the better of the two."""
 SEEDS_FOR_A_CLAIM = 3
+FEW_PER_CLASS = 20
+"""Training examples: of fewer, a class is seldom learned, and what is learned depends on which they are."""
+FEW_TESTED = 10
+CONFIDENCE = 0.95
+NAMED_UP_TO = 5  # classes or methods of one line
 
 
 def run_doubts(record: RunRecord) -> list[str]:
-    """Return the doubts that one record raises: warnings, another score, no validation, cut inputs, an early end."""
+    """Return the doubts that one record raises: warnings, another score, no validation, few or cut inputs."""
     doubts = []
     if not record.complete:
         doubts.append(f"This run is {unfinished_line(record)}.")
@@ -35,6 +45,11 @@ def run_doubts(record: RunRecord) -> list[str]:
             "or by looking at test."
         )
     for data in record.data:
+        if data.classes and data.train < FEW_PER_CLASS * data.classes:
+            doubts.append(
+                f"Task '{data.task}' has {data.train / data.classes:.3g} training examples per class in the mean, "
+                f"fewer than {FEW_PER_CLASS}; other examples may give quite another network."
+            )
         if data.truncated_share > TRUNCATED_SHARE:
             doubts.append(
                 f"Task '{data.task}': {data.truncated_share:.0%} of the training inputs were cut to the "
@@ -46,6 +61,54 @@ def run_doubts(record: RunRecord) -> list[str]:
                 "or validation; its accuracy may be too high."
             )
     return doubts
+
+
+def prediction_doubts(measured: ClassRankings) -> list[str]:
+    """Return which classes were never predicted, and which have too few test examples to say anything of.
+
+    Args:
+        measured: the predictions after the last task.
+    """
+    classes = len(measured.class_names)
+    labelled = np.bincount(measured.label, minlength=classes)
+    predicted = np.bincount(measured.prediction, minlength=classes)
+    tasks = {int(label): str(task) for label, task in zip(measured.label, measured.task, strict=True)}
+    several = len(set(tasks.values())) > 1
+
+    def named(ids: NDArray[np.int64]) -> str:
+        names = [
+            f"'{measured.class_names[c]}'{f' of {tasks[int(c)]}' if several else ''} ({labelled[c]} test examples)"
+            for c in ids[:NAMED_UP_TO]
+        ]
+        return ", ".join(names) + (f" and {len(ids) - NAMED_UP_TO} more" if len(ids) > NAMED_UP_TO else "")
+
+    never = np.flatnonzero((labelled > 0) & (predicted == 0))
+    few = np.flatnonzero((labelled > 0) & (labelled < FEW_TESTED))
+    doubts = []
+    if len(never):
+        doubts.append(f"Never predicted: {named(never)}. All their test examples count as wrong.")
+    if len(few):
+        doubts.append(f"Fewer than {FEW_TESTED} test examples: {named(few)}. Their own accuracy says nothing.")
+    return doubts
+
+
+def undecided_doubts(compared: Sequence[PairedExamples]) -> list[str]:
+    """Return which methods differ from the best one by less than their test examples can tell.
+
+    Args:
+        compared: the best method with each other one, see `against_best`.
+    """
+    undecided = [pair for pair in compared if pair.p >= 1 - CONFIDENCE]
+    if not undecided:
+        return []
+    told = [
+        f"{pair.second} ({100 * pair.difference:+.1f} points, p = {pair.p:.2g})" for pair in undecided[:NAMED_UP_TO]
+    ]
+    more = f" and {len(undecided) - NAMED_UP_TO} more" if len(undecided) > NAMED_UP_TO else ""
+    return [
+        f"Less than {undecided[0].examples:,} test examples can tell (McNemar's test, seed by seed): "
+        f"{undecided[0].first} against {', '.join(told)}{more}."
+    ]
 
 
 def split_doubts(records: Sequence[RunRecord]) -> list[str]:
@@ -101,7 +164,7 @@ def group_doubts(records: Sequence[RunRecord]) -> list[str]:
     if frozen is not None and round(score.improvement(reached, means[frozen]) - step, 6) < 0:
         doubts.append(
             f"This stream does not discriminate: the best of all methods, {told(best)}, is not {needed} {above} a "
-            f"frozen backbone, {told(frozen)}. Either training is too short or its learning rate is wrong (train a method "
+            f"frozen backbone, {told(frozen)}. Either training is too short or its learning rate is wrong (train "
             "twice as long: does it rise?), or there is little to learn that the frozen backbone does not know."
         )
     if sequential is not None and round(score.improvement(reached, means[sequential]) - step, 6) < 0:

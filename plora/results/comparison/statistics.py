@@ -17,7 +17,7 @@ import numpy as np
 
 from plora.errors import RunError, did_you_mean
 from plora.results.comparison.comparable import require_poolable, series
-from plora.results.comparison.doubts import SEEDS_FOR_A_CLAIM
+from plora.results.comparison.doubts import CONFIDENCE, SEEDS_FOR_A_CLAIM
 from plora.results.metrics.named import definitions, metric_names
 from plora.results.metrics.run_metrics import RunMetrics
 from plora.results.record.found_runs import unfinished_line
@@ -26,7 +26,6 @@ from plora.results.record.matrix_metrics import Metric, seen_accuracy
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import Score
 
-CONFIDENCE = 0.95
 DIGITS = 12  # two differences that are equal but for the rounding of floats are a tie
 
 RunKey = tuple[int, tuple[str, ...]]
@@ -217,7 +216,8 @@ def intervals(values: Matrix) -> Matrix:
         mean ± t_{n−1, 0.975} · s / √n
 
     It keeps its word for few runs, where a bootstrap cannot: three values have ten different resamples. How far runs
-    differ is all that it knows; how few test examples there were is another interval, see `test_interval`.
+    differ is all that it knows; how few test examples there were is another interval, see
+    `plora.results.comparison.sampling`.
 
     Args:
         values: `[runs, columns]`, n ≥ 2 runs.
