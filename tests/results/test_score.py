@@ -306,8 +306,8 @@ def test_doubts_follow_the_direction() -> None:
     ]
     (line,) = group_doubts(bad)
     assert line.startswith(
-        "This stream does not discriminate: the best of all methods, joint (0.980 nats per byte), is not 5 % better than a "
-        "frozen backbone, frozen (1.000 nats per byte). "
+        "This stream does not discriminate: the best of all methods, joint (0.980 nats per byte), is not 5 % better "
+        "than a frozen backbone, frozen (1.000 nats per byte). "
     )
 
 

@@ -15,8 +15,8 @@ class Chance:
     """The accuracy of the most frequent class of the test labels.
 
     Args:
-        tasks: `[T]` fractions, of each task; NaN where a task has no examples.
-        seen: `[T]` fractions, of the mean over the first t tasks, as in A_t; NaN where one of them has no examples.
+        tasks: `[T]` fractions, of each task.
+        seen: `[T]` fractions, of the mean over the first t tasks, as in A_t.
     """
 
     tasks: Matrix
@@ -28,7 +28,7 @@ class Chance:
         return float(self.seen[-1])
 
 
-def chance_of(measured: ClassRankings, tasks: Sequence[str], scenario: Scenario) -> Chance:
+def chance_of(measured: ClassRankings, tasks: Sequence[str], scenario: Scenario) -> Chance | None:
     """Return the accuracy of a constant answer, given what the scenario tells.
 
         s_j(c) = share of class c among the test labels of task j
@@ -41,16 +41,18 @@ def chance_of(measured: ClassRankings, tasks: Sequence[str], scenario: Scenario)
         measured: the labels of the test examples.
         tasks: all T task names, in the order of the matrix's columns.
         scenario: of the run.
+
+    Returns:
+        None where a task has no examples.
     """
-    parts = measured.by_task()
-    shares = np.full((len(tasks), len(measured.class_names)), np.nan)
-    for j, task in enumerate(tasks):
-        if task in parts:
-            shares[j] = np.bincount(parts[task].label, minlength=shares.shape[1]) / len(parts[task])
+    parts, C = measured.by_task(), len(measured.class_names)
+    if set(tasks) - set(parts):
+        return None
+    shares = np.stack([np.bincount(parts[task].label, minlength=C) / len(parts[task]) for task in tasks])
     counts = np.arange(1, len(tasks) + 1)
     if scenario == "task":
         of_tasks = shares.max(axis=1)
         return Chance(of_tasks, of_tasks.cumsum() / counts)
     means = shares.cumsum(axis=0) / counts[:, None]
-    answer = int(np.nansum(shares, axis=0).argmax())
+    answer = int(shares.sum(axis=0).argmax())
     return Chance(shares[:, answer], means.max(axis=1))

@@ -60,11 +60,13 @@ class RunMetrics:
             records: comparable runs.
 
         Returns:
-            None of another score than accuracy, or where no run has predictions that can be read.
+            None of another score than accuracy, or where no run has predictions of every task that can be read.
         """
         for record in records if records[0].score == ACCURACY else ():
-            if (measured := self.predictions(record)) is not None:
-                return chance_of(measured, record.tasks, record.scenario)
+            measured = self.predictions(record)
+            chance = None if measured is None else chance_of(measured, record.tasks, record.scenario)
+            if chance is not None:
+                return chance
         return None
 
     def predictions(self, record: RunRecord) -> ClassRankings | None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from plora.atomic import write_bytes
 from plora.errors import RunError
 from plora.results.comparison.comparable import group_runs
-from plora.results.metrics.chance import Chance
+from plora.results.metrics.chance import Chance, chance_of
 from plora.results.metrics.interference import NoUpdatesError, read_interference
 from plora.results.metrics.run_cost import run_cost
 from plora.results.metrics.run_metrics import RunMetrics
@@ -30,6 +30,7 @@ from plora.results.record.generated import generated_files, read_generated
 from plora.results.record.kinds import read_measurements
 from plora.results.record.pixel_counts import PixelCounts
 from plora.results.record.run_record import RunRecord
+from plora.results.record.score import ACCURACY
 from plora.results.tables.folding import shown
 
 SLOTS_READ = 200
@@ -48,8 +49,16 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
         folder: of the run.
         record: read from it.
     """
-    chance = RunMetrics({folder: record}).chance([record])
-    pictures, left_out = {}, []
+    pictures: dict[str, Figure] = {}
+    left_out: list[str] = []
+    measured, chance = None, None
+    if (file := predictions_file(folder, record)) is not None:
+        try:
+            measured = read_measurements(file)
+        except RunError as error:
+            left_out.append(f"Confusion matrix left out: {error}")
+    if isinstance(measured, ClassRankings) and record.score == ACCURACY:
+        chance = chance_of(measured, record.tasks, record.scenario)
     if not np.isnan(record.matrix).all():
         pictures["matrix"] = accuracy_matrix(record, chance)
     if len(record.tasks) > 1 and not np.isnan(record.matrix[1:-1]).all():
@@ -63,15 +72,10 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
         pictures[stem], pictures[f"{stem}-over-tasks"] = gate_vector(record, name), vector_over_tasks(record, name)
     if any(state is not None and state.active < state.opened > 1 for state in record.slot_states):
         pictures["slots"] = active_slots(record)
-    if (file := predictions_file(folder, record)) is not None:
-        try:
-            measured = read_measurements(file)
-            if isinstance(measured, ClassRankings):
-                pictures["confusion"] = confusion(measured)
-            elif isinstance(measured, PixelCounts):
-                pictures["confusion"] = confusion_of_pixels(measured)
-        except RunError as error:
-            left_out.append(f"Confusion matrix left out: {error}")
+    if isinstance(measured, ClassRankings) and len(measured):
+        pictures["confusion"] = confusion(measured)
+    elif isinstance(measured, PixelCounts):
+        pictures["confusion"] = confusion_of_pixels(measured)
     try:
         if (drawn := curves_file(folder)) is not None and (curves := read_curves(drawn)):
             pictures["curves"] = learning_curves(curves, record.score)

@@ -53,7 +53,7 @@ def matrix_table(
     """Return the accuracy matrix: a row per state, a column per task, and the mean over tasks seen.
 
     Of accuracies two kinds of rows follow: chance, where the run has predictions, and the ends of the interval that
-    the number of test examples leaves to the last row (`plora.results.comparison.sampling`).
+    the number of test examples leaves to the last row (`plora.results.comparison.sampling`). CSV is the matrix alone.
 
     Row "before training" is left out when it was not measured; CSV has it always. Of more than 40 tasks the first and
     the last have rows and columns, and a note says how many more there are; CSV has all.
@@ -212,13 +212,11 @@ def _matrix(record: RunRecord, metric_of: RunMetrics) -> Table:
     if (chance := metric_of.chance([record])) is not None:
         cells = _folded(list(map(score.text, chance.tasks[kept])), T)
         rows.append(["chance", *cells, score.text(chance.mean)])
-        data.append(["chance", *chance.tasks, chance.mean])
         notes.append(chance_note(record, chance))
     if (of_mean := size_interval([record])) is not None and record.sizes is not None:
         bounds = wilson(record.matrix[-1], record.sizes)
-        for what, ends, end in zip(("lower end", "upper end"), bounds.T, of_mean, strict=True):
+        for what, ends, end in zip(("at least (95 %)", "at most (95 %)"), bounds.T, of_mean, strict=True):
             rows.append([what, *_folded(list(map(score.text, ends[kept])), T), score.text(end)])
-            data.append([what, *ends, end])
         notes.append(size_note([record], of_mean))
     legend = [] if named else [f"{j + 1}: {' '.join(record.tasks[j].split())}" for j in kept]
     return Table(
@@ -392,9 +390,9 @@ def size_note(records: Sequence[RunRecord], bounds: tuple[float, float]) -> str:
     """Return how far ACC is known, by the ends of its interval."""
     half = 100 * (bounds[1] - bounds[0]) / 2
     few = f"{sum(records[0].sizes or ()):,} {records[0].split} examples"
-    most = "at most " if len(records) > 1 else ""
+    best = " or better" if len(records) > 1 else ""
     how = "95 %, Wilson's interval of each task, joined"
-    return f"{few}: ACC is known to {most}± {half:.1f} points, whatever the seeds ({how})"
+    return f"{few}: ACC is known to ± {half:.1f} points{best}, whatever the seeds ({how})"
 
 
 def interval_notes(found: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
