@@ -43,7 +43,8 @@ VECTORS = 4
 def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], list[str]]:
     """Return every picture of one run by name, and a line for each that damage prevents.
 
-    What a run does not have (slots, curves, predictions, a second task) has no picture and no line.
+    What a run does not have (slots, curves of more than a point, predictions, a second task) has no picture and no
+    line.
 
     Args:
         folder: of the run.
@@ -77,7 +78,8 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
     elif isinstance(measured, PixelCounts):
         pictures["confusion"] = confusion_of_pixels(measured)
     try:
-        if (drawn := curves_file(folder)) is not None and (curves := read_curves(drawn)):
+        curves = [] if (drawn := curves_file(folder)) is None else read_curves(drawn)
+        if len(curves) > len({point.task for point in curves}):  # one point of each task is no line
             pictures["curves"] = learning_curves(curves, record.score)
     except RunError as error:
         left_out.append(f"Learning curves left out: {error}")

@@ -300,7 +300,8 @@ def learning_curves(curves: Sequence[Point], score: Score = ACCURACY) -> Figure:
                 if many:
                     through[panel].append((steps, values))
                 else:
-                    ax.plot(*_thinned(steps, values), color=SERIES[0] if panel == "loss" else SERIES[1])
+                    alone = "." if len(points) == 1 else None  # a line of one point cannot be seen
+                    ax.plot(*_thinned(steps, values), color=SERIES[0 if panel == "loss" else 1], marker=alone)
             if number and not many:
                 ax.axvline(start, color=GRID, linewidth=1)
         end = start + points[-1].step
