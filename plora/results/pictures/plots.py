@@ -226,8 +226,9 @@ def compare_methods(records: Sequence[RunRecord], chance: Chance | None = None) 
     )
     task_axis(ax, tasks)
     title(ax, f"Mean {records[0].split} {score.label} on the tasks seen so far{direction(score)}", pad=22)
-    seeds = _how_to_read([len({run.seed for run in runs}) for runs in runs_of.values()])
-    subtitle(ax, " · ".join(filter(None, [seeds, _chance_and_size([*runs_of.values()], chance, drawn=True)])))
+    subtitle(ax, _how_to_read([len({run.seed for run in runs}) for runs in runs_of.values()]))
+    if said := _chance_and_size([*runs_of.values()], chance, drawn=True):  # no room for it beside the other
+        ax.set_xlabel(f"{ax.get_xlabel()}\n{said}", fontsize=FONT_POINTS, color=MUTED)
     return figure
 
 
