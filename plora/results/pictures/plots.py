@@ -191,7 +191,8 @@ def compare_methods(records: Sequence[RunRecord], chance: Chance | None = None) 
         raise RunError("no run was evaluated after its last task; there is nothing to compare yet")
     figure, (ax,) = new_figure(WIDTH, 3.4 + 0.08 * max(0, len(curves) - 8))
     level = np.empty(0) if chance is None else score.factor * chance.seen
-    _axes(ax, np.concatenate([*(runs.ravel() for runs in curves.values()), level]), T, score)
+    drawn = [each.ravel() for each in (*curves.values(), *bands.values(), level)]
+    _axes(ax, np.concatenate(drawn), T, score)
     if T > 1 and len(level):
         ax.plot(np.arange(1, T + 1), level, **_CHANCE)
     for number, (label, runs) in enumerate(curves.items()):
