@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from statistics import fmean, stdev
 
-from plora.streams.glyphs import Glyphs
 from pydantic import JsonValue
 from scipy import stats
 
@@ -20,6 +19,7 @@ from plora.configs import find_sweep
 from plora.results import read_record
 from plora.run_folder.folder import RunFolder
 from plora.runs.pretraining import make_missing
+from plora.streams.glyphs import Glyphs
 from plora.streams.image_stream import ImageStream
 from plora.sweep import SweepConfig, SweepRun, load_sweep, plan_runs, plan_studies, sweep
 

@@ -463,8 +463,8 @@ def images(data: dict[str, object]) -> str:
     how = (
         f"Percent, mean ± standard deviation over seeds and orders of the classes; {len(_list(first['tasks']))} tasks, "
         f"{first['train_images']:,} images to train and {first['test_images']:,} to test. KiB kept: on disk after the "
-        "last task, the network left out; passes: forward passes of the network per prediction. A head that is solved on "
-        f"frozen features is the same for every seed. {source(data)}"
+        "last task, the network left out; passes: forward passes of the network per prediction. A head that is solved "
+        f"on frozen features is the same for every seed. {source(data)}"
     )
     apart: dict[str, dict[str, str]] = {}
     for pair in _rows(data, "paired"):
