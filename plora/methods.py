@@ -72,7 +72,7 @@ class Method:
         lateral: a new slot learns to read what older slots read, too.
         merging: how the slots of all tasks become one when a task is committed, or None; `magmax` starts each slot from
             the one before.
-        at_once: learns all tasks' data together (the upper bound), not one after the other.
+        at_once: learns all tasks' data together, not one after the other.
         refusals: scenarios in which the method has no meaning, with the reason.
     """
 
@@ -198,7 +198,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "joint",
-            "one slot on the data of all tasks at once; the ceiling",
+            "one slot on the data of all tasks at once, so that nothing has to be remembered",
             slots="one",
             gate="all_ones",
             phases=_ADAPTER_AND_HEAD,

@@ -6,7 +6,9 @@ from plora.lazy import names_from
 
 if TYPE_CHECKING:
     from plora.results.comparison.comparable import group_runs, require_comparable, require_poolable, series
-    from plora.results.comparison.doubts import group_doubts, run_doubts
+    from plora.results.comparison.doubts import group_doubts, prediction_doubts, run_doubts, undecided_doubts
+    from plora.results.comparison.paired_examples import PairedExamples, against_best, mcnemar_p
+    from plora.results.comparison.sampling import mean_interval, size_interval, wilson
     from plora.results.comparison.statistics import (
         Comparison,
         Estimate,
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
         pooled,
         seen_intervals,
     )
+    from plora.results.metrics.chance import Chance, chance_of
     from plora.results.metrics.classification import (
         ClassScore,
         class_scores,
@@ -168,7 +171,17 @@ __all__ = [
     "require_poolable",
     "series",
     "group_doubts",
+    "prediction_doubts",
     "run_doubts",
+    "undecided_doubts",
+    "PairedExamples",
+    "against_best",
+    "mcnemar_p",
+    "mean_interval",
+    "size_interval",
+    "wilson",
+    "Chance",
+    "chance_of",
     "Comparison",
     "Estimate",
     "compare",
@@ -297,6 +310,10 @@ __getattr__, _ = names_from(
             "macro_f1",
             "task_accuracy",
         ],
+        "metrics.chance": [
+            "Chance",
+            "chance_of",
+        ],
         "metrics.further": [
             "COSTS",
             "FURTHER",
@@ -342,7 +359,19 @@ __getattr__, _ = names_from(
         ],
         "comparison.doubts": [
             "group_doubts",
+            "prediction_doubts",
             "run_doubts",
+            "undecided_doubts",
+        ],
+        "comparison.paired_examples": [
+            "PairedExamples",
+            "against_best",
+            "mcnemar_p",
+        ],
+        "comparison.sampling": [
+            "mean_interval",
+            "size_interval",
+            "wilson",
         ],
         "comparison.statistics": [
             "Comparison",

@@ -241,3 +241,18 @@ def test_every_picture_of_a_real_run_is_written(toy_config: Callable[..., RunCon
     assert "drift" not in pictures
     assert len(left_out) == 1
     assert "cannot be read" in left_out[0]
+
+
+def test_an_empty_picture_is_not_drawn(tmp_path: Path) -> None:
+    """A task of one logged step has no line, and a run that measured nothing no matrix."""
+    (tmp_path / "curves.jsonl").write_text("".join(point.to_line() for point in curves(steps=2)))
+    assert len(curves(steps=2)) == len(TASKS)
+    pictures, left_out = run_pictures(tmp_path, record())
+    assert "curves" not in pictures
+    assert left_out == []
+    (tmp_path / "curves.jsonl").write_text("".join(point.to_line() for point in curves(steps=4)))
+    assert "curves" in run_pictures(tmp_path, record())[0]
+    assert "matrix" not in run_pictures(tmp_path, record(tasks=["a"], R=np.full((2, 1), np.nan), complete=False))[0]
+    some = [point for point in curves(steps=4) if point.task != "kind"] + curves(steps=2)[1:2]
+    (alone,) = [line for line in learning_curves(some).axes[0].lines if len(line.get_xdata()) == 1]
+    assert alone.get_marker() == ".", "a point without a line can be seen"

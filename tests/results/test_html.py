@@ -421,3 +421,40 @@ def test_the_page_is_the_same_each_time(tmp_path: Path) -> None:
     _, first = report([folder], tmp_path / "a.html")
     _, again = report([folder], tmp_path / "b.html")
     assert first == again
+
+
+def test_a_summary_stands_first_and_the_rest_is_folded_behind_it(tmp_path: Path) -> None:
+    """What is outside every fold: the table of methods and the charts; of a run, its numbers and its two charts."""
+    for seed in range(2):
+        for method in ("ewc", "per_task"):
+            put(tmp_path / "runs", record(method, seed=seed))
+    _, text = report([tmp_path / "runs"], tmp_path / "report.html")
+    for drawn in re.findall(r"<figure tabindex.*?</figure>", text, re.DOTALL):
+        before = text[: text.index(drawn)]
+        assert before.rfind("<details><summary>More pictures") > before.rfind("<h3>What was learned"), "not folded"
+    run = text[text.index('<details id="run-1">') : text.index('<details id="run-2">')]
+    assert "<summary>Data</summary>" in run
+    assert "<summary>Cost</summary>" in run
+    assert re.findall(r"<h3>(.*?)</h3>", run) == ["What was learned, and what stayed"]
+
+
+def test_chance_and_what_the_test_examples_cannot_tell_stand_in_the_report(tmp_path: Path) -> None:
+    label = np.repeat(np.arange(2, dtype=np.int32), [30, 10])
+    for method, missed in (("ewc", 4), ("per_task", 2)):
+        folder = put(tmp_path / "runs", record(method, tasks=["a"], R=np.array([[np.nan], [1 - missed / 40]])))
+        prediction = label.copy()
+        prediction[:missed] = 1
+        ranking, probability = prediction[:, None], np.full((40, 1), 0.9, dtype=np.float32)
+        of = np.arange(40, dtype=np.int32)
+        ClassRankings(np.full(40, "a"), of, label, ranking, probability, ("x", "y")).write(
+            folder / "predictions" / "task-01.parquet"
+        )
+    page, text = report([tmp_path / "runs"], tmp_path / "report.html")
+    assert '<tr class="muted"><td>chance</td><td></td><td>75.0</td>' in text
+    assert "chance: ACC 75.0, by the most frequent class of each task's test labels" in page.words
+    assert (
+        "Less than 40 test examples can tell (McNemar's test, seed by seed): per_task against ewc (+5.0" in page.words
+    )
+    group = json.loads(page.scripts[0])["groups"][0]
+    assert group["chance"] == [75.0]
+    assert [run["chance"] for run in group["runs"]] == [75.0, 75.0]

@@ -9,8 +9,10 @@ from matplotlib.patches import Rectangle
 
 from plora.errors import RunError
 from plora.results import (
+    Chance,
     accuracy_matrix,
     compare_methods,
+    cost_against_accuracy,
     estimates,
     learning_curves,
     seen_accuracy,
@@ -28,7 +30,7 @@ def test_matrix_shows_every_measured_cell_and_hatches_the_rest() -> None:
     run = record()
     figure = accuracy_matrix(run)
     measured = run.matrix[~np.isnan(run.matrix)]
-    assert texts(figure) == [f"{100 * value:.1f}" for value in measured]
+    assert texts(figure) == [*(f"{100 * value:.1f}" for value in measured), "mean ± 1.8 by test size"]
     hatched = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle) and patch.get_hatch()]
     assert [round(patch.get_height()) for patch in hatched] == [1, 5]
     ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -36,7 +38,7 @@ def test_matrix_shows_every_measured_cell_and_hatches_the_rest() -> None:
 
 
 def test_a_large_matrix_has_no_numbers_in_its_cells() -> None:
-    assert texts(accuracy_matrix(record(tasks=[f"t{i}" for i in range(40)]))) == []
+    assert texts(accuracy_matrix(record(tasks=[f"t{i}" for i in range(40)]))) == ["mean ± 0.7 by test size"]
 
 
 def test_tasks_over_time_draws_each_task_from_when_it_was_learned() -> None:
@@ -46,7 +48,7 @@ def test_tasks_over_time_draws_each_task_from_when_it_was_learned() -> None:
     for j, line in enumerate(lines):
         assert list(line.get_xdata()) == list(range(j + 1, 6))
         np.testing.assert_allclose(line.get_ydata(), 100 * run.matrix[j + 1 :, j])
-    assert [text for text in texts(tasks_over_time(run)) if text] == list(TASKS)
+    assert [text for text in texts(tasks_over_time(run)) if text] == [*TASKS, "mean ± 1.8 by test size"]
 
 
 def test_compare_draws_means_over_seeds_and_reference_lines() -> None:
@@ -62,7 +64,7 @@ def test_compare_draws_means_over_seeds_and_reference_lines() -> None:
     assert written == [
         "sequential, 3 seeds",
         "joint",
-        "line: mean · band: 95 % bootstrap interval over 3 seeds · no band below 3 seeds",
+        "line: mean · band: 95 % t interval over 3 seeds · no band below 3 seeds",
     ]
     (band,) = ax.collections  # a single run has none
     bounds = estimates(runs[:3], ["ACC"])["sequential"]["accuracy"].interval
@@ -76,13 +78,29 @@ def test_compare_draws_means_over_seeds_and_reference_lines() -> None:
     [
         ({"ewc": 1, "lwf": 1}, "one seed each: no interval"),
         ({"ewc": 2, "lwf": 1}, "line: mean · thin lines: runs, no band below 3 seeds"),
-        ({"ewc": 3, "lwf": 5}, "line: mean · band: 95 % bootstrap interval over 3 to 5 seeds"),
+        ({"ewc": 3, "lwf": 5}, "line: mean · band: 95 % t interval over 3 to 5 seeds"),
     ],
 )
 def test_compare_says_what_its_bands_are(seeds: dict[str, int], text: str) -> None:
     ax = compare_methods([record(method, seed=seed) for method, n in seeds.items() for seed in range(n)]).axes[0]
     assert ax.texts[-1].get_text() == text
     assert len(ax.collections) == sum(n >= 3 for n in seeds.values())
+
+
+def test_chance_is_a_dotted_line() -> None:
+    chance = Chance(np.full(5, 0.25), np.linspace(0.3, 0.25, 5))
+    flat = tasks_over_time(record(), chance).axes[0]
+    assert [list(line.get_ydata()) for line in flat.lines if line.is_dashed()] == [[25.0, 25.0]]
+    assert flat.get_ylim()[0] <= 25
+    assert flat.texts[-1].get_text() == "dotted: chance, 25.0 · mean ± 1.8 by test size"
+    compared = compare_methods([record()], chance).axes[0]
+    assert compared.get_xlabel() == "after learning\ndotted: chance, 25.0 · mean ± 1.8 by test size"
+    (line,) = [line for line in compared.lines if line.is_dashed()]
+    np.testing.assert_allclose(line.get_ydata(), 100 * chance.seen)
+    assert "chance: 25.0" in texts(accuracy_matrix(record(), chance))[-1]
+    assert "chance: 25.0" in [
+        text.get_text() for text in cost_against_accuracy([record()], chance=chance).axes[0].texts
+    ]
 
 
 def test_runs_that_are_all_alike_have_a_band_without_height_and_joint_has_its_level() -> None:

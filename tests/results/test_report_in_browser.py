@@ -172,7 +172,7 @@ def test_bands_and_tips_are_the_intervals_of_the_statistics(browser: Browser, tm
     with Opened(browser, _report(tmp_path, runs)) as page:
         chart, dots = (page.locator(".interactive[data-group] .chart").nth(number) for number in (0, 1))
         assert chart.locator("path.area").count() == 3
-        assert "band: 95 % bootstrap interval over 3 seeds" in chart.inner_text()
+        assert "band: 95 % t interval over 3 seeds" in chart.inner_text()
         chart.locator("svg[role=group]").focus()
         page.keyboard.press("End")
         for label in ("ewc", "sequential", "joint"):

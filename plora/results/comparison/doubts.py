@@ -1,20 +1,31 @@
 """What a reader should doubt about a run, or about a comparison: one line each, with the number behind it."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from plora.results.comparison.comparable import series
+from plora.results.comparison.paired_examples import PairedExamples
+from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.found_runs import unfinished_line
 from plora.results.record.run_record import RunRecord
-from plora.results.record.score import ACCURACY
+from plora.results.record.score import ACCURACY, Score
 
 TRUNCATED_SHARE = 0.05
 DISCRIMINATES = 0.05
 """Of a percentage: 5 points. Of a score without a natural span, the same share of the better of the two."""
 SEEDS_FOR_A_CLAIM = 3
+FEW_PER_CLASS = 20
+"""Training examples: of fewer, a class is seldom learned, and what is learned depends on which they are."""
+FEW_TESTED = 10
+CONFIDENCE = 0.95
+NAMED_UP_TO = 5  # classes or methods of one line
 
 
 def run_doubts(record: RunRecord) -> list[str]:
-    """Return the doubts that one record raises: warnings, another score, no validation, cut inputs, an early end."""
+    """Return the doubts that one record raises: warnings, another score, no validation, few or cut inputs."""
     doubts = []
     if not record.complete:
         doubts.append(f"This run is {unfinished_line(record)}.")
@@ -34,6 +45,11 @@ def run_doubts(record: RunRecord) -> list[str]:
             "or by looking at test."
         )
     for data in record.data:
+        if data.classes and data.train < FEW_PER_CLASS * data.classes:
+            doubts.append(
+                f"Task '{data.task}' has {data.train / data.classes:.3g} training examples per class in the mean, "
+                f"fewer than {FEW_PER_CLASS}; other examples may give quite another network."
+            )
         if data.truncated_share > TRUNCATED_SHARE:
             doubts.append(
                 f"Task '{data.task}': {data.truncated_share:.0%} of the training inputs were cut to the "
@@ -45,6 +61,54 @@ def run_doubts(record: RunRecord) -> list[str]:
                 "or validation; its accuracy may be too high."
             )
     return doubts
+
+
+def prediction_doubts(measured: ClassRankings) -> list[str]:
+    """Return which classes were never predicted, and which have too few test examples to say anything of.
+
+    Args:
+        measured: the predictions after the last task.
+    """
+    classes = len(measured.class_names)
+    labelled = np.bincount(measured.label, minlength=classes)
+    predicted = np.bincount(measured.prediction, minlength=classes)
+    tasks = {int(label): str(task) for label, task in zip(measured.label, measured.task, strict=True)}
+    several = len(set(tasks.values())) > 1
+
+    def named(ids: NDArray[np.int64]) -> str:
+        names = [
+            f"'{measured.class_names[c]}'{f' of {tasks[int(c)]}' if several else ''} ({labelled[c]} test examples)"
+            for c in ids[:NAMED_UP_TO]
+        ]
+        return ", ".join(names) + (f" and {len(ids) - NAMED_UP_TO} more" if len(ids) > NAMED_UP_TO else "")
+
+    never = np.flatnonzero((labelled > 0) & (predicted == 0))
+    few = np.flatnonzero((labelled > 0) & (labelled < FEW_TESTED))
+    doubts = []
+    if len(never):
+        doubts.append(f"Never predicted: {named(never)}. All their test examples count as wrong.")
+    if len(few):
+        doubts.append(f"Fewer than {FEW_TESTED} test examples: {named(few)}. Their own accuracy says nothing.")
+    return doubts
+
+
+def undecided_doubts(compared: Sequence[PairedExamples]) -> list[str]:
+    """Return which methods differ from the best one by less than their test examples can tell.
+
+    Args:
+        compared: the best method with each other one, see `against_best`.
+    """
+    undecided = [pair for pair in compared if pair.p >= 1 - CONFIDENCE]
+    if not undecided:
+        return []
+    told = [
+        f"{pair.second} ({100 * pair.difference:+.1f} points, p = {pair.p:.2g})" for pair in undecided[:NAMED_UP_TO]
+    ]
+    more = f" and {len(undecided) - NAMED_UP_TO} more" if len(undecided) > NAMED_UP_TO else ""
+    return [
+        f"Less than {undecided[0].examples:,} test examples can tell (McNemar's test, seed by seed): "
+        f"{undecided[0].first} against {', '.join(told)}{more}."
+    ]
 
 
 def split_doubts(records: Sequence[RunRecord]) -> list[str]:
@@ -59,9 +123,11 @@ def split_doubts(records: Sequence[RunRecord]) -> list[str]:
 def group_doubts(records: Sequence[RunRecord]) -> list[str]:
     """Return the doubts that a comparison raises: another split, few seeds, a stream that does not tell methods apart.
 
-    A stream discriminates where `joint` is at least 5 points above `frozen` and `sequential` at least 5 below
-    `joint`, each by the mean ACC over its seeds; of several runs of such a method, the best counts. Of scores that are
-    no percentages, 5 % of what joint training reaches is meant, and "above" is better.
+    What can be reached is the mean ACC of the best of all methods, `joint` one among them. A stream discriminates where
+    that is at least 5 points above `frozen`, and `sequential` at least 5 below it; of several runs of a method, the
+    best counts. Where it does not, these numbers cannot say whether the methods trained too little or there is nothing
+    to learn, and the line names both. Of scores that are no percentages, 5 % of the best is meant, and "above" is
+    better. Without `joint` or `per_task` nothing is said: the others may be low because they forget.
 
     Args:
         records: complete runs that are comparable.
@@ -76,21 +142,36 @@ def group_doubts(records: Sequence[RunRecord]) -> list[str]:
             f"Fewer than {SEEDS_FOR_A_CLAIM} seeds ({', '.join(few)}): "
             "no claim can be made about small differences between methods."
         )
-    joint, frozen, sequential = (_best(records, method) for method in ("joint", "frozen", "sequential"))
-    if joint is None:
+    if not records:
         return doubts
-    score = records[0].score
-    step, needed = (DISCRIMINATES, "5 points") if score.percent else (DISCRIMINATES * abs(joint), "5 %")
+    score, means = records[0].score, _means(runs_of)
+    joint, frozen, sequential = (_best(means, score, method) for method in ("joint", "frozen", "sequential"))
+    best = _best(means, score)
+    if best is None or (joint is None and _best(means, score, "per_task") is None):
+        return doubts
+    reached = means[best]
+    step, needed = (DISCRIMINATES, "5 points") if score.percent else (DISCRIMINATES * abs(reached), "5 %")
     above, below = ("above", "below") if score.percent else ("better than", "worse than")
-    if frozen is not None and round(score.improvement(joint, frozen) - step, 6) < 0:
+
+    def told(label: str) -> str:
+        return f"{label} ({score.with_unit(means[label])})"
+
+    if joint is not None and score.text(means[joint]) != score.text(reached):
         doubts.append(
-            f"This stream does not discriminate: joint training ({score.with_unit(joint)}) is not {needed} {above} a "
-            f"frozen backbone ({score.with_unit(frozen)}), so there is little to learn."
+            f"{told(joint)} is no ceiling here: {told(best)} is {above} it. It may need more steps or another learning "
+            "rate; what is measured against it (such as a gap to joint) is too kind until then."
         )
-    if sequential is not None and round(score.improvement(joint, sequential) - step, 6) < 0:
+    if frozen is not None and round(score.improvement(reached, means[frozen]) - step, 6) < 0:
         doubts.append(
-            f"This stream does not discriminate: sequential training ({score.with_unit(sequential)}) is not {needed} "
-            f"{below} joint training ({score.with_unit(joint)}), so there is little to forget."
+            f"This stream does not discriminate: the best of all methods, {told(best)}, is not {needed} {above} a "
+            f"frozen backbone, {told(frozen)}. Either training is too short or its learning rate is wrong (train "
+            "twice as long: does it rise?), or there is little to learn that the frozen backbone does not know."
+        )
+    if sequential is not None and round(score.improvement(reached, means[sequential]) - step, 6) < 0:
+        doubts.append(
+            f"This stream does not discriminate: sequential training, {told(sequential)}, is not {needed} {below} the "
+            f"best of all methods, {told(best)}. Either there is little to forget, or the methods have learned too "
+            "little to lose any."
         )
     return doubts
 
@@ -104,11 +185,14 @@ def _names(tasks: Sequence[str]) -> str:
     return f"Tasks {shown}{more} have"
 
 
-def _best(records: Sequence[RunRecord], method: str) -> float | None:
-    """Return the best mean ACC of the series of one method, whatever its head (`frozen`, `frozen-ridge`)."""
-    means: list[float] = []
-    for runs in series([record for record in records if record.method.partition("-")[0] == method]).values():
-        values = [value for run in runs if (value := run.metrics["accuracy"].value) is not None]
-        if values:
-            means.append(sum(values) / len(values))
-    return records[0].score.best(means) if means else None
+def _means(runs_of: Mapping[str, Sequence[RunRecord]]) -> dict[str, float]:
+    """Return the mean ACC of each series that has one."""
+    values_of = {label: [run.metrics["accuracy"].value for run in runs] for label, runs in runs_of.items()}
+    measured = {label: [value for value in values if value is not None] for label, values in values_of.items()}
+    return {label: sum(values) / len(values) for label, values in measured.items() if values}
+
+
+def _best(means: Mapping[str, float], score: Score, method: str | None = None) -> str | None:
+    """Return the label with the best mean; of one method, whatever its head (`frozen`, `frozen-ridge`), or of all."""
+    labels = [label for label in means if method is None or re.split(r"[-, (]", label, maxsplit=1)[0] == method]
+    return max(labels, key=lambda label: score.sign * means[label], default=None)

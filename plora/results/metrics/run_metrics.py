@@ -1,12 +1,14 @@
 """Any metric of a run by name, those too that need the files of its folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from plora.errors import RunError
+from plora.results.metrics.chance import Chance, chance_of
 from plora.results.metrics.further import Further, Needs
 from plora.results.metrics.named import definitions
 from plora.results.metrics.run_cost import run_cost
+from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.curves import read_curves
 from plora.results.record.found_runs import curves_file, predictions_file
 from plora.results.record.kinds import MEASUREMENTS, read_measurements
@@ -50,6 +52,30 @@ class RunMetrics:
         if name not in known:
             known |= self._further(record, name)
         return known[name]
+
+    def chance(self, records: Sequence[RunRecord]) -> Chance | None:
+        """Return chance of runs that were scored on the same examples, from the first that has its predictions.
+
+        Args:
+            records: comparable runs.
+
+        Returns:
+            None of another score than accuracy, or where no run has predictions of every task that can be read.
+        """
+        for record in records if records[0].score == ACCURACY else ():
+            measured = self.predictions(record)
+            chance = None if measured is None else chance_of(measured, record.tasks, record.scenario)
+            if chance is not None:
+                return chance
+        return None
+
+    def predictions(self, record: RunRecord) -> ClassRankings | None:
+        """Return what a run took its test examples for after its last task; None where that is not known."""
+        try:
+            measured = self._given(record, "class_rankings")
+        except RunError:  # said by the metrics that need them
+            return None
+        return measured if isinstance(measured, ClassRankings) and len(measured) else None
 
     def _further(self, record: RunRecord, name: str) -> dict[str, Metric]:
         """Return every metric that needs the same as one: what was read for it does for all."""

@@ -9,6 +9,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 
 from plora.errors import RunError
 from plora.results.comparison.comparable import require_comparable, series
+from plora.results.metrics.chance import Chance
 from plora.results.metrics.run_cost import run_cost
 from plora.results.pictures.figure import (
     FONT_POINTS,
@@ -37,11 +38,12 @@ AXES: dict[Cost, str] = {
 """The label of each axis of cost."""
 
 
-def cost_against_accuracy(records: Sequence[RunRecord], cost: Cost = "seconds") -> Figure:
+def cost_against_accuracy(records: Sequence[RunRecord], cost: Cost = "seconds", chance: Chance | None = None) -> Figure:
     """Draw the mean of the last row against what it cost, on a log axis, a labelled point per method.
 
     A point is the mean over the seeds of a method; its vertical line is ± one standard deviation of it, where
     there are two seeds or more. A cost of zero stands apart at the left end.
+    Chance, mostly far below, is said in words.
 
     Raises:
         RunError: the runs must not be compared, or none has both an ACC and a cost.
@@ -99,9 +101,16 @@ def cost_against_accuracy(records: Sequence[RunRecord], cost: Cost = "seconds") 
     several = any(len(scores) > 1 for _, scores in found.values())
     unit = " (%)" if of.percent else direction(of)
     against = f"against its cost in {AXES[cost].split(',')[0]}"
-    title(ax, f"Mean {records[0].split} {of.title} after the last task{unit} {against}", pad=22 if several else 10)
-    if several:
-        subtitle(ax, f"point: mean over seeds · line: ± 1 standard deviation of the {of.title} over seeds")
+    title(
+        ax,
+        f"Mean {records[0].split} {of.title} after the last task{unit} {against}",
+        pad=22 if several or chance is not None else 10,
+    )
+    said = [f"point: mean over seeds · line: ± 1 standard deviation of the {of.title} over seeds"] if several else []
+    if chance is not None:
+        said.append(f"chance: {of.text(chance.mean)}")
+    if said:
+        subtitle(ax, " · ".join(said))
     names = [f"{n}, {len(s)} seeds" if len(s) > 1 else n for n, (_, s) in found.items()]
     point_labels(ax, points, names, [_deviation(scores) for _, scores in found.values()])
     return figure

@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 from plora.atomic import write_bytes
 from plora.errors import RunError
 from plora.results.comparison.comparable import group_runs
+from plora.results.metrics.chance import Chance, chance_of
 from plora.results.metrics.interference import NoUpdatesError, read_interference
 from plora.results.metrics.run_cost import run_cost
+from plora.results.metrics.run_metrics import RunMetrics
 from plora.results.pictures.confusion import confusion, confusion_of_pixels
 from plora.results.pictures.cost_plots import cost_against_accuracy
 from plora.results.pictures.figure import to_pdf, to_png
@@ -28,6 +30,7 @@ from plora.results.record.generated import generated_files, read_generated
 from plora.results.record.kinds import read_measurements
 from plora.results.record.pixel_counts import PixelCounts
 from plora.results.record.run_record import RunRecord
+from plora.results.record.score import ACCURACY
 from plora.results.tables.folding import shown
 
 SLOTS_READ = 200
@@ -40,16 +43,27 @@ VECTORS = 4
 def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], list[str]]:
     """Return every picture of one run by name, and a line for each that damage prevents.
 
-    What a run does not have (slots, curves, predictions, a second task) has no picture and no line.
+    What a run does not have (slots, curves of more than a point, predictions, a second task) has no picture and no
+    line.
 
     Args:
         folder: of the run.
         record: read from it.
     """
-    pictures = {"matrix": accuracy_matrix(record)}
-    left_out = []
+    pictures: dict[str, Figure] = {}
+    left_out: list[str] = []
+    measured, chance = None, None
+    if (file := predictions_file(folder, record)) is not None:
+        try:
+            measured = read_measurements(file)
+        except RunError as error:
+            left_out.append(f"Confusion matrix left out: {error}")
+    if isinstance(measured, ClassRankings) and record.score == ACCURACY:
+        chance = chance_of(measured, record.tasks, record.scenario)
+    if not np.isnan(record.matrix).all():
+        pictures["matrix"] = accuracy_matrix(record, chance)
     if len(record.tasks) > 1 and not np.isnan(record.matrix[1:-1]).all():
-        pictures["tasks"] = tasks_over_time(record)
+        pictures["tasks"] = tasks_over_time(record, chance)
     if has_forgetting(record):
         pictures["forgetting"] = forgetting_of_tasks(record)
     if len({slot for learned in record.gates for slot in learned}) > 1:
@@ -59,17 +73,13 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
         pictures[stem], pictures[f"{stem}-over-tasks"] = gate_vector(record, name), vector_over_tasks(record, name)
     if any(state is not None and state.active < state.opened > 1 for state in record.slot_states):
         pictures["slots"] = active_slots(record)
-    if (file := predictions_file(folder, record)) is not None:
-        try:
-            measured = read_measurements(file)
-            if isinstance(measured, ClassRankings):
-                pictures["confusion"] = confusion(measured)
-            elif isinstance(measured, PixelCounts):
-                pictures["confusion"] = confusion_of_pixels(measured)
-        except RunError as error:
-            left_out.append(f"Confusion matrix left out: {error}")
+    if isinstance(measured, ClassRankings) and len(measured):
+        pictures["confusion"] = confusion(measured)
+    elif isinstance(measured, PixelCounts):
+        pictures["confusion"] = confusion_of_pixels(measured)
     try:
-        if (drawn := curves_file(folder)) is not None and (curves := read_curves(drawn)):
+        curves = [] if (drawn := curves_file(folder)) is None else read_curves(drawn)
+        if len(curves) > len({point.task for point in curves}):  # one point of each task is no line
             pictures["curves"] = learning_curves(curves, record.score)
     except RunError as error:
         left_out.append(f"Learning curves left out: {error}")
@@ -94,20 +104,25 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
     return pictures, left_out
 
 
-def group_pictures(records: Sequence[RunRecord]) -> dict[str, Figure]:
-    """Return every picture that compares complete runs of one group by name; none of a single run."""
+def group_pictures(records: Sequence[RunRecord], chance: Chance | None = None) -> dict[str, Figure]:
+    """Return every picture that compares complete runs of one group by name; none of a single run.
+
+    Args:
+        records: comparable runs.
+        chance: of their test examples, where it is known.
+    """
     if len(records) < 2:
         return {}
-    pictures = {"methods": compare_methods(records)}
+    pictures = {"methods": compare_methods(records, chance)}
     if any(has_forgetting(record) for record in records):
         pictures["forgetting-of-methods"] = forgetting_of_methods(records)
     if any(record.cost for record in records):
-        pictures["cost-seconds"] = cost_against_accuracy(records, "seconds")
-        pictures["cost-parameters"] = cost_against_accuracy(records, "trainable_parameters")
+        pictures["cost-seconds"] = cost_against_accuracy(records, "seconds", chance)
+        pictures["cost-parameters"] = cost_against_accuracy(records, "trainable_parameters", chance)
     if any(run_cost(record).kept_bytes is not None for record in records):
-        pictures["cost-memory"] = cost_against_accuracy(records, "kept_bytes")
+        pictures["cost-memory"] = cost_against_accuracy(records, "kept_bytes", chance)
     if any(run_cost(record).flops is not None for record in records):
-        pictures["cost-operations"] = cost_against_accuracy(records, "flops")
+        pictures["cost-operations"] = cost_against_accuracy(records, "flops", chance)
     return pictures
 
 
@@ -129,6 +144,7 @@ def write_figures(runs: Iterable[Path], out: Path) -> list[Path]:
     found: FoundRuns = find_runs(runs)
     written: list[Path] = []
     names: set[str] = set()
+    metric_of = RunMetrics(found.runs)
     for folder, record in found.runs.items():
         pictures, _ = run_pictures(folder, record)
         file = predictions_file(folder, record)
@@ -136,7 +152,7 @@ def write_figures(runs: Iterable[Path], out: Path) -> list[Path]:
             pictures |= _confusion_of_each_task(file, record)
         written += _write(pictures, out, _unused(f"{record.method}-seed-{record.seed}", names))
     for records in group_runs(record for record in found.runs.values() if record.complete):
-        written += _write(group_pictures(records), out, _unused("comparison", names))
+        written += _write(group_pictures(records, metric_of.chance(records)), out, _unused("comparison", names))
     return written
 
 

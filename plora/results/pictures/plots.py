@@ -4,7 +4,8 @@ Each function returns a matplotlib Figure; `to_svg` and `to_png` make files of i
 in percent, others in their unit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -17,7 +18,9 @@ from matplotlib.ticker import MaxNLocator
 from plora.errors import RunError
 from plora.results.comparison.comparable import require_comparable, series
 from plora.results.comparison.doubts import SEEDS_FOR_A_CLAIM
+from plora.results.comparison.sampling import size_interval
 from plora.results.comparison.statistics import seen_intervals
+from plora.results.metrics.chance import Chance
 from plora.results.pictures.cells import coloured_cells
 from plora.results.pictures.figure import (
     FONT_POINTS,
@@ -47,11 +50,15 @@ NAMES_UP_TO = 10
 POINTS_PER_CURVE = 300
 POINTS_OF_MANY = 3000  # of the one line of more than WHOLE_UP_TO tasks
 LINES = 20  # of more than WHOLE_UP_TO tasks
+_CHANCE: Mapping[str, Any] = {"color": MUTED, "linestyle": (0, (1, 2)), "linewidth": 1.3, "zorder": 1}
 _DARK_TEXT, _LIGHT_TEXT = "#0b0e13", "#f7f9fc"
 
 
-def accuracy_matrix(record: RunRecord) -> Figure:
-    """Draw `R` in the unit of its score, a row per state, a column per task, unmeasured cells hatched."""
+def accuracy_matrix(record: RunRecord, chance: Chance | None = None) -> Figure:
+    """Draw `R` in the unit of its score, a row per state, a column per task, unmeasured cells hatched.
+
+    A line under the title says chance and the interval of the last row's mean, where they are known.
+    """
     R = record.matrix
     T = R.shape[1]
     cell = float(np.clip(4.6 / T, 0.18, 0.62))
@@ -99,12 +106,16 @@ def accuracy_matrix(record: RunRecord) -> Figure:
         ax.tick_params(axis="x", labelrotation=30)
         for label in ax.get_xticklabels():
             label.set_horizontalalignment("right")
-    title(ax, f"{record.split.capitalize()} {score.label} on each task, after each task{direction(score)}")
+    said = _chance_and_size([[record]], chance)
+    heading = f"{record.split.capitalize()} {score.label} on each task, after each task{direction(score)}"
+    title(ax, heading, pad=22 if said else 10)
+    if said:
+        subtitle(ax, said)
     return figure
 
 
-def tasks_over_time(record: RunRecord) -> Figure:
-    """Draw the score of each task from the moment it was learned, one labelled line each.
+def tasks_over_time(record: RunRecord, chance: Chance | None = None) -> Figure:
+    """Draw the score of each task from the moment it was learned, one labelled line each; dotted, chance of the mean.
 
     Of more than WHOLE_UP_TO tasks the lines of LINES are drawn, evenly spread over the stream.
     """
@@ -113,7 +124,10 @@ def tasks_over_time(record: RunRecord) -> Figure:
     T = R.shape[1]
     figure, (ax,) = new_figure(WIDTH, 3.4 if T <= NAMES_UP_TO else 4.2)
     colours = colours_of(T)
-    _axes(ax, R[1:][np.tri(T, T, dtype=bool)], T, score)
+    level = [] if chance is None else [score.factor * chance.mean]
+    _axes(ax, np.concatenate([R[1:][np.tri(T, T, dtype=bool)], level]), T, score)
+    for height in level:
+        ax.axhline(height, **_CHANCE)
     few, many = T <= NAMES_UP_TO, T > WHOLE_UP_TO
     drawn = spread_over(T, LINES) if many else range(T)
     for j in drawn:
@@ -135,18 +149,26 @@ def tasks_over_time(record: RunRecord) -> Figure:
         end_labels(ax, T, ends, [record.tasks[j] for j in ended], [colours[j] for j in ended])
     task_axis(ax, record.tasks)
     of = f"{LINES} of {T:,} tasks" if many else "each task"
-    title(ax, f"{record.split.capitalize()} {score.label} of {of}, from when it was learned{direction(score)}")
+    heading = f"{record.split.capitalize()} {score.label} of {of}, from when it was learned{direction(score)}"
+    said = _chance_and_size([[record]], chance, drawn=True)
+    title(ax, heading, pad=22 if said else 10)
+    if said:
+        subtitle(ax, said)
     return figure
 
 
-def compare_methods(records: Sequence[RunRecord]) -> Figure:
+def compare_methods(records: Sequence[RunRecord], chance: Chance | None = None) -> Figure:
     """Draw the mean score of the tasks seen so far, one labelled line per method.
 
         A_t = 1/t Σ_{j≤t} R[t, j]
 
-    A line is the mean over the seeds of a method. From three seeds on a band shows the 95 % bootstrap interval of that
+    A line is the mean over the seeds of a method. From three seeds on a band shows the 95 % t interval of that
     mean, see `plora.results.comparison.statistics`; with two, its runs lie behind, faint. A method measured only after
-    the last task (joint) is a dashed horizontal line at A_T.
+    the last task (joint) is a dashed horizontal line at A_T; a dotted line is chance.
+
+    Args:
+        records: comparable runs.
+        chance: of their test examples, where it is known.
 
     Raises:
         RunError: the runs differ in stream, scenario or data, or none was evaluated after its last task.
@@ -168,7 +190,11 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
     if not curves:
         raise RunError("no run was evaluated after its last task; there is nothing to compare yet")
     figure, (ax,) = new_figure(WIDTH, 3.4 + 0.08 * max(0, len(curves) - 8))
-    _axes(ax, np.concatenate([runs.ravel() for runs in curves.values()]), T, score)
+    level = np.empty(0) if chance is None else score.factor * chance.seen
+    drawn = [each.ravel() for each in (*curves.values(), *bands.values(), level)]
+    _axes(ax, np.concatenate(drawn), T, score)
+    if T > 1 and len(level):
+        ax.plot(np.arange(1, T + 1), level, **_CHANCE)
     for number, (label, runs) in enumerate(curves.items()):
         colour, mean = SERIES[number % len(SERIES)], runs.mean(axis=0)
         band = bands.get(label)
@@ -202,7 +228,19 @@ def compare_methods(records: Sequence[RunRecord]) -> Figure:
     task_axis(ax, tasks)
     title(ax, f"Mean {records[0].split} {score.label} on the tasks seen so far{direction(score)}", pad=22)
     subtitle(ax, _how_to_read([len({run.seed for run in runs}) for runs in runs_of.values()]))
+    if said := _chance_and_size([*runs_of.values()], chance, drawn=True):  # no room for it beside the other
+        ax.set_xlabel(f"{ax.get_xlabel()}\n{said}", fontsize=FONT_POINTS, color=MUTED)
     return figure
+
+
+def _chance_and_size(of_methods: Sequence[Sequence[RunRecord]], chance: Chance | None, drawn: bool = False) -> str:
+    """Return chance, and how far the number of test examples lets the mean of the last row be known, at most."""
+    parts = []
+    if chance is not None:
+        parts.append(f"{'dotted: chance, ' if drawn else 'chance: '}{ACCURACY.text(chance.mean)}")
+    if found := [bounds for runs in of_methods if (bounds := size_interval(runs)) is not None]:
+        parts.append(f"mean ± {max(50 * (high - low) for low, high in found):.1f} by test size")
+    return " · ".join(parts)
 
 
 def _how_to_read(seeds: Sequence[int]) -> str:
@@ -212,7 +250,7 @@ def _how_to_read(seeds: Sequence[int]) -> str:
     parts = ["line: mean"]
     if enough := [count for count in seeds if count >= SEEDS_FOR_A_CLAIM]:
         counts = f"{enough[0]}" if len(set(enough)) == 1 else f"{min(enough)} to {max(enough)}"
-        parts.append(f"band: 95 % bootstrap interval over {counts} seeds")
+        parts.append(f"band: 95 % t interval over {counts} seeds")
     if few := [count for count in seeds if count < SEEDS_FOR_A_CLAIM]:
         thin = "thin lines: runs, " if max(few) > 1 else ""
         parts.append(f"{thin}no band below {SEEDS_FOR_A_CLAIM} seeds")
@@ -264,7 +302,8 @@ def learning_curves(curves: Sequence[Point], score: Score = ACCURACY) -> Figure:
                 if many:
                     through[panel].append((steps, values))
                 else:
-                    ax.plot(*_thinned(steps, values), color=SERIES[0] if panel == "loss" else SERIES[1])
+                    alone = "." if len(points) == 1 else None  # a line of one point cannot be seen
+                    ax.plot(*_thinned(steps, values), color=SERIES[0 if panel == "loss" else 1], marker=alone)
             if number and not many:
                 ax.axvline(start, color=GRID, linewidth=1)
         end = start + points[-1].step

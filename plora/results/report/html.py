@@ -23,8 +23,10 @@ from plora.atomic import JsonValue, write_text
 from plora.errors import RunError
 from plora.regular import inside, read_file
 from plora.results.comparison.comparable import group_runs, labels_of, series
-from plora.results.comparison.doubts import group_doubts, run_doubts
+from plora.results.comparison.doubts import group_doubts, prediction_doubts, run_doubts, undecided_doubts
+from plora.results.comparison.paired_examples import against_best
 from plora.results.comparison.statistics import Estimate, compare, estimates, seen_intervals
+from plora.results.metrics.chance import Chance
 from plora.results.metrics.further import further_metrics
 from plora.results.metrics.learning_speed import learning_speeds
 from plora.results.metrics.run_cost import run_cost
@@ -47,7 +49,7 @@ from plora.results.tables.numbers import mean_and_std, percent, size
 from plora.results.tables.one_line import elide
 from plora.results.tables.slot_table import table_of_slots
 from plora.results.tables.table import Table
-from plora.results.tables.tables import comparison_notes, interval_notes, table_of_differences
+from plora.results.tables.tables import chance_and_size, comparison_notes, interval_notes, table_of_differences
 from plora.shown import shell_word, visible, visible_lines
 
 LONGEST_FILE = 20_000  # characters of a config or environment that are shown
@@ -88,6 +90,8 @@ class RunSection:
     Args:
         title, label, anchor, folder, record: of the run; the label is that of its series.
         metrics, further: of its matrix, and those that need more.
+        chance: of its test examples, where it has its predictions.
+        sizes: what chance is, and how far the number of test examples lets ACC be known, one line each.
         doubts: one line each.
         replaced: pictures that the charts of `report.js` take the place of.
         pictures: all others.
@@ -107,6 +111,8 @@ class RunSection:
     record: RunRecord
     metrics: Sequence[Metric]
     further: Sequence[Metric]
+    chance: Chance | None
+    sizes: Sequence[str]
     doubts: Sequence[str]
     replaced: Sequence[Markup]
     pictures: Sequence[Markup]
@@ -135,6 +141,7 @@ class GroupSection:
         predicting: bytes kept and forward passes per prediction by label; empty where no run says either.
         differences: paired tests between the methods; None where there is one method alone.
         best: the method that all others are compared with, where all pairs would be too many.
+        chance: of their test examples, where a run has its predictions.
         notes: below the table of methods, one line each.
         doubts: of the comparison.
         replaced, pictures: of the comparison, those that the charts supersede and all others; none where there is
@@ -153,6 +160,7 @@ class GroupSection:
     predicting: Mapping[str, tuple[str, str]]
     differences: Table | None
     best: str | None
+    chance: Chance | None
     notes: Sequence[str]
     doubts: Sequence[str]
     replaced: Sequence[Markup]
@@ -201,7 +209,7 @@ def write_report(runs: Iterable[Path], out: Path) -> FoundRuns:
             if room < 0:
                 section = replace(section, replaced=(), pictures=(), examples=())
             sections.append(section)
-        groups.append(_group_section(sections, f"group-{len(groups) + 1}"))
+        groups.append(_group_section(sections, f"group-{len(groups) + 1}", metric_of))
     lines = [*found.left_out, *found.unfinished]
     if number == 1:  # its section says itself that it is unfinished
         lines = [line for line in lines if not line.startswith(f"{next(iter(found.runs))}: unfinished")]
@@ -246,6 +254,8 @@ def _run_section(
     folder: Path, record: RunRecord, metric_of: RunMetrics, anchor: str, pictured: bool, longest: int
 ) -> RunSection:
     doubts = run_doubts(record)
+    if (measured := metric_of.predictions(record)) is not None and record.score == ACCURACY:
+        doubts += prediction_doubts(measured)
     figures, left_out = run_pictures(folder, record) if pictured else ({}, [])
     doubts += left_out
     examples, damaged = _examples(folder, record) if pictured else ([], [])
@@ -266,6 +276,8 @@ def _run_section(
             for definition in further_metrics(record.score)
             if (metric := metric_of(record, definition.name)).value is not None or record.score == ACCURACY
         ],
+        chance=metric_of.chance([record]),
+        sizes=chance_and_size([[record]], metric_of),
         doubts=doubts,
         replaced=replaced,
         pictures=pictures,
@@ -338,17 +350,21 @@ def _commands(folder: str, complete: bool) -> list[tuple[str, str]]:
     return commands if complete else [("go on where it stopped", f"plora resume {run}"), *commands]
 
 
-def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
+def _group_section(sections: Sequence[RunSection], salt: str, metric_of: RunMetrics) -> GroupSection:
     sections = [
         replace(section, label=label, title=_title(section.record, label))
         for section, label in zip(sections, labels_of([section.record for section in sections]), strict=True)
     ]
     compared, twice = _each_once([section for section in sections if section.record.complete])
     records = [section.record for section in compared]
-    drawn = {name: Markup(to_svg(figure, f"{salt}-{name}")) for name, figure in group_pictures(records).items()}
+    chance = metric_of.chance(records) if records else None
+    figures = group_pictures(records, chance)
+    drawn = {name: Markup(to_svg(figure, f"{salt}-{name}")) for name, figure in figures.items()}
     first = sections[0].record
     methods = estimates(records) if records else {}
     best = _best(methods, first.score) if len(methods) > ALL_PAIRS_UP_TO else None
+    several = len(methods) > 1 and first.score == ACCURACY
+    undecided = undecided_doubts(against_best(records, _best(methods, first.score), metric_of)) if several else []
     differences = table_of_differences(compare(records, against=best), first.score) if len(methods) > 1 else None
     return GroupSection(
         anchor=salt,
@@ -363,8 +379,15 @@ def _group_section(sections: Sequence[RunSection], salt: str) -> GroupSection:
         predicting=_predicting(series(records)),
         differences=differences,
         best=best,
-        notes=[*comparison_notes(records, methods), *interval_notes(methods)] if records else [],
-        doubts=[*group_doubts(records), *twice],
+        chance=chance,
+        notes=[
+            *chance_and_size([*series(records).values()], metric_of),
+            *comparison_notes(records, methods),
+            *interval_notes(methods),
+        ]
+        if records
+        else [],
+        doubts=[*group_doubts(records), *undecided, *twice],
         replaced=[picture for name, picture in drawn.items() if name in INTERACTIVE],
         pictures=[picture for name, picture in drawn.items() if name not in INTERACTIVE],
     )
@@ -440,6 +463,7 @@ def _group_numbers(group: GroupSection) -> JsonValue:
         ],
         "tasks": [visible(task) for task in group.sections[0].record.tasks],
         "split": group.sections[0].record.split,
+        "chance": [] if group.chance is None else _cells(group.score, group.chance.seen.tolist()),
         "series": [visible(label) for label in labels],
         "bands": [_band(group.score, [run for run in runs if id(run) in compared]) for runs in labels.values()],
         "intervals": [
@@ -452,6 +476,7 @@ def _group_numbers(group: GroupSection) -> JsonValue:
                 "name": visible(section.record.name),
                 "series": label_of[id(section.record)],
                 "seed": section.record.seed,
+                "chance": None if section.chance is None else _shown(section.record.score, section.chance.mean),
                 "complete": id(section.record) in compared,
                 "matrix": [_cells(group.score, row) for row in section.record.matrix.tolist()],
                 "metrics": [

@@ -44,8 +44,8 @@
     return text.length <= length ? text : text.slice(0, head).trimEnd() + "…" + text.slice(text.length - Math.max(1, length - 1 - head)).trimStart();
   };
   const ofSplit = ({ split }, first) => (first ? split[0].toUpperCase() + split.slice(1) : split);
-  const colour = (number) => `s${(number % COLOURS) + 1}`;
-  const again = (number) => (number >= COLOURS ? " dotted" : ""); // the colours come round a second time
+  const colour = (number) => (known(number) ? `s${(number % COLOURS) + 1}` : "chance");
+  const again = (number) => (number >= COLOURS || !known(number) ? " dotted" : ""); // the colours come round a second time
   const mark = (number) => MARKS[(number + Math.floor(number / COLOURS)) % MARKS.length];
   const within = (value, low, high) => Math.min(high, Math.max(low, value));
 
@@ -222,13 +222,13 @@
       for (const line of this.lines) this.path(line.values, `line ${colour(line.series)}${line.flat ? " dashed" : again(line.series)}`);
       for (const line of this.lines) {
         line.values.forEach((value, i) => {
-          if (!known(value) || line.flat || S > 40) return;
+          if (!known(value) || line.flat || !known(line.series) || S > 40) return;
           const place = `translate(${this.x(i)} ${this.y(value)})`;
           this.put("path", { class: `mark ${colour(line.series)}`, d: mark(line.series), transform: place });
         });
       }
       if (!labelled) {
-        this.legend.append(...this.lines.map((line) => node("li", {}, swatch(line.series), line.label)));
+        this.legend.append(...this.lines.map((line) => node("li", {}, ...(known(line.series) ? [swatch(line.series)] : ["┈ "]), line.label)));
         return undefined;
       }
       const ends = this.lines.map((line) => line.values.findLastIndex(known));
@@ -375,7 +375,7 @@
       if (values.length > 1 && values.length === row.runs.length) {
         rows.push({ label: "mean ± standard deviation", value: `${fixed(mean(values), this.decimals)} ± ${fixed(deviation(values), this.decimals)}`, active: true });
       }
-      if (row.interval) rows.push({ label: "95 % bootstrap interval", value: Array.isArray(row.interval) ? range(row.interval, this.decimals) : `n/a: ${row.interval}`, active: Array.isArray(row.interval) });
+      if (row.interval) rows.push({ label: "95 % t interval", value: Array.isArray(row.interval) ? range(row.interval, this.decimals) : `n/a: ${row.interval}`, active: Array.isArray(row.interval) });
       const cursor = node("rect", { class: "band", x: 0, y: this.y(k) - 13, width: this.width, height: 26 });
       return { title: row.label, rows, x: this.x(row.runs[0].value ?? 0), y: this.y(k) + 40, cursor };
     }
@@ -512,6 +512,9 @@
     });
   }
 
+  // What one answer for all test examples reaches; without a series of its own.
+  const chanceLine = (values) => (values.some(known) ? [{ label: "chance", series: null, faint: [], values }] : []);
+
   function drawRun(host, group, run) {
     const chosen = new Set(group.tasks.keys());
     const charts = [];
@@ -526,9 +529,9 @@
       charts.push(new Lines(host, `${ofSplit(group, true)} ${group.score.label} of each task, from when it was learned${direction(group.score)}`, () => ({
         score: group.score,
         steps: group.tasks,
-        lines: columns().map((j) => ({
+        lines: [...columns().map((j) => ({
           label: group.tasks[j], series: j, faint: [], values: group.tasks.map((_, t) => (t < j ? null : run.matrix[t + 1][j] ?? null)),
-        })),
+        })), ...chanceLine(group.tasks.map(() => run.chance))],
         chosen: tasksText(group.tasks, chosen),
       })));
     }
@@ -586,14 +589,14 @@
       if (!group.bands.some((band) => band)) return "no interval below 3 seeds";
       if (!seeds.length) return "intervals are of all runs and tasks alone";
       const [low, high] = [Math.min(...seeds), Math.max(...seeds)];
-      return `band: 95 % bootstrap interval over ${low === high ? low : `${low} to ${high}`} seeds`;
+      return `band: 95 % t interval over ${low === high ? low : `${low} to ${high}`} seeds`;
     };
     const label = (s, some) => (some.length > 1 ? `${group.series[s]}, ${some.length} runs` : group.series[s]);
 
     charts.push(new Lines(host, `Mean ${ofSplit(group)} ${group.score.label} on the chosen tasks seen so far${direction(group.score)}`, () => ({
       score: group.score,
       steps: group.tasks,
-      lines: kept().map(([s, some]) => {
+      lines: [...kept().map(([s, some]) => {
         const faint = some.map((run) => seen(run, group.tasks, chosen));
         const values = group.tasks.map((_, t) => (faint.every((row) => known(row[t])) ? mean(faint.map((row) => row[t])) : null));
         // Measured after the last task only, as joint training is: a level to compare with.
@@ -605,7 +608,7 @@
           band: band && flat ? band.map(() => band.at(-1)) : band,
           faint: some.length > 1 && !flat && !band ? faint : [],
         };
-      }),
+      }), ...chanceLine(chosen.size === group.tasks.length ? group.chance : [])],
       chosen: `${runsText()}, ${tasksText(group.tasks, chosen)}; ${bandText()}`,
     })));
 

@@ -16,7 +16,9 @@ import numpy as np
 from plora.errors import RunError
 from plora.results.comparison.comparable import labels_of, require_comparable, series
 from plora.results.comparison.doubts import SEEDS_FOR_A_CLAIM, split_doubts
+from plora.results.comparison.sampling import size_interval, wilson
 from plora.results.comparison.statistics import Comparison, Estimate, compare, estimates
+from plora.results.metrics.chance import Chance
 from plora.results.metrics.named import definitions, metric_names
 from plora.results.metrics.run_cost import run_cost
 from plora.results.metrics.run_metrics import RunMetrics
@@ -48,8 +50,13 @@ OF_ONE_RUN = ("matrix", "slots")
 """Kinds of tables that are about one run, which may be unfinished."""
 
 
-def matrix_table(record: RunRecord, format: Format = "markdown", standalone: bool = False) -> str:
+def matrix_table(
+    record: RunRecord, format: Format = "markdown", standalone: bool = False, metric_of: RunMetrics | None = None
+) -> str:
     """Return the accuracy matrix: a row per state, a column per task, and the mean over tasks seen.
+
+    Of accuracies two kinds of rows follow: chance, where the run has predictions, and the ends of the interval that
+    the number of test examples leaves to the last row (`plora.results.comparison.sampling`). CSV is the matrix alone.
 
     Row "before training" is left out when it was not measured; CSV has it always. Of more than 40 tasks the first and
     the last have rows and columns, and a note says how many more there are; CSV has all.
@@ -58,8 +65,9 @@ def matrix_table(record: RunRecord, format: Format = "markdown", standalone: boo
         record: one run, which may be unfinished.
         format: `markdown`, `csv` or `latex`.
         standalone: LaTeX as a whole document.
+        metric_of: as in `estimates`; knows the predictions, from which chance is.
     """
-    return rendered(_matrix(record), format, standalone)
+    return rendered(_matrix(record, metric_of or RunMetrics()), format, standalone)
 
 
 def summary_table(
@@ -99,7 +107,7 @@ def comparison_table(
     Args:
         records: complete runs on the same data, in one or several orders.
         metrics: names or symbols; by default all of the matrix.
-        format: `markdown`, `csv` or `latex`; CSV has the bootstrap interval too.
+        format: `markdown`, `csv` or `latex`; CSV has the t interval too.
         standalone: LaTeX as a whole document that pdflatex compiles.
         metric_of: as in `estimates`.
 
@@ -175,7 +183,7 @@ def write_table(
         path: read_forgotten(path).tasks for path, record in found.runs.items() if record.complete or kind in OF_ONE_RUN
     }
     if kind == "matrix":
-        table = _matrix(records[0], next(iter(gone.values())))
+        table = _matrix(records[0], metric_of, next(iter(gone.values())))
     elif kind == "slots":
         table = table_of_slots(records[0])
     elif kind == "costs":
@@ -200,7 +208,7 @@ def _of_forgotten(gone: Mapping[Path, Sequence[str]]) -> list[str]:
     ]
 
 
-def _matrix(record: RunRecord, gone: Sequence[str] = ()) -> Table:
+def _matrix(record: RunRecord, metric_of: RunMetrics, gone: Sequence[str] = ()) -> Table:
     T, score = len(record.tasks), record.score
     label = score.label[0].upper() + score.label[1:]
     head_of_rows = score.title if score.unit in ("", score.title) else f"{score.title} {score.unit}"
@@ -218,6 +226,16 @@ def _matrix(record: RunRecord, gone: Sequence[str] = ()) -> Table:
     rows += learned if len(kept) == T else [*learned[:ENDS], [FOLD] * (len(heads) + 2), *learned[ENDS:]]
     states = ["before training", *(f"after {task}" for task in record.tasks)]
     data = [[state, *row, mean] for state, row, mean in zip(states, record.matrix, [np.nan, *seen], strict=True)]
+    notes = []
+    if (chance := metric_of.chance([record])) is not None:
+        cells = _folded(list(map(score.text, chance.tasks[kept])), T)
+        rows.append(["chance", *cells, score.text(chance.mean)])
+        notes.append(chance_note(record, chance))
+    if (of_mean := size_interval([record])) is not None and record.sizes is not None:
+        bounds = wilson(record.matrix[-1], record.sizes)
+        for what, ends, end in zip(("at least (95 %)", "at most (95 %)"), bounds.T, of_mean, strict=True):
+            rows.append([what, *_folded(list(map(score.text, ends[kept])), T), score.text(end)])
+        notes.append(size_note([record], of_mean))
     legend = [] if named else [f"{j + 1}: {' '.join(record.tasks[j].split())}" for j in kept]
     return Table(
         f"{label} on each task after each task: {record.method}, seed {record.seed}.",
@@ -225,7 +243,7 @@ def _matrix(record: RunRecord, gone: Sequence[str] = ()) -> Table:
         rows,
         [score.name, *record.tasks, "mean seen"],
         data,
-        [*_left_out(T), *how_to_read(score), *split_doubts([record])],
+        [*_left_out(T), *notes, *how_to_read(score), *split_doubts([record])],
         legend=legend,
     )
 
@@ -287,6 +305,7 @@ def _summary(records: Sequence[RunRecord], metrics: Sequence[str] | None, metric
         data,
         [
             *_gaps(records, names, metric_of),
+            *(chance_and_size([[record] for record in records], metric_of) if "accuracy" in names else ()),
             *(HOW_TO_READ if "kept" in [_SPENT[column] for column in measured] else ()),
             *how_to_read(cells_are),
             *split_doubts(records),
@@ -333,6 +352,7 @@ def _comparison(records: Sequence[RunRecord], metrics: Sequence[str] | None, met
         data,
         [
             *comparison_notes(records, found),
+            *(chance_and_size([*runs_of.values()], metric_of or RunMetrics()) if "accuracy" in names else ()),
             *(HOW_TO_READ if said else ()),
             *how_to_read(cells_are),
             *split_doubts(records),
@@ -359,6 +379,38 @@ def comparison_notes(records: Sequence[RunRecord], found: Mapping[str, Mapping[s
             names = list(dict.fromkeys(record.name for record in records if record.tasks == order))
             notes.append(f"order {number} ({', '.join(names)}): {', '.join(order)}")
     return notes
+
+
+def chance_and_size(of_methods: Sequence[Sequence[RunRecord]], metric_of: RunMetrics) -> list[str]:
+    """Return a line with chance, and one that says how far the number of test examples lets ACC be known.
+
+    Args:
+        of_methods: comparable runs, those of each method together.
+        metric_of: knows the predictions, from which chance is.
+    """
+    notes = []
+    records = [record for runs in of_methods for record in runs]
+    if (chance := metric_of.chance(records)) is not None:
+        notes.append(chance_note(records[0], chance))
+    found = [bounds for runs in of_methods if (bounds := size_interval(runs)) is not None]
+    if found:
+        notes.append(size_note(records, max(found, key=lambda bounds: bounds[1] - bounds[0])))
+    return notes
+
+
+def chance_note(record: RunRecord, chance: Chance) -> str:
+    """Return the chance of ACC, and what that is."""
+    whose = "of each task's test labels" if record.scenario == "task" else "of all test labels, for every task"
+    return f"chance: ACC {record.score.text(chance.mean)}, by the most frequent class {whose}"
+
+
+def size_note(records: Sequence[RunRecord], bounds: tuple[float, float]) -> str:
+    """Return how far ACC is known, by the ends of its interval."""
+    half = 100 * (bounds[1] - bounds[0]) / 2
+    few = f"{sum(records[0].sizes or ()):,} {records[0].split} examples"
+    best = " or better" if len(records) > 1 else ""
+    how = "95 %, Wilson's interval of each task, joined"
+    return f"{few}: ACC is known to ± {half:.1f} points{best}, whatever the seeds ({how})"
 
 
 def interval_notes(found: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
