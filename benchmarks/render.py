@@ -435,14 +435,7 @@ def digits(data: dict[str, object]) -> str:
         f"train and {first['test_images']:,} to test. A head that is solved on frozen features is the same for every "
         f"seed. {source(data)}"
     )
-    searched = _part(data, "searched")
-    settings = []
-    for study, values in _part(data, "chosen_on_validation").items():
-        assert isinstance(values, dict)
-        edges = ", ".join(f"`{name}`" for name in _edges(values, {key: [*_list(searched[key])] for key in searched}))
-        settings.append([f"`{study}`", ", ".join(f"`{key}={value}`" for key, value in values.items()), edges])
-    found = table(["study", "chosen on validation data", "at the edge of what was tried"], settings, left=3)
-    return "\n\n".join([said, table(heads, [cells for _, _, cells in sorted(rows)]), how, found])
+    return "\n\n".join([said, table(heads, [cells for _, _, cells in sorted(rows)]), how, *_chosen(data)])
 
 
 def images(data: dict[str, object]) -> str:
@@ -475,18 +468,21 @@ def images(data: dict[str, object]) -> str:
     lines = [[f"`{method}`", *(own.get(other, NONE) for other in against)] for method, own in apart.items()]
     differences = table(["ACC − ACC of", *(f"`{other}`" for other in against)], lines)
     said = "Points, paired by seed and order, with a 95 % t interval over the pairs."
-    searched = _part(data, "searched")
-    settings = []
+    parts = [table(heads, [cells for _, cells in sorted(rows)]), how]
+    if lines:
+        parts += [differences, said]
+    return "\n\n".join([*parts, *_chosen(data)])
+
+
+def _chosen(data: dict[str, object]) -> list[str]:
+    """What each study chose, and whether it stands at the edge of what was tried; nothing where none was searched."""
+    searched, settings = _part(data, "searched"), []
     for study, values in _part(data, "chosen_on_validation").items():
         assert isinstance(values, dict)
         edges = ", ".join(f"`{name}`" for name in _edges(values, {key: [*_list(searched[key])] for key in searched}))
         settings.append([f"`{study}`", ", ".join(f"`{key}={value}`" for key, value in values.items()), edges])
-    parts = [table(heads, [cells for _, cells in sorted(rows)]), how]
-    if lines:
-        parts += [differences, said]
-    if settings:
-        parts.append(table(["study", "chosen on validation data", "at the edge of what was tried"], settings, left=3))
-    return "\n\n".join(parts)
+    heads = ["study", "chosen on validation data", "at the edge of what was tried"]
+    return [table(heads, settings, left=3)] if settings else []
 
 
 def glyph_vit(data: dict[str, object]) -> str:

@@ -1,14 +1,70 @@
 """The order in which classes arrive, and how many in each task."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
+from pydantic import Field, field_validator
 
 from plora.errors import DataError, did_you_mean
+from plora.streams.base import StreamSource
+
+_SHOWN = 5
+"""Classes that a note says before it leaves the others out."""
 
 ClassOrder = Literal["natural", "seed"] | tuple[int | str, ...]
 """`natural`: as the data name them; `seed`: shuffled; or all classes, each once, by number or by name."""
+
+
+class ArrivingClasses(StreamSource):
+    """A stream whose tasks have some of the classes each."""
+
+    init_cls: int | None = Field(default=None, ge=2)
+    """Classes of the first task; None: as many as `increment`."""
+
+    increment: int | None = Field(default=None, ge=2)
+    """Classes of every other task; None: one task has all classes."""
+
+    class_order: ClassOrder = "natural"
+    """`natural`: in the order of their names in the data; `seed`: shuffled by `class_seed`; or a list of all classes,
+    by number or by name."""
+
+    class_seed: int = Field(default=1993, ge=0, lt=2**32)
+    """Decides `class_order: seed`, and has nothing to do with the run's seed. That of most papers is 1993."""
+
+    @field_validator("class_order", mode="before")
+    @classmethod
+    def _classes_or_a_word(cls, order: object) -> object:
+        if isinstance(order, str) and order not in ("natural", "seed"):
+            raise ValueError("natural or seed was expected, or a list of all classes, by number or by name")
+        return order
+
+    def names_no_classes(self) -> bool:
+        """Say whether nothing is set of how classes arrive."""
+        return not self.init_cls and not self.increment and self.class_order == "natural"
+
+    def arriving(self, names: Sequence[str], increment: int | None) -> Iterator[tuple[str, list[int]]]:
+        """Yield the name of each task and the numbers of its classes.
+
+        Args:
+            names: of all classes, in their natural order.
+            increment: classes of every task but the first.
+
+        Raises:
+            DataError: the classes do not divide into tasks, or a list of them is not one of all.
+        """
+        order = ordered_classes(names, self.class_order, self.class_seed)
+        digits, start = len(str(len(order))), 0
+        for size in task_sizes(len(order), self.init_cls, increment):
+            yield f"classes-{start + 1:0{digits}}-{start + size:0{digits}}", order[start : start + size]
+            start += size
+
+    def order_note(self, names: Sequence[str]) -> dict[str, str]:
+        """Return what log and report say of the order of the classes."""
+        order = ordered_classes(names, self.class_order, self.class_seed)
+        begin = " ".join(map(str, order[:_SHOWN])) + (" …" if len(order) > _SHOWN else "")
+        how = {"natural": "natural", "seed": f"seed {self.class_seed}"}.get(str(self.class_order), "a list")
+        return {"class order": f"{how}: {begin}"}
 
 
 def ordered_classes(names: Sequence[str], order: ClassOrder, seed: int) -> list[int]:

@@ -9,10 +9,10 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from plora.streams.base import SPLITS, SplitName, Stream, StreamSource, Task
-from plora.streams.class_order import ClassOrder, ordered_classes, task_sizes
+from plora.streams.base import SPLITS, SplitName, Stream, Task
+from plora.streams.class_order import ArrivingClasses
 from plora.streams.glyph_characters import PRETRAINING, STREAM
 from plora.streams.glyph_fonts import FAMILIES, faces_with
 from plora.streams.glyph_rendering import RENDERING, GlyphName, render
@@ -80,12 +80,13 @@ def rendered_by() -> dict[str, str]:
     return {"matplotlib": matplotlib.__version__, "Pillow": PIL.__version__}
 
 
-class Glyphs(StreamSource):
+class Glyphs(ArrivingClasses):
     """Pictures of printed characters, by classes or by fonts, or those of other characters to pretrain a backbone on.
 
     One hundred digits and letters (Latin, Greek, Cyrillic), of which no two look alike, drawn by the fonts that
     matplotlib ships: each picture with a face, size, slant, warp, stroke width, contrast, ground and noise of its own.
-    The characters to pretrain on are of other scripts, and signs.
+    The characters to pretrain on are of other scripts, and signs. Without `increment` each task has ten characters,
+    digits first, and those to pretrain on are one task.
     """
 
     kind: Literal["glyphs"] = "glyphs"
@@ -95,15 +96,6 @@ class Glyphs(StreamSource):
     by: Literal["classes", "fonts"] = "classes"
     """`classes`: each task has some of the classes; `fonts`: each task is a family of fonts, with the same classes in
     all (those that each family has)."""
-    init_cls: int | None = Field(default=None, ge=2)
-    """Classes of the first task; None: as many as `increment`."""
-    increment: int | None = Field(default=None, ge=2)
-    """Classes of every other task; None: ten, and of `part: pretraining` all in one task."""
-    class_order: ClassOrder = "natural"
-    """`natural`: in the order of Unicode, digits first; `seed`: shuffled by `class_seed`; or a list of all classes, by
-    number or by name."""
-    class_seed: int = Field(default=1993, ge=0, lt=2**32)
-    """Decides `class_order: seed`, and has nothing to do with the run's seed."""
     train_per_class: int = Field(default=20, ge=1, le=2**31)
     """Training pictures of each class in each task."""
     validation_per_class: int = Field(default=5, ge=1, le=2**31)
@@ -115,18 +107,11 @@ class Glyphs(StreamSource):
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Decides the pictures, and has nothing to do with the run's seed. Another one gives others of the same kind."""
 
-    @field_validator("class_order", mode="before")
-    @classmethod
-    def _classes_or_a_word(cls, order: object) -> object:
-        if isinstance(order, str) and order not in ("natural", "seed"):
-            raise ValueError("natural or seed was expected, or a list of all classes, by number or by name")
-        return order
-
     @model_validator(mode="after")
     def _either_classes_or_fonts(self) -> Self:
         if self.by == "fonts" and self.part == "pretraining":
             raise ValueError("by: fonts is of part: stream; its families of fonts lack most of the other characters")
-        if self.by == "fonts" and (self.init_cls or self.increment or self.class_order != "natural"):
+        if self.by == "fonts" and not self.names_no_classes():
             raise ValueError(
                 "init_cls, increment and class_order are of by: classes; a task is a family of fonts here, and `order` "
                 "of the config says in which order they come"
@@ -144,14 +129,12 @@ class Glyphs(StreamSource):
             tasks = [self._task(family, common, (family,)) for family in FAMILIES]
             return Stream("glyphs", tuple(tasks), ("task", "domain"), rendered_by())
         names = list(STREAM if self.part == "stream" else "".join(PRETRAINING.values()))
-        order = ordered_classes(names, self.class_order, self.class_seed)
         increment = _PER_TASK if self.increment is None and self.part == "stream" else self.increment
-        tasks, start, digits = [], 0, len(str(len(names)))
-        for size in task_sizes(len(names), self.init_cls, increment):
-            chosen = [names[number] for number in order[start : start + size]]
-            tasks.append(self._task(f"classes-{start + 1:0{digits}}-{start + size:0{digits}}", chosen, tuple(FAMILIES)))
-            start += size
-        return Stream("glyphs", tuple(tasks), ("task", "class"), rendered_by())
+        tasks = [
+            self._task(name, [names[number] for number in classes], tuple(FAMILIES))
+            for name, classes in self.arriving(names, increment)
+        ]
+        return Stream("glyphs", tuple(tasks), ("task", "class"), rendered_by(), self.order_note(names))
 
     def _task(self, name: str, characters: Sequence[str], families: tuple[str, ...]) -> Task:
         faces = tuple(faces_with(character, families) for character in characters)

@@ -1,7 +1,7 @@
 """A stream from any set of images: tasks of a few classes each, or of one domain each."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from plora.errors import DataError, did_you_mean
-from plora.streams.base import SPLITS, SplitName, Stream, StreamSource, Task
-from plora.streams.class_order import ClassOrder, ordered_classes, task_sizes
+from plora.streams.base import SPLITS, SplitName, Stream, Task
+from plora.streams.class_order import ArrivingClasses
 from plora.streams.image_data import FolderImages, HubImages, ImageTables, ParquetImages
 from plora.streams.image_reading import ImageReading
 
@@ -42,7 +42,7 @@ class PretrainedOn(BaseModel):
         return overlap
 
 
-class ImageStream(StreamSource):
+class ImageStream(ArrivingClasses):
     """Images of any set: a folder per class, parquet files or a data set of the hub, by classes or by domains."""
 
     kind: Literal["images"] = "images"
@@ -55,19 +55,6 @@ class ImageStream(StreamSource):
 
     by: Literal["classes", "domains"] = "classes"
     """`classes`: each task has some of the classes; `domains`: each task is a domain, with the same classes in all."""
-
-    init_cls: int | None = Field(default=None, ge=2)
-    """Classes of the first task; None: as many as `increment`."""
-
-    increment: int | None = Field(default=None, ge=2)
-    """Classes of every other task; None: one task has all classes."""
-
-    class_order: ClassOrder = "natural"
-    """`natural`: in the order of their names in the data; `seed`: shuffled by `class_seed`; or a list of all classes,
-    by number or by name."""
-
-    class_seed: int = Field(default=1993, ge=0, lt=2**32)
-    """Decides `class_order: seed`, and has nothing to do with the run's seed. That of most papers is 1993."""
 
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Share of the training images of each class (of train_per_class, where that is less) that becomes validation,
@@ -102,20 +89,13 @@ class ImageStream(StreamSource):
     """On what the backbone was pretrained (`what`), and which classes of the stream were among it (`overlap`); the
     report repeats it."""
 
-    @field_validator("class_order", mode="before")
-    @classmethod
-    def _classes_or_a_word(cls, order: object) -> object:
-        if isinstance(order, str) and order not in ("natural", "seed"):
-            raise ValueError("natural or seed was expected, or a list of all classes, by number or by name")
-        return order
-
     @model_validator(mode="after")
     def _either_classes_or_domains(self) -> Self:
         if self.by == "domains" and not self.data.has_domains:
             raise ValueError(
                 "by: domains needs data that say of which domain an image is: data.domains, or data.domain"
             )
-        if self.by == "domains" and (self.init_cls or self.increment or self.class_order != "natural"):
+        if self.by == "domains" and not self.names_no_classes():
             raise ValueError(
                 "init_cls, increment and class_order are of by: classes; a task is a domain here, and `order` of the "
                 "config says in which order they come"
@@ -146,25 +126,16 @@ class ImageStream(StreamSource):
             tasks = [Task(domain, names, **splits) for domain, splits in domains.items()]
             return Stream(self.name, tuple(tasks), ("task", "domain"), tables.provenance, notes, rows)
         (splits,) = domains.values()
-        order = ordered_classes(names, self.class_order, self.class_seed)
-        begin = " ".join(map(str, order[:_SHOWN])) + (" …" if len(order) > _SHOWN else "")
-        how = {"natural": "natural", "seed": f"seed {self.class_seed}"}.get(str(self.class_order), "a list")
-        tasks = list(self._tasks(names, splits, order))
-        notes = {"class order": f"{how}: {begin}", **notes}
-        return Stream(self.name, tuple(tasks), ("task", "class"), tables.provenance, notes, rows)
-
-    def _tasks(
-        self, names: Sequence[str], splits: Mapping[SplitName, "StoredImages"], order: Sequence[int]
-    ) -> Iterator[Task]:
-        digits, start = len(str(len(order))), 0
-        for size in task_sizes(len(order), self.init_cls, self.increment):
-            classes = order[start : start + size]
-            yield Task(
-                f"classes-{start + 1:0{digits}}-{start + size:0{digits}}",
+        tasks = [
+            Task(
+                name,
                 tuple(names[number] for number in classes),
                 **{split: images.of_classes(classes) for split, images in splits.items()},
             )
-            start += size
+            for name, classes in self.arriving(names, self.increment)
+        ]
+        notes = {**self.order_note(names), **notes}
+        return Stream(self.name, tuple(tasks), ("task", "class"), tables.provenance, notes, rows)
 
     def _domains(self, tables: ImageTables) -> tuple[tuple[str, ...], dict[str, dict[SplitName, "StoredImages"]]]:
         """The names of all classes, and the images of each domain by split; of one domain where they are no tasks."""
