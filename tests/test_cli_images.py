@@ -61,6 +61,9 @@ def test_files_and_folders_of_images(source: Path, tmp_path: Path, monkeypatch: 
     found = answers(alone, folder)
     assert [answer["file"] for answer in found] == [str(path) for path in (alone, *sorted(names))]
     assert found[1:] == answers(*sorted(names))
+    paths = "".join(f"{path}\n" for path in (alone, folder))
+    by_stdin = CliRunner().invoke(app, ["predict", str(source), "--json"], input=paths)
+    assert [json.loads(line) for line in by_stdin.stdout.splitlines()] == found
 
     def refused(*paths: Path) -> str:
         done = CliRunner().invoke(app, ["predict", str(source), *map(str, paths)])

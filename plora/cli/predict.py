@@ -18,7 +18,7 @@ def command(
         typer.Argument(
             metavar="[TEXT…|FILE…]",
             help="Texts, files with one per line, a table (CSV, TSV, JSON lines, parquet), or nothing to read stdin; "
-            "or image files, and folders of them.",
+            "or image files, and folders of them, whose paths stdin may have, one per line.",
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task; needed where a run has a head per task.")] = None,

@@ -63,7 +63,8 @@ def read_inputs(
     Args:
         run: the run folder; it says whether inputs are texts, pairs of texts, or files.
         given: texts, or text files with one text per line (`\n` or `\r\n` ends it), or one table (CSV, TSV, JSON lines
-            or parquet), or image files and folders of them; nothing reads lines from `stdin`.
+            or parquet), or image files and folders of them; nothing reads lines from `stdin`: texts,
+            or paths of images.
         stdin: opened for bytes.
         task: whose inputs they are, where there is a head per task.
         columns: of a table, the ones with the text; empty: those that the task was learned from.
@@ -74,7 +75,7 @@ def read_inputs(
     folder = RunFolder.existing(run)
     config = folder.read_config(to_answer=True)
     if not config.problem.in_lines:
-        return _images(given)
+        return _images(given or [path for path, _ in _numbered(stdin, "stdin")])
     tables = [path for path in given if Path(path).suffix.lower() in READERS and _exists(path)]
     if tables:
         if len(given) > 1:
