@@ -77,6 +77,8 @@ def _metrics(case: Case) -> object:
 
 def _table(case: Case) -> object:
     text, _ = write_table([case.run], kind="matrix")
+    if said := [line for line in text.splitlines() if line.startswith("n/a (chance)")]:
+        raise _UnsoundError("; ".join(said))
     return text, {str(record.seed) for record in find_runs([case.run]).runs.values()}
 
 

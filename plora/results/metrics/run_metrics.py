@@ -69,6 +69,15 @@ class RunMetrics:
                 return chance
         return None
 
+    def damage(self, records: Sequence[RunRecord]) -> str:
+        """Return why the first predictions that cannot be read cannot; empty where there are none of that kind."""
+        for record in records if records[0].score == ACCURACY else ():
+            try:
+                self._given(record, "class_rankings")
+            except RunError as error:
+                return str(error)
+        return ""
+
     def predictions(self, record: RunRecord) -> ClassRankings | None:
         """Return what a run took its test examples for after its last task; None where that is not known."""
         try:

@@ -231,6 +231,8 @@ def _matrix(record: RunRecord, metric_of: RunMetrics, gone: Sequence[str] = ()) 
         cells = _folded(list(map(score.text, chance.tasks[kept])), T)
         rows.append(["chance", *cells, score.text(chance.mean)])
         notes.append(chance_note(record, chance))
+    elif damage := metric_of.damage([record]):
+        notes.append(f"n/a (chance): {damage}")
     if (of_mean := size_interval([record])) is not None and record.sizes is not None:
         bounds = wilson(record.matrix[-1], record.sizes)
         for what, ends, end in zip(("at least (95 %)", "at most (95 %)"), bounds.T, of_mean, strict=True):
@@ -392,6 +394,8 @@ def chance_and_size(of_methods: Sequence[Sequence[RunRecord]], metric_of: RunMet
     records = [record for runs in of_methods for record in runs]
     if (chance := metric_of.chance(records)) is not None:
         notes.append(chance_note(records[0], chance))
+    elif damage := metric_of.damage(records):
+        notes.append(f"n/a (chance): {damage}")
     found = [bounds for runs in of_methods if (bounds := size_interval(runs)) is not None]
     if found:
         notes.append(size_note(records, max(found, key=lambda bounds: bounds[1] - bounds[0])))
