@@ -325,7 +325,7 @@ def test_a_run_without_a_cache_takes_longer_and_nothing_else(
         monkeypatch.setenv("PLORA_CACHE", "/proc/nowhere")
     else:
         monkeypatch.setenv("PLORA_CACHE", str(tmp_path / "full"))
-        monkeypatch.setattr(text_classification, "save_file", no_room)
+        monkeypatch.setattr(text_classification, "save_tensors", no_room)
         monkeypatch.setattr(state_file.os, "ftruncate", no_room)
     assert in_child(lambda: run(without, quiet(events), Workspace())) == 0
     assert "prefix_not_kept" in events.read_text(encoding="utf-8")
