@@ -50,8 +50,8 @@ class TrainingConfig(BaseModel):
     batch_size: int = Field(default=32, ge=1)
     """Examples per optimizer step."""
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Examples per forward pass; gradients of a step's micro-batches are accumulated, which changes memory, not
-    results. None: the whole batch. Halved by itself when memory runs out."""
+    """Examples per forward pass; gradients of a step's micro-batches are accumulated, which changes memory, and
+    with dropout which masks are drawn. None: the whole batch. Halved by itself when memory runs out."""
     tokens_per_batch: int = Field(default=8192, ge=8)
     """Most tokens in one forward pass, padding included; longer micro-batches are split."""
     precision: Literal["fp32", "bf16"] = "fp32"
