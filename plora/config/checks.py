@@ -13,7 +13,7 @@ from plora.methods import OWN, PARTS, SOLVED
 def cross_checks(config: RunConfig) -> Iterator[str]:
     """Mistakes that concern several keys."""
     row = config.row
-    names = [task.name for task in (*getattr(config.stream, "tasks", ()), *config.added) if hasattr(task, "name")]
+    names = [task.name for task in config.listed]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"stream.tasks: '{name}' is the name of {names.count(name)} tasks; names must be unique"
     if refusal := row.refusal(config.scenario):

@@ -34,6 +34,7 @@ from plora.strategies.settings import STRATEGIES, StrategySettings
 from plora.streams import STREAMS
 from plora.streams.base import Scenario, StreamSource
 from plora.streams.columns import TableSource
+from plora.streams.hub import HubTask
 from plora.streams.local import LocalStream, LocalTask
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -162,6 +163,14 @@ class RunConfig(BaseModel):
             except ValueError as error:
                 raise ValueError(f"'{strategy.kind}': {error}") from None
         return tuple(found)
+
+    @property
+    def listed(self) -> tuple[LocalTask | HubTask, ...]:
+        """The tasks that the config names one by one; a stream of another kind, yours too, may mean anything by
+        `tasks`."""
+        tasks = getattr(self.stream, "tasks", None)
+        own = tasks if isinstance(tasks, tuple) else ()
+        return (*(task for task in own if isinstance(task, LocalTask | HubTask)), *self.added)
 
     @property
     def row(self) -> Method:

@@ -21,10 +21,8 @@ from plora.run_folder.folder import RunFolder
 from plora.runs.predicting import Prediction
 from plora.streams.class_folders import entries
 from plora.streams.columns import TableTask
-from plora.streams.hub import HubTask
 from plora.streams.json_lines import json_records
 from plora.streams.lines import text_lines, whole_text, without_end
-from plora.streams.local import LocalTask
 from plora.streams.readers import READERS, read_source, read_whole
 from plora.streams.table import texts_at
 
@@ -169,8 +167,7 @@ def _table(path: Path, columns: TableTask) -> GivenInputs:
 
 def _columns(config: RunConfig, task: str | None, given: Sequence[str]) -> TableTask:
     """The columns of the texts of a task, as it was learned."""
-    tasks = [*getattr(config.stream, "tasks", ()), *config.added]
-    learned = [one for one in tasks if isinstance(one, LocalTask | HubTask) and task in (None, one.name)]
+    learned = [one for one in config.listed if task in (None, one.name)]
     columns = learned[0] if learned else TableTask()
     if not given:
         return columns
