@@ -66,5 +66,5 @@ class History:
                 return route
         raise AdapterError(
             "activation checkpointing computes a block again whose forward pass is too long ago: the route in force "
-            f"has changed {_REMEMBERED} times since; call backward() sooner"
+            f"has changed {_REMEMBERED} times since; go backward sooner"
         )
