@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageClassification,
 from plora.adapters import Adapters, LoRA, Route, find_targets
 from plora.adapters.blocks import find_blocks
 from plora.adapters.prefix import Prefix
-from plora.adapters.route import checkpoint_blocks
+from plora.adapters.switch import checkpoint_blocks
 from plora.backbones import BackboneConfig, ImageBackbone, empty_backbone, load_image_backbone, save_image_backbone
 from plora.backbones.processor import read_processor, write_processor
 from plora.errors import BackboneError
