@@ -60,7 +60,8 @@ def test_the_notebook_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.Monk
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(cell.get("outputs") for cell in notebook["cells"] if cell["cell_type"] == "code")
     shown = SimpleNamespace(Image=lambda png: png, display=lambda png: drawn.append(png))
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=shown))
+    ipython = SimpleNamespace(display=shown, version_info=(9, 0), get_ipython=lambda: None)  # matplotlib asks it too
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", shown)
     drawn: list[bytes] = []
     names: dict[str, object] = {}
