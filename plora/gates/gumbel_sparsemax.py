@@ -69,7 +69,9 @@ class GumbelSparsemax(Gate):
         """
         logits = self._stacked(self.logits, slots, self.settings.start)
         if at is None:
-            return sparsemax(logits / self._settled())
+            # In fp64, so that slots without a share leave the others the same bits, there or not: a sum over fewer
+            # logits rounds otherwise, and a checkpoint that is read back holds no slot that the route does not need.
+            return sparsemax(logits.double() / self._settled()).to(logits)
         # In fp64, because 1 − 1e-10 is 1 in fp32. Drawn on the CPU, so that a seed draws the same for any device.
         generator = torch.Generator().manual_seed(at.seed)
         uniform = torch.rand(logits.shape, generator=generator, dtype=torch.float64).clamp(_SURE, 1 - _SURE)

@@ -98,6 +98,30 @@ def test_a_slot_without_a_share_is_off_the_route_of_an_evaluation_but_for_the_ne
     assert gate.route(SLOTS, None, moment()).slots == SLOTS
 
 
+@pytest.mark.parametrize("per", ["slot", "layer"])
+def test_slots_without_a_share_leave_the_others_the_same_bits_there_or_not(per: str) -> None:
+    # In fp32, 6 of 100 such gates gave another last bit without them, and a checkpoint that was read back "another
+    # score": it holds the slots of the route alone.
+    names = tuple(f"task-{k}" for k in range(11))
+    generator = torch.Generator().manual_seed(3)
+    left_out = 0
+    for _ in range(200):
+        gate = GumbelSparsemax(GumbelSparsemaxSettings(per=per, evaluation_temperature=1.0))
+        gate.begin(2, 4)
+        for name in names:
+            gate.opened(name)
+            for numbers in gate.logits.of(name), gate.magnitudes.of(name):
+                numbers.data.copy_(0.3 * torch.randn(len(numbers), generator=generator))
+        whole = gate.route(names, None)
+        left_out += len(names) - len(whole.slots)
+        alone = gate.route(whole.slots, None)
+        assert whole.coefficients is not None
+        assert alone.coefficients is not None
+        assert alone.slots == whole.slots
+        assert torch.equal(alone.coefficients, whole.coefficients)
+    assert left_out > 100
+
+
 def test_what_is_off_the_route_leaves_the_same_features_as_a_coefficient_of_0() -> None:
     gate = GumbelSparsemax(GumbelSparsemaxSettings(evaluation_temperature=1.0))
     model = tiny_model(gate)
