@@ -1,4 +1,4 @@
-"""The shipped sweeps on images, as committed JSON: `python -m benchmarks.images glyphs omniglot photographs`.
+"""The shipped sweeps on images, as committed JSON: `python -m benchmarks.images glyphs omniglot photographs emoji`.
 
 A sweep that was cut goes on, and one that is done is read. Those of data that plora does not ship need them: the folder
 in which it is called has what the sweep's file names, or `--data FOLDER` does.

@@ -42,19 +42,22 @@ def percent(value: object) -> str:
 
 def quickstart(data: dict[str, object], stream: str) -> str:
     runs = [row for row in _rows(data, "runs") if row["stream"] == stream]
-    order = ["frozen-ridge", "sequential", "o_lora", "per_task", "joint"]
+    order = ["frozen-ridge", "frozen-ranpac", "sequential", "o_lora", "replay", "per_task", "joint"]
     runs.sort(key=lambda row: order.index(str(row["method"])))
     tasks = runs[0]["tasks"]
     assert isinstance(tasks, list)
+    few = len(tasks) <= 6  # else the first and the last stand for all
     rows = []
     for row in runs:
         last = row["last_row"]
         assert isinstance(last, list)
         metrics = [percent(row[name]) for name in ("accuracy", "backward_transfer", "forgetting")]
+        cells = last if few else [last[0], last[-1]]
         rows.append(
-            [f"`{row['method']}`", *metrics, *map(percent, last), f"{row['trainable']:,}", f"{row['seconds']:.0f}"]
+            [f"`{row['method']}`", *metrics, *map(percent, cells), f"{row['trainable']:,}", f"{row['seconds']:.0f}"]
         )
-    heads = ["method", "ACC", "BWT", "forgetting", *map(str, tasks), "trainable", "seconds"]
+    shown = map(str, tasks) if few else (f"task 1 of {len(tasks)}", f"task {len(tasks)}")
+    heads = ["method", "ACC", "BWT", "forgetting", *shown, "trainable", "seconds"]
     return f"{table(heads, rows)}\n\nPercent, one seed. {source(data)}"
 
 
@@ -680,6 +683,7 @@ def _cited(source: rules.Source) -> str:
 RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "topics": ("quickstart", lambda data: quickstart(data, "topics")),
     "skills": ("quickstart", lambda data: quickstart(data, "skills")),
+    "glyphs": ("quickstart", lambda data: quickstart(data, "glyphs")),
     "step": ("step", step),
     "stream": ("stream", stream),
     "memory": ("memory", memory),
@@ -708,6 +712,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "images_glyphs": ("images-glyphs", images),
     "images_omniglot": ("images-omniglot", images),
     "images_photographs": ("images-photographs", images),
+    "images_emoji": ("images-emoji", images),
     "glyph_vit": ("glyph_vit", glyph_vit),
     "image_step": ("image_step", image_step),
     "image_stream": ("image_stream", image_stream),
