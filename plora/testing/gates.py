@@ -35,7 +35,8 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
       chooses a slot for each input;
     - no slot is forgotten: each is on some task's route (where slots are merged, the newest is), and the open slot
       trains, in every layer;
-    - what is called `constant` may be folded: the outputs are the same;
+    - what is called `constant` may be folded while a task trains, and what `settles` may be for evaluation: the outputs
+      are the same;
     - it decides about a slot when that is committed;
     - at a moment of training the same holds, whatever else was drawn, and penalty and diagnostics are finite;
     - what it shows of its slots is finite, one number for each slot, or for each layer or site and slot;
@@ -282,6 +283,8 @@ def _check_in_a_network(promises: Promises, gate: Gate) -> None:
         if gate.constant:
             _check_folding(promises, model, task, inputs)
         _check_commit(promises, gate, model, task)
+        if gate.settles:
+            _check_settled(promises, model, task, inputs)
 
 
 @torch.no_grad()
@@ -322,6 +325,18 @@ def _check_folding(promises: Promises, model: ContinualModel, task: str, inputs:
         torch.allclose(plain, folded, rtol=1e-3, atol=1e-4),
         "constant = True lets committed slots be folded with coefficient 1",
         f"features that differ by up to {(plain - folded).abs().max().item():.2g}",
+        "the same features",
+    )
+
+
+def _check_settled(promises: Promises, model: ContinualModel, task: str, inputs: Mapping[str, Tensor]) -> None:
+    beside = model.features(inputs, task).detach()
+    with promises.no_error("settles = True lets committed slots be folded for evaluation"), torch.no_grad():
+        folded = model.features(inputs, task)
+    promises.keep(
+        torch.allclose(beside, folded, rtol=1e-3, atol=1e-4),
+        "settles = True lets committed slots be folded for evaluation",
+        f"features that differ by up to {(beside - folded).abs().max().item():.2g}",
         "the same features",
     )
 
