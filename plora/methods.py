@@ -36,7 +36,7 @@ PARTS = ("head", "adapter", "gate", "modules", "backbone")
 """What a phase can train by name. Where the head is of a closed form, `head` is the one that stands in for it while a
 task trains."""
 Slots = Literal["none", "first", "one", "per_task"]
-LossRows = Literal["local", "seen"]
+LossRows = Literal["local", "seen", "all"]
 Drift = Literal["none", "linear"]
 
 
@@ -68,7 +68,7 @@ class Method:
         heads: the heads that make sense, the default first.
         strategies: what protects old knowledge, by kind; a config may change their settings.
         loss_rows: in the class-incremental scenario, the rows that compete in the loss: the current task's (`local`,
-            old rows stay frozen) or all classes `seen` so far.
+            old rows stay frozen), those of all classes `seen` so far, or `all` of the stream.
         lateral: a new slot learns to read what older slots read, too.
         merging: how the slots of all tasks become one when a task is committed, or None; `magmax` starts each slot from
             the one before.

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -121,8 +122,27 @@ class ContinualModel(nn.Module):
         return features
 
     def _routed(self, task: str | None, weights: Tensor | None, at: Moment | None = None) -> Route:
-        route = Route() if self.adapters is None else self.route(task, at)
-        return route if weights is None else Route(route.slots, weights.to(self.device), "sample")
+        if self.adapters is None:
+            return Route()
+        route = self.route(task, at)
+        if weights is not None:
+            return Route(route.slots, weights.to(self.device), "sample")
+        return self._settled(route) if at is None and self._settles(route) else route
+
+    def _settles(self, route: Route) -> bool:
+        """Whether the slots of a route are folded for evaluation: where nothing trains, and no gradient is wanted."""
+        assert self.adapters is not None
+        if self.gate is None or not self.gate.settles or self.forced is not None or torch.is_grad_enabled():
+            return False
+        return self.adapters.open_name is None and bool(route.slots) and self.adapters.cannot("foldable") is None
+
+    def _settled(self, route: Route) -> Route:
+        """The route with its slots in effective weights, which are made anew where it is another one."""
+        assert self.adapters is not None
+        folded = self.adapters.folded
+        if folded is None or not folded.same_as(route):
+            self.adapters.fold(route)
+        return replace(route, folded=True)
 
     def _weights_of(self, inputs: Mapping[str, Tensor], task: str | None) -> Tensor | None:
         """The coefficients of one batch, where the gate reads inputs: two passes through the backbone then."""
@@ -177,9 +197,7 @@ class ContinualModel(nn.Module):
         if self.forced is not None:
             return self.forced
         route = self.gate.route(self.adapters.names, task, at)
-        if self.folded:
-            route = Route(route.slots, route.coefficients, route.per, route.mixing, folded=True)
-        return route
+        return replace(route, folded=True) if self.folded else route
 
     def coefficients(self, task: str | None) -> dict[str, float]:
         """Return how much each slot on the route of a task contributes, mean over the layers.
@@ -218,7 +236,9 @@ class ContinualModel(nn.Module):
         route = self.route(task)
         if self.adapters.open_name in route.slots:
             return None
-        return self._route_hash(route) if route.slots else ""
+        if not route.slots:
+            return ""
+        return f"{self._route_hash(route)}{' folded' if self._settles(route) else ''}"
 
     @contextmanager
     def routing(self, route: Route) -> Iterator[None]:
@@ -253,7 +273,10 @@ class ContinualModel(nn.Module):
 
     def fold(self, task: str | None) -> None:
         """Put the committed slots that are on the route of `task` into effective weights while it trains."""
-        if self.adapters is None or self.gate is None or not self.gate.constant or self.adapters.cannot("foldable"):
+        if self.adapters is None or self.gate is None:
+            return
+        self.adapters.unfold()  # what was folded for evaluation
+        if not self.gate.constant or self.adapters.cannot("foldable"):
             return
         committed = [name for name in self.route(task).slots if name != self.adapters.open_name]
         if committed:

@@ -110,6 +110,11 @@ def test_every_mistake_is_reported_at_once_with_its_key() -> None:
         (["method=frozen", "strategies=[{kind: replay}]", "loss_rows=local"], "each task trains head rows of its own"),
         (["method=frozen", "strategies=[{kind: distillation}]"], "each task trains head rows of its own"),
         (["method=routed", "strategies=[{kind: sparsity}]"], "each task trains a slot of its own alone"),
+        (["scenario=domain", "loss_rows=all"], "loss_rows: it decides nothing in the domain-incremental scenario"),
+        (
+            ["method=o_lora", "head=ncm", "loss_rows=all"],
+            "loss_rows: the head 'ncm' is solved, and the one that stands",
+        ),
         (["scenario=task", "loss_rows=seen"], "loss_rows: it decides nothing in the task-incremental scenario"),
         (["strategies=[{kind: replay}, {kind: replay, weight: 2}]"], "strategies: 'replay' is listed 2 times"),
         (["strategies=[{kind: ewc, decay: 0.9, anchors: multi}]"], "decay is 0.9, and anchors=multi"),

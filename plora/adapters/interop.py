@@ -24,7 +24,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from plora import atomic
-from plora.adapters.bank import Bank
 from plora.adapters.bottleneck import BottleneckPlace
 from plora.adapters.inject import find_targets, inject, refuse_adapted, require_rank
 from plora.adapters.linear import AdaptedLinear
@@ -187,7 +186,7 @@ def merge_lora(model: _Network, copy: bool = True) -> _Network:
     route = adapters.switch.route
     adapters.require(route)
     for layer in adapters.layers:
-        weight = layer.effective_weight(_fixed_coefficients(route, layer, "merged weight"))
+        weight = layer.effective_weight(layer.fixed_coefficients(route, "merged weight"))
         path = next(path for path, module in network.named_modules() if module is layer.base)
         untie(network, f"{path}.weight")  # merging must not move the embedding that shares this weight
         layer.base.weight.data.copy_(layer.in_layout(weight))
@@ -211,24 +210,6 @@ def _plain(place: ModuleSlot, route: Route) -> nn.Module:
     if place.held_in is not None:
         module.to(place.held_in[1])
     return module.requires_grad_(False)
-
-
-def _fixed_coefficients(route: Route, layer: AdaptedLinear, purpose: str) -> dict[str, dict[str, float]]:
-    """At each site c_k of each slot of a route; refuses a route whose ΔW is not the same for every input."""
-    if route.per in ("sample", "token") or route.mixing:
-        raise AdapterError(
-            f"slots with coefficients per {route.per if not route.mixing else 'rank (mixing)'} have no single "
-            f"{purpose}; use fixed coefficients per slot or layer"
-        )
-    if route.folded:  # with coefficients that only the effective weight knows
-        raise AdapterError("the slots in use are folded; call unfold() and use(…) them unfolded first")
-    return {site: _of_bank(route, layer.bank(site)) for site in layer.sites}
-
-
-def _of_bank(route: Route, bank: Bank) -> dict[str, float]:
-    c = route.coefficients_of(bank.index, bank.site)
-    per_slot: list[float] = [1.0] * len(route.slots) if c is None else c.detach().tolist()
-    return dict(zip(route.slots, per_slot, strict=True))
 
 
 # ---------------------------------------------------------------------- slots on disk
@@ -326,7 +307,7 @@ def _write_adapter(
     alphas: dict[str, float] = {}
     own: dict[str, _Json] = {}
     for layer in adapters.layers:
-        coefficients = _fixed_coefficients(route, layer, "adapter")
+        coefficients = layer.fixed_coefficients(route, "adapter")
         # Slots of one scale, summed, keep their B bit for bit: it is the adapter's scale.
         scale = layer.all_banks[0].shape(route.slots[0]).scale or 1.0
         A, B = _as_one_adapter(layer, coefficients, scale)

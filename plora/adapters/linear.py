@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from plora.adapters.bank import Bank, Window
+from plora.adapters.route import Route
 from plora.adapters.switch import Switch
 from plora.adapters.weights import why_not_written
 from plora.errors import AdapterError
@@ -55,7 +56,7 @@ class AdaptedLinear(nn.Module):
             }
         ).to(base.weight.device, at_least_fp32(base.weight))
         self.folded_weight: Tensor | None = None  # [O, I]; plain attribute: never saved, never a parameter
-        self.folded_slots: frozenset[str] = frozenset()
+        self.folded_route: Route | None = None  # what is folded into it
         self.train(base.training)  # a network in eval mode gets no dropout
 
     # Networks read these of a linear layer (T5 casts its input to `wo.weight.dtype`); they are the base's own.
@@ -105,6 +106,25 @@ class AdaptedLinear(nn.Module):
         """Return a weight `[O, I]` in the base's own layout."""
         return weight.T if self.transposed else weight.view_as(self.base.weight)
 
+    def fixed_coefficients(self, route: Route, purpose: str) -> dict[str, dict[str, float]]:
+        """Return at each site c_k of each slot of a route, by the slot's name.
+
+        Args:
+            route: not folded.
+            purpose: what is made of them, for the error.
+
+        Raises:
+            AdapterError: the route's ΔW is not the same for every input, or is folded already.
+        """
+        if route.per in ("sample", "token") or route.mixing:
+            raise AdapterError(
+                f"slots with coefficients per {route.per if not route.mixing else 'rank (mixing)'} have no single "
+                f"{purpose}; use fixed coefficients per slot or layer"
+            )
+        if route.folded:  # with coefficients that only the effective weight knows
+            raise AdapterError("the slots in use are folded; call unfold() and use(…) them unfolded first")
+        return {site: _of_bank(route, self.bank(site)) for site in self.sites}
+
     def effective_weight(self, coefficients: Mapping[str, Mapping[str, float]]) -> Tensor:
         """Return W + Σ_k c_k s_k B_k A_k, `[O, I]`, from the pristine weight and the slots in their order.
 
@@ -126,10 +146,11 @@ class AdaptedLinear(nn.Module):
             if self.folded_weight is None:
                 raise AdapterError(f"the route is folded but layer '{self.path}' is not; call Adapters.fold first")
             wanted = self.all_banks[0].committed.keys() & route.slots
-            if wanted != self.folded_slots:
+            held = set() if self.folded_route is None else {*self.folded_route.slots}
+            if wanted != held:
                 raise AdapterError(
                     f"the route wants slots {sorted(wanted)} folded, but layer '{self.path}' has "
-                    f"{sorted(self.folded_slots)} folded; call Adapters.fold again"
+                    f"{sorted(held)} folded; call Adapters.fold again"
                 )
             y = self._with_weight(x, self.folded_weight)
         else:
@@ -208,6 +229,12 @@ def at_least_fp32(weight: Tensor) -> torch.dtype:
     """Return the type in which a weight's slots are held: its own, and of half precision, less or integers fp32."""
     plain = weight.is_floating_point() and weight.element_size() > 1
     return torch.promote_types(weight.dtype, torch.float32) if plain else torch.float32
+
+
+def _of_bank(route: Route, bank: Bank) -> dict[str, float]:
+    c = route.coefficients_of(bank.index, bank.site)
+    per_slot: list[float] = [1.0] * len(route.slots) if c is None else c.detach().tolist()
+    return dict(zip(route.slots, per_slot, strict=True))
 
 
 def _site_path(path: str, site: str) -> str:

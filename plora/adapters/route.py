@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from plora.errors import AdapterError
@@ -70,3 +71,19 @@ class Route:
         if self.coefficients is None or self.per not in ("layer", "site"):
             return self.coefficients
         return self.coefficients[index if self.per == "layer" else site]
+
+    def same_as(self, other: "Route") -> bool:
+        """Say whether two routes are equal to the bit; they hold tensors, which have no equality of their own."""
+        if (self.slots, self.per, self.folded) != (other.slots, other.per, other.folded):
+            return False
+        tensors = [
+            (self.coefficients, other.coefficients),
+            *((self.mixing.get(path), other.mixing.get(path)) for path in self.mixing.keys() | other.mixing.keys()),
+        ]
+        return all(_equal(one, two) for one, two in tensors)
+
+
+def _equal(one: Tensor | None, two: Tensor | None) -> bool:
+    if one is None or two is None:
+        return one is two
+    return one.device == two.device and torch.equal(one, two)

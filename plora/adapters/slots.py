@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -218,6 +219,8 @@ class Adapters:
 
     def rescale(self, name: str, factors: Mapping[str, float]) -> None:
         """Multiply ΔW of a slot, by layer path; layers that are not named stay as they are."""
+        if name != self.open_name:
+            self.unfold()
         for path, factor in factors.items():
             self.banks[path].rescale(name, factor)
 
@@ -302,28 +305,44 @@ class Adapters:
         """As `use`, inside a `with` block."""
         return self.switch.using(self._checked(route))
 
-    def fold(self, coefficients: Mapping[str, float]) -> None:
+    def fold(self, coefficients: Mapping[str, float] | Route) -> None:
         """Make the effective weight W + Σ c_k ΔW_k of every layer, so that these slots cost nothing.
 
         The base weight is not touched. Routes with `folded=True` use the effective weight, until it is made anew
-        or a slot is committed, reopened or deleted.
+        or a slot is rescaled, committed, reopened or deleted.
+
+        Args:
+            coefficients: c_k by the slot's name; or a route, whose coefficients may be those of each layer or site.
 
         Raises:
-            AdapterError: the open slot, which has to stay beside the weight to train, or a place that cannot do this.
+            AdapterError: the open slot, which has to stay beside the weight to train; a place that cannot do this; or a
+                route whose ΔW is not the same for every input.
         """
-        for name in coefficients:
+        if not isinstance(coefficients, Route):
+            numbers = torch.tensor([*coefficients.values()], dtype=torch.float64)
+            coefficients = Route(tuple(coefficients), numbers)
+        for name in coefficients.slots:
             self._require(name)
             if name == self.open_name:
                 raise AdapterError(f"slot '{name}' is open and cannot be folded; commit it first")
-        self.require(Route(tuple(coefficients), torch.tensor([*coefficients.values()]), folded=True))
-        for layer in self.layers:
-            layer.folded_weight = layer.effective_weight(dict.fromkeys(layer.sites, coefficients))
-            layer.folded_slots = frozenset(coefficients)
+        fixed = [layer.fixed_coefficients(coefficients, "effective weight") for layer in self.layers]
+        c = None if coefficients.coefficients is None else coefficients.coefficients.detach().clone()
+        kept = Route(coefficients.slots, c, coefficients.per)
+        self.require(replace(kept, folded=True))
+        # In full precision whatever the pass computes in that asks for it, and usable when gradients are wanted.
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(self._device_type(), enabled=False):
+            for layer, own in zip(self.layers, fixed, strict=True):
+                layer.folded_weight, layer.folded_route = layer.effective_weight(own), kept
+
+    @property
+    def folded(self) -> Route | None:
+        """What is folded, with its coefficients; None where there are no effective weights."""
+        return self.layers[0].folded_route if self.layers else None
 
     def unfold(self) -> None:
         """Drop the effective weights."""
         for layer in self.layers:
-            layer.folded_weight, layer.folded_slots = None, frozenset()
+            layer.folded_weight, layer.folded_route = None, None
 
     # ------------------------------------------------------------------ looking
 
@@ -391,6 +410,9 @@ class Adapters:
                 raise AdapterError(f"{place} cannot do this route: {reason}")
         if route.folded and (reason := self._why_not_folded()):
             raise AdapterError(reason)
+
+    def _device_type(self) -> str:
+        return next((layer.weight.device.type for layer in self.layers), "cpu")
 
     def _why_not_folded(self) -> str | None:
         return next((reason for layer in self.layers if (reason := layer.why_not_folded())), None)

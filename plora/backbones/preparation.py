@@ -44,8 +44,12 @@ class Preparation:
         """What an image costs, in tokens."""
         return self.tokens or max(1, self.size[0] * self.size[1] // 64)
 
-    def resized(self, image: NDArray[np.uint8]) -> Tensor:
+    def resized(self, image: NDArray[np.uint8], where: str = "an image") -> Tensor:
         """Return an image `[H, W]` or `[H, W, C]` as `[channels, height, width]` fp32, whole numbers in 0 to 255.
+
+        Args:
+            image: of any size.
+            where: what to call it in a message.
 
         Raises:
             DataError: it has other channels than the network, and is not grey.
@@ -53,7 +57,13 @@ class Preparation:
         pixels = torch.from_numpy(np.array(image))  # a copy: an image read from a file cannot be written
         pixels = pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
         if len(pixels) not in (1, len(self.mean)):
-            raise DataError(f"an image has {len(pixels)} channels, and the backbone takes {len(self.mean)}")
+            wanted = len(self.mean)
+            advice = (
+                "set stream.reading.colours: grey, or make it grey"
+                if wanted == 1
+                else f"make it grey, or one of {wanted} channels"
+            )
+            raise DataError(f"{where} has {len(pixels)} channels, and the backbone takes {wanted}; {advice}")
         pixels = self._sampled(pixels, self._sides(*pixels.shape[1:]))
         top, left = ((own - wanted) // 2 for own, wanted in zip(pixels.shape[1:], self.size, strict=True))
         pixels = pixels[:, top : top + self.size[0], left : left + self.size[1]]

@@ -87,7 +87,7 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
     kinds = [strategy.kind for strategy in config.strategies]
     for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         yield f"strategies: '{kind}' is listed {kinds.count(kind)} times; once is possible, with all of its settings"
-    shares_rows = config.scenario == "domain" or (config.scenario == "class" and config.resolved_loss_rows() == "seen")
+    shares_rows = config.scenario == "domain" or (config.scenario == "class" and config.resolved_loss_rows() != "local")
     for strategy in config.resolved_strategies():
         if reason := row.nothing_to_protect(strategy, config.resolved_head(), config.solved, shares_rows, gate):
             yield f"strategies: '{strategy.kind}' does not fit method '{config.method}': {reason}"
@@ -105,7 +105,7 @@ def _of_a_solved_head(config: RunConfig) -> Iterator[str]:
             f"drift: with method '{config.method}' the features of a task do not change when later ones are learned; "
             "leave it out"
         )
-    if config.solved and not config.row.at_once and config.loss_rows == "seen":
+    if config.solved and not config.row.at_once and config.loss_rows not in (None, "local"):
         yield (
             f"loss_rows: the head '{config.resolved_head()}' is solved, and the one that stands in for it while a task "
             "trains knows the rows of that task alone; leave it out, or use loss_rows=local"

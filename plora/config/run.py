@@ -119,8 +119,9 @@ class RunConfig(BaseModel):
     order: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Names of all tasks of the stream in the order in which they are learned; None keeps the stream's own."""
     loss_rows: LossRows | None = None
-    """Class-incremental: rows that compete in the loss, the current task's (`local`) or all `seen`; None takes `seen`
-    where old examples are replayed, and else the method's own."""
+    """Class-incremental: rows that compete in the loss, and train: the current task's (`local`), those of all classes
+    `seen`, or `all` of the stream, whose later tasks then have rows from the start that learn to stay low; None takes
+    `seen` where old examples are replayed, and else the method's own."""
     strategies: tuple[
         Annotated[SerializeAsAny[StrategySettings], by_kind(STRATEGIES, "strategy", StrategySettings)], ...
     ] = ()

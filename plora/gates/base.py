@@ -68,6 +68,11 @@ class Gate(nn.Module, ABC):
         return self.settings.constant
 
     @property
+    def settles(self) -> bool:
+        """Whether committed slots may be folded for evaluation; see `GateSettings`."""
+        return self.settings.settles
+
+    @property
     def merges(self) -> bool:
         """Whether older slots take part through the newest one; see `GateSettings`."""
         return self.settings.merges

@@ -16,6 +16,9 @@ class GateSettings(PartSettings):
     constant: ClassVar[bool]
     """While a task trains, every committed slot on the route counts 1, so those slots can be folded into an effective
     weight and cost nothing."""
+    settles: ClassVar[bool] = False
+    """Its coefficients move while a task trains and stay where nothing does, the same for every task and input: so
+    committed slots are folded for evaluation, which then costs the same for every number of tasks."""
     merges: ClassVar[bool] = False
     """Older slots take part through the newest one, which is made of them when a task is committed."""
     reads: ClassVar[bool] = False
@@ -88,6 +91,7 @@ class GumbelSparsemaxSettings(GateSettings):
     part = "plora.gates.gumbel_sparsemax:GumbelSparsemax"
     needs_task = False
     constant = False
+    settles = True
 
     kind: Literal["gumbel_sparsemax"] = "gumbel_sparsemax"
     per: Literal["slot", "layer"] = "slot"
@@ -144,6 +148,7 @@ class MagnitudesSettings(GateSettings):
     part = "plora.gates.magnitudes:Magnitudes"
     needs_task = False
     constant = False
+    settles = True
 
     kind: Literal["magnitudes"] = "magnitudes"
     per: Literal["slot", "layer", "site"] = "slot"

@@ -68,11 +68,11 @@ class EncodedImages(EncodedInputs):
         for owner in np.unique(owners).tolist():  # of each split all at once
             split, own = self.parts[owner]
             places = np.flatnonzero(owners == owner)
-            images = split.read(own[indices[places] - (borders[owner] - len(own))])
+            wanted = own[indices[places] - (borders[owner] - len(own))]
             ready = isinstance(split, PreparedImages)
             found.update(
-                (place, _as_tensor(image) if ready else self.preparation.resized(image))
-                for place, image in zip(places.tolist(), images, strict=True)
+                (place, _as_tensor(image) if ready else self.preparation.resized(image, split.name(index)))
+                for place, index, image in zip(places.tolist(), wanted.tolist(), split.read(wanted), strict=True)
             )
         return torch.stack([found[place] for place in range(len(indices))])
 
@@ -176,7 +176,10 @@ class ImageClassification(Problem):
     def given(self, inputs: Sequence[object]) -> Images:
         """Return image files by their paths, or arrays of pixels."""
         if all(isinstance(one, np.ndarray) for one in inputs):
-            prepared = (self.preparation.resized(np.asarray(one, np.uint8)) for one in inputs)
+            prepared = (
+                self.preparation.resized(np.asarray(one, np.uint8), f"image {number}")
+                for number, one in enumerate(inputs, 1)
+            )
             return _array([_as_bytes(image[None]) for image in prepared])
         paths = tuple(Path(str(one)) for one in inputs)
         if absent := [path for path in paths if not path.is_file()]:

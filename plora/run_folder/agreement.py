@@ -97,9 +97,14 @@ def read_agreed(folder: RunFolder, to_answer: bool = False) -> Agreed:
 
 
 def _require_rows(folder: RunFolder, config: RunConfig, last: Checkpoint) -> None:
-    """Refuse a checkpoint whose head has other rows than the labels of what was learned, or lacks some."""
+    """Refuse a checkpoint whose head has other rows than the labels of the tasks that it has rows for, or lacks some.
+
+    Those are the tasks that were learned, and where the rows of all compete, all of the stream.
+    """
     learned = {*last.tasks, *last.forgotten}
-    space = LabelSpace.lay_out({task: names for task, names in last.labels.items() if task in learned}, config.scenario)
+    whole = config.scenario == "class" and config.resolved_loss_rows() == "all"
+    having = {*last.labels} if whole else learned
+    space = LabelSpace.lay_out({task: names for task, names in last.labels.items() if task in having}, config.scenario)
     expected = {block: rows.stop - rows.start for block, rows in space.rows.items()}
     if learned - last.labels.keys() or dict(last.blocks) != expected:
         raise RunError(

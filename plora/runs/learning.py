@@ -104,6 +104,11 @@ def extend(path: Path, task: LocalTask, console: Console | None = None, workspac
             raise RunError(
                 f"method '{former.method}' learns all tasks at once; a task more means a new run: add it to the stream"
             )
+        if former.scenario == "class" and former.resolved_loss_rows() == "all":
+            raise RunError(
+                "loss_rows=all: the rows of all tasks compete from the first task on, so with a task more the older "
+                "ones would have been learned otherwise; a task more means a new run: add it to the stream"
+            )
         for strategy in former.resolved_strategies():
             if reason := strategy.counts_tasks:
                 raise RunError(

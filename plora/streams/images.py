@@ -27,6 +27,10 @@ class Images(Split):
     def read(self, indices: NDArray[np.int64]) -> Sequence[Pixels]:
         """Return some images; their sizes may differ."""
 
+    def name(self, index: int) -> str:
+        """Return what to call an image in a message: its file, its table and row, or its place."""
+        return f"image {index + 1} of a split"
+
     def fingerprint(self) -> str:
         """Return the sha256 (hex) of all pixels and labels, in their order; some images are in memory at once."""
         digest = hashlib.sha256()
@@ -86,4 +90,8 @@ class ImageFiles(Images):
         Raises:
             DataError: a file is no image, is damaged or too large; names it.
         """
-        return [self.reading.pixels(self.paths[index], str(self.paths[index])) for index in indices.tolist()]
+        return [self.reading.pixels(self.paths[index], self.name(index)) for index in indices.tolist()]
+
+    def name(self, index: int) -> str:
+        """Return the file of an image."""
+        return str(self.paths[index])

@@ -55,6 +55,10 @@ class StoredImages(Images):
         """Return some of the images."""
         return [self._pixels(row) for row in self.rows[indices].tolist()]
 
+    def name(self, index: int) -> str:
+        """Return the file of an image, or its table and row."""
+        return self.column.name(int(self.rows[index]))
+
     def fingerprint(self) -> str:
         """Return the sha256 (hex) of the bytes and labels of all images in their order, and of how they are decoded."""
         digest = hashlib.sha256(self.reading.fingerprint().encode())

@@ -35,7 +35,8 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
       chooses a slot for each input;
     - no slot is forgotten: each is on some task's route (where slots are merged, the newest is), and the open slot
       trains, in every layer;
-    - what is called `constant` may be folded: the outputs are the same;
+    - what is called `constant` may be folded while a task trains, and what `settles` may be for evaluation: the outputs
+      are the same;
     - it decides about a slot when that is committed;
     - at a moment of training the same holds, whatever else was drawn, and penalty and diagnostics are finite;
     - what it shows of its slots is finite, one number for each slot, or for each layer or site and slot;
@@ -123,7 +124,7 @@ def _check_moments(promises: Promises, make: Callable[[], Gate], slots: Sequence
             again = _ask(promises, worn, slots, slots[-1], at)
             drawn = not torch.equal(before, torch.get_rng_state())
         promises.keep(not drawn, "noise is drawn from the moment's seed alone", "a changed random state", "the same")
-        same = _same(again, route)
+        same = again.same_as(route)
         promises.keep(same, "the same moment has the same route", _shown(again), _shown(route))
         with promises.no_error("penalty and diagnostics"):
             numbers = {name: float(value.detach()) for name, value in worn.penalty(again, at).items()}
@@ -132,7 +133,7 @@ def _check_moments(promises: Promises, make: Callable[[], Gate], slots: Sequence
         promises.keep(finite, "penalty and diagnostics are finite", numbers, "numbers")
     _check_vectors(promises, worn, slots)
     again = _ask(promises, worn, slots, slots[-1])
-    promises.keep(_same(again, evaluated), "evaluation has no noise", _shown(again), _shown(evaluated))
+    promises.keep(again.same_as(evaluated), "evaluation has no noise", _shown(again), _shown(evaluated))
 
 
 @torch.no_grad()
@@ -157,7 +158,7 @@ def _check_state(promises: Promises, make: Callable[[], Gate]) -> None:
         parameter.add_(number * torch.linspace(0.1, 0.3, parameter.numel()).view_as(parameter))
     learned = _ask(promises, worn, TASKS, TASKS[-1])
     if parameters:
-        moved = not _same(learned, untouched)
+        moved = not learned.same_as(untouched)
         promises.keep(moved, "its parameters decide its routes", "the same route", "another one")
     fresh, restored = worn.fresh(), make()
     kept = fresh.state()
@@ -165,7 +166,7 @@ def _check_state(promises: Promises, make: Callable[[], Gate]) -> None:
     with promises.no_error("it can be given its state"):
         restored.restore({name: tensor.clone() for name, tensor in worn.state().items()})
     again = _ask(promises, restored, TASKS, TASKS[-1])
-    promises.keep(_same(again, learned), "its state is all that decides its routes", _shown(again), _shown(learned))
+    promises.keep(again.same_as(learned), "its state is all that decides its routes", _shown(again), _shown(learned))
     with promises.no_error("it can be given nothing"):
         restored.restore({})
     left = restored.state()
@@ -193,7 +194,7 @@ def _check_routes(promises: Promises, gate: Callable[[], Gate], slots: Sequence[
                 drawn = not torch.equal(before, torch.get_rng_state())
             promises.keep(not drawn, "a route draws no random numbers", "a changed random state", "the same one")
             promises.keep(
-                _same(again, routes[task]),
+                again.same_as(routes[task]),
                 f"{with_slots}, the same question has the same answer",
                 _shown(again),
                 _shown(routes[task]),
@@ -201,7 +202,7 @@ def _check_routes(promises: Promises, gate: Callable[[], Gate], slots: Sequence[
     if not made.needs_task and not chooses:
         for task, route in routes.items():
             promises.keep(
-                _same(route, routes[None]),
+                route.same_as(routes[None]),
                 "needs_task = False gives every task the same route",
                 f"{_shown(route)} for {task!r}",
                 f"{_shown(routes[None])} as for None",
@@ -282,6 +283,8 @@ def _check_in_a_network(promises: Promises, gate: Gate) -> None:
         if gate.constant:
             _check_folding(promises, model, task, inputs)
         _check_commit(promises, gate, model, task)
+        if gate.settles:
+            _check_settled(promises, model, task, inputs)
 
 
 @torch.no_grad()
@@ -296,7 +299,7 @@ def _check_commit(promises: Promises, gate: Gate, model: ContinualModel, task: s
     with promises.no_error("it can be given its state"):
         again.restore({name: tensor.clone() for name, tensor in gate.state().items()})
     found, own = (_ask(promises, each, model.adapters.names, task) for each in (again, gate))
-    promises.keep(_same(found, own), "its state is all that decides its routes", _shown(found), _shown(own))
+    promises.keep(found.same_as(own), "its state is all that decides its routes", _shown(found), _shown(own))
 
 
 def _check_gradients(
@@ -326,6 +329,18 @@ def _check_folding(promises: Promises, model: ContinualModel, task: str, inputs:
     )
 
 
+def _check_settled(promises: Promises, model: ContinualModel, task: str, inputs: Mapping[str, Tensor]) -> None:
+    beside = model.features(inputs, task).detach()
+    with promises.no_error("settles = True lets committed slots be folded for evaluation"), torch.no_grad():
+        folded = model.features(inputs, task)
+    promises.keep(
+        torch.allclose(beside, folded, rtol=1e-3, atol=1e-4),
+        "settles = True lets committed slots be folded for evaluation",
+        f"features that differ by up to {(beside - folded).abs().max().item():.2g}",
+        "the same features",
+    )
+
+
 def _ask(promises: Promises, gate: Gate, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
     with promises.no_error(f"route({list(slots)}, {task!r})"):
         route: object = gate.route(slots, task) if at is None else gate.route(slots, task, at)
@@ -336,16 +351,6 @@ def _ask(promises: Promises, gate: Gate, slots: Sequence[str], task: str | None,
         with promises.no_error(f"it weighs {list(route.slots)}"):
             route = Route(route.slots, gate.weigh(inputs, route.slots), "sample")
     return route
-
-
-def _same(one: Route, two: Route) -> bool:
-    """Equal to the bit; a route holds tensors, which have no equality of their own."""
-    tensors = [
-        (one.coefficients, two.coefficients),
-        *((one.mixing.get(path), two.mixing.get(path)) for path in one.mixing.keys() | two.mixing.keys()),
-    ]
-    alike = all(torch.equal(a, b) if a is not None and b is not None else a is b for a, b in tensors)
-    return alike and (one.slots, one.per, one.folded) == (two.slots, two.per, two.folded)
 
 
 def _shown(route: Route) -> str:

@@ -11,6 +11,7 @@ from plora.batches.data import EncodedTask, Stage
 from plora.build import Parts
 from plora.gates import ChoosingGate
 from plora.heads import ClosedFormHead
+from plora.methods import LossRows
 from plora.streams.incremental import LabelSpace
 
 
@@ -43,12 +44,13 @@ class StagePlan:
         slot: name of the slot that trains; None where none does.
         reopened: that slot was committed before, and goes on training.
         start_from: name of the slot whose values the new one starts from, or None.
-        retrained: older tasks whose head rows train too.
+        trains_rows: tasks whose head rows train, in the stream's order.
         phases: what trains, in order; none where nothing but a head that is solved would.
         solved: the head is solved from features when training is over, and another stands in for it while it lasts.
         old: rows of the head that older tasks are classified among, a softmax each.
         space: which rows are whose.
-        local: an example is classified among the rows of its own task alone, while it is learned.
+        loss_rows: an example is classified, while it is learned, among the rows of its own task alone (`local`), of the
+            tasks `seen` so far, or of `all`.
         seed: of the run.
     """
 
@@ -59,12 +61,12 @@ class StagePlan:
     slot: str | None
     reopened: bool
     start_from: str | None
-    retrained: tuple[EncodedTask, ...]
+    trains_rows: tuple[EncodedTask, ...]
     phases: tuple[PhasePlan, ...]
     solved: bool
     old: tuple[slice, ...]
     space: LabelSpace
-    local: bool
+    loss_rows: LossRows
     seed: int
 
     @property
@@ -83,9 +85,10 @@ class StagePlan:
         Made when it is asked for: all stages together would be the cube of the number of tasks.
         """
         learned, rows_of = self.learned, self.space.rows_of
-        rows = max(rows_of(name).stop for name in learned)
+        among = tuple(self.space.blocks) if self.loss_rows == "all" else learned
+        rows = max(rows_of(name).stop for name in among)
         masks = np.zeros((rows, rows), dtype=np.bool_)
-        every = None if self.local else self.space.visible(None, learned)[:rows]
+        every = None if self.loss_rows == "local" else self.space.visible(None, among)[:rows]
         for name in learned:
             masks[rows_of(name)] = self.space.visible(name, [name])[:rows] if every is None else every
         return torch.from_numpy(masks)
@@ -121,7 +124,9 @@ def _plan(parts: Parts, stage: Stage, position: int, seen: tuple[str, ...]) -> S
     trains_slot = parts.model.adapters is not None and (row.slots != "first" or position == 0)
     slot = (stage.name if row.slots == "per_task" else "shared") if trains_slot else None
     trains = trains_slot or not solved
-    again = set(seen) if space.scenario == "class" and config.resolved_loss_rows() == "seen" else set[str]()
+    loss_rows = config.resolved_loss_rows() if space.scenario == "class" else "local"
+    own = {task.name for task in stage.tasks}
+    training = {"local": own, "seen": {*seen, *own}, "all": {*space.blocks}}[loss_rows]
     named = gate is not None and (gate.needs_task or isinstance(gate, ChoosingGate))
     return StagePlan(
         stage=stage,
@@ -131,12 +136,12 @@ def _plan(parts: Parts, stage: Stage, position: int, seen: tuple[str, ...]) -> S
         slot=slot,
         reopened=row.slots == "one" and position > 0,
         start_from=seen[-1] if row.merging == "magmax" and seen else None,
-        retrained=tuple(task for task in parts.tasks if task.name in again),
+        trains_rows=tuple(task for task in parts.tasks if task.name in training),
         phases=_phases(parts, position) if trains else (),
         solved=solved,
         old=_old(parts, seen),
         space=space,
-        local=space.scenario != "class" or config.resolved_loss_rows() == "local",
+        loss_rows=loss_rows,
         seed=config.seed,
     )
 

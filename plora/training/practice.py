@@ -63,12 +63,12 @@ def practise(parts: Parts, console: Console, practice: Practice, lesson: Lesson)
         slot=practice.task,
         reopened=False,
         start_from=None,
-        retrained=(),
+        trains_rows=(),
         phases=(PhasePlan(0, ("adapter",), practice.epochs, practice.learning_rate),),
         solved=False,
         old=(),
         space=parts.space,
-        local=True,
+        loss_rows="local",
         seed=lesson.seed,
     )
     its_own = replace(

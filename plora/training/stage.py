@@ -185,7 +185,7 @@ def open_stage(parts: Parts, plan: StagePlan) -> None:
             if model.gate is not None:
                 model.gate.opened(plan.slot)
                 model.gate.to(model.device)
-    for task in (*plan.retrained, *plan.stage.tasks):
+    for task in plan.trains_rows:
         block = parts.space.blocks[task.name]
         model.head.open(block, task.classes, block_generator(plan.seed, block))
     if plan.slot is not None:

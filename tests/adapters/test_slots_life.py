@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from plora.adapters import Adapters, LoRA, Route, SlotShape
+from plora.adapters.route import CoefficientsPer
 from plora.errors import AdapterError, PloraError, UnknownTaskError
 
 
@@ -341,7 +342,36 @@ def test_a_fold_that_does_not_fit_the_route_is_refused() -> None:
         adapters.fold({"t9": 1.0})
 
 
-@pytest.mark.parametrize("change", ["commit", "reopen", "delete"])
+@pytest.mark.parametrize("per", ["layer", "site"])
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "modernbert"])
+def test_a_route_is_folded_with_the_coefficients_of_each_layer_or_site(kind: str, per: CoefficientsPer) -> None:
+    network = tiny(kind)
+    adapters = Adapters.inject(network, "attention:qv")
+    for name in ("a", "b"):
+        add_slot(adapters, name)
+    c = torch.randn(adapters.counts()[per], 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    route = Route(("a", "b"), c, per)
+    adapters.fold(route)
+    assert adapters.folded is not None
+    assert adapters.folded.same_as(route)
+    with torch.no_grad():
+        with adapters.using(route):
+            beside = outputs(network)
+        with adapters.using(Route(("a", "b"), folded=True)):
+            torch.testing.assert_close(outputs(network), beside, rtol=1e-5, atol=1e-5)
+        c.add_(1)  # what is folded keeps the numbers that it was made with
+    assert not adapters.folded.same_as(route)
+    adapters.unfold()
+    assert adapters.folded is None
+
+
+def test_a_route_without_one_weight_for_all_inputs_is_not_folded() -> None:
+    _, adapters = with_slots(3)
+    with pytest.raises(AdapterError, match=r"coefficients per sample have no single effective weight"):
+        adapters.fold(Route(("t0", "t1"), torch.ones(4, 2), "sample"))
+
+
+@pytest.mark.parametrize("change", ["commit", "reopen", "delete", "rescale"])
 def test_no_fold_outlives_the_slots_it_was_made_of(change: str) -> None:
     network, adapters = with_slots(3)
     if change == "reopen":
@@ -351,6 +381,8 @@ def test_no_fold_outlives_the_slots_it_was_made_of(change: str) -> None:
         adapters.commit()
     elif change == "reopen":
         adapters.reopen("t1", dropout=0.0)
+    elif change == "rescale":
+        adapters.rescale("t0", {"0": 2.0})
     else:
         adapters.delete("t1")
     with pytest.raises(AdapterError, match=r"Adapters\.fold first"), adapters.using(Route(("t0",), folded=True)):

@@ -1,18 +1,25 @@
 """Images in, tensors of one size and features out."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from plora.errors import DataError, RunError
 from plora.problems import TextClassification
 from plora.problems.image_classification import EncodedImages, ImageClassification, Preparation
 from plora.streams.base import Stream, Task, Texts
-from plora.streams.images import ImageArray
+from plora.streams.image_column import ImageColumn
+from plora.streams.image_reading import ImageReading
+from plora.streams.images import READING, ImageArray, ImageFiles
+from plora.streams.stored_images import StoredImages
 from plora.testing.tiny import tiny_tokenizer
 
 RNG = np.random.default_rng(0)
@@ -78,10 +85,33 @@ def test_normalising_is_by_channel() -> None:
 
 
 def test_other_channels_are_refused_with_one_line() -> None:
-    with pytest.raises(DataError, match=r"^an image has 4 channels, and the backbone takes 3$"):
+    says = r"^an image has 4 channels, and the backbone takes 3; make it grey, or one of 3 channels$"
+    with pytest.raises(DataError, match=says):
         RGB.resized(np.zeros((8, 8, 4), np.uint8))
-    with pytest.raises(DataError, match=r"^an image has 3 channels, and the backbone takes 1$"):
-        Preparation((8, 8), (0.5,), (0.5,)).resized(COLOUR[0])
+
+
+def test_which_image_has_other_channels_is_said_and_what_to_do(tmp_path: Path) -> None:
+    grey = ImageClassification(Preparation((8, 8), (0.5,), (0.5,)))
+    paths = [tmp_path / name for name in ("a.png", "b.png")]
+    Image.fromarray(GREY[0]).save(paths[0])
+    Image.fromarray(COLOUR[0]).save(paths[1])
+    content = pa.array([path.read_bytes() for path in paths])
+    labels = np.zeros(2, np.int64)
+    stored = StoredImages.of(
+        ImageColumn(pa.chunked_array([content]), "t.parquet", in_files=False), np.arange(2), labels, READING
+    )
+    advice = "has 3 channels, and the backbone takes 1; set stream.reading.colours: grey, or make it grey"
+    for split, where in (
+        (ImageFiles(tuple(paths), labels), str(paths[1])),
+        (stored, "t.parquet, row 2"),
+        (ImageArray(np.stack([COLOUR[0]] * 2), labels), "image 2 of a split"),
+    ):
+        with pytest.raises(DataError, match=f"^{re.escape(f'{where} {advice}')}$"):
+            grey.encode(split, 0).collate(np.array([1]))
+    with pytest.raises(DataError, match=f"^{re.escape(f'image 2 {advice}')}$"):
+        grey.given([GREY[0], COLOUR[0]])
+    read = ImageFiles(tuple(paths), labels, ImageReading(colours="grey"))
+    assert grey.encode(read, 0).collate(np.arange(2)).inputs["pixel_values"].shape == (2, 1, 8, 8)
 
 
 # ---------------------------------------------------------------------- batches

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from killing import KILLED, in_child, quiet, snapshot
+from tiny_images import VALUES, new_backbone
 
 from plora.build import Workspace, build
 from plora.config import RunConfig, load_config
@@ -22,43 +23,16 @@ from plora.tensor_file import load_tensors
 
 Make = Callable[..., RunConfig]
 
-VISION = {
-    "resnet": {
-        "model_type": "resnet",
-        "num_channels": 3,
-        "embedding_size": 8,
-        "hidden_sizes": [8, 16],
-        "depths": [1, 1],
-        "layer_type": "basic",
-    },
-    "vit": {
-        "model_type": "vit",
-        "hidden_size": 16,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "image_size": 8,
-        "patch_size": 4,
-    },
-}
-
 
 @pytest.fixture
 def images(tmp_path: Path) -> Make:
     def config(network: str, *overrides: str) -> RunConfig:
-        size, targets = {"resnet": (12, "all_conv"), "vit": (8, "attention")}[network]
         values = {
-            "name": "images",
-            "problem": {"kind": "image_classification"},
-            "stream": {"kind": "digits", "held_back": 0.9, "per_task": 5, "validation_fraction": 0.2},
+            **VALUES,
             "scenario": "class",
             "method": "gain_lora",
-            "backbone": {
-                "kind": "new",
-                "network": VISION[network],
-                "image": {"size": size, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-            },
-            "lora": {"rank": 2, "targets": targets},
+            "backbone": new_backbone(network),
+            "lora": {"rank": 2, "targets": {"resnet": "all_conv", "vit": "attention"}[network]},
             "training": {"epochs": 8, "batch_size": 16, "learning_rate": 0.02, "checkpoint_seconds": 0},
             "output": str(tmp_path / "runs"),
         }

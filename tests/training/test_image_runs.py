@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from killing import KILLED, in_child, quiet, snapshot
+from tiny_images import VALUES, new_backbone
 
 from plora.build import Workspace
 from plora.config import RunConfig, load_config
@@ -15,26 +16,6 @@ from plora.results.record.sheet import read_sheet, sheet_files
 from plora.runs import forget, resume, run, verify
 
 MOBILENET = Path(__file__).parents[3] / "shared/data/weights/mobilenet_v2_imagenet"
-VALUES = {
-    "name": "images",
-    "problem": {"kind": "image_classification"},
-    "stream": {"kind": "digits", "held_back": 0.9, "per_task": 5, "validation_fraction": 0.2},
-    "scenario": "task",
-    "method": "per_task",
-    "backbone": {
-        "kind": "new",
-        "network": {
-            "model_type": "resnet",
-            "num_channels": 3,
-            "embedding_size": 8,
-            "hidden_sizes": [8, 16],
-            "depths": [1, 1],
-            "layer_type": "basic",
-        },
-        "image": {"size": 12, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-    },
-    "training": {"epochs": 12, "batch_size": 16, "learning_rate": 0.02, "checkpoint_seconds": 0},
-}
 PLACES = {
     "conv": ("lora.targets=all_conv", "lora.rank=2"),
     "bottleneck": ("lora=null", "bottleneck={width: 4, after: stage, norm: batch}"),
@@ -45,7 +26,15 @@ Config = Callable[..., RunConfig]
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    return lambda *overrides: load_config({**VALUES, "output": str(tmp_path / "runs")}, overrides)
+    values = {
+        **VALUES,
+        "scenario": "task",
+        "method": "per_task",
+        "backbone": new_backbone("resnet"),
+        "training": {"epochs": 12, "batch_size": 16, "learning_rate": 0.02, "checkpoint_seconds": 0},
+        "output": str(tmp_path / "runs"),
+    }
+    return lambda *overrides: load_config(values, overrides)
 
 
 @pytest.mark.parametrize("place", PLACES)

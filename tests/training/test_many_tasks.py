@@ -46,7 +46,9 @@ def test_splits_are_hashed_once_in_a_run(toy_config: Config, monkeypatch: pytest
     assert max(hashed.values()) <= 3  # of the task, and of what its encoding is known by; not of each record
 
 
-@pytest.mark.parametrize(("scenario", "rows"), [("task", "local"), ("class", "local"), ("class", "seen")])
+@pytest.mark.parametrize(
+    ("scenario", "rows"), [("task", "local"), ("class", "local"), ("class", "seen"), ("class", "all")]
+)
 def test_masks_of_a_stage_are_made_when_it_is_learned(
     scenario: str, rows: str, toy_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,10 +60,12 @@ def test_masks_of_a_stage_are_made_when_it_is_learned(
     course = plan_course(parts)
     assert not looked
     masks = [plan.competing().numpy() for plan in course]
-    assert [mask.shape for mask in masks] == [(2, 2), (4, 4), (6, 6)]
-    assert len(looked) == (3 if rows == "seen" else 6)  # once a stage, or once for each of its tasks
+    assert [mask.shape for mask in masks] == [(6, 6)] * 3 if rows == "all" else [(2, 2), (4, 4), (6, 6)]
+    assert len(looked) == (6 if rows == "local" else 3)  # once a stage, or once for each of its tasks
     blocks = np.kron(np.eye(3, dtype=bool), np.ones((2, 2), dtype=bool))
-    np.testing.assert_array_equal(masks[2], np.ones((6, 6), dtype=bool) if rows == "seen" else blocks)
+    np.testing.assert_array_equal(masks[2], blocks if rows == "local" else np.ones((6, 6), dtype=bool))
+    assert masks[0][:2].all()
+    assert not masks[0][2:].any()  # nothing of a later task is learned yet
 
 
 def test_a_plan_of_a_stage_holds_no_mask(toy_config: Config) -> None:

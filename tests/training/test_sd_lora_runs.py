@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from killing import KILLED, in_child, quiet, snapshot
+from tiny_images import VALUES, new_backbone
 
 from plora.build import Workspace
 from plora.config import RunConfig, load_config
@@ -27,23 +28,6 @@ from plora.tensor_file import load_tensors
 
 Make = Callable[..., RunConfig]
 
-IMAGES = {
-    "stream": {"kind": "digits", "held_back": 0.9, "per_task": 5, "validation_fraction": 0.2},
-    "backbone": {
-        "kind": "new",
-        "network": {
-            "model_type": "vit",
-            "hidden_size": 16,
-            "num_attention_heads": 2,
-            "intermediate_size": 32,
-            "num_hidden_layers": 2,
-            "image_size": 8,
-            "patch_size": 4,
-        },
-        "image": {"size": 8, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-    },
-}
-"""Two tasks of five digits each, and a vision transformer of two narrow blocks, in place of those of a config."""
 SMALL = ("lora.rank=2", "lora.alpha=2", "training.precision=fp32", "training.batch_size=16", "training.epochs=4")
 
 
@@ -159,9 +143,11 @@ def test_a_slot_that_goes_is_in_no_checkpoint(make: Make) -> None:
 
 
 def shipped(name: str, *overrides: str) -> RunConfig:
+    """A shipped config, with a tiny stream and a tiny network in place of its own."""
     values = parse_yaml(find_config(f"image_classification/{name}").read_text(encoding="utf-8"))
     assert isinstance(values, dict)
-    return load_config(values | IMAGES, (*SMALL, *overrides))
+    tiny = {"stream": VALUES["stream"], "backbone": new_backbone("vit")}
+    return load_config(values | tiny, (*SMALL, *overrides))
 
 
 @pytest.mark.parametrize("method", ["sd_lora", "sd_lora_rr", "sd_lora_kd"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from killing import KILLED, in_child, quiet, snapshot
+from tiny_images import VALUES, new_backbone
 
 from plora.build import Workspace, build
 from plora.config import RunConfig, load_config
@@ -52,35 +53,21 @@ def test_texts_are_learned_recorded_and_reloaded(
         assert record.metrics["forgetting"].value == 0
 
 
-IMAGES = {
-    "name": "images",
-    "problem": {"kind": "image_classification"},
-    "stream": {"kind": "digits", "held_back": 0.7, "per_task": 5, "validation_fraction": 0.2},
-    "scenario": "class",
-    "method": "o_lora",
-    "head": "ridge",
-    "backbone": {
-        "kind": "new",
-        "network": {
-            "model_type": "resnet",
-            "num_channels": 1,
-            "embedding_size": 8,
-            "hidden_sizes": [8, 16],
-            "depths": [1, 1],
-            "layer_type": "basic",
-        },
-        "image": {"size": 12, "mean": [0.5], "std": [0.5]},
-    },
-    "lora": {"rank": 2, "alpha": 4, "targets": "all_conv"},
-    "training": {"epochs": 5, "batch_size": 16, "learning_rate": 0.02},
-}
-
-
 def test_sums_that_follow_the_features_keep_old_images_known(tmp_path: Path) -> None:
     """Both tasks are digits, so what the second moves it moves alike in the first."""
+    values = {
+        **VALUES,
+        "scenario": "class",
+        "method": "o_lora",
+        "head": "ridge",
+        "backbone": new_backbone("resnet", channels=1),
+        "lora": {"rank": 2, "alpha": 4, "targets": "all_conv"},
+        "training": {"epochs": 5, "batch_size": 16, "learning_rate": 0.02},
+        "output": str(tmp_path),
+    }
     found = {}
     for drift in ("none", "linear"):
-        config = load_config({**IMAGES, "output": str(tmp_path)}, [f"drift={drift}", f"name={drift}"])
+        config = load_config(values, [f"drift={drift}", f"name={drift}", "stream.held_back=0.7"])
         found[drift] = read_record(run(config, quiet())).matrix
     assert found["none"][1, 0] == found["linear"][1, 0]  # nothing was old yet
     assert found["linear"][2, 0] > found["none"][2, 0] + 0.05
