@@ -24,7 +24,7 @@ from plora.streams.image_stream import ImageStream
 from plora.sweep import SweepConfig, SweepRun, load_sweep, plan_runs, plan_studies, sweep
 
 FLOOR = "frozen-ranpac"
-_KNOWN = ("method=", "head=", "seed=", "stream.class_seed=")
+_KNOWN = ("method=", "head=", "seed=", "stream.class_seed=", "problem.augment=")
 
 
 def found(run: SweepRun) -> dict[str, JsonValue]:
