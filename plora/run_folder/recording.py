@@ -62,6 +62,7 @@ def make_record(
                 truncated_share=encoded.truncated_share(),
                 test_duplicates=task.test_duplicates(),
                 fingerprints=task.fingerprints(),
+                train_by_class=task.train_by_class(),
             )
             for task, encoded in zip(parts.stream.tasks, parts.tasks, strict=True)
         ),

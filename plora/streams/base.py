@@ -159,6 +159,10 @@ class Task:
         """Return how many test inputs also stand, to the letter, in train or validation; 0 where nobody looked."""
         return self._test_duplicates
 
+    def train_by_class(self) -> dict[str, int]:
+        """Return how many training examples each class has, by its name; nothing where the answer is no class."""
+        return dict(self._train_by_class)
+
     def fingerprints(self) -> dict[str, str]:
         """Return the sha256 of each split by name."""
         return dict(self._fingerprints)
@@ -172,6 +176,15 @@ class Task:
             return 0
         known = set(of_train) | set(of_validation)
         return sum(identity in known for identity in of_test)
+
+    @cached_property
+    def _train_by_class(self) -> Counter[str]:
+        counts = Counter[str]()  # two classes of one name count together
+        if self.train.labels is not None:
+            found = np.bincount(self.train.labels, minlength=len(self.label_names))
+            for name, count in zip(self.label_names, found.tolist(), strict=True):
+                counts[name] += count
+        return counts
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:

@@ -40,6 +40,11 @@ def test_round_trip(tmp_path: Path, run: RunRecord) -> None:
     assert again == read_record(tmp_path / "results.json")
     np.testing.assert_array_equal(again.matrix, run.matrix)  # bit for bit, NaN where NaN
     assert again.data[0].fingerprints == run.data[0].fingerprints
+    assert again.data[0].train_by_class is None  # as in files of older versions
+    counts = {"a": 3, "b 🐍": 1917}
+    run = replace(run, data=(replace(run.data[0], train_by_class=counts), *run.data[1:]))
+    write_record(tmp_path, run)
+    assert read_record(tmp_path).data[0].train_by_class == counts
 
 
 def test_records_that_differ_in_one_cell_are_not_equal() -> None:

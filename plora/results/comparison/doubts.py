@@ -44,8 +44,21 @@ def run_doubts(record: RunRecord) -> list[str]:
             f"{which} validation split: learning rate, epochs and the like were chosen without looking, "
             "or by looking at test."
         )
+    small = [
+        (count, data.task, name)
+        for data in record.data
+        for name, count in (data.train_by_class or {}).items()
+        if count < FEW_PER_CLASS
+    ]
+    if small:
+        told = [f"'{name}' of {task} ({count})" for count, task, name in sorted(small)[:NAMED_UP_TO]]
+        more = f" and {len(small) - NAMED_UP_TO} more" if len(small) > NAMED_UP_TO else ""
+        doubts.append(
+            f"Fewer than {FEW_PER_CLASS} training examples: {', '.join(told)}{more}; other examples may give quite "
+            "another network."
+        )
     for data in record.data:
-        if data.classes and data.train < FEW_PER_CLASS * data.classes:
+        if data.train_by_class is None and data.classes and data.train < FEW_PER_CLASS * data.classes:
             doubts.append(
                 f"Task '{data.task}' has {data.train / data.classes:.3g} training examples per class in the mean, "
                 f"fewer than {FEW_PER_CLASS}; other examples may give quite another network."

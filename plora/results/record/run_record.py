@@ -124,6 +124,8 @@ class TaskData:
         truncated_share: share of its training inputs that were cut to the length limit, 0 to 1.
         test_duplicates: test inputs that also stand in train or validation.
         fingerprints: sha256 of each split by name.
+        train_by_class: number of training examples of each class by its name, none where the answer is no class;
+            None where not recorded.
     """
 
     task: str
@@ -134,6 +136,7 @@ class TaskData:
     truncated_share: float
     test_duplicates: int
     fingerprints: Mapping[str, str]
+    train_by_class: Mapping[str, int] | None = None
 
     __pydantic_config__ = _STRICT
 
