@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from plora.errors import DataError
 from plora.streams.label_text import looks_like
+from plora.streams.overlap import Overlaps, overlaps
 from plora.streams.row_count import RowCount
 
 Scenario = Literal["task", "class", "domain"]
@@ -272,6 +273,21 @@ class Stream:
         """
         names = self.tasks[0].label_names
         return replace(self, tasks=tuple(_reordered(task, names) for task in self.tasks))
+
+    def overlaps(self) -> Mapping[str, Overlaps] | None:
+        """Return how many texts of each task's validation and test stand in earlier splits, nearly or in another task.
+
+        None where inputs are no texts, or too many to look (see `plora.streams.overlap`).
+        """
+        return self._overlaps
+
+    @cached_property
+    def _overlaps(self) -> Mapping[str, Overlaps] | None:
+        splits = [[split for _, split in task.splits()] for task in self.tasks]
+        texts = [[split.inputs for split in of_task if isinstance(split, Texts)] for of_task in splits]
+        if any(len(of_task) < len(SPLITS) for of_task in texts) or (found := overlaps(texts)) is None:
+            return None
+        return {task.name: Overlaps(*of_task) for task, of_task in zip(self.tasks, found, strict=True)}
 
     def fingerprint(self) -> str:
         """Return the sha256 of every split of every task, their names, label names and the provenance."""

@@ -5,6 +5,7 @@ import numpy as np
 from made_up_runs import record
 
 from plora.results import SCORES, RunRecord, group_doubts, run_doubts
+from plora.streams.overlap import Overlap, Overlaps
 
 
 def flat(method: str, accuracy: float, seed: int = 0, name: str = "skills") -> RunRecord:
@@ -54,6 +55,19 @@ def test_classes_with_few_training_examples_are_named_the_smallest_first() -> No
     assert run_doubts(replace(run, data=(few,)))[0].startswith(
         "Task 'a' has 10 training examples per class in the mean"
     )
+
+
+def test_test_texts_that_stand_nearly_or_elsewhere_in_train_are_a_doubt_from_one_percent_on() -> None:
+    run, none = record(tasks=["a"]), Overlap(0, 0, 0, 0)
+
+    def found(test: Overlap) -> list[str]:
+        return run_doubts(replace(run, data=(replace(run.data[0], overlaps=Overlaps(none, test)),)))
+
+    assert found(none) == found(Overlap(same=0, same_elsewhere=1, near=2, near_elsewhere=1)) == []  # 4 of 480
+    assert found(Overlap(same=0, same_elsewhere=1, near=4, near_elsewhere=0)) == [
+        "Task 'a': of 480 test texts 4 nearly in its own train or validation, 1 in those of another task (Jaccard "
+        "similarity of 8-grams at least 0.6); its accuracy may be too high for texts that are new."
+    ]
 
 
 def test_one_seed_and_few_seeds() -> None:

@@ -23,6 +23,7 @@ from plora.results import (
     write_report,
 )
 from plora.shown import visible
+from plora.streams.overlap import Overlap, Overlaps
 
 EVIL = "<script>alert('x')</script>\"&"
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -347,6 +348,16 @@ def test_no_validation_is_doubted(tmp_path: Path) -> None:
     run = replace(run, data=tuple(replace(data, validation=0) for data in run.data))
     page, _ = report([put(tmp_path, run)], tmp_path / "report.html")
     assert "No task has a validation split" in page.words
+
+
+def test_near_duplicates_stand_beside_those_to_the_letter_where_somebody_looked(tmp_path: Path) -> None:
+    run = record(tasks=["a", "b"])
+    assert "in other tasks" not in report([put(tmp_path, run)], tmp_path / "report.html")[1]
+    looked = replace(run.data[0], overlaps=Overlaps(Overlap(0, 0, 0, 0), Overlap(1, 20, 33, 400)))
+    folder = put(tmp_path, replace(run, data=(looked, run.data[1])))
+    _, text = report([folder], tmp_path / "report.html")
+    assert "<td>480</td><td>0.0 %</td><td>0</td><td>33</td><td>420</td></tr>" in text
+    assert re.search("<td>480</td><td>7.0 %</td><td>0</td><td>–</td><td>–</td></tr>", text)
 
 
 @pytest.mark.slow
