@@ -22,6 +22,7 @@ from plora.results import (
     write_record,
     write_report,
 )
+from plora.results.report import html
 from plora.shown import visible
 from plora.streams.overlap import Overlap, Overlaps
 
@@ -447,6 +448,24 @@ def test_a_summary_stands_first_and_the_rest_is_folded_behind_it(tmp_path: Path)
     assert "<summary>Data</summary>" in run
     assert "<summary>Cost</summary>" in run
     assert re.findall(r"<h3>(.*?)</h3>", run) == ["What was learned, and what stayed"]
+
+
+def test_what_is_not_folded_does_not_grow_with_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many runs the table of methods stands open, and one line behind which the runs are."""
+
+    def unfolded(seeds: int) -> list[str]:
+        for seed in range(seeds):
+            put(tmp_path / str(seeds), record(seed=seed))
+        _, text = report([tmp_path / str(seeds)], tmp_path / "report.html")
+        while (
+            folded := re.sub(r"<details(?: id=\S+)?>(?:(?!<details).)*?</details>", "", text, flags=re.DOTALL)
+        ) != text:
+            text = folded  # the innermost first
+        return re.findall("<tr>|<summary>", text)
+
+    monkeypatch.setattr(html, "OPEN_RUNS", 2)
+    monkeypatch.setattr(html, "PICTURED_RUNS", 0)
+    assert len(unfolded(2)) > len(unfolded(3)) == len(unfolded(5))
 
 
 def test_chance_and_what_the_test_examples_cannot_tell_stand_in_the_report(tmp_path: Path) -> None:
