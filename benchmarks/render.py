@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import re
 import sys
 from collections import Counter
@@ -340,6 +341,7 @@ def text(data: dict[str, object]) -> str:
             first = run["tasks"]
     rows = []
     elsewhere = {}
+    told = {str(run["method"]) for run in runs if run["scenario"] != data["scenario"]}
     for method in dict.fromkeys(str(run["method"]) for run in runs):
         own = [run for run in runs if run["method"] == method]
         seeds = [run for run in own if run["tasks"] == first]
@@ -349,7 +351,7 @@ def text(data: dict[str, object]) -> str:
             (
                 100 * fmean(float(str(run["accuracy"])) for run in seeds),
                 [
-                    f"`{method}`",
+                    f"`{method}`{', told the task' if method in told else ''}",
                     _spread(seeds, "accuracy"),
                     _spread(others, "accuracy"),
                     *(_spread(seeds, name) for name in ("average_incremental_accuracy", "forgetting", "task_accuracy")),
@@ -358,10 +360,10 @@ def text(data: dict[str, object]) -> str:
                 ],
             )
         )
-        if others:
+        if others and method not in told:
             elsewhere[f"`{method}`"] = 100 * fmean(float(str(run["accuracy"])) for run in others)
     rows.sort(key=lambda row: -row[0])
-    means = {str(cells[0]): mean for mean, cells in rows}
+    means = {str(cells[0]): mean for mean, cells in rows if not str(cells[0]).endswith("told the task")}
     floor = next(name for name in means if name.startswith("`frozen"))
     best = next(name for name in means if name != "`joint`" and not name.startswith("`frozen"))
     best_elsewhere = max((name for name in elsewhere if not name.startswith("`frozen")), key=elsewhere.__getitem__)
@@ -572,7 +574,7 @@ def _origins(data: dict[str, object], rows: str = "runs") -> str:
 
 def text_in_short(data: dict[str, object]) -> str:
     """The two best methods of one stream, the ceiling, the best floor, and what nothing protects."""
-    runs = _rows(data, "runs")
+    runs = [run for run in _rows(data, "runs") if run["scenario"] == data["scenario"]]
     own_order = next(run["tasks"] for run in runs if run["seed"] == 1)
     means: dict[str, float] = {}
     cells: dict[str, list[str]] = {}
@@ -596,16 +598,26 @@ def _signed(points: float) -> str:
     return f"{points:+.1f}".replace("-", "−")
 
 
-def _edges(chosen: dict[str, object], searched: dict[str, list[object]]) -> list[str]:
-    """Names of the settings that are the smallest or the largest of those tried: others beyond them may be better."""
+def _edges(chosen: Mapping[str, object], searched: Mapping[str, object]) -> list[str]:
+    """Names of the settings that stand at the edge of what was tried: others beyond it may be better.
+
+    Of a list these are the smallest and the largest, of a range what is in its first or its last tenth.
+    """
     found = []
     for key, values in searched.items():
+        if isinstance(values, dict):
+            low, high, own = (float(str(value)) for value in (values["low"], values["high"], chosen[key]))
+            ends = [math.log(value) if values["log"] else value for value in (low, own, high)]
+            if not 0.1 <= (ends[1] - ends[0]) / (ends[2] - ends[0]) <= 0.9:
+                found.append(key)
+            continue
+        assert isinstance(values, list)
         if isinstance(chosen[key], list):  # of strategies: each number in them
             tried = [_numbers(value) for value in values]
-            own = _numbers(chosen[key])
+            mine = _numbers(chosen[key])
         else:
-            tried, own = [{key: value} for value in values], {key: chosen[key]}
-        for name, value in own.items():
+            tried, mine = [{key: value} for value in values], {key: chosen[key]}
+        for name, value in mine.items():
             numbers = [float(str(one[name])) for one in tried]
             if len({*numbers}) > 1 and float(str(value)) in (min(numbers), max(numbers)):
                 found.append(name)
@@ -613,9 +625,14 @@ def _edges(chosen: dict[str, object], searched: dict[str, list[object]]) -> list
 
 
 def _numbers(strategies: object) -> dict[str, object]:
-    """Numbers among the settings of listed strategies, by name."""
+    """Numbers among the settings of listed strategies, by name; of several strategies by that of the strategy too."""
     assert isinstance(strategies, list)
-    return {name: value for strategy in strategies for name, value in strategy.items() if name != "kind"}
+    return {
+        name if len(strategies) == 1 else f"{strategy['kind']}.{name}": value
+        for strategy in strategies
+        for name, value in strategy.items()
+        if name != "kind"
+    }
 
 
 def _whole(data: dict[str, object]) -> list[str]:

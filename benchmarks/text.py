@@ -4,7 +4,10 @@
     python -m benchmarks.text sentiment --data FOLDER
     python -m benchmarks.text five-texts --data FOLDER
 
-Each is one sweep in the profile `bench`: few texts, adapters in the last three blocks. `docstrings` needs nothing more.
+Each is one sweep in the profile `bench`: few texts to train, adapters in the last three blocks; and one more of
+`per_task`, which is told the task. Every method has the same number of trials, `joint` too, over the same wide range of
+learning rates and, where it has a weight of its own, over that. Of `five-texts` all test texts are scored, 500 of each
+task, and a tenth of the training files, 200 of each, chooses. `docstrings` needs nothing more.
 The others read FOLDER/<task>/train.parquet and test.parquet (columns text and label) and labels.txt (a name per line)
 of the data sets that the shipped configs load from the hub; of `five-texts`, two floors are learned from all texts,
 too. A sweep that was cut goes on where it was. `--methods` measures some methods anew and keeps the other rows, each
@@ -33,8 +36,25 @@ TRAINED = (
     *("ewc", "online_ewc", "ewc_lora", "o_lora", "n_lora", "merged_average", "merged_ties", "merged_magmax"),
 )
 SOLVED = ("ncm", "ridge", "ranpac")
-LISTED = "replay + distillation"
-ROWS = (*TRAINED, *(f"frozen-{head}" for head in SOLVED), LISTED)
+LISTED, TOLD = "replay + distillation", "per_task"
+ROWS = (*TRAINED, *(f"frozen-{head}" for head in SOLVED), LISTED, TOLD)
+TRIALS = 9
+"""Of every study, whatever the number of its settings."""
+RATES: JsonValue = {"low": 2.5e-4, "high": 3.2e-2, "log": True}
+SCALES: JsonValue = {"low": 0.1, "high": 4.0, "log": True}
+TENS, THOUSANDS = (0.3, 1, 3, 10, 30), (0.01, 1, 100, 1e4, 1e6)
+WEIGHTS: Mapping[str, tuple[Mapping[str, JsonValue], str, tuple[float, ...]]] = {
+    "replay": ({"kind": "replay"}, "weight", TENS),
+    "der": ({"kind": "replay", "weight": 1}, "scores_weight", (0.01, 0.03, 0.1, 0.3, 1, 3)),
+    "generative_replay": ({"kind": "generative_replay", "per_class": 10}, "weight", (0.1, 0.3, 1, 3, 10)),
+    "lwf": ({"kind": "distillation"}, "weight", (0.25, 1, 4, 16, 64, 256)),
+    "ewc": ({"kind": "ewc", "samples": 100}, "weight", THOUSANDS),
+    "online_ewc": ({"kind": "ewc", "decay": 0.95, "samples": 100}, "weight", THOUSANDS),
+    "ewc_lora": ({"kind": "ewc_lora", "samples": 100}, "weight", THOUSANDS),
+    "o_lora": ({"kind": "orthogonality"}, "weight", (0.005, 0.05, 0.5, 5, 50)),
+    "n_lora": ({"kind": "sparsity"}, "weight", (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)),
+}
+"""Method → its strategy, which number of it is searched, and among which values."""
 ORIGIN = ("command", "commit", "date", "hardware", "threads", "versions")
 _POLARITY: JsonValue = {
     "very negative": "negative",
@@ -69,8 +89,6 @@ STREAMS: Mapping[str, Mapping[str, JsonValue]] = {
             "name": "five-texts",
             "distinct_labels": True,
             "train_per_class": 30,
-            "validation_per_class": 10,
-            "test_per_class": 15,
         },
         "tasks": ["yelp", "amazon", "dbpedia", "yahoo", "agnews"],
     },
@@ -126,22 +144,11 @@ def plan(asked: Asked) -> SweepConfig:
     trained = [method for method in TRAINED if method in methods]
     in_turn = [method for method in trained if method != "joint"]
     more += [{"method": method, "order": order, "seed": 0} for method in in_turn for order in orders(tasks)]
-    penalties: dict[str, dict[str, JsonValue]] = {
-        "ewc": {"kind": "ewc"},
-        "online_ewc": {"kind": "ewc", "decay": 0.95},
-        "ewc_lora": {"kind": "ewc_lora"},
+    own: dict[str, dict[str, JsonValue]] = {
+        method: {"strategies": [[{**strategy, key: value}] for value in values]}
+        for method, (strategy, key, values) in WEIGHTS.items()
     }
-    own: dict[str, dict[str, list[JsonValue]]] = {
-        method: {
-            "strategies": [[{**strategy, "weight": weight, "samples": 100}] for weight in (1e2, 1e4, 1e6)],
-            "training.learning_rate": [0.002, 0.001],
-        }
-        for method, strategy in penalties.items()
-    }
-    own["joint"] = {"training.learning_rate": [0.002, 0.001, 0.004, 0.008, 0.016]}  # the ceiling must be one
-    own["generative_replay"] = {"strategies": [[{"kind": "generative_replay", "per_class": 10}]]}
-    own["replay"] = {"strategies": [[{"kind": "replay", "weight": weight}] for weight in (1, 3)]}
-    own["der"] = {"strategies": [[{"kind": "replay", "weight": 1, "scores_weight": alpha}] for alpha in (0.1, 0.5)]}
+    own |= {method: {"merging.scale": SCALES} for method in trained if method.startswith("merged_")}
     return SweepConfig.model_validate(
         {
             "name": f"text-{name}",
@@ -155,9 +162,9 @@ def plan(asked: Asked) -> SweepConfig:
             "grid": {"method": list(trained), "seed": list(SEEDS)},
             "runs": more,
             "search": {
-                "trials": 9,
-                "at_once": 9,
-                "space": {"training.learning_rate": [0.002, 0.001, 0.004]},
+                "trials": TRIALS,
+                "at_once": 3,
+                "space": {"training.learning_rate": RATES},
                 "methods": {method: space for method, space in own.items() if method in methods},
             },
             "output": str(asked.output),
@@ -166,15 +173,30 @@ def plan(asked: Asked) -> SweepConfig:
 
 
 def listed(asked: Asked) -> SweepConfig:
-    """Two strategies in one list: what `plan` asks of one method, asked of replay and distillation together."""
-    alone = plan(replace(asked, methods=("replay",)))
-    assert alone.search is not None
-    return alone.model_copy(
-        update={
-            "name": f"text-{asked.name}-listed",
-            "settings": {"strategies": [{"kind": "replay"}, {"kind": "distillation"}]},
-            "grid": {"method": ["replay"], "seed": list(SEEDS)},
-            "search": alone.search.model_copy(update={"methods": {}}),
+    """Two strategies in one list, each with its weight: what `plan` asks of one method, asked of two together."""
+    both: list[JsonValue] = [
+        [{"kind": "replay", "weight": weight}, {"kind": "distillation", "weight": held}]
+        for weight in TENS
+        for held in (0.25, 1, 4, 16, 64)
+    ]
+    return _alone(asked, "listed", "replay", {"strategies": both})
+
+
+def told(asked: Asked) -> SweepConfig:
+    """A slot per task where the task is told: what `plan` asks of each method, in the scenario that has a meaning."""
+    return _alone(asked, "told", TOLD, {}).model_copy(update={"settings": {"scenario": "task"}})
+
+
+def _alone(asked: Asked, name: str, method: str, own: dict[str, JsonValue]) -> SweepConfig:
+    """What `plan` asks of a method, of another one with settings of its own."""
+    values = plan(replace(asked, methods=("sequential",))).model_dump(mode="json")
+    return SweepConfig.model_validate(
+        {
+            **values,
+            "name": f"text-{asked.name}-{name}",
+            "grid": {**values["grid"], "method": [method]},
+            "runs": [{**run, "method": method} for run in values["runs"]],
+            "search": {**values["search"], "space": {**values["search"]["space"], **own}},
         }
     )
 
@@ -219,6 +241,7 @@ def row(folder: Path, precision: str) -> dict[str, JsonValue]:
         "seed": record.seed,
         "tasks": list(record.tasks),
         "train_texts": sum(task.train for task in record.data),
+        "test_texts": sum(task.test for task in record.data),
         **{name: metrics[name] for name in ("accuracy", "average_incremental_accuracy", "forgetting", "task_accuracy")},
         "seconds": round(sum(cost.seconds for cost in record.cost), 1),
         "remembered_bytes": max(cost.strategy_bytes for cost in record.cost) + max(gates, default=0),
@@ -270,8 +293,9 @@ def main() -> None:
         parser.error(f"{given.stream} needs --data FOLDER")
     whole = tuple(given.methods) == ROWS
     asked = Asked(given.stream, given.data, given.output, given.precision, tuple(given.methods))
-    configs = [plan(asked)] if {*given.methods} - {LISTED} else []
+    configs = [plan(asked)] if {*given.methods} - {LISTED, TOLD} else []
     configs += [listed(asked)] if LISTED in given.methods else []
+    configs += [told(asked)] if TOLD in given.methods else []
     tables = len(configs)
     configs += [floors(asked)] if whole and given.stream == "five-texts" else []
     started = time.perf_counter()
@@ -289,7 +313,7 @@ def main() -> None:
         label: dict(study.chosen.settings) for label, study in studies.items() if study.chosen is not None
     }
     searched: dict[str, JsonValue] = {
-        label: {key: [*(setting.values() or ())] for key, setting in study.search.space.items()}
+        label: {key: setting.model_dump(mode="json") for key, setting in study.search.space.items()}
         for label, study in studies.items()
     }
     numbers: dict[str, JsonValue] = {

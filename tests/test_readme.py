@@ -1,11 +1,15 @@
 """What the README shows is executed; what it names exists."""
 
+import ast
+import builtins
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from transformers import AutoModel
 
 from plora.cli import VERBS
 from plora.methods import METHODS
@@ -17,17 +21,42 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_python_examples_run(
-    tiny_backbone: Path, toy_values: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def _undefined(block: str) -> set[str]:
+    """Names that a block reads and nobody has defined: what a reader has to bring to it."""
+    names = [node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Name)]
+    imported = {
+        alias.asname or alias.name for node in ast.walk(ast.parse(block)) for alias in getattr(node, "names", ())
+    }
+    stored = {node.id for node in names if isinstance(node.ctx, ast.Store)} | imported | set(dir(builtins))
+    return {node.id for node in names} - stored
+
+
+BROUGHT = {
+    "network": "from transformers import AutoModel\nnetwork = AutoModel.from_pretrained('tiny')\n",
+    "mail.yaml": "",  # and the data that it names
+}
+"""What no block can have: a reader's own network and config; here a tiny one of each."""
+
+
+@pytest.mark.parametrize("number", range(len(_blocks("python"))))
+def test_each_python_example_runs_as_it_is_pasted(
+    number: int, tiny_backbone: Path, toy_values: dict[str, object], tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    mail = toy_values | {"scenario": "class", "output": "runs"}
-    Path("mail.yaml").write_text(yaml.safe_dump(mail))
-    names: dict[str, object] = {"network": AutoModel.from_pretrained(tiny_backbone)}
-    for block in _blocks("python"):
-        exec(block, names)
-    assert (tmp_path / "reviews-adapter/adapter_model.safetensors").is_file()
-    assert (tmp_path / "runs/toy/o_lora/seed-1/results.json").is_file()
+    """In an interpreter and a folder of its own, with nothing before it but what it says that a reader brings."""
+    block = _blocks("python")[number]
+    shutil.copytree(tiny_backbone, tmp_path / "tiny")
+    (tmp_path / "mail.yaml").write_text(yaml.safe_dump(toy_values | {"scenario": "class", "output": "runs"}))
+    brought = {*_undefined(block), *re.findall(r'"([\w-]+\.\w+)"', block)}
+    assert brought <= BROUGHT.keys()
+    before = "".join(BROUGHT[name] for name in sorted(brought))
+    done = subprocess.run([sys.executable, "-c", before + block], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for folder in re.findall(r'save_lora\(model, "([\w-]+)"', block):
+        assert (tmp_path / folder / "adapter_model.safetensors").is_file()
+    if "plora.run(" in block:
+        assert (tmp_path / "runs/toy/o_lora/seed-1/results.json").is_file()
+        labels = ast.literal_eval(done.stdout.splitlines()[-1])
+        assert set(labels) <= {"fruit", "bread", "rail", "air", "sea", "wood"}
 
 
 def test_every_verb_that_is_shown_exists_and_every_verb_is_shown() -> None:

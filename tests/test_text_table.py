@@ -1,7 +1,12 @@
 """The table of text methods: rows of several calls stand together, and the page says which call made which."""
 
-from benchmarks.render import _origins
-from benchmarks.text import joined
+from pathlib import Path
+
+import pytest
+
+from benchmarks.render import _edges, _origins
+from benchmarks.text import LISTED, ROWS, STREAMS, TOLD, TRIALS, Asked, joined, listed, plan, told
+from plora.sweep.plan import plan_runs
 
 OLD = {
     "command": "python -m benchmarks.text some",
@@ -56,3 +61,35 @@ def test_the_page_names_the_rows_of_each_call() -> None:
     ]
     assert _origins(written(), "floors").startswith("Measured in bf16, `python -m benchmarks.text some`, 2026-01-01")
     assert _origins(OLD).startswith("Measured in bf16, ")
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_every_method_has_the_same_number_of_trials_and_the_same_rates(name: str, tmp_path: Path) -> None:
+    asked = Asked(name, tmp_path, tmp_path / "runs", "fp32", ROWS)
+    sweeps = [plan(asked), listed(asked), told(asked)]
+    methods = set()
+    for sweep in sweeps:
+        assert sweep.search is not None
+        runs = plan_runs(sweep)
+        for method in {run.config.method for run in runs if run.study is not None}:
+            search = sweep.search.of(method)
+            assert search.total == TRIALS
+            assert search.space["training.learning_rate"] == sweeps[0].search.space["training.learning_rate"]
+            for setting in (each for key, each in search.space.items() if key != "training.learning_rate"):
+                assert len(setting.examples()) >= 3, "one value stands between two others"
+        methods |= {LISTED if len(run.config.strategies or ()) > 1 else run.config.label for run in runs}
+        assert {run.config.scenario for run in runs} == {"task" if sweep is sweeps[2] else STREAMS[name]["scenario"]}
+    assert methods >= {*ROWS} - {LISTED}
+    assert TOLD in methods
+
+
+def test_what_stands_at_the_edge_of_a_list_or_a_range_is_named() -> None:
+    rates = {"training.learning_rate": {"low": 0.001, "high": 0.1, "log": True}}
+    assert _edges({"training.learning_rate": 0.01}, rates) == []
+    assert _edges({"training.learning_rate": 0.0015}, rates) == ["training.learning_rate"]
+    assert _edges({"training.learning_rate": 0.08}, rates) == ["training.learning_rate"]
+    assert _edges({"epochs": 2.0}, {"epochs": {"low": 1.0, "high": 5.0, "log": False}}) == []
+    two = [[{"kind": "replay", "weight": w}, {"kind": "distillation", "weight": v}] for w in (1, 2, 3) for v in (4, 5)]
+    assert _edges({"strategies": two[2]}, {"strategies": two}) == ["distillation.weight"]
+    one = [[{"kind": "ewc", "samples": 100, "weight": w}] for w in (1, 2, 3)]
+    assert _edges({"strategies": one[2]}, {"strategies": one}) == ["weight"]

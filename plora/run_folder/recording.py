@@ -35,7 +35,7 @@ def make_record(
         forgotten: those of them that were forgotten.
         predictions: sha256 of the predictions of each row, None where there are none.
     """
-    config = parts.config
+    config, overlaps = parts.config, parts.stream.overlaps()
     names = tuple(task.name for task in parts.tasks)
     learned, status = set(seen), list[TaskStatus]()
     for number, name in enumerate(names, start=1):
@@ -62,6 +62,8 @@ def make_record(
                 truncated_share=encoded.truncated_share(),
                 test_duplicates=task.test_duplicates(),
                 fingerprints=task.fingerprints(),
+                train_by_class=task.train_by_class(),
+                overlaps=None if overlaps is None else overlaps[task.name],
             )
             for task, encoded in zip(parts.stream.tasks, parts.tasks, strict=True)
         ),

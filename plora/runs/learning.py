@@ -21,6 +21,7 @@ from plora.runs.writing import own
 from plora.shown import shell_word
 from plora.streams.base import Task, Texts
 from plora.streams.local import LocalTask
+from plora.streams.overlap import Overlaps
 from plora.streams.row_count import counted
 from plora.training.stream import learn_stream
 
@@ -227,6 +228,7 @@ def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
         )
     for about, note in parts.stream.notes.items():
         out.event("stream_note", about=about, note=note)
+    overlaps = parts.stream.overlaps()
     for task, encoded in zip(parts.stream.tasks, parts.tasks, strict=True):
         out.event(
             "task_data",
@@ -237,7 +239,20 @@ def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
             test=len(task.test),
             truncated=f"{encoded.truncated_share():.1%}",
             test_duplicates=task.test_duplicates(),
+            **({} if overlaps is None else _told(overlaps[task.name])),
         )
+
+
+def _told(overlaps: Overlaps) -> dict[str, int]:
+    """How many texts of a task's test and validation stand nearly in earlier splits, or in those of other tasks."""
+    test, validation = overlaps.test, overlaps.validation
+    return {
+        "test_near_duplicates": test.near,
+        "test_in_other_tasks": test.same_elsewhere + test.near_elsewhere,
+        "validation_duplicates": validation.same,
+        "validation_near_duplicates": validation.near,
+        "validation_in_other_tasks": validation.same_elsewhere + validation.near_elsewhere,
+    }
 
 
 def _is_of_pairs(task: Task) -> bool:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from plora.errors import DataError
 from plora.streams.label_text import looks_like
+from plora.streams.overlap import Overlaps, overlaps
 from plora.streams.row_count import RowCount
 
 Scenario = Literal["task", "class", "domain"]
@@ -159,6 +160,10 @@ class Task:
         """Return how many test inputs also stand, to the letter, in train or validation; 0 where nobody looked."""
         return self._test_duplicates
 
+    def train_by_class(self) -> dict[str, int]:
+        """Return how many training examples each class has, by its name; nothing where the answer is no class."""
+        return dict(self._train_by_class)
+
     def fingerprints(self) -> dict[str, str]:
         """Return the sha256 of each split by name."""
         return dict(self._fingerprints)
@@ -172,6 +177,15 @@ class Task:
             return 0
         known = set(of_train) | set(of_validation)
         return sum(identity in known for identity in of_test)
+
+    @cached_property
+    def _train_by_class(self) -> Counter[str]:
+        counts = Counter[str]()  # two classes of one name count together
+        if self.train.labels is not None:
+            found = np.bincount(self.train.labels, minlength=len(self.label_names))
+            for name, count in zip(self.label_names, found.tolist(), strict=True):
+                counts[name] += count
+        return counts
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
@@ -259,6 +273,21 @@ class Stream:
         """
         names = self.tasks[0].label_names
         return replace(self, tasks=tuple(_reordered(task, names) for task in self.tasks))
+
+    def overlaps(self) -> Mapping[str, Overlaps] | None:
+        """Return how many texts of each task's validation and test stand in earlier splits, nearly or in another task.
+
+        None where inputs are no texts, or too many to look (see `plora.streams.overlap`).
+        """
+        return self._overlaps
+
+    @cached_property
+    def _overlaps(self) -> Mapping[str, Overlaps] | None:
+        splits = [[split for _, split in task.splits()] for task in self.tasks]
+        texts = [[split.inputs for split in of_task if isinstance(split, Texts)] for of_task in splits]
+        if any(len(of_task) < len(SPLITS) for of_task in texts) or (found := overlaps(texts)) is None:
+            return None
+        return {task.name: Overlaps(*of_task) for task, of_task in zip(self.tasks, found, strict=True)}
 
     def fingerprint(self) -> str:
         """Return the sha256 of every split of every task, their names, label names and the provenance."""

@@ -3,8 +3,10 @@
 `DocstringTopics`: which subpackage does this text describe? 5 domains × 6 classes, class-incremental.
 `DocstringSkills`: five different questions about the same texts, whose answers the syntax tree knows.
 
-Both read `docstring_corpus.read_corpus` and cut by the hash of the normalised text, so that a text which is
-in the test split is in no other split of any task, in any version of the libraries.
+Both read `docstring_corpus.read_corpus` and cut by the hash of the normalised text, so that a docstring of the test
+split is in no other split of any task, in any version of the libraries. Masking and cutting can make texts of two
+docstrings equal: in one task the second is left out, in another one it stays, and many are near duplicates. A run
+counts both (`plora.streams.overlap`).
 """
 
 import random

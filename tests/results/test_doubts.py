@@ -1,9 +1,11 @@
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 from made_up_runs import record
 
 from plora.results import SCORES, RunRecord, group_doubts, run_doubts
+from plora.streams.overlap import Overlap, Overlaps
 
 
 def flat(method: str, accuracy: float, seed: int = 0, name: str = "skills") -> RunRecord:
@@ -32,6 +34,40 @@ def test_a_run_without_validation_and_one_with_another_score_say_so() -> None:
     assert run_doubts(some)[0].startswith("Task 'a' has no validation split")
     two = replace(run, data=(*(replace(data, validation=0) for data in run.data[:2]), run.data[2]))
     assert run_doubts(two)[0].startswith("Tasks 'a', 'b' have no validation split")
+
+
+def test_classes_with_few_training_examples_are_named_the_smallest_first() -> None:
+    run = record(tasks=["a", "b"])
+
+    def counted(*counts: Mapping[str, int] | None) -> list[str]:
+        data = zip(run.data, counts, strict=True)
+        return run_doubts(
+            replace(run, data=tuple(replace(d, train_by_class=count, truncated_share=0) for d, count in data))
+        )
+
+    assert counted({"x": 20, "y": 1900}, {}) == []
+    assert counted({"x": 19, "y": 1901}, {"x": 3, "y": 1917}) == [
+        "Fewer than 20 training examples: 'x' of b (3), 'x' of a (19); other examples may give quite another network."
+    ]
+    (line,) = counted({f"c{at}": at for at in range(9)}, {"z": 1920})
+    assert "'c0' of a (0), 'c1' of a (1), 'c2' of a (2), 'c3' of a (3), 'c4' of a (4) and 4 more;" in line
+    few = replace(run.data[0], classes=192)  # an older version did not count: the mean is all that is known
+    assert run_doubts(replace(run, data=(few,)))[0].startswith(
+        "Task 'a' has 10 training examples per class in the mean"
+    )
+
+
+def test_test_texts_that_stand_nearly_or_elsewhere_in_train_are_a_doubt_from_one_percent_on() -> None:
+    run, none = record(tasks=["a"]), Overlap(0, 0, 0, 0)
+
+    def found(test: Overlap) -> list[str]:
+        return run_doubts(replace(run, data=(replace(run.data[0], overlaps=Overlaps(none, test)),)))
+
+    assert found(none) == found(Overlap(same=0, same_elsewhere=1, near=2, near_elsewhere=1)) == []  # 4 of 480
+    assert found(Overlap(same=0, same_elsewhere=1, near=4, near_elsewhere=0)) == [
+        "Task 'a': of 480 test texts 4 nearly in its own train or validation, 1 in those of another task (Jaccard "
+        "similarity of 8-grams at least 0.6); its accuracy may be too high for texts that are new."
+    ]
 
 
 def test_one_seed_and_few_seeds() -> None:

@@ -22,7 +22,9 @@ from plora.results import (
     write_record,
     write_report,
 )
+from plora.results.report import html
 from plora.shown import visible
+from plora.streams.overlap import Overlap, Overlaps
 
 EVIL = "<script>alert('x')</script>\"&"
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -349,6 +351,16 @@ def test_no_validation_is_doubted(tmp_path: Path) -> None:
     assert "No task has a validation split" in page.words
 
 
+def test_near_duplicates_stand_beside_those_to_the_letter_where_somebody_looked(tmp_path: Path) -> None:
+    run = record(tasks=["a", "b"])
+    assert "in other tasks" not in report([put(tmp_path, run)], tmp_path / "report.html")[1]
+    looked = replace(run.data[0], overlaps=Overlaps(Overlap(0, 0, 0, 0), Overlap(1, 20, 33, 400)))
+    folder = put(tmp_path, replace(run, data=(looked, run.data[1])))
+    _, text = report([folder], tmp_path / "report.html")
+    assert "<td>480</td><td>0.0 %</td><td>0</td><td>33</td><td>420</td></tr>" in text
+    assert re.search("<td>480</td><td>7.0 %</td><td>0</td><td>–</td><td>–</td></tr>", text)
+
+
 @pytest.mark.slow
 def test_a_report_of_very_many_runs_stays_small(tmp_path: Path) -> None:
     tasks = [f"task {number}" for number in range(20)]
@@ -436,6 +448,24 @@ def test_a_summary_stands_first_and_the_rest_is_folded_behind_it(tmp_path: Path)
     assert "<summary>Data</summary>" in run
     assert "<summary>Cost</summary>" in run
     assert re.findall(r"<h3>(.*?)</h3>", run) == ["What was learned, and what stayed"]
+
+
+def test_what_is_not_folded_does_not_grow_with_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many runs the table of methods stands open, and one line behind which the runs are."""
+
+    def unfolded(seeds: int) -> list[str]:
+        for seed in range(seeds):
+            put(tmp_path / str(seeds), record(seed=seed))
+        _, text = report([tmp_path / str(seeds)], tmp_path / "report.html")
+        while (
+            folded := re.sub(r"<details(?: id=\S+)?>(?:(?!<details).)*?</details>", "", text, flags=re.DOTALL)
+        ) != text:
+            text = folded  # the innermost first
+        return re.findall("<tr>|<summary>", text)
+
+    monkeypatch.setattr(html, "OPEN_RUNS", 2)
+    monkeypatch.setattr(html, "PICTURED_RUNS", 0)
+    assert len(unfolded(2)) > len(unfolded(3)) == len(unfolded(5))
 
 
 def test_chance_and_what_the_test_examples_cannot_tell_stand_in_the_report(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from made_up_runs import matrix, record
 from plora.errors import RunError
 from plora.results import RunRecord, read_record, write_record
 from plora.sealed import write_sealed
+from plora.streams.overlap import Overlap, Overlaps
 
 
 def written(folder: Path, run: RunRecord) -> dict[str, object]:
@@ -40,6 +41,12 @@ def test_round_trip(tmp_path: Path, run: RunRecord) -> None:
     assert again == read_record(tmp_path / "results.json")
     np.testing.assert_array_equal(again.matrix, run.matrix)  # bit for bit, NaN where NaN
     assert again.data[0].fingerprints == run.data[0].fingerprints
+    assert again.data[0].train_by_class is None  # as in files of older versions
+    counts = {"a": 3, "b 🐍": 1917}
+    overlaps = Overlaps(Overlap(0, 1, 2, 3), Overlap(4, 5, 6, 7))
+    run = replace(run, data=(replace(run.data[0], train_by_class=counts, overlaps=overlaps), *run.data[1:]))
+    write_record(tmp_path, run)
+    assert read_record(tmp_path).data[0] == run.data[0]
 
 
 def test_records_that_differ_in_one_cell_are_not_equal() -> None:

@@ -30,6 +30,8 @@ from plora.results import (
     write_table,
 )
 from plora.results.metrics.named import METRIC_NAMES, definitions
+from plora.results.record.forgotten import Forgotten
+from plora.results.tables import tables
 from plora.results.tables.numbers import percent
 from plora.results.tables.table import markdown_table
 from plora.results.tables.tables import Format
@@ -54,6 +56,25 @@ def test_matrix_table() -> None:
         "\n"
         f"1,440 test examples: ACC is known to ± 2.2 points, {SIZE}\n"
     )
+
+
+def test_csv_names_what_was_taken_out_of_the_runs_of_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for method in ("ewc", "lwf"):
+        for seed in range(2):
+            write_record(tmp_path / method / str(seed), record(method, seed=seed))
+    before = {kind: write_table([tmp_path], kind, format="csv")[0] for kind in ("methods", "runs", "differences")}
+    assert not any("taken_out" in text for text in before.values())
+    gone = {tmp_path / "ewc/0": ("order",), tmp_path / "ewc/1": ("kind", "order")}
+    monkeypatch.setattr(tables, "read_forgotten", lambda path: Forgotten(tasks=gone.get(path, ())))
+    for kind, expected in (
+        ("methods", ["order; kind", ""]),
+        ("runs", ["order", "kind; order", "", ""]),
+        ("differences", ["order; kind"]),
+    ):
+        text = write_table([tmp_path], kind, format="csv")[0]
+        rows = list(csv.reader(io.StringIO(text)))
+        assert [row[-1] for row in rows] == ["taken_out", *expected]
+        assert [row[:-1] for row in rows] == list(csv.reader(io.StringIO(before[kind])))
 
 
 def test_many_tasks_are_numbered_in_the_order_learned() -> None:

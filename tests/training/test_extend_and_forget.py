@@ -172,6 +172,17 @@ def test_a_forgotten_task_is_gone_and_the_others_are_as_they_were(
     assert "travel †" in matrix.splitlines()[0]
     assert f"† travel of {config.folder}: taken out by plora forget after this was measured" in matrix
     assert "† travel of" in write_table([config.folder])[0]
+    assert write_table([config.folder], "matrix", format="csv")[0].splitlines()[0].split(",")[1:4] == [
+        "food",
+        "travel †",
+        "nature",
+    ]
+    assert "& travel \\dag{} &" in write_table([config.folder], "matrix", format="latex")[0]
+    slots = [write_table([config.folder], "slots", format=format)[0] for format in ("markdown", "csv", "latex")]
+    assert ["travel †" in slots[0], "\ntravel †," in slots[1], "travel \\dag{} &" in slots[2]] == [True] * 3
+    for kind in ("methods", "runs", "costs"):
+        heads, row = (line.split(",") for line in write_table([config.folder], kind, format="csv")[0].splitlines())
+        assert (heads[-1], row[-1]) == ("taken_out", "travel")
     forget(config.folder, "travel")  # again: what a kill left is finished, and nothing else happens
     assert read_checkpoint(folder.path, 3) == after
 

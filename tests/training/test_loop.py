@@ -350,7 +350,14 @@ def test_a_record_says_how_much_each_slot_contributed(toy_config: Config) -> Non
         "frozen": ({}, {}, {}),
     }
     for method, gates in expected.items():
-        assert read_record(run(toy_config(f"method={method}", "training.epochs=1"))).gates == gates
+        folder = run(toy_config(f"method={method}", "training.epochs=1"))
+        record = read_record(folder)
+        assert record.gates == gates
+    assert [sum((data.train_by_class or {}).values()) for data in record.data] == [data.train for data in record.data]
+    assert list(record.data[0].train_by_class or {}) == ["bread", "fruit"]
+    food = record.data[0].overlaps
+    assert food is not None
+    assert f"test_duplicates={food.test.same} test_near_duplicates={food.test.near}" in (folder / "log.txt").read_text()
 
 
 def test_coefficients_are_means_over_layers_and_none_where_samples_decide() -> None:

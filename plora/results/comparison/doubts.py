@@ -10,10 +10,13 @@ from plora.results.comparison.comparable import series
 from plora.results.comparison.paired_examples import PairedExamples
 from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.found_runs import unfinished_line
-from plora.results.record.run_record import RunRecord
+from plora.results.record.run_record import RunRecord, TaskData
 from plora.results.record.score import ACCURACY, Score
+from plora.streams.overlap import GRAM, NEAR, Overlap
 
 TRUNCATED_SHARE = 0.05
+OVERLAP_SHARE = 0.01
+"""Of the test texts: so many that a point of accuracy may come from texts that were seen in training, or almost."""
 DISCRIMINATES = 0.05
 """Of a percentage: 5 points. Of a score without a natural span, the same share of the better of the two."""
 SEEDS_FOR_A_CLAIM = 3
@@ -44,8 +47,21 @@ def run_doubts(record: RunRecord) -> list[str]:
             f"{which} validation split: learning rate, epochs and the like were chosen without looking, "
             "or by looking at test."
         )
+    small = [
+        (count, data.task, name)
+        for data in record.data
+        for name, count in (data.train_by_class or {}).items()
+        if count < FEW_PER_CLASS
+    ]
+    if small:
+        told = [f"'{name}' of {task} ({count})" for count, task, name in sorted(small)[:NAMED_UP_TO]]
+        more = f" and {len(small) - NAMED_UP_TO} more" if len(small) > NAMED_UP_TO else ""
+        doubts.append(
+            f"Fewer than {FEW_PER_CLASS} training examples: {', '.join(told)}{more}; other examples may give quite "
+            "another network."
+        )
     for data in record.data:
-        if data.classes and data.train < FEW_PER_CLASS * data.classes:
+        if data.train_by_class is None and data.classes and data.train < FEW_PER_CLASS * data.classes:
             doubts.append(
                 f"Task '{data.task}' has {data.train / data.classes:.3g} training examples per class in the mean, "
                 f"fewer than {FEW_PER_CLASS}; other examples may give quite another network."
@@ -60,6 +76,8 @@ def run_doubts(record: RunRecord) -> list[str]:
                 f"Task '{data.task}': {data.test_duplicates} of {data.test} test inputs also stand in train "
                 "or validation; its accuracy may be too high."
             )
+        if data.overlaps is not None and (line := _overlap_line(data, data.overlaps.test)):
+            doubts.append(line)
     return doubts
 
 
@@ -174,6 +192,22 @@ def group_doubts(records: Sequence[RunRecord]) -> list[str]:
             "little to lose any."
         )
     return doubts
+
+
+def _overlap_line(data: TaskData, found: Overlap) -> str:
+    """Return that test texts stand nearly in earlier splits, or in another task's; nothing where they are few."""
+    counts = {
+        "nearly in its own train or validation": found.near,
+        "in those of another task": found.same_elsewhere,
+        "nearly in those of another task": found.near_elsewhere,
+    }
+    if sum(counts.values()) < OVERLAP_SHARE * data.test:
+        return ""
+    told = ", ".join(f"{count} {where}" for where, count in counts.items() if count)
+    return (
+        f"Task '{data.task}': of {data.test} test texts {told} (Jaccard similarity of {GRAM}-grams at least {NEAR}); "
+        "its accuracy may be too high for texts that are new."
+    )
 
 
 def _names(tasks: Sequence[str]) -> str:

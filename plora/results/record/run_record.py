@@ -32,6 +32,7 @@ from plora.results.record.score import ACCURACY, SCORES, Score
 from plora.results.record.slot_state import SlotState
 from plora.sealed import Identity, fitted, open_sealed, write_sealed
 from plora.streams.base import Scenario
+from plora.streams.overlap import Overlaps
 
 RESULTS_FILE, COSTS_FILE = "results.json", "costs.json"
 SCHEMA = 4
@@ -124,6 +125,10 @@ class TaskData:
         truncated_share: share of its training inputs that were cut to the length limit, 0 to 1.
         test_duplicates: test inputs that also stand in train or validation.
         fingerprints: sha256 of each split by name.
+        train_by_class: number of training examples of each class by its name, none where the answer is no class;
+            None where not recorded.
+        overlaps: of validation and test how many texts stand in earlier splits, of other tasks too, to the letter or
+            nearly; None where nobody looked.
     """
 
     task: str
@@ -134,6 +139,8 @@ class TaskData:
     truncated_share: float
     test_duplicates: int
     fingerprints: Mapping[str, str]
+    train_by_class: Mapping[str, int] | None = None
+    overlaps: Overlaps | None = None
 
     __pydantic_config__ = _STRICT
 

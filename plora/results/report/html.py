@@ -60,6 +60,7 @@ ALL_NUMBERS = 1_500_000  # characters of the numbers for the charts
 INTERACTIVE = ("matrix", "tasks", "methods")  # pictures that the charts supersede where scripts run
 ALL_PAIRS_UP_TO = 10  # methods: of more, each is compared with the best alone
 OPEN_PAIRS = 6  # comparisons: more are folded
+OPEN_RUNS = 12  # of a group: more are folded, each in a row and a fold of its own
 GENERATED_SAMPLES = 2  # texts of each class
 LONGEST_SAMPLE = 240  # characters of one
 SHEETS = 5  # of images, of the tasks of a run; of more tasks that many, evenly spread
@@ -241,6 +242,7 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
         table_up_to=TABLE_UP_TO,
         charts_up_to=CHARTS_UP_TO,
         open_pairs=OPEN_PAIRS,
+        open_runs=OPEN_RUNS,
         style=Markup(style),
         script=Markup(script),
         style_hash=Markup(_hash(style)),

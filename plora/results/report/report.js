@@ -655,7 +655,7 @@
     if (place) drawGroup(place, group);
     for (const run of group.runs) {
       const host = document.querySelector(`[data-run="${run.id}"]`);
-      const around = host.closest(`details`);
+      const around = host.closest(`details[id]`);
       if (!around || around.open) drawRun(host, group, run);
       else around.addEventListener("toggle", () => drawRun(host, group, run), { once: true });
     }
@@ -664,7 +664,7 @@
   function reveal() {
     const target = document.getElementById(location.hash.slice(1));
     if (target instanceof HTMLDetailsElement) {
-      target.open = true;
+      for (let fold = target; fold; fold = fold.parentElement.closest("details")) fold.open = true;
       target.scrollIntoView();
     }
   }

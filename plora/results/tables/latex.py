@@ -70,6 +70,7 @@ _ESCAPES = {
     "[": "{[}",  # after a line's \\ an optional argument
     "]": "{]}",
     "*": "{*}",  # \\* is another command
+    "†": r"\dag{}",
     "–": r"\textendash{}",
     "—": r"\textemdash{}",
     "…": r"\ldots{}",

@@ -1,5 +1,7 @@
 """Which slots a run opened, uses and dropped, a row per task that it learned."""
 
+from collections.abc import Sequence
+
 from plora.errors import RunError
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import NOT_MEASURED
@@ -7,7 +9,7 @@ from plora.results.tables.folding import FOLD, shown
 from plora.results.tables.numbers import percent
 from plora.results.tables.one_line import shorten
 from plora.results.tables.rendered import Format, rendered
-from plora.results.tables.table import Table
+from plora.results.tables.table import GONE, Table
 
 
 def slots_table(record: RunRecord, format: Format = "markdown", standalone: bool = False) -> str:
@@ -29,20 +31,29 @@ def slots_table(record: RunRecord, format: Format = "markdown", standalone: bool
     return rendered(table_of_slots(record), format, standalone)
 
 
-def table_of_slots(record: RunRecord) -> Table:
-    """Return the table before it has a format, see `slots_table`."""
+def table_of_slots(record: RunRecord, gone: Sequence[str] = ()) -> Table:
+    """Return the table before it has a format, see `slots_table`.
+
+    Args:
+        record: one run, which may be unfinished.
+        gone: tasks that were taken out of it; marked.
+
+    Raises:
+        RunError: the record says nothing about slots.
+    """
     states, stages = record.slot_states, [cost.task for cost in record.cost]
     if not any(states):
         raise RunError("the record says nothing about slots: a version of plora wrote it that did not; run it again")
     rows, data = [], []
     for task, state in zip(stages, states, strict=False):
+        mark = f" {GONE}" if task in gone else ""
         if state is None:
-            rows.append([shorten(task, 24), *[NOT_MEASURED] * 4])
-            data.append([task, *[float("nan")] * 4, "", ""])
+            rows.append([shorten(task, 24) + mark, *[NOT_MEASURED] * 4])
+            data.append([task + mark, *[float("nan")] * 4, "", ""])
             continue
         counts = (state.opened, state.active, state.pruned)
-        rows.append([shorten(task, 24), *map(str, counts), percent(state.active_share)])
-        data.append([task, *counts, state.active_share, str(state.dropped).lower(), state.reason])
+        rows.append([shorten(task, 24) + mark, *map(str, counts), percent(state.active_share)])
+        data.append([task + mark, *counts, state.active_share, str(state.dropped).lower(), state.reason])
     kept = shown(len(rows))
     before, after = (
         [rows[at] for at in kept[: len(kept) // 2]],

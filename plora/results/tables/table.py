@@ -12,6 +12,9 @@ from rich.cells import cell_len
 from plora.results.record.score import NOT_APPLICABLE
 from plora.shown import markdown_cell, visible
 
+GONE = "†"
+"""Beside the name of a task that was taken out of its run."""
+
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -3,7 +3,7 @@
 In Markdown and LaTeX accuracies are percentages with one decimal, other scores in their unit; CSV has twelve digits,
 accuracies as fractions. A cell that
 was not measured is "–" (CSV: `NaN`), a number that cannot be given is "n/a", and the reason stands below the table
-(CSV: in the last column).
+(CSV: in the column `reasons`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,13 +39,11 @@ from plora.results.tables.numbers import (
 from plora.results.tables.one_line import shorten
 from plora.results.tables.rendered import Format, rendered
 from plora.results.tables.slot_table import table_of_slots
-from plora.results.tables.table import Table
+from plora.results.tables.table import GONE, Table
 
 NAMES_UP_TO = 8  # tasks: with more, columns have numbers and a legend follows
 
 Kind = Literal["methods", "differences", "runs", "costs", "matrix", "slots"]
-_GONE = "†"
-"""Beside the name of a task that was taken out of its run."""
 OF_ONE_RUN = ("matrix", "slots")
 """Kinds of tables that are about one run, which may be unfinished."""
 
@@ -155,7 +153,8 @@ def write_table(
         paths: run folders, or parents of some.
         kind: `methods` (`comparison_table`), `differences` (`differences_table`), `runs` (`summary_table`), `costs`
             (`costs_table`), and of one run `matrix` (`matrix_table`) or `slots` (`slots_table`). Unfinished runs are
-            left out of all but the last two.
+            left out of all but the last two. Where tasks were taken out of runs (`plora forget`), notes say so, and CSV
+            has a column `taken_out` with them; in the last two a † stands beside their names, in CSV too.
         metrics, format, standalone, against: see these functions.
 
     Raises:
@@ -185,7 +184,7 @@ def write_table(
     if kind == "matrix":
         table = _matrix(records[0], metric_of, next(iter(gone.values())))
     elif kind == "slots":
-        table = table_of_slots(records[0])
+        table = table_of_slots(records[0], next(iter(gone.values())))
     elif kind == "costs":
         table = table_of_costs(records, metric_of)
     elif kind == "runs":
@@ -194,18 +193,43 @@ def write_table(
         table = _differences(records, metrics, against, metric_of)
     else:
         table = _comparison(records, metrics, metric_of)
-    table = replace(table, notes=[*table.notes, *_of_forgotten(gone)])
+    if any(gone.values()):
+        table = replace(table, notes=[*table.notes, *_of_forgotten(gone)])
+        if kind not in OF_ONE_RUN:
+            table = _with_gone(table, cast(Kind, kind), records, list(gone.values()))
     return rendered(table, cast(Format, format), standalone), found
 
 
 def _of_forgotten(gone: Mapping[Path, Sequence[str]]) -> list[str]:
     """Say of each run with tasks that were taken out which they are: it cannot do any more what was measured."""
     return [
-        f"{_GONE} {', '.join(' '.join(task.split()) for task in tasks)} of {path}: taken out by plora forget "
+        f"{GONE} {', '.join(' '.join(task.split()) for task in tasks)} of {path}: taken out by plora forget "
         "after this was measured"
         for path, tasks in gone.items()
         if tasks
     ]
+
+
+def _with_gone(table: Table, kind: Kind, records: Sequence[RunRecord], gone: Sequence[Sequence[str]]) -> Table:
+    """Say the same to programs: a last column with the tasks that were taken out of the runs of each row.
+
+    Args:
+        table: of a kind that is about several runs.
+        kind: of the table.
+        records: of the runs, in the order of the rows where each has one.
+        gone: of each run.
+    """
+    of_label: dict[object, list[str]] = {}
+    for label, tasks in zip(labels_of(records), gone, strict=True):
+        of_label.setdefault(label, []).extend(tasks)
+    if kind == "runs":
+        of_rows = [list(tasks) for tasks in gone]
+    elif kind == "differences":
+        of_rows = [of_label[first] + of_label[second] for first, second, *_ in table.data]
+    else:
+        of_rows = [of_label[label] for label, *_ in table.data]
+    data = [[*row, _joined(dict.fromkeys(tasks))] for row, tasks in zip(table.data, of_rows, strict=True)]
+    return replace(table, data_heads=[*table.data_heads, "taken_out"], data=data)
 
 
 def _matrix(record: RunRecord, metric_of: RunMetrics, gone: Sequence[str] = ()) -> Table:
@@ -214,7 +238,7 @@ def _matrix(record: RunRecord, metric_of: RunMetrics, gone: Sequence[str] = ()) 
     head_of_rows = score.title if score.unit in ("", score.title) else f"{score.title} {score.unit}"
     named, kept = T <= NAMES_UP_TO, shown(T)
     names = [shorten(record.tasks[j], 16) if named else str(j + 1) for j in kept]
-    marked = [f"{name} {_GONE}" if record.tasks[j] in gone else name for name, j in zip(names, kept, strict=True)]
+    marked = [f"{name} {GONE}" if record.tasks[j] in gone else name for name, j in zip(names, kept, strict=True)]
     heads, rows = _folded(marked, T), []
     if not np.isnan(record.matrix[0]).all():
         rows.append(["before training", *_folded(list(map(score.text, record.matrix[0, kept])), T), ""])
@@ -243,7 +267,7 @@ def _matrix(record: RunRecord, metric_of: RunMetrics, gone: Sequence[str] = ()) 
         f"{label} on each task after each task: {record.method}, seed {record.seed}.",
         [head_of_rows, *heads, "mean seen"],
         rows,
-        [score.name, *record.tasks, "mean seen"],
+        [score.name, *(f"{task} {GONE}" if task in gone else task for task in record.tasks), "mean seen"],
         data,
         [*_left_out(T), *notes, *how_to_read(score), *split_doubts([record])],
         legend=legend,
