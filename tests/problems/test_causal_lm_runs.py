@@ -216,3 +216,9 @@ def test_a_tokenizer_that_does_not_fit_is_refused(make: Make, tmp_path: Path, ch
         tokenizer.save_pretrained(folder)
     with pytest.raises(BackboneError, match=message):
         build(make(f"backbone.id={folder}"))
+
+
+def test_in_bf16_a_head_that_is_the_embedding_too_is_not_rounded(make: Make) -> None:
+    network = build(make("training.precision=bf16")).model.backbone
+    assert network.lm_head.weight is network.transformer.wte.weight
+    assert network.lm_head.weight.dtype == torch.float32
