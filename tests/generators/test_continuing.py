@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference.continuing import likeliest_tokens
+from reference.greedy_text import likeliest_tokens
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from plora.adapters import Adapters, LoRA, Route
