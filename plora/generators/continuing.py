@@ -33,15 +33,15 @@ class Drawing:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{name} is {value:g}, expected {expected}"
-            for name, value, fits, expected in (
-                ("temperature", self.temperature, lambda t: t > 0, "more than 0; leave it out for the likeliest token"),
-                ("top_k", self.top_k, lambda k: k >= 1, "1 or more"),
-                ("top_p", self.top_p, lambda p: 0 < p <= 1, "more than 0, and at most 1"),
+        wrong = []
+        if self.temperature is not None and not self.temperature > 0:
+            wrong.append(
+                f"temperature is {self.temperature:g}, expected more than 0; leave it out for the likeliest token"
             )
-            if value is not None and not fits(value)
-        ]
+        if self.top_k is not None and self.top_k < 1:
+            wrong.append(f"top_k is {self.top_k}, expected 1 or more")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            wrong.append(f"top_p is {self.top_p:g}, expected more than 0, and at most 1")
         if wrong:
             raise ConfigError(wrong)
 
