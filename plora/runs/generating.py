@@ -55,7 +55,9 @@ def generate(
     drop_oldest: bool = False,
     told: Callable[[int, str], object] | None = None,
 ) -> list[Continuation]:
-    """Continue prompts with a run's last checkpoint; the data that it was learned from are not needed.
+    """Continue prompts with a run's last checkpoint.
+
+    The data that it was learned from are not needed, but by a network that was new: they say what its words are.
 
     A prompt stands after the token that begins a text, and an empty one is that token alone. Prompts of different
     tasks stand side by side in one pass, each with the slots of its own task, where the method's gate and places can.

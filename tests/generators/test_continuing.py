@@ -3,7 +3,15 @@
 import pytest
 import torch
 from reference.greedy_text import likeliest_tokens
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+)
 
 from plora.adapters import Adapters, LoRA, Route
 from plora.adapters.route import side_by_side
@@ -19,8 +27,11 @@ def network(kind: str) -> PreTrainedModel:
     torch.manual_seed(0)
     if kind == "gpt2":
         return GPT2LMHeadModel(GPT2Config(**SIZES, n_positions=32, n_embd=16, n_layer=2, n_head=2)).eval()
-    llama = LlamaConfig(**SIZES, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2)
-    return LlamaForCausalLM(llama).eval()
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    if kind == "llama":
+        return LlamaForCausalLM(LlamaConfig(**SIZES, **sizes)).eval()
+    mistral = MistralConfig(**SIZES, **sizes, num_key_value_heads=1, sliding_window=4)  # of prompts and texts alike
+    return MistralForCausalLM(mistral).eval()
 
 
 def with_slots(kind: str, *names: str) -> tuple[PreTrainedModel, Adapters]:
@@ -34,7 +45,7 @@ def with_slots(kind: str, *names: str) -> tuple[PreTrainedModel, Adapters]:
     return found, adapters
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral"])
 def test_a_ragged_batch_with_a_cache_is_each_prompt_alone_without_one(kind: str) -> None:
     found, adapters = with_slots(kind, "a")
     with adapters.using("a"):

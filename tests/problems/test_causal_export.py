@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:fan_in_fan_out is set:UserWarning"),
 ]
-PROMPTS = ["the waves", "", "a cow", "zebra — ünïcode"]
+PROMPTS = ["the waves", "", "a cow", "zebra — ünïcode", "<|end|> is text"]
 IDS = torch.arange(1, 25)[None] * 11 % 300
 
 
@@ -50,8 +50,8 @@ def writes_ours(folder: Path, run: Path, task: str | None) -> None:
     ("kind", "method", "targets"),
     [
         ("gpt2", "o_lora", "all_linear"),  # Conv1D, square and oblong
-        ("gpt2", "per_task", "attention:qv"),  # two parts of a fused one
-        ("llama", "per_task", "all_linear"),
+        pytest.param("gpt2", "per_task", "attention:qv", marks=pytest.mark.slow),  # two parts of a fused one
+        pytest.param("llama", "per_task", "all_linear", marks=pytest.mark.slow),
     ],
 )
 def test_peft_and_a_merged_network_have_our_scores_and_write_our_texts(
@@ -97,6 +97,7 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no slots to write as adapters; add --merged"):
         export(whole, tmp_path / "out")
     export(whole, tmp_path / "out", merged=True)
+    writes_ours(tmp_path / "out", whole, None)
     with torch.no_grad():
         found = AutoModelForCausalLM.from_pretrained(tmp_path / "out")(input_ids=IDS).logits
         moved = AutoModelForCausalLM.from_pretrained(tmp_path / "full" / "base")(input_ids=IDS).logits
