@@ -1,11 +1,11 @@
 """Continue prompts with what a run has learned."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedModel
 
 from plora.adapters import Route
@@ -24,6 +24,8 @@ AUTO = "auto"
 """In place of a name: the task whose slots find a prompt likeliest; a task that has this name itself comes first."""
 _AT_ONCE = 32
 """Prompts that are continued side by side."""
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A token that is one byte, of tokenizers that have them beside tokens of whole characters."""
 
 
 @dataclass(frozen=True)
@@ -228,19 +230,27 @@ class _Writer:
 
 
 class _Shown:
-    """What is shown of one text while it is written: whole characters, as they read after the prompt.
+    """What is shown of one text while it is written: what no later token changes, as it reads after the prompt.
 
     Attributes:
         length: characters so far.
     """
 
     def __init__(self, writer: _Writer, begun: Sequence[int]) -> None:
-        self._backend, self._end = writer.problem.tokenizer.backend_tokenizer, writer.problem.layout.end
-        self._stream, self._ended, self.length = DecodeStream(ids=[*begun], skip_special_tokens=True), False, 0
+        self._writer, self._begun = writer, begun
+        self._written, self._ended, self.length = list[int](), False, 0
 
     def next(self, token: int) -> str:
-        """Return what the next token adds; nothing after the end of the text, or inside a character."""
-        self._ended = self._ended or token == self._end
-        piece = None if self._ended else self._stream.step(self._backend, token)
-        self.length += len(piece or "")
-        return piece or ""
+        """Return what can be shown since the last time; nothing after the end of the text, or inside a character."""
+        self._ended = self._ended or token == self._writer.problem.layout.end
+        if self._ended:
+            return ""
+        self._written.append(token)
+        name = self._writer.problem.tokenizer.backend_tokenizer.id_to_token(token) or ""
+        if _BYTE.fullmatch(name):  # what a run of them says is decided at its end
+            return ""
+        text = self._writer.text(self._begun, self._written)
+        if text.endswith("\N{REPLACEMENT CHARACTER}"):
+            return ""
+        piece, self.length = text[self.length :], max(len(text), self.length)
+        return piece

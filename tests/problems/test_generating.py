@@ -8,12 +8,16 @@ import pytest
 from reference.greedy_text import likeliest_tokens
 from safetensors.torch import load_file, save_file
 from sayings import LAND, SEA, learned
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from plora.cli import app
 from plora.errors import ConfigError, DataError, RunError, UnknownTaskError
 from plora.generators.continuing import Drawing
 from plora.runs import generate, load_learner, read_prompts
+from plora.runs.generating import _Shown, _Writer
 
 PROMPTS = ("the waves", "", "a cow stood in", "the")
 TASKS = ("sea", "land", "land", "sea")
@@ -129,6 +133,26 @@ def test_what_is_told_as_it_is_written_is_the_text(shared: Path) -> None:
     again = generate(shared, ["the ", "naïve"], None, 30, drawing)
     other = generate(shared, ["the ", "naïve"], None, 30, drawing, seed=1)
     assert [one.text for one in again] == [one.text for one in found] != [one.text for one in other]
+
+
+def test_bytes_are_shown_when_nothing_can_change_what_they_say(shared: Path) -> None:
+    words = ["<s>", "</s>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁sat"]
+    model = Tokenizer(
+        BPE({word: number for number, word in enumerate(words)}, [], byte_fallback=True, unk_token="<unk>")
+    )
+    model.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    learner, _, _ = load_learner(shared)
+    learner.model.problem.tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, bos_token="<s>", eos_token="</s>")
+    writer = _Writer(learner.model, learner.model.problem, learner.extractor)
+    sat, percent, broken, first, second = 259, 3 + 0x25, 3 + 0xE2, 3 + 0xC3, 3 + 0xA9
+    for written, shown in (
+        ([sat, percent, sat], [" sat", "", "% sat"]),
+        ([percent, broken, sat], ["", "", "�� sat"]),  # a run of bytes that is no text is none from its beginning on
+        ([first, second, sat], ["", "", "é sat"]),
+    ):
+        text = _Shown(writer, [0])
+        assert [text.next(token) for token in written] == shown
+        assert writer.text([0], written) == "".join(shown)
 
 
 def test_a_base_whose_weights_moved_is_refused(tmp_path: Path) -> None:
