@@ -1,8 +1,10 @@
 """A run for those who do not have plora: as PEFT adapters, or as one plain `transformers` network.
 
-Either way the folder holds the heads as linear maps (`heads.safetensors`, `heads.json`), a short `inference.py` that
-gives the labels and probabilities of `plora predict`, and a model card. What turns an input into features (a tokenizer,
-the size of images) is written by the run's problem: its `ExportPart`.
+Either way the folder holds a short `inference.py` and a model card. Where the run labels its inputs, there are the
+heads as linear maps (`heads.safetensors`, `heads.json`), and the script gives the labels and probabilities of
+`plora predict`. Where the network answers by itself, `adapters.json` says which adapter is whose, and the script writes
+what `plora generate` writes. What turns an input into tensors (a tokenizer, the size of images) is written by the run's
+problem: its `ExportPart`.
 """
 
 import hashlib
@@ -24,7 +26,8 @@ from plora.config import RunConfig
 from plora.config.made_in import seen_from
 from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.heads import ClosedFormHead, CosineHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
-from plora.problems.export_part import ExportPart, ScriptPart
+from plora.model import ContinualModel
+from plora.problems.export_part import ExportPart
 from plora.results import RunRecord
 from plora.results.record.found_runs import root_hash
 from plora.results.report.model_card import model_card
@@ -37,59 +40,11 @@ from plora.streams.incremental import LabelSpace
 from plora.tensor_file import library_writes, save_tensors
 
 HEADS_FILE, TENSOR_FILE, SCRIPT_FILE = "heads.json", "heads.safetensors", "inference.py"
+ADAPTERS_FILE = "adapters.json"
 ONE_HEAD = "all"
-"""Name of the head that all tasks share, where the task is not given."""
+"""Name of the head, or of the adapter, that all tasks share, where the task is not given."""
 _LONGEST_FOLDER = 200
 """Characters of a task's name as a folder; most disks take 255."""
-
-_SCRIPT = '''"""{summary}"""
-
-import argparse
-import json
-from functools import lru_cache
-from pathlib import Path
-
-{imports}
-
-HERE = Path(__file__).resolve().parent
-SETTINGS = json.loads((HERE / "heads.json").read_text(encoding="utf-8"))
-HEADS, TENSORS = SETTINGS["heads"], load_file(HERE / "heads.safetensors")
-{code}
-
-@lru_cache(maxsize=1)
-def network(adapter):
-    return {network}.eval()
-
-
-@torch.inference_mode()
-def predict({many}, task=next(iter(HEADS))):
-    """Return label -> probability of each {one}; {inputs}."""
-    found = features(network(HEADS[task]["adapter"]), {many})
-    weight, bias = TENSORS[task + ".weight"], TENSORS[task + ".bias"]
-    found = normalize(found.to(weight.dtype)) if SETTINGS["normalize"] else found.to(weight.dtype)
-    found = linear(found, TENSORS["projection"]).relu() if "projection" in TENSORS else found
-    return [dict(zip(HEADS[task]["labels"], row)) for row in linear(found, weight, bias).softmax(1).tolist()]
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--task", choices=list(HEADS), default=next(iter(HEADS)), required=len(HEADS) > 1)
-{option}    parser.add_argument("{many}", nargs="+")
-    given = parser.parse_args()
-{chosen}    for {one} in {asked}:
-        print(json.dumps(dict({one}={one}, labels=predict([{one}], given.task)[0]), ensure_ascii=False))
-'''
-_OPTION = """    parser.add_argument("--backbone", default=SETTINGS["backbone"], help="a folder, where there is no hub")
-"""
-_CHOSEN = """    SETTINGS["backbone"] = given.backbone
-"""
-_MERGED = "AutoModel.from_pretrained(HERE, use_safetensors=True, dtype=torch.float32)"
-_ADAPTED = """PeftModel.from_pretrained(
-        AutoModel.from_pretrained(
-            SETTINGS["backbone"], revision=SETTINGS["revision"], use_safetensors=True, dtype=torch.float32
-        ),
-        HERE / adapter,
-    )"""
 
 
 def export(run: Path, folder: Path, task: str | None = None, merged: bool = False, push: str | None = None) -> Path:
@@ -129,18 +84,30 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
     learned = agreed.require_learned(source)
     load_checkpoint(source, learned, learner)
     tasks = _wanted(task, list(learned.tasks), config, merged)
-    heads = _heads(learner.model.head, LabelSpace.lay_out(learned.labels, config.scenario), tasks)
+    heads = {}
+    if config.problem.classifies:
+        heads = _heads(learner.model.head, LabelSpace.lay_out(learned.labels, config.scenario), tasks)
+    names = [*heads] or (tasks if _by_task(learner.model) else [ONE_HEAD])
     part = _part(config)(learner.backbone, config.backbone, learner.model.problem)
     base_model = _base_model(config.backbone, learner.backbone.source, merged)
     with atomic.atomic_folder(folder) as place, library_writes(folder):
         if merged:
             _write_merged(learner, part, task, heads, place)
-            adapters = dict.fromkeys(heads)
+            adapters = dict.fromkeys(names)
         else:
-            adapters = _write_adapters(learner, heads, base_model, place)
+            adapters = _write_adapters(learner, names, base_model, part.task_type, place)
         part.save(place)
-        _write_heads(config, learner, part, base_model, heads, adapters, place)
-        atomic.write_text(place / SCRIPT_FILE, _script(part.script, merged))
+        described = {
+            "scenario": config.scenario,
+            "backbone": base_model,
+            "revision": config.backbone.revision or "main",
+            **part.settings(),
+        }
+        if heads:
+            _write_heads(learner, described, heads, adapters, place)
+        else:
+            atomic.write_json(place / ADAPTERS_FILE, {**described, "adapters": adapters})
+        atomic.write_text(place / SCRIPT_FILE, part.inference(merged))
         labels = {name: learned.labels[name] for name in tasks}
         atomic.write_text(place / "README.md", _card(record, config, part, labels, base_model, adapters, merged, root))
     if push is not None:
@@ -249,10 +216,8 @@ def _linear_form(head: Head, block: str) -> tuple[Tensor, Tensor]:
 
 
 def _write_heads(
-    config: RunConfig,
     learner: Learner,
-    part: ExportPart,
-    base_model: str,
+    described: Mapping[str, atomic.JsonValue],
     heads: Mapping[str, _LinearHead],
     adapters: Mapping[str, str | None],
     place: Path,
@@ -269,10 +234,7 @@ def _write_heads(
     atomic.write_json(
         place / HEADS_FILE,
         {
-            "scenario": config.scenario,
-            "backbone": base_model,
-            "revision": config.backbone.revision or "main",
-            **part.settings(),
+            **described,
             "normalize": isinstance(learner.model.head, NCMHead | CosineHead),
             "heads": {name: {"labels": head.labels, "adapter": adapters[name]} for name, head in heads.items()},
         },
@@ -282,19 +244,23 @@ def _write_heads(
 # ---------------------------------------------------------------------- the network
 
 
+def _by_task(model: ContinualModel) -> bool:
+    """Whether each task has slots of its own."""
+    return model.adapters is not None and model.gate is not None and model.gate.needs_task
+
+
 def _write_adapters(
-    learner: Learner, heads: Mapping[str, _LinearHead], base_model: str, place: Path
+    learner: Learner, names: Sequence[str], base_model: str, task_type: str | None, place: Path
 ) -> dict[str, str | None]:
-    """Write the slots as PEFT adapters; returns the adapter's folder of each head."""
+    """Write the slots as PEFT adapters; returns the adapter's folder of each head, or task."""
     model = learner.model
     assert model.adapters is not None
-    assert model.gate is not None
-    if not model.gate.needs_task:
-        save_route(model.adapters, model.route(None), place, base_model)
-        return dict.fromkeys(heads, ".")
-    folders: dict[str, str | None] = {task: _folder_name(task, heads) for task in heads}
+    if not _by_task(model):
+        save_route(model.adapters, model.route(None), place, base_model, task_type)
+        return dict.fromkeys(names, ".")
+    folders: dict[str, str | None] = {task: _folder_name(task, names) for task in names}
     for task, folder in folders.items():
-        save_route(model.adapters, model.route(task), place / str(folder), base_model)
+        save_route(model.adapters, model.route(task), place / str(folder), base_model, task_type)
     return folders
 
 
@@ -324,7 +290,7 @@ def _write_merged(
     if len(heads) == 1 and not isinstance(model.head, NCMHead | RanPACHead | CosineHead):
         (head,) = heads.values()
         classifier = part.classifier(network, head.labels, head.weight, head.bias)
-    if classifier is None:
+    if classifier is None and heads:
         network.config.id2label, network.config.label2id = (
             {},
             {},
@@ -352,25 +318,6 @@ def _on_hub(config: BackboneConfig) -> bool:
     return not local and not Path(config.id).expanduser().is_dir()
 
 
-def _script(part: ScriptPart, merged: bool) -> str:
-    """The text of `inference.py`."""
-    imports = (
-        "import torch",
-        *part.imports,
-        *(() if merged else ("from peft import PeftModel",)),
-        "from safetensors.torch import load_file",
-        "from torch.nn.functional import linear, normalize",
-        f"from transformers import AutoModel{part.auto and ', ' + part.auto}",
-    )
-    return _SCRIPT.format(
-        **{name: getattr(part, name) for name in ("summary", "one", "many", "inputs", "code", "asked")},
-        imports="\n".join(imports),
-        network=_MERGED if merged else _ADAPTED,
-        option="" if merged else _OPTION,
-        chosen="" if merged else _CHOSEN,
-    )
-
-
 # ---------------------------------------------------------------------- for people, and the hub
 
 
@@ -386,14 +333,16 @@ def _card(
 ) -> str:
     """The model card: what the record says, and how this folder is used."""
     words = part.words
+    heads = f", `{TENSOR_FILE}` holds the heads" if config.problem.classifies else ""
+    prints = words.prints or f"a label's probability for each {words.noun}"
     option = f"--task {shell_word(next(iter(adapters)))} " if len(adapters) > 1 else ""
     usage = f"""```sh
 pip install {" ".join(("torch", "transformers", *(() if merged else ("peft",)), *words.packages))}
 python {SCRIPT_FILE} {option}{words.example}
 ```
 
-`{SCRIPT_FILE}` prints a label's probability for each {words.noun}; it is short, and shows all that is done.
-{words.note} `{words.described_in}` says how {words.one} is prepared, `{TENSOR_FILE}` holds the heads.
+`{SCRIPT_FILE}` prints {prints}; it is short, and shows all that is done.
+{words.note} `{words.described_in}` says how {words.one} is prepared{heads}.
 """
     if not merged:
         network = markdown_code(base_model)

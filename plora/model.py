@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -187,7 +187,7 @@ class ContinualModel(nn.Module):
         return scores.masked_fill(owners != chosen.to(scores.device)[:, None], float("-inf"))
 
     def _output(self, route: Route, inputs: Mapping[str, Tensor], **asked: bool) -> Any:  # noqa: ANN401
-        with nullcontext() if self.adapters is None else self.adapters.switch.using(route):
+        with self.under(route):
             return self.problem.run(self.backbone, inputs, asked)  # `transformers` has a class of output per network
 
     def route(self, task: str | None, at: Moment | None = None) -> Route:
@@ -248,6 +248,10 @@ class ContinualModel(nn.Module):
             yield
         finally:
             self.forced = former
+
+    def under(self, route: Route) -> AbstractContextManager[None]:
+        """Put a route in force for the backbone inside the `with` block, whoever calls it there."""
+        return nullcontext() if self.adapters is None else self.adapters.switch.using(route)
 
     def activation_checkpointing_enable(self, **_: object) -> None:
         """Let the backbone's blocks drop their activations and recompute them during backward, under the same route.

@@ -228,7 +228,9 @@ def save_slot(adapters: Adapters, slot: Slot, folder: Path, base_model: str = ""
     return written + _write_adapter(adapters, Route((slot.name,)), folder, base_model, kind)
 
 
-def save_route(adapters: Adapters, route: Route, folder: Path, base_model: str = "") -> None:
+def save_route(
+    adapters: Adapters, route: Route, folder: Path, base_model: str = "", task_type: str | None = None
+) -> None:
     """Write the slots of a route as one adapter in PEFT's format, each file atomically, the tensors last.
 
     Args:
@@ -236,6 +238,7 @@ def save_route(adapters: Adapters, route: Route, folder: Path, base_model: str =
         route: one slot, or several; what differs in their coefficients and scales goes into B.
         folder: is made where needed.
         base_model: hub id or folder of the network that the adapter belongs to.
+        task_type: what PEFT calls what the network does, such as `CAUSAL_LM`; None says nothing of it.
 
     Raises:
         AdapterError: the route names no slot, its coefficients differ per sample or token, or mix slots, or there are
@@ -254,7 +257,7 @@ def save_route(adapters: Adapters, route: Route, folder: Path, base_model: str =
     adapters.require(route)
     for layer in adapters.layers:
         _require_one_name(adapters, layer, "this is no adapter for PEFT")
-    _write_adapter(adapters, route, folder, base_model, "LORA", _of_like_name(adapters, route))
+    _write_adapter(adapters, route, folder, base_model, "LORA", _of_like_name(adapters, route), task_type)
 
 
 def _require_one_name(adapters: Adapters, layer: AdaptedLinear, what: str) -> None:
@@ -300,6 +303,7 @@ def _write_adapter(
     base_model: str,
     peft_type: str,
     beside: Mapping[str, Tensor] | None = None,
+    task_type: str | None = None,
 ) -> list[Path]:
     """Write config and tensors, and return their files; `beside` are tensors by path that are no slot's."""
     tensors = {f"{_PREFIX}{path}": tensor for path, tensor in (beside or {}).items()}
@@ -326,7 +330,7 @@ def _write_adapter(
     rank, alpha = next(iter(ranks.values()), 1), next(iter(alphas.values()), 1.0)
     config: dict[str, atomic.JsonValue] = {
         "peft_type": peft_type,
-        "task_type": None,
+        "task_type": task_type,
         "base_model_name_or_path": base_model,
         "r": rank,
         "lora_alpha": alpha,

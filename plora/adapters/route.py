@@ -1,6 +1,6 @@
 """Which slots take part in one forward pass, and how much: computed once, read by every place."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -81,6 +81,31 @@ class Route:
             *((self.mixing.get(path), other.mixing.get(path)) for path in self.mixing.keys() | other.mixing.keys()),
         ]
         return all(_equal(one, two) for one, two in tensors)
+
+
+def side_by_side(routes: Sequence[Route], order: Sequence[str], device: torch.device) -> Route:
+    """Return one route for a batch whose samples each take a route of their own: c_bk is that of slot k on route b.
+
+    Args:
+        routes: B of them, each with coefficients per slot, or none.
+        order: names of all slots as banks hold their rows, so that what is read is a view of them.
+        device: of the coefficients.
+
+    Raises:
+        AdapterError: a route decides by layer, site, sample or token, mixes slots, or is folded.
+    """
+    on_one = {name for route in routes for name in route.slots}
+    slots = tuple(name for name in order if name in on_one)
+    coefficients = torch.zeros(len(routes), len(slots))
+    for row, route in enumerate(routes):
+        if route.mixing or route.folded or (route.coefficients is not None and route.per != "slot"):
+            raise AdapterError(
+                f"a route with coefficients per {route.per}{', mixing' if route.mixing else ''}"
+                f"{', folded' if route.folded else ''} is no row of coefficients per sample; run its samples alone"
+            )
+        own = torch.ones(len(route.slots)) if route.coefficients is None else route.coefficients.detach().float().cpu()
+        coefficients[row, [slots.index(name) for name in route.slots]] = own
+    return Route(slots, coefficients.to(device), "sample")
 
 
 def _equal(one: Tensor | None, two: Tensor | None) -> bool:

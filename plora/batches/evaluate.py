@@ -53,7 +53,7 @@ def measure(
         block = space.blocks[task.name] if space.scenario == "task" else None
         columns = problem.measure({"scores": _scores(extractor, examples, named, block)}, _targets(examples), visible)
     else:
-        columns = _measured(extractor, examples, named, visible)
+        columns = measured(extractor, examples, named, visible)
     names = np.full(len(examples), task.name)
     return problem.measurements(names, np.arange(len(examples), dtype=np.int32), columns, space.names)
 
@@ -88,7 +88,7 @@ def _targets(examples: Examples) -> Batch:
 
 
 @torch.inference_mode()
-def _measured(
+def measured(
     extractor: Extractor, examples: Examples, task: str | None, visible: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.generic]]:
     """What is measured of each example, batch by batch: never a whole split of outputs."""

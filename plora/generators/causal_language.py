@@ -2,19 +2,19 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from plora.adapters import Adapters, LoRA, SlotShape
 from plora.backbones import TRUST_HINT, BackboneConfig
 from plora.errors import AdapterError, BackboneError, NonFiniteLossError, RunError, TrainingError
 from plora.gates.one_hot import OneHot
+from plora.generators.continuing import Drawing, continued, drawing_from
 from plora.generators.writing import Writing
 from plora.heads.own import OwnHead
 from plora.lesson import Lesson, Practice
@@ -60,7 +60,6 @@ class CausalLanguage:
         except AdapterError as error:
             raise AdapterError(f"generator.lora: {error}") from None
         network.config.use_cache = False  # whole texts are learned; who writes asks for it
-        network.generation_config = GenerationConfig()  # how its makers would have it write is not asked for here
         self._require_causal()
         self.model = ContinualModel(network, problem, OwnHead(0), self.adapters, OneHot()).eval()
 
@@ -162,26 +161,14 @@ class CausalLanguage:
             lesson: decides the precision; the caller decides the random numbers.
             wrote: told after each batch how many texts it had.
         """
-        end = self.problem.end
-        settings = GenerationConfig(
-            do_sample=True,
-            top_k=top_k,
-            temperature=temperature,
-            max_new_tokens=self.problem.length,
-            pad_token_id=end,
-            eos_token_id=end,
-            use_cache=True,
-        )
-        begun = torch.tensor(self.problem.prompt(name), device=self.network.device)
+        prompt, drawing = self.problem.prompt(name), Drawing(temperature, top_k)
         texts: list[str] = []
         with self.adapters.using(task), lesson.autocast():
             while len(texts) < count:
-                ids = begun.expand(min(TEXTS_AT_ONCE, count - len(texts)), -1)
-                written = self.network.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
-                for row in written[:, len(begun) :].tolist():
-                    own = row[: row.index(end)] if end in row else row
+                prompts = [prompt] * min(TEXTS_AT_ONCE, count - len(texts))
+                for own in continued(self.network, prompts, self.problem.end, self.problem.length, drawing):
                     texts.append(self.problem.tokenizer.decode(own, skip_special_tokens=True).strip())
-                wrote(len(ids))
+                wrote(len(prompts))
         return texts
 
     def state(self) -> dict[str, Tensor]:
@@ -217,11 +204,3 @@ class CausalLanguage:
                     raise RunError(f"the stored slots of the language model lack {error}") from None
                 own[path] = (shape, A, B)
             self.adapters.append(name, own)
-
-
-@contextmanager
-def drawing_from(seed: int) -> Iterator[None]:
-    """Let the network draw from a seed; the run's own random numbers go on as if undisturbed."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield

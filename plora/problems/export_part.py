@@ -14,10 +14,62 @@ from plora.backbones import Backbone, BackboneConfig
 from plora.problems.base import Problem
 from plora.results.report.model_card import InputWords
 
+_SCRIPT = '''"""{summary}"""
+
+import argparse
+import json
+from functools import lru_cache
+from pathlib import Path
+
+{imports}
+
+HERE = Path(__file__).resolve().parent
+SETTINGS = json.loads((HERE / "heads.json").read_text(encoding="utf-8"))
+HEADS, TENSORS = SETTINGS["heads"], load_file(HERE / "heads.safetensors")
+{code}
+
+@lru_cache(maxsize=1)
+def network(adapter):
+    return {network}.eval()
+
+
+@torch.inference_mode()
+def predict({many}, task=next(iter(HEADS))):
+    """Return label -> probability of each {one}; {inputs}."""
+    found = features(network(HEADS[task]["adapter"]), {many})
+    weight, bias = TENSORS[task + ".weight"], TENSORS[task + ".bias"]
+    found = normalize(found.to(weight.dtype)) if SETTINGS["normalize"] else found.to(weight.dtype)
+    found = linear(found, TENSORS["projection"]).relu() if "projection" in TENSORS else found
+    return [dict(zip(HEADS[task]["labels"], row)) for row in linear(found, weight, bias).softmax(1).tolist()]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--task", choices=list(HEADS), default=next(iter(HEADS)), required=len(HEADS) > 1)
+{option}    parser.add_argument("{many}", nargs="+")
+    given = parser.parse_args()
+{chosen}    for {one} in {asked}:
+        print(json.dumps(dict({one}={one}, labels=predict([{one}], given.task)[0]), ensure_ascii=False))
+'''
+BACKBONE_OPTION = """\
+    parser.add_argument("--backbone", default=SETTINGS["backbone"], help="a folder, where there is no hub")
+"""
+BACKBONE_CHOSEN = """\
+    SETTINGS["backbone"] = given.backbone
+"""
+"""Lines of a script that takes the pretrained network from elsewhere, where adapters are beside it."""
+_MERGED = "AutoModel.from_pretrained(HERE, use_safetensors=True, dtype=torch.float32)"
+_ADAPTED = """PeftModel.from_pretrained(
+        AutoModel.from_pretrained(
+            SETTINGS["backbone"], revision=SETTINGS["revision"], use_safetensors=True, dtype=torch.float32
+        ),
+        HERE / adapter,
+    )"""
+
 
 @dataclass(frozen=True)
 class ScriptPart:
-    """The part of `inference.py` that turns inputs into features.
+    """The part of an `inference.py` which labels inputs that turns them into features.
 
     Args:
         summary: the docstring of the file, with how it is called.
@@ -48,10 +100,12 @@ class ExportPart(ABC):
         problem: of the run.
 
     Attributes:
-        script: what turns inputs into features where there is no plora.
+        script: what turns inputs into features where there is no plora; of a problem that classifies.
+        task_type: what PEFT calls what the network does; None says nothing of it.
     """
 
     script: ClassVar[ScriptPart]
+    task_type: ClassVar[str | None] = None
 
     def __init__(self, backbone: Backbone, config: BackboneConfig, problem: Problem) -> None:
         self.backbone, self.config, self.problem = backbone, config, problem
@@ -68,6 +122,29 @@ class ExportPart(ABC):
     def settings(self) -> Mapping[str, atomic.JsonValue]:
         """Return what `heads.json` says of inputs and features, for the script to read."""
         return {}
+
+    def inference(self, merged: bool) -> str:
+        """Return the text of `inference.py`: by itself it labels inputs, with the features that `script` makes.
+
+        Args:
+            merged: the folder holds one network; else adapters for PEFT.
+        """
+        part = self.script
+        imports = (
+            "import torch",
+            *part.imports,
+            *(() if merged else ("from peft import PeftModel",)),
+            "from safetensors.torch import load_file",
+            "from torch.nn.functional import linear, normalize",
+            f"from transformers import AutoModel{part.auto and ', ' + part.auto}",
+        )
+        return _SCRIPT.format(
+            **{name: getattr(part, name) for name in ("summary", "one", "many", "inputs", "code", "asked")},
+            imports="\n".join(imports),
+            network=_MERGED if merged else _ADAPTED,
+            option="" if merged else BACKBONE_OPTION,
+            chosen="" if merged else BACKBONE_CHOSEN,
+        )
 
     def classifier(
         self, network: PreTrainedModel, labels: Sequence[str], weight: Tensor, bias: Tensor

@@ -72,6 +72,7 @@ class CausalLMSettings(ProblemSettings):
     """Documents, of which each token is predicted from those before it: − Σ log p(token | tokens before)."""
 
     part = "plora.problems.causal_lm:CausalLM"
+    export = "plora.problems.causal_export:CausalExport"
     classifies = False
     writes = True
 

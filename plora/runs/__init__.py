@@ -7,13 +7,15 @@ from plora.lazy import names_from
 if TYPE_CHECKING:
     from plora.runs.checking import Rescored, Verified, evaluate, verify
     from plora.runs.forgetting import forget
-    from plora.runs.given_inputs import GivenInputs, read_inputs, require_writable, write_labelled
+    from plora.runs.generating import Continuation, generate
+    from plora.runs.given_inputs import GivenInputs, read_inputs, read_prompts, require_writable, write_labelled
     from plora.runs.learning import extend, resume, run
     from plora.runs.loading import load_learner, load_run
     from plora.runs.predicting import Prediction, predict
     from plora.runs.validating import validate
 
 __all__ = [
+    "Continuation",
     "GivenInputs",
     "Prediction",
     "Rescored",
@@ -21,10 +23,12 @@ __all__ = [
     "evaluate",
     "extend",
     "forget",
+    "generate",
     "load_learner",
     "load_run",
     "predict",
     "read_inputs",
+    "read_prompts",
     "require_writable",
     "resume",
     "run",
@@ -38,7 +42,8 @@ __getattr__, _ = names_from(
     {
         "checking": ["Rescored", "Verified", "evaluate", "verify"],
         "forgetting": ["forget"],
-        "given_inputs": ["GivenInputs", "read_inputs", "require_writable", "write_labelled"],
+        "generating": ["Continuation", "generate"],
+        "given_inputs": ["GivenInputs", "read_inputs", "read_prompts", "require_writable", "write_labelled"],
         "learning": ["extend", "resume", "run"],
         "loading": ["load_learner", "load_run"],
         "predicting": ["Prediction", "predict"],

@@ -1,4 +1,4 @@
-"""What is to be labelled, as a command line gives it: texts, lines of files or of stdin, rows of a table, images."""
+"""What is to be labelled or continued, as a command line gives it: texts, lines of files or stdin, tables, images."""
 
 import csv
 import io
@@ -85,6 +85,28 @@ def read_inputs(
     is_pair = _columns(config, task, ()).is_pair if pairs is None else bool(pairs) and (task is None or task in pairs)
     inputs = [_input(text, where, is_pair) for text, where in _texts(given, stdin)]
     return GivenInputs(inputs, [_as_row(text) for text in inputs])
+
+
+def read_prompts(given: Sequence[str], file: Path | None, stdin: BinaryIO) -> list[str]:
+    r"""Read what is to be continued: prompts as they are given, then the lines of a file, `\n` or `\r\n` at their end.
+
+    Args:
+        given: prompts.
+        file: with one prompt per line, or None.
+        stdin: opened for bytes; read where there is neither.
+
+    Raises:
+        DataError: the file does not exist, or something is not UTF-8; says what.
+    """
+    found = [whole_text(os.fsencode(text), f"prompt {number}") for number, text in enumerate(given, start=1)]
+    if file is not None:
+        if not file.is_file():
+            raise DataError(f"there is no file '{file}' with prompts")
+        with file.open("rb") as lines:
+            found += [text for text, _ in _numbered(lines, f"'{file}'")]
+    if not given and file is None:
+        found += [text for text, _ in _numbered(stdin, "stdin")]
+    return found
 
 
 def write_labelled(path: Path, given: GivenInputs, predictions: Sequence[Prediction]) -> None:

@@ -32,6 +32,9 @@ class InputWords:
         note: a sentence about how they are written.
         described_in: the file that says how an input is prepared.
         packages: that the script needs beside torch and transformers.
+        model: what it is, with an article; empty for a classifier of its inputs.
+        prints: what the script prints; empty for a label's probability.
+        use: a sentence about what the model is good for; empty for one that gives labels.
     """
 
     pipeline_tag: str
@@ -42,6 +45,9 @@ class InputWords:
     note: str
     described_in: str
     packages: tuple[str, ...] = ()
+    model: str = ""
+    prints: str = ""
+    use: str = ""
 
     @property
     def one(self) -> str:
@@ -100,6 +106,7 @@ def model_card(
         ],
     )
     names = "".join(f"- {markdown_text(task)}: {', '.join(map(markdown_cell, labels[task]))}\n" for task in labels)
+    told = f"Labels:\n\n{names}" if any(labels.values()) else ""
     metrics = markdown_table(
         ["metric", score.unit or score.title],
         [[f"{metric.title} ({metric.symbol})", metric.score.text(metric.value)] for metric in record.metrics.values()],
@@ -113,23 +120,25 @@ def model_card(
     choosing = "".join(markdown_text(line) + "\n" for line in split_doubts([record]))
     warned = "".join(f"- {markdown_text(line)}\n" for line in record.warnings)
     order, other = ", ".join(map(markdown_cell, record.tasks)), f"Any other {words.noun}"
-    question = _QUESTION[record.scenario].format(one=words.one)
+    question = f" {_QUESTION[record.scenario].format(one=words.one)}" if told else ""
+    model = words.model or f"{words.one.capitalize()} classifier"
+    use = words.use or (
+        f"It gives {words.one} of the kind it was trained on one of the labels above. {other} gets one of them too."
+    )
     return f"""---
 {yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---
 
 # {markdown_text(record.name)}: {markdown_cell(record.method)}, seed {record.seed}
 
-{words.one.capitalize()} classifier on `{base_model}` that learned a stream of tasks with plora: {order}.
-Method `{markdown_code(record.method)}`: {markdown_cell(record.method_summary)}. {question}
+{model} on `{base_model}` that learned a stream of tasks with plora: {order}.
+Method `{markdown_code(record.method)}`: {markdown_cell(record.method_summary)}.{question}
 
 ## Tasks
 
 {tasks}
 {score.title[0].upper() + score.title[1:]} on the {record.split} split, after the last task.
 {choosing}
-Labels:
-
-{names}
+{told}
 ## Metrics
 
 Of the whole run, over all its tasks.
@@ -146,7 +155,7 @@ folder is that run, unchanged.
 
 ## Intended use and limits
 
-- It gives {words.one} of the kind it was trained on one of the labels above. {other} gets one of them too.
+- {use}
 - {words.limit}
 - The {scores} above are of one run with one seed, on {record.split} splits like its training data; measure it on
   {words.many} of your own before you rely on it, and do not let it decide about people alone.
