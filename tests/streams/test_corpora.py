@@ -149,7 +149,7 @@ def test_rows_of_tables_are_documents(tmp_path: Path, ending: str) -> None:
     if ending == "parquet":
         pa.parquet.write_table(table, path)
     elif ending == "csv":
-        path.write_text("body\n" + "\n".join(table["body"].to_pylist()))
+        path.write_text("body\n" + "\n".join(f'"{text}"' for text in table["body"].to_pylist()))
     else:
         path.write_text("\n".join(f'{{"body": "{text}"}}' for text in table["body"].to_pylist()))
     stream = _load({"name": "t", "path": str(path), "text": "body"})
