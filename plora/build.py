@@ -52,13 +52,14 @@ class Workspace:
         own.
         """
         problem = named(config.problem.part, Problem)
+        load = partial(problem.load_for, config.problem, config.backbone, partial(self.stream, config.stream))
         if config.row.trains_backbone:
-            return problem.load(config.problem, config.backbone)
+            return load()
         settings = f"{config.problem.model_dump_json()} {config.backbone.model_dump_json()}"
         key = f"{settings} {config.training.precision}"
         if self._backbone is None or self._backbone[0] != key:
             self._backbone = None  # before the next is loaded: two may not fit into memory
-            self._backbone = key, problem.load(config.problem, config.backbone)
+            self._backbone = key, load()
         kept, moving = self._backbone[1], re.compile("|".join(problem.moving) or "(?!)")
         named_tensors = (*kept.network.named_parameters(), *kept.network.named_buffers())
         shared = {id(tensor): tensor for name, tensor in named_tensors if not moving.search(name)}
@@ -306,8 +307,12 @@ def _require_fit(adapters: Adapters, gate: Gate, config: RunConfig) -> None:
 
 
 def hold_in_bf16(network: nn.Module) -> None:
-    """Store the weights of frozen linear layers in bf16: the numbers that autocast makes of them at every call."""
+    """Store the weights of frozen linear layers in bf16: the numbers that autocast makes of them at every call.
+
+    A weight that is an embedding too stays as it is, for nothing is rounded where that is looked up.
+    """
+    embedded = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     for module in network.modules():
         base = module.base if isinstance(module, AdaptedLinear) else module
-        if isinstance(base, nn.Linear):
+        if isinstance(base, nn.Linear) and id(base.weight) not in embedded:
             base.to(torch.bfloat16)

@@ -168,7 +168,7 @@ class ContinualModel(nn.Module):
 
     def _output(self, route: Route, inputs: Mapping[str, Tensor], **asked: bool) -> Any:  # noqa: ANN401
         with nullcontext() if self.adapters is None else self.adapters.switch.using(route):
-            return self.backbone(**inputs, **asked)  # of `transformers`, which has a class of output per network
+            return self.problem.run(self.backbone, inputs, asked)  # `transformers` has a class of output per network
 
     def route(self, task: str | None, at: Moment | None = None) -> Route:
         """Return the gate's route for a task (or for an unknown one), at a moment of training or for evaluation."""

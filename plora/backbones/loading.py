@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -157,7 +158,7 @@ def load_image_backbone(config: BackboneConfig) -> ImageBackbone:
         BackboneError: as `load_backbone`, or nothing says how images are prepared, what says so contradicts the config
             or the network, or the network does not take them.
     """
-    network, fingerprint, folder = _new(config) if config.kind == "new" else _pretrained(config)
+    network, fingerprint, folder = (*_new(config), None) if config.kind == "new" else _pretrained(config)
     prepared = _prepared(config, network, folder)
     interpolated = own_size(network) not in (None, prepared.size)
     fit_positions(network, prepared.size)
@@ -183,12 +184,16 @@ def save_image_backbone(backbone: ImageBackbone, folder: Path) -> None:
     """Write an ordinary `transformers` folder: weights (in the `dtype` of the network's configuration), config.json,
     preprocessor_config.json."""
     assert isinstance(backbone.network, PreTrainedModel)
-    network, dtype = backbone.network, backbone.network.config.dtype
+    _save_network(backbone.network, folder)
+    write_processor(backbone.preparation, folder)
+
+
+def _save_network(network: PreTrainedModel, folder: Path) -> None:
+    dtype = network.config.dtype
     if dtype not in (None, torch.float32):
         network = copy.deepcopy(network).to(dtype)
     with no_progress_bar():
         network.save_pretrained(folder)
-    write_processor(backbone.preparation, folder)
 
 
 def _prepared(config: BackboneConfig, network: nn.Module, folder: Path | None) -> Preparation:
@@ -267,40 +272,73 @@ def _pretrained(config: BackboneConfig) -> tuple[PreTrainedModel, str, Path]:
     return network.eval().requires_grad_(False), _fingerprint(folder, config.trust_remote_code), folder
 
 
-def _new(config: BackboneConfig) -> tuple[nn.Module, str, None]:
+def _new(config: BackboneConfig, writes: bool = False, **words: int | None) -> tuple[PreTrainedModel, str]:
     """A network with random weights, which follow from its settings and seed."""
-    settings = dict(config.network or {})
+    settings = dict(config.network or {}) | words
+    if config.vocabulary is not None:
+        settings.setdefault("vocab_size", config.vocabulary)
     kind = settings.pop("model_type")
     try:
         described = AutoConfig.for_model(str(kind), **settings)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             stored_as = described.dtype
-            network = AutoModel.from_config(described, dtype=torch.float32)
+            auto = AutoModelForCausalLM if writes else AutoModel
+            network = auto.from_config(described, dtype=torch.float32)
             network.config.dtype = stored_as
     except Exception as error:  # an unknown model_type, or a setting that the network's code cannot use
         raise BackboneError(f"backbone.network: {type(error).__name__}: {_first_line(error)}") from None
     made = not any(parameter.is_meta for parameter in network.parameters())
     fingerprint = hash_tensors(network.state_dict().items()) if made else ""
-    return network.eval().requires_grad_(False), fingerprint, None
+    return network.eval().requires_grad_(False), fingerprint
 
 
-def empty_backbone(config: BackboneConfig) -> nn.Module:
+def new_text_backbone(config: BackboneConfig, tokenizer: PreTrainedTokenizerBase) -> TextBackbone:
+    """Make a network with random weights that reads and continues texts in the words of a tokenizer.
+
+    Args:
+        config: a new network, and its seed.
+        tokenizer: of its words; begin, end and padding of a text become those of the network's configuration.
+
+    Raises:
+        BackboneError: the settings are none of a causal language model, it has fewer words than the tokenizer, or
+            `transformers` would read another tokenizer beside such a network.
+    """
+    ends = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    network, fingerprint = _new(config, writes=True, **ends)[:2]
+    _require_fit(config, network, tokenizer)
+    _require_kept(config, network, tokenizer)
+    return TextBackbone(network, _width(network), fingerprint, config.label, tokenizer, config.pooling or "mean")
+
+
+def save_text_backbone(backbone: TextBackbone, folder: Path) -> None:
+    """Write an ordinary `transformers` folder: weights (in the `dtype` of the network's configuration), configuration
+    and tokenizer."""
+    _save_network(backbone.network, folder)
+    backbone.tokenizer.save_pretrained(folder)
+
+
+def empty_backbone(config: BackboneConfig, writes: bool = False) -> nn.Module:
     """Build the network's structure on the meta device: shapes and names, no memory, for models of any size.
+
+    Args:
+        config: which.
+        writes: with the head that continues texts.
 
     Raises:
         BackboneError: as `load_backbone`; only `config.json` is needed.
     """
     if config.kind == "new":
         with torch.device("meta"):
-            made, _, _ = _new(config)
+            made: nn.Module = _new(config, writes)[0]
         return made
     folder = find_backbone(config, weights=False)
     _inspect(folder, config.trust_remote_code)
     with _naming(folder / "config.json"):
         settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=config.trust_remote_code)
         with torch.device("meta"):
-            network: nn.Module = AutoModel.from_config(settings, trust_remote_code=config.trust_remote_code)
+            auto = AutoModelForCausalLM if writes else AutoModel
+            network: nn.Module = auto.from_config(settings, trust_remote_code=config.trust_remote_code)
     if config.image is not None:
         require_whole_patches(network, config.image.sides, "backbone.image.size")
         fit_positions(network, config.image.sides)
@@ -463,6 +501,20 @@ def _require_fit(config: BackboneConfig, network: PreTrainedModel, tokenizer: Pr
             "they do not belong together"
         )
     require_positions(config, network)
+
+
+def _require_kept(config: BackboneConfig, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a network beside which `transformers` reads a tokenizer of its own kind, whatever stands there."""
+    with tempfile.TemporaryDirectory() as folder:
+        network.config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        read = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if read.backend_tokenizer.to_str() != tokenizer.backend_tokenizer.to_str():
+        raise BackboneError(
+            f"backbone.network: beside a network of model_type '{network.config.model_type}' transformers reads no "
+            "tokenizer but that model's own, so this one's words would be others once it is saved; choose another "
+            "model_type, such as llama or gpt2"
+        )
 
 
 def require_positions(config: BackboneConfig, network: nn.Module) -> None:

@@ -53,6 +53,9 @@ class BackboneConfig(BaseModel):
     network: dict[str, JsonValue] | None = None
     """Of a new network: `model_type` and the settings of its `transformers` configuration. It computes in fp32; `dtype`
     says in what it is stored."""
+    vocabulary: int | None = Field(default=None, ge=257)
+    """Of a new network that reads texts: words of its byte-level BPE, which is learned from the training texts of the
+    run's stream; every byte and the end of a text are among them."""
     seed: int = Field(default=0, ge=0)
     """Of a new network: decides its weights."""
     image: ImagePreparation | None = None
@@ -78,4 +81,12 @@ class BackboneConfig(BaseModel):
             raise ValueError("a new network needs `network: {model_type: …}` and the settings of its configuration")
         if self.kind == "pretrained" and self.network is not None:
             raise ValueError("`network` describes a new network; set kind=new, or leave it out")
+        if self.kind == "pretrained" and self.vocabulary is not None:
+            raise ValueError("`vocabulary` is of a new network; a pretrained one has its words. Leave it out")
+        if self.vocabulary is not None and self.network is not None:
+            said = self.network.get("vocab_size", self.vocabulary)
+            if not isinstance(said, int) or said < self.vocabulary:
+                raise ValueError(
+                    f"network.vocab_size is {said}, and vocabulary {self.vocabulary}; leave vocab_size out"
+                )
         return self

@@ -7,11 +7,13 @@ from plora.problems.settings import PROBLEMS, ProblemSettings
 
 if TYPE_CHECKING:
     from plora.problems.base import Batch, EncodedInputs, Examples, LabelledExamples, Problem, masked_cross_entropy
+    from plora.problems.causal_lm import CausalLM
     from plora.problems.text_classification import TextClassification, TokenizedTexts
 
 __all__ = [
     "PROBLEMS",
     "Batch",
+    "CausalLM",
     "EncodedInputs",
     "Examples",
     "LabelledExamples",
@@ -26,6 +28,7 @@ __getattr__, _ = names_from(
     __name__,
     {
         "base": ["Batch", "EncodedInputs", "Examples", "LabelledExamples", "Problem", "masked_cross_entropy"],
+        "causal_lm": ["CausalLM"],
         "text_classification": ["TextClassification", "TokenizedTexts"],
     },
 )

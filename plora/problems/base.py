@@ -1,7 +1,7 @@
 """What a task's inputs and answers look like: how they are encoded, batched, learned, measured and told."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from plora.backbones import Backbone, BackboneConfig
 from plora.errors import BackboneError, DataError
@@ -58,12 +58,14 @@ class Examples(ABC):
             that was computed from it is kept.
         slow: collating takes so long that batches are made ahead, in threads; `collate` is then called by several at
             once.
+        packed: the rows of a batch are not its examples: several share one, or one takes several.
         rows: `[N]` the row of the head that is each example's answer; of length 0 where answers are no rows.
     """
 
     fingerprint: str = ""
     fixed: bool = True
     slow: bool = False
+    packed: bool = False
     rows: Indices
 
     def __len__(self) -> int:
@@ -240,6 +242,17 @@ class Problem(ABC):
         """
 
     @classmethod
+    def load_for(cls, settings: ProblemSettings, config: BackboneConfig, stream: Callable[[], Stream]) -> Backbone:
+        """Load the backbone for the stream of a run, where a new one may depend on it; most do not look at it.
+
+        Args:
+            settings: of the problem.
+            config: which backbone.
+            stream: loads the stream that the run begins with.
+        """
+        return cls.load(settings, config)
+
+    @classmethod
     @abstractmethod
     def around(cls, settings: ProblemSettings, backbone: Backbone, config: BackboneConfig, cache: Path | None) -> Self:
         """Return the problem on a backbone that `load` returned.
@@ -324,6 +337,16 @@ class Problem(ABC):
         Raises:
             RunError: a tensor is missing or has another type or length.
         """
+
+    def run(self, network: nn.Module, inputs: Mapping[str, Tensor], asked: Mapping[str, bool]) -> Any:  # noqa: ANN401
+        """Return what the backbone makes of a batch: all of it, unless the problem needs a part of the network alone.
+
+        Args:
+            network: of the backbone, under the route of the moment.
+            inputs: of the batch.
+            asked: what the network is to return besides, by its argument names.
+        """
+        return network(**inputs, **asked)
 
     @abstractmethod
     def features(self, found: Any, inputs: Mapping[str, Tensor]) -> Tensor | None:  # noqa: ANN401  (a class per network)

@@ -15,6 +15,8 @@ class ProblemSettings(PartSettings):
 
     classifies: ClassVar[bool] = True
     """Each example has one class as its answer: heads make scores of features, and rows of classes compete."""
+    writes: ClassVar[bool] = False
+    """The network has the head with which it continues texts."""
     in_lines: ClassVar[bool] = True
     """New inputs may be the lines of a file or of stdin; where they are not, each is a file of its own."""
     export: ClassVar[str | type[object] | None] = None
@@ -66,8 +68,26 @@ class ImageClassificationSettings(ProblemSettings):
     """What chance does to training images: `crop`, `flip`, `colour`; None: nothing."""
 
 
+class CausalLMSettings(ProblemSettings):
+    """Documents, of which each token is predicted from those before it: − Σ log p(token | tokens before)."""
+
+    part = "plora.problems.causal_lm:CausalLM"
+    classifies = False
+    writes = True
+
+    kind: Literal["causal_lm"] = "causal_lm"
+
+    packing: bool = True
+    """Several documents share a row of `backbone.max_length` tokens, and none sees another; false gives each rows of
+    its own, filled up to the longest of the batch."""
+    context: int | None = Field(default=None, ge=0)
+    """Tokens that a window of a document longer than a row has read before it predicts, where it is scored; None is
+    half of `backbone.max_length`. In training windows do not overlap."""
+
+
 PROBLEMS: Mapping[str, type[ProblemSettings]] = {
     "text_classification": TextClassificationSettings,
     "image_classification": ImageClassificationSettings,
+    "causal_lm": CausalLMSettings,
 }
 """Every kind of problem; a class of your own is named `package.module:Class`."""

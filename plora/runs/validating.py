@@ -95,7 +95,7 @@ def _of_the_network(config: RunConfig) -> Iterator[str]:
 
     try:
         if config.problem.in_lines:
-            require_positions(backbone, empty_backbone(backbone))
+            require_positions(backbone, empty_backbone(backbone, config.problem.writes))
     except PloraError as error:
         yield from str(error).splitlines()
         return

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from plora.problems import Batch, Examples, Problem
+from plora.problems.base import Columns
 from plora.streams.base import Split
 from plora.testing.promises import Promises
 from plora.testing.tiny import own_random_numbers
@@ -67,7 +68,7 @@ def _check_kept(promises: Promises, problem: Problem, split: Split, examples: Ex
         drawn = examples.collate(everything, draw)
         _same(promises, "the same draw gives the same batch", examples.collate(everything, draw), drawn)
         again = examples.collate(turned, draw)
-        for name, tensor in _tensors(again).items():
+        for name, tensor in () if examples.packed else _tensors(again).items():
             same = torch.equal(tensor.flip(0), _tensors(drawn)[name])
             promises.keep(same, "what is random about an example depends on draw and position", f"another {name}", "")
         if examples.fixed:
@@ -79,12 +80,12 @@ def _check_losses(promises: Promises, problem: Problem, examples: Examples, netw
     parameters = [parameter.requires_grad_() for parameter in network.eval().parameters()]
     batch = examples.collate(everything)
     with promises.no_error("the network takes its batches, and the problem what it returns"):
-        outputs = problem.outputs(network(**batch.inputs), None)
+        outputs = _outputs(problem, batch, network)
         whole = problem.losses(outputs, batch, competing)
     for name, tensor in outputs.items():
         promises.keep(bool(tensor.isfinite().all()), f"output '{name}' is finite", "NaN or infinite values", "numbers")
     parts = [examples.collate(part) for part in np.split(everything, [1])]
-    found = [problem.losses(problem.outputs(network(**part.inputs), None), part, competing) for part in parts]
+    found = [problem.losses(_outputs(problem, part, network), part, competing) for part in parts]
     for name, loss in whole.items():
         promises.keep(name in batch.weights, f"loss '{name}' has a weight", sorted(batch.weights), name)
         weight = sum(part.weights[name] for part in parts)
@@ -101,16 +102,28 @@ def _check_losses(promises: Promises, problem: Problem, examples: Examples, netw
 @torch.no_grad()
 def _check_record(promises: Promises, problem: Problem, examples: Examples, network: nn.Module) -> None:
     everything = np.arange(len(examples))
-    batch = examples.collate(everything)
-    columns = problem.measure(problem.outputs(network.eval()(**batch.inputs), None), batch, np.ones(0, np.bool_))
+    columns = _measured(problem, examples.collate(everything), network.eval())
     for name, column in columns.items():
         promises.keep(len(column) == len(examples), f"'{name}' has a row per example", len(column), len(examples))
+    for draw in _DRAWS if examples.packed else ():  # rows have no order of examples, what is measured has
+        drawn = _measured(problem, examples.collate(everything, draw), network)
+        for name, column in _measured(problem, examples.collate(everything[::-1].copy(), draw), network).items():
+            promise = "what is measured of an example depends on draw and position"
+            promises.keep(np.allclose(column[::-1], drawn[name], rtol=1e-4), promise, f"another {name}", "the same")
     tasks = np.full(len(examples), "task")
     with promises.no_error("what is measured becomes a record"):
         record = problem.with_names(problem.measurements(tasks, everything.astype(np.int32), columns, ()), ())
         value = record.value(problem.score)
     inside = problem.score.low <= value <= problem.score.high
     promises.keep(inside, "its score is in its range", value, [problem.score.low, problem.score.high])
+
+
+def _outputs(problem: Problem, batch: Batch, network: nn.Module) -> Mapping[str, Tensor]:
+    return problem.outputs(problem.run(network, batch.inputs, {}), None)
+
+
+def _measured(problem: Problem, batch: Batch, network: nn.Module) -> Columns:
+    return problem.measure(_outputs(problem, batch, network), batch, np.ones(0, np.bool_))
 
 
 def _tensors(batch: Batch) -> Mapping[str, Tensor]:

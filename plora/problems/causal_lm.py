@@ -1,0 +1,343 @@
+"""Documents that a causal language model continues, scored in nats per byte."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import tokenizers
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from plora.backbones import (
+    Backbone,
+    BackboneConfig,
+    TextBackbone,
+    load_backbone,
+    new_text_backbone,
+    positions,
+    save_text_backbone,
+)
+from plora.backbones.byte_pairs import learn_byte_pairs, read_byte_pairs
+from plora.cache import cache_folder, left_out
+from plora.errors import AdapterError, BackboneError, DataError, RunError
+from plora.problems.base import Batch, Columns, Problem
+from plora.problems.encoded_documents import ARRAYS, LOSS, NOT_SCORED, EncodedDocuments, Layout
+from plora.problems.settings import CausalLMSettings, ProblemSettings
+from plora.problems.vocabulary_loss import token_nats
+from plora.results import SCORES, TokenLikelihoods
+from plora.sealed import read_sealed, write_sealed
+from plora.streams.base import Scenario, Split, Stream
+from plora.streams.documents import Documents
+
+_ROUNDING = 1e-4
+"""What may differ, as a share of the largest number."""
+_SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
+"""Settings of networks that do something with the scores of words before they are compared."""
+
+
+@dataclass(frozen=True)
+class Continued:
+    """What a language model makes of a batch, before words have scores.
+
+    Args:
+        states: `[W, T, d]`, in the type in which scores are computed.
+        words: `[V, d]` the head's weight.
+        bias: `[V]` of the head, or None.
+    """
+
+    states: Tensor
+    words: Tensor
+    bias: Tensor | None
+
+
+class CausalLM(Problem):
+    """L = − Σ log p(token | tokens before) over the tokens of documents; the network answers by itself.
+
+    An example is a document. It is read after a token that begins a text, and what ends it is learned, but counts
+    neither in nats nor in bytes when it is scored, so that networks with other words can be compared:
+
+        nats per byte = Σ − log p(tokens of a text) / Σ bytes of it in UTF-8
+
+    Args:
+        tokenizer: of the network.
+        layout: how documents become rows.
+    """
+
+    score = SCORES["nats_per_byte"]
+    record = TokenLikelihoods
+    classifies: ClassVar[bool] = False
+    items = "documents"
+    size_key = "backbone.max_length"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, layout: Layout) -> None:
+        self.tokenizer, self.layout = tokenizer, layout
+
+    @classmethod
+    def load(cls, settings: ProblemSettings, config: BackboneConfig) -> TextBackbone:
+        """Load a network with the head that continues texts, and its tokenizer.
+
+        Raises:
+            BackboneError: as `load_backbone`, or it has another head than words · states, no token that ends a text,
+                or fewer positions than a row; or it sees later tokens, or in packed rows other documents.
+        """
+        if config.kind == "new":
+            raise BackboneError("backbone.kind=new: a new network learns its words from a stream; none was given")
+        return cls._checked(settings, config, load_backbone(config, writes=True))
+
+    @classmethod
+    def load_for(cls, settings: ProblemSettings, config: BackboneConfig, stream: Callable[[], Stream]) -> TextBackbone:
+        """Load a network, or make one whose words are learned from the training texts of a stream.
+
+        Raises:
+            BackboneError: as `load`, or a new network has no `backbone.vocabulary`.
+            DataError: the stream has no documents to learn words from.
+        """
+        if config.kind != "new":
+            return cls.load(settings, config)
+        if config.vocabulary is None:
+            raise BackboneError(
+                "backbone.kind=new: a new network that reads texts needs words; set backbone.vocabulary to their "
+                "number, such as 8192"
+            )
+        tokenizer = read_byte_pairs(_words(stream(), config.vocabulary), config.max_length)
+        return cls._checked(settings, config, new_text_backbone(config, tokenizer))
+
+    @classmethod
+    def around(cls, settings: ProblemSettings, backbone: Backbone, config: BackboneConfig, cache: Path | None) -> Self:
+        """Return the problem on a network that `load` returned."""
+        assert isinstance(settings, CausalLMSettings)
+        assert isinstance(backbone, TextBackbone)
+        tokenizer, width = backbone.tokenizer, config.max_length
+        end = tokenizer.eos_token_id
+        if end is None:
+            raise BackboneError(
+                f"the tokenizer of backbone '{config.label}' has no token that ends a text (eos_token), so none could "
+                "be told from the next; add one to its files"
+            )
+        start = end if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        context = width // 2 if settings.context is None else settings.context
+        if context >= width:
+            raise BackboneError(
+                f"problem.context={context} leaves nothing to predict in rows of backbone.max_length={width} tokens; "
+                f"set it to {width - 1} or less"
+            )
+        return cls(tokenizer, Layout(int(start), int(end), width, context, settings.packing))
+
+    @classmethod
+    def _checked(cls, settings: ProblemSettings, config: BackboneConfig, backbone: TextBackbone) -> TextBackbone:
+        places = positions(backbone.network)
+        if places is not None and config.max_length > places:
+            raise BackboneError(
+                f"backbone.max_length={config.max_length}, but '{config.label}' has {places} positions; set "
+                f"backbone.max_length={places} or less"
+            )
+        _require_plain(cls.around(settings, backbone, config, None), backbone.network, config.label)
+        return backbone
+
+    def save(self, backbone: Backbone, folder: Path) -> None:
+        """Write network and tokenizer as an ordinary `transformers` folder."""
+        assert isinstance(backbone, TextBackbone)
+        save_text_backbone(backbone, folder)
+
+    def check(self, stream: Stream, scenario: Scenario) -> None:
+        """Refuse a stream of anything but documents, and splits without a byte."""
+        for task in stream.tasks:
+            for name, split in task.splits():
+                if not isinstance(split, Documents):
+                    raise DataError(
+                        f"problem 'causal_lm' needs documents, and task '{task.name}' of stream '{stream.name}' has "
+                        f"{type(split).__name__.lower()}; set problem.kind to what the stream holds"
+                    )
+                if not any(split.texts):
+                    raise DataError(f"task '{task.name}': every document of the {name} split is empty")
+
+    def encode(self, split: Split, first_row: int = 0) -> EncodedDocuments:
+        """Return the documents of a split as tokens; what looks like a special token in a text is text."""
+        assert isinstance(split, Documents)
+        bytes_ = []
+        for number, text in enumerate(split.texts, start=1):
+            try:
+                bytes_.append(len(text.encode()))
+            except UnicodeEncodeError as error:
+                raise DataError(
+                    f"document {number} cannot be written in UTF-8 ({error.reason} at character {error.start}); "
+                    "correct it"
+                ) from None
+        own = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}  # long ones are no news
+        ids = [np.asarray(one, np.int32) for one in self.tokenizer([*split.texts], **own)["input_ids"]]
+        return EncodedDocuments(
+            np.concatenate([np.empty(0, np.int32), *ids]),
+            np.array([len(one) for one in ids], np.int64),
+            np.array(bytes_, np.int64),
+            self.layout,
+            split.fingerprint(),
+        )
+
+    def given(self, inputs: list[object]) -> Documents:  # type: ignore[override]
+        """Return texts as documents."""
+        texts = tuple(text for text in inputs if isinstance(text, str))
+        if len(texts) < len(inputs):
+            raise DataError("expected texts, one for each document")
+        return Documents(texts)
+
+    def restored(self, tensors: Mapping[str, Tensor]) -> EncodedDocuments:
+        """Return documents that were kept as tensors.
+
+        Raises:
+            RunError: a tensor is missing or has another type or length.
+        """
+        arrays = {}
+        for name, dtype in ARRAYS.items():
+            if name not in tensors or tensors[name].dtype != dtype or tensors[name].dim() != 1:
+                raise RunError(f"the stored documents have no '{name}' of one dimension and type {dtype}")
+            arrays[name] = tensors[name].cpu().numpy()
+        lengths = arrays["lengths"]
+        if int(lengths.sum()) != len(arrays["ids"]) or len(arrays["bytes"]) != len(lengths) or (lengths < 0).any():
+            raise RunError("the parts of the stored documents differ in length")
+        return EncodedDocuments(arrays["ids"], lengths, arrays["bytes"], self.layout)
+
+    def run(self, network: nn.Module, inputs: Mapping[str, Tensor], asked: Mapping[str, bool]) -> Continued:
+        """Run the network without the head that gives words their scores.
+
+        Raises:
+            AdapterError: that head is adapted.
+        """
+        head = network.get_output_embeddings()  # type: ignore[operator]
+        if not isinstance(head, nn.Linear):
+            raise AdapterError(
+                f"the head that gives words their scores is adapted (it is a {type(head).__name__}), and it is read "
+                "piece by piece, without slots; leave it out of lora.targets and modules"
+            )
+        # In packed rows documents are told apart by positions, which `transformers` looks at where there is no mask.
+        given = {name: tensor for name, tensor in inputs.items() if name != "attention_mask" or not self.layout.packing}
+        states = network.base_model(**given, use_cache=False, **asked).last_hidden_state  # type: ignore[operator]
+        device = states.device.type
+        if torch.is_autocast_enabled(device):  # as the head itself would
+            states = states.to(torch.get_autocast_dtype(device))
+        return Continued(states, head.weight, head.bias)
+
+    def features(self, found: Any, inputs: Mapping[str, Tensor]) -> None:  # noqa: ANN401  (as every problem has it)
+        """Return none: the network answers by itself."""
+
+    def outputs(self, found: Continued, scores: Tensor | None) -> dict[str, Tensor]:
+        """Return `states` `[W, T, d]`, `words` `[V, d]`, and `bias` `[V]` where the head has one."""
+        outputs = {"states": found.states, "words": found.words}
+        return outputs if found.bias is None else {**outputs, "bias": found.bias}
+
+    def losses(self, outputs: Mapping[str, Tensor], batch: Batch, competing: Tensor) -> dict[str, Tensor]:
+        """Return the summed `nats` of the tokens that count."""
+        return {LOSS: _nats(outputs, batch)[0].sum()}
+
+    def measure(self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_]) -> Columns:
+        """Return nats, tokens and bytes of each document."""
+        nats, counted = _nats(outputs, batch)
+        owner = batch.targets["owner"][counted].cpu().numpy()
+        number = len(batch.targets["bytes"])
+        return {
+            "nll": np.bincount(owner, nats.detach().double().cpu().numpy(), number),
+            "tokens": np.bincount(owner, minlength=number).astype(np.int64),
+            "bytes": batch.targets["bytes"].cpu().numpy(),
+        }
+
+    def measurements(
+        self, task: NDArray[np.str_], example: NDArray[np.int32], columns: Columns, names: tuple[str, ...]
+    ) -> TokenLikelihoods:
+        """Return the record."""
+        return TokenLikelihoods(task, example, **columns)  # type: ignore[arg-type]
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of the tokenizer's whole state and of how documents become rows."""
+        state = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        for transient in ("truncation", "padding"):  # set anew by every call
+            state.pop(transient, None)
+        return hashlib.sha256(f"{json.dumps(state, sort_keys=True)}|{self.layout}".encode()).hexdigest()
+
+
+def _nats(outputs: Mapping[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+    """− log p of each token that counts, and where these are predicted."""
+    labels = batch.targets["labels"]
+    counted = labels != NOT_SCORED
+    return token_nats(outputs["states"][counted], outputs["words"], outputs.get("bias"), labels[counted]), counted
+
+
+def _words(stream: Stream, size: int) -> str:
+    """The words that are learned from a stream's training texts; kept by the content of these."""
+    splits = []
+    for task in stream.tasks:
+        if not isinstance(task.train, Documents):
+            raise DataError(
+                f"words of a new network are learned from documents, and task '{task.name}' has "
+                f"{type(task.train).__name__.lower()}; set stream to one of documents, such as 'corpora'"
+            )
+        splits.append(task.train)
+    content = [tokenizers.__version__, size, *(split.fingerprint() for split in splits)]
+    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    folder = cache_folder()
+    path = None if folder is None else folder / "vocabularies" / f"{key}.json"
+    if path is not None:
+        try:
+            return str(read_sealed(path)["words"])
+        except (RunError, KeyError):  # none, or damaged: it is learned again
+            pass
+    said = learn_byte_pairs((text for split in splits for text in split.texts), size)
+    if path is not None:
+        try:
+            write_sealed(path, {"words": said})
+        except OSError as error:
+            left_out(error)
+    return said
+
+
+@torch.no_grad()
+def _require_plain(problem: CausalLM, network: nn.Module, label: str) -> None:
+    """Refuse a network whose scores are not words · states, that sees what comes later, or what stands beside."""
+    head = network.get_output_embeddings()  # type: ignore[operator]
+    if not isinstance(head, nn.Linear):
+        raise BackboneError(
+            f"backbone '{label}': {type(network).__name__} has no linear head that gives words their scores; choose a "
+            "causal language model"
+        )
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return
+    words = len(head.weight)
+    one, other = (torch.arange(first, first + 4) * 17 % words for first in (1, 30))
+
+    def states(*documents: Tensor) -> Tensor:
+        inputs = {"input_ids": torch.cat(documents)[None]}
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        if problem.layout.packing:
+            inputs["position_ids"] = torch.cat([torch.arange(len(document)) for document in documents])[None]
+        return problem.run(network, inputs, {}).states[0]
+
+    whole = states(one)
+    scores = network(input_ids=one[None], attention_mask=torch.ones_like(one[None]), use_cache=False).logits[0]
+    expected = nn.functional.linear(whole, head.weight, head.bias)
+    if not _near(scores, expected):
+        settings = getattr(network, "config", None)
+        said = [f"{name}={value}" for name in _SCALED if (value := getattr(settings, name, None)) is not None]
+        reason = f" ({', '.join(said)})" if said else ""
+        raise BackboneError(
+            f"backbone '{label}': {type(network).__name__} changes the scores of words after its head{reason}, which "
+            "are computed piece by piece as weight · states here; choose a network that does not"
+        )
+    changed = torch.cat([one[:-1], (one[-1:] + 1) % words])
+    if not _near(states(changed)[:-1], whole[:-1]):
+        raise BackboneError(
+            f"backbone '{label}': {type(network).__name__} sees tokens that come later, so it cannot be asked for the "
+            "next one; choose a causal language model"
+        )
+    if problem.layout.packing and not _near(states(other, one)[len(other) :], whole):
+        raise BackboneError(
+            f"backbone '{label}': {type(network).__name__} does not tell documents in one row apart by their "
+            "positions, so one would see the other; set problem.packing=false"
+        )
+
+
+def _near(found: Tensor, expected: Tensor) -> bool:
+    return float((found - expected).abs().max()) <= _ROUNDING * float(expected.abs().max().clamp(min=1e-12))
