@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -179,11 +179,11 @@ class CausalLM(Problem):
             split.fingerprint(),
         )
 
-    def given(self, inputs: list[object]) -> Documents:  # type: ignore[override]
+    def given(self, inputs: Sequence[object]) -> Documents:
         """Return texts as documents."""
         texts = tuple(text for text in inputs if isinstance(text, str))
         if len(texts) < len(inputs):
-            raise DataError("expected texts, one for each document")
+            raise DataError(f"expected texts, one for each document, got {type(inputs[0]).__name__}")
         return Documents(texts)
 
     def restored(self, tensors: Mapping[str, Tensor]) -> EncodedDocuments:

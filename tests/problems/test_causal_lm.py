@@ -8,11 +8,13 @@ import torch
 from reference.continuing import nats_of_tokens
 from tiny_writers import SHAPES, TEXTS, around, load, network, write
 
+from plora.errors import BackboneError
 from plora.problems import CausalLM
 from plora.streams.documents import Documents
 from plora.testing import check_problem
 
 SPLIT = Documents(TEXTS)
+LLAMA = SHAPES["llama"]
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +36,8 @@ def scored(problem: CausalLM, network: torch.nn.Module, size: int) -> dict[str, 
 
 @pytest.mark.parametrize("packing", [True, False])
 def test_it_conforms(gpt2: Path, packing: bool) -> None:
-    check_problem(*(lambda pair: (pair[0], SPLIT, pair[1]))(load(gpt2, packing=packing)))
+    problem, made = load(gpt2, packing=packing)
+    check_problem(problem, SPLIT, made)
 
 
 @pytest.mark.parametrize("kind", sorted(SHAPES))
@@ -51,3 +54,85 @@ def test_each_token_is_scored_once_however_documents_are_batched(kind: str, cont
             np.testing.assert_allclose(found["nll"], [sum(one) for one in expected], rtol=1e-5)
             assert found["tokens"].tolist() == [len(one) for one in expected]
             assert found["bytes"].tolist() == [len(text.encode()) for text in TEXTS]
+
+
+@pytest.mark.parametrize("kind", sorted(SHAPES))
+@torch.no_grad()
+def test_documents_in_one_row_do_not_see_each_other(kind: str) -> None:
+    made = network(kind)
+    problem = around(made, width=64)
+    states = []
+    for first in ("abc", "xyz"):  # as many tokens
+        examples = problem.encode(Documents((first, "and next")))
+        batch = examples.collate(np.arange(2), draw=0)
+        assert batch.inputs["input_ids"].shape[0] == 1
+        states.append((batch, problem.run(made, batch.inputs, {}).states))
+    (batch, one), (_, other) = states
+    owner, inside = batch.targets["owner"], batch.inputs["attention_mask"].bool()
+    changed = (one != other).any(-1)
+    assert not changed[(owner == 1) & inside].any()
+    assert changed[(owner == 0) & inside].any()
+
+
+def test_learned_a_document_ends_and_every_token_counts_once(gpt2: Path) -> None:
+    problem, _ = load(gpt2)
+    examples = problem.encode(SPLIT)
+    batch = examples.collate(np.arange(len(examples)), draw=0)
+    labels, owner = batch.targets["labels"], batch.targets["owner"]
+    for document, length in enumerate(examples.lengths.tolist()):
+        start = examples.starts[document]
+        expected = [*examples.ids[start : start + length].tolist(), 0]
+        own = labels[(owner == document) & (labels >= 0)]
+        assert sorted(own.tolist()) == sorted(expected)
+    assert batch.weights == {"nats": int(examples.lengths.sum()) + len(examples)}
+    assert (batch.inputs["input_ids"].shape[1]) <= 16
+
+
+def test_an_empty_document_has_no_token_that_is_scored(gpt2: Path) -> None:
+    problem, made = load(gpt2)
+    examples = problem.encode(Documents(("", "a b")))
+    batch = examples.collate(np.arange(2))
+    columns = problem.measure(problem.outputs(problem.run(made, batch.inputs, {}), None), batch, np.ones(0, np.bool_))
+    assert columns["nll"][0] == columns["tokens"][0] == columns["bytes"][0] == 0 < columns["nll"][1]
+    assert examples.collate(np.arange(1), draw=0).weights == {"nats": 1}  # its end is learned
+
+
+@torch.no_grad()
+def test_bytes_do_not_depend_on_the_words_and_likelihoods_are_comparable() -> None:
+    """Networks that find all words alike: ln V nats for each token, whatever the words."""
+    for words in (257, 300):
+        made = network("gpt2", words)
+        made.transformer.ln_f.weight.zero_()
+        found = scored(around(made, words=words), made, 3)
+        assert found["bytes"].tolist() == [len(text.encode()) for text in TEXTS]
+        np.testing.assert_allclose(found["nll"], found["tokens"] * np.log(words), rtol=1e-6)
+        assert (found["tokens"] == found["bytes"]).all() == (words == 257)  # bytes alone, or pairs of them too
+
+
+def test_what_looks_like_the_end_of_a_text_is_text(gpt2: Path) -> None:
+    problem, _ = load(gpt2)
+    assert 0 not in problem.encode(Documents(("the end <|end|> is",))).ids
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "width", "message"),
+    [
+        (
+            "gemma2",
+            {**LLAMA, "head_dim": 8, "final_logit_softcapping": 3.0},
+            16,
+            r"final_logit_softcapping=3.0\), which are",
+        ),
+        ("cohere", {**LLAMA, "logit_scale": 0.5}, 16, r"logit_scale=0.5"),
+        ("gpt2", {}, 128, r"max_length=128, but .* has 64 positions; set backbone.max_length=64 or less"),
+        ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 2}, 16, r"set problem.packing=false"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(
+    tmp_path: Path, kind: str, more: dict[str, object], width: int, message: str
+) -> None:
+    folder = write(tmp_path, kind, **more)
+    with pytest.raises(BackboneError, match=message):
+        load(folder, width)
+    if kind == "bloom":  # it tells documents apart where each has a row
+        load(folder, width, packing=False)

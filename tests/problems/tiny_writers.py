@@ -1,7 +1,9 @@
 """Causal language models of two layers with random weights, and documents for them."""
 
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
@@ -9,6 +11,8 @@ from plora.backbones import BackboneConfig, TextBackbone
 from plora.backbones.byte_pairs import learn_byte_pairs, read_byte_pairs
 from plora.problems import CausalLM
 from plora.problems.settings import CausalLMSettings
+from plora.streams.base import Stream, StreamSource, Task
+from plora.streams.documents import Documents
 
 TEXTS = (
     "the cat sat on the mat, and the dog sat beside it",
@@ -38,7 +42,7 @@ def network(kind: str, words: int = 300, **more: object) -> PreTrainedModel:
     """Return a network; its weights are so large that what it reads matters."""
     torch.manual_seed(0)
     ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
-    settings = {**SHAPES[kind], **ends, "vocab_size": words, "initializer_range": 0.3, **more}
+    settings = {**SHAPES.get(kind, {}), **ends, "vocab_size": words, "initializer_range": 0.3, **more}
     made: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings))
     return made.eval()
 
@@ -62,3 +66,23 @@ def around(made: PreTrainedModel, width: int = 16, words: int = 300, **settings:
     chosen, config = CausalLMSettings(**settings), BackboneConfig(id="made", max_length=width)  # type: ignore[arg-type]
     tokenizer = read_byte_pairs(learn_byte_pairs(TEXTS, words), 64)
     return CausalLM.around(chosen, TextBackbone(made, 32, "", "made", tokenizer, "mean"), config, None)
+
+
+class WrittenStream(StreamSource):
+    """Made-up languages: each task has words of its own."""
+
+    kind: Literal["tiny_writers:WrittenStream"] = "tiny_writers:WrittenStream"
+    languages: tuple[str, ...] = ("the cat sat on a mat", "un deux trois quatre cinq")
+    documents: int = 12
+
+    def load(self) -> Stream:
+        """Draw the documents of each task."""
+        tasks = []
+        for number, language in enumerate(self.languages):
+            splits = []
+            for split in range(3):
+                rng = np.random.default_rng([number, split])
+                texts = [" ".join(rng.choice(language.split(), rng.integers(2, 9))) for _ in range(self.documents)]
+                splits.append(Documents(tuple(texts)))
+            tasks.append(Task(f"language {number + 1}", (), *splits))
+        return Stream("languages", tuple(tasks), ("task", "domain"))

@@ -8,8 +8,8 @@ from torch import nn
 def nats_of_tokens(network: nn.Module, tokens: list[int], width: int, context: int) -> list[float]:
     """Return − log p of each token after the first.
 
-    The first `width` of them are predicted from all before; then windows move on by `width − context` tokens: each token
-    is predicted in the first that reaches it.
+    The first `width` of them are predicted from all before; then windows move on by `width − context` tokens, and the
+    first that reaches a token predicts it.
 
     Args:
         network: returns `logits` `[1, T, V]`.

@@ -1,0 +1,51 @@
+"""Cross-entropy over a vocabulary in chunks is that of the whole, in value and gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from plora.problems import vocabulary_loss
+from plora.problems.vocabulary_loss import token_nats
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("words_train", [True, False])
+@pytest.mark.parametrize("scores_at_once", [1, 70, 10_000])
+def test_chunks_are_the_whole(
+    monkeypatch: pytest.MonkeyPatch, biased: bool, words_train: bool, scores_at_once: int
+) -> None:
+    monkeypatch.setattr(vocabulary_loss, "_SCORES", scores_at_once)
+    torch.manual_seed(0)
+    states = torch.randn(13, 6, requires_grad=True)
+    words = torch.randn(23, 6, requires_grad=words_train)
+    bias = torch.randn(23, requires_grad=words_train) if biased else None
+    labels, weights = torch.randint(23, (13,)), torch.rand(13)
+    asked = [tensor for tensor in (states, words, bias) if tensor is not None and tensor.requires_grad]
+    found, expected = token_nats(states, words, bias, labels), _whole(states, words, bias, labels)
+    torch.testing.assert_close(found, expected)
+    gradients = torch.autograd.grad((found * weights).sum(), asked)
+    for got, wanted in zip(gradients, torch.autograd.grad((expected * weights).sum(), asked), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_states_in_bf16_have_scores_in_bf16_as_a_head_under_autocast_has() -> None:
+    torch.manual_seed(0)
+    states, words = torch.randn(5, 8, requires_grad=True), torch.randn(11, 8, requires_grad=True)
+    labels = torch.randint(11, (5,))
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = F.cross_entropy(F.linear(states, words).float(), labels, reduction="none")
+    found = token_nats(states.bfloat16(), words, None, labels)
+    torch.testing.assert_close(found, expected)
+    (got,), (wanted,) = (torch.autograd.grad(nats.sum(), [words]) for nats in (found, expected))
+    torch.testing.assert_close(got, wanted, rtol=0.05, atol=0.05)
+
+
+def test_of_no_position_there_are_no_nats() -> None:
+    nats = token_nats(torch.empty(0, 4, requires_grad=True), torch.randn(7, 4), None, torch.empty(0, dtype=torch.long))
+    nats.sum().backward()
+    assert nats.shape == (0,)
+
+
+def _whole(states: Tensor, words: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+    return F.cross_entropy(F.linear(states, words, bias), labels, reduction="none")
