@@ -6,6 +6,7 @@ from plora.lazy import names_from
 
 if TYPE_CHECKING:
     from plora.runs.checking import Rescored, Verified, evaluate, verify
+    from plora.runs.elsewhere import Elsewhere, evaluate_on
     from plora.runs.forgetting import forget
     from plora.runs.given_inputs import GivenInputs, read_inputs, require_writable, write_labelled
     from plora.runs.learning import extend, resume, run
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
     from plora.runs.validating import validate
 
 __all__ = [
+    "Elsewhere",
     "GivenInputs",
     "Prediction",
     "Rescored",
     "Verified",
     "evaluate",
+    "evaluate_on",
     "extend",
     "forget",
     "load_learner",
@@ -37,6 +40,7 @@ __getattr__, _ = names_from(
     __name__,
     {
         "checking": ["Rescored", "Verified", "evaluate", "verify"],
+        "elsewhere": ["Elsewhere", "evaluate_on"],
         "forgetting": ["forget"],
         "given_inputs": ["GivenInputs", "read_inputs", "require_writable", "write_labelled"],
         "learning": ["extend", "resume", "run"],

@@ -43,9 +43,6 @@ class Corpora(StreamSource):
     """What `part: adapt` is: each `domain` that is none of the base's, a task; or, as one task, a `random` rest of the
     base's domains: the same text, other documents."""
 
-    only: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """Names of the tasks of the part that are learned, in this order; None: all."""
-
     base_fraction: float = Field(default=0.8, gt=0, lt=1)
     """Share of the documents of the base's domains that the base is pretrained on."""
 
@@ -91,14 +88,8 @@ class Corpora(StreamSource):
             raise ValueError(f"base: {what}; set both part and base, or neither")
         if self.split == "random" and self.part != "adapt":
             raise ValueError(f"split: part '{self.part}' is the same for both; set part=adapt, or leave split out")
-        tasks = self.task_names
-        if not tasks:
+        if not self.task_names:
             raise ValueError("base: every domain is the base's, so nothing is left to adapt to; set split=random")
-        if strange := [name for name in self.only or () if name not in tasks]:
-            raise ValueError(
-                f"only: '{strange[0]}' is no task of part '{self.part}' ({', '.join(tasks)})"
-                f"{did_you_mean(strange[0], tasks)}"
-            )
         return self
 
     @property
@@ -120,11 +111,10 @@ class Corpora(StreamSource):
 
         found = {domain.name: domain.read(self.root, self.cache) for domain in self.domains}
         shares = Shares(self.base, self.base_fraction, self.validation_fraction, self.test_fraction)
-        wanted = self.only or self.task_names
         caps = (self.train_bytes, self.validation_bytes, self.test_bytes)
-        splits, rows = place_documents(found, shares, self._task_of, wanted, caps)
+        splits, rows = place_documents(found, shares, self._task_of, self.task_names, caps)
         tasks = []
-        for name in wanted:
+        for name in self.task_names:
             train, validation, test = (Documents(splits[name][split]) for split in ("train", "validation", "test"))
             tasks.append(Task(name, (), train, validation, test))
         return Stream(

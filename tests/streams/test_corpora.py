@@ -125,13 +125,6 @@ def test_caps_are_in_bytes_and_of_whole_documents(domain: Callable[..., dict[str
         _load(given, train_bytes=9_000_000)
 
 
-def test_tasks_are_chosen_in_the_order_that_is_asked_for(domain: Callable[..., dict[str, object]]) -> None:
-    domains = [domain("law"), domain("sport"), domain("art")]
-    stream = _load(*domains, only=["art", "law"])
-    assert [task.name for task in stream.tasks] == ["art", "law"]
-    assert [*stream.rows] == ["law", "art"]
-
-
 def test_paragraphs_are_documents(tmp_path: Path) -> None:
     text = "\r\n\r\n".join(_text(number, "p") for number in range(60)) + "\r\n  \r\n\r\n"
     (tmp_path / "book.txt").write_bytes(text.encode())
@@ -214,7 +207,6 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         ({"base": ["numpy"]}, "part 'all' has no base"),
         ({"base": ["numpy"], "part": "base", "split": "random"}, "part 'base' is the same for both"),
         ({"base": ["numpy", "scipy"], "part": "adapt"}, "nothing is left to adapt to; set split=random"),
-        ({"base": ["numpy"], "part": "adapt", "only": ["numpy"]}, r"'numpy' is no task of part 'adapt' \(scipy\)"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(more: dict[str, object], says: str) -> None:
