@@ -233,6 +233,7 @@ def build_model(config: RunConfig, backbone: Backbone, problem: Problem) -> Cont
     trains_backbone = row.trains_backbone
     if row.slots != "none":
         adapters = inject(backbone.network, config)
+        problem.check_network(backbone.network)
     if config.training.precision == "bf16" and not trains_backbone:
         hold_in_bf16(backbone.network)
     settings = config.resolved_gate()

@@ -27,6 +27,7 @@ from transformers import (
 )
 from transformers.utils import logging as hub_logging
 
+from plora.atomic import JsonValue
 from plora.backbones.patches import fit_positions, own_size, require_whole_patches
 from plora.backbones.preparation import Preparation
 from plora.backbones.processor import PROCESSOR, read_processor, write_processor
@@ -305,9 +306,10 @@ def new_text_backbone(config: BackboneConfig, tokenizer: PreTrainedTokenizerBase
             `transformers` would read another tokenizer beside such a network.
     """
     ends = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    network, fingerprint = _new(config, writes=True, **ends)[:2]
+    assert config.network is not None
+    _require_kept(config.network["model_type"], tokenizer)
+    network, fingerprint = _new(config, writes=True, **ends)
     _require_fit(config, network, tokenizer)
-    _require_kept(config, network, tokenizer)
     return TextBackbone(network, _width(network), fingerprint, config.label, tokenizer, config.pooling or "mean")
 
 
@@ -503,15 +505,18 @@ def _require_fit(config: BackboneConfig, network: PreTrainedModel, tokenizer: Pr
     require_positions(config, network)
 
 
-def _require_kept(config: BackboneConfig, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _require_kept(kind: JsonValue, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a network beside which `transformers` reads a tokenizer of its own kind, whatever stands there."""
     with tempfile.TemporaryDirectory() as folder:
-        network.config.save_pretrained(folder)
+        (Path(folder) / "config.json").write_text(json.dumps({"model_type": kind}), encoding="utf-8")
         tokenizer.save_pretrained(folder)
-        read = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        try:
+            read = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # an unknown model_type
+            raise BackboneError(f"backbone.network: {type(error).__name__}: {_first_line(error)}") from None
     if read.backend_tokenizer.to_str() != tokenizer.backend_tokenizer.to_str():
         raise BackboneError(
-            f"backbone.network: beside a network of model_type '{network.config.model_type}' transformers reads no "
+            f"backbone.network: beside a network of model_type '{kind}' transformers reads no "
             "tokenizer but that model's own, so this one's words would be others once it is saved; choose another "
             "model_type, such as llama or gpt2"
         )

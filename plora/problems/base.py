@@ -279,6 +279,13 @@ class Problem(ABC):
             DataError: says what the stream has, and what the problem needs.
         """
 
+    def check_network(self, network: nn.Module) -> None:  # noqa: B027  (most can use adapters anywhere)
+        """Refuse a network with adapters where this problem cannot use them.
+
+        Raises:
+            AdapterError: says which, and why.
+        """
+
     @abstractmethod
     def encode(self, split: Split, first_row: int = 0) -> Examples:
         """Encode a split; a second call for the same split may read a cache.

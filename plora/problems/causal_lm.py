@@ -157,6 +157,14 @@ class CausalLM(Problem):
                 if not any(split.texts):
                     raise DataError(f"task '{task.name}': every document of the {name} split is empty")
 
+    def check_network(self, network: nn.Module) -> None:
+        """Refuse slots in the head that gives words their scores: it is read piece by piece, as it is."""
+        if not isinstance(network.get_output_embeddings(), nn.Linear):  # type: ignore[operator]
+            raise AdapterError(
+                "the head that gives words their scores is adapted, and problem 'causal_lm' computes these piece by "
+                "piece from its weight alone; leave it out of lora.targets and modules"
+            )
+
     def encode(self, split: Split, first_row: int = 0) -> EncodedDocuments:
         """Return the documents of a split as tokens; what looks like a special token in a text is text."""
         assert isinstance(split, Documents)
@@ -203,17 +211,8 @@ class CausalLM(Problem):
         return EncodedDocuments(arrays["ids"], lengths, arrays["bytes"], self.layout)
 
     def run(self, network: nn.Module, inputs: Mapping[str, Tensor], asked: Mapping[str, bool]) -> Continued:
-        """Run the network without the head that gives words their scores.
-
-        Raises:
-            AdapterError: that head is adapted.
-        """
+        """Run the network without the head that gives words their scores."""
         head = network.get_output_embeddings()  # type: ignore[operator]
-        if not isinstance(head, nn.Linear):
-            raise AdapterError(
-                f"the head that gives words their scores is adapted (it is a {type(head).__name__}), and it is read "
-                "piece by piece, without slots; leave it out of lora.targets and modules"
-            )
         # In packed rows documents are told apart by positions, which `transformers` looks at where there is no mask.
         given = {name: tensor for name, tensor in inputs.items() if name != "attention_mask" or not self.layout.packing}
         states = network.base_model(**given, use_cache=False, **asked).last_hidden_state  # type: ignore[operator]

@@ -11,7 +11,7 @@ from plora.backbones import BackboneConfig, TextBackbone
 from plora.backbones.byte_pairs import learn_byte_pairs, read_byte_pairs
 from plora.problems import CausalLM
 from plora.problems.settings import CausalLMSettings
-from plora.streams.base import Stream, StreamSource, Task
+from plora.streams.base import Split, Stream, StreamSource, Task, Texts
 from plora.streams.documents import Documents
 
 TEXTS = (
@@ -74,15 +74,19 @@ class WrittenStream(StreamSource):
     kind: Literal["tiny_writers:WrittenStream"] = "tiny_writers:WrittenStream"
     languages: tuple[str, ...] = ("the cat sat on a mat", "un deux trois quatre cinq")
     documents: int = 12
+    labelled: bool = False
+    """Texts of two classes, which no language model takes."""
 
     def load(self) -> Stream:
         """Draw the documents of each task."""
         tasks = []
         for number, language in enumerate(self.languages):
-            splits = []
+            splits: list[Split] = []
             for split in range(3):
                 rng = np.random.default_rng([number, split])
-                texts = [" ".join(rng.choice(language.split(), rng.integers(2, 9))) for _ in range(self.documents)]
-                splits.append(Documents(tuple(texts)))
-            tasks.append(Task(f"language {number + 1}", (), *splits))
+                words = language.split() or [""]
+                texts = tuple(" ".join(rng.choice(words, rng.integers(2, 9))).strip() for _ in range(self.documents))
+                labels = np.arange(self.documents) % 2
+                splits.append(Texts(texts, labels) if self.labelled else Documents(texts))
+            tasks.append(Task(f"language {number + 1}", ("even", "odd") if self.labelled else (), *splits))
         return Stream("languages", tuple(tasks), ("task", "domain"))
