@@ -21,6 +21,7 @@ from plora.backbones import (
     load_backbone,
     new_text_backbone,
     positions,
+    quiet_loading,
     save_text_backbone,
 )
 from plora.backbones.byte_pairs import learn_byte_pairs, read_byte_pairs
@@ -215,7 +216,8 @@ class CausalLM(Problem):
         head = network.get_output_embeddings()  # type: ignore[operator]
         # In packed rows documents are told apart by positions, which `transformers` looks at where there is no mask.
         given = {name: tensor for name, tensor in inputs.items() if name != "attention_mask" or not self.layout.packing}
-        states = network.base_model(**given, use_cache=False, **asked).last_hidden_state  # type: ignore[operator]
+        with quiet_loading():  # it would warn that padding has no mask; what fills a row is seen by none
+            states = network.base_model(**given, use_cache=False, **asked).last_hidden_state  # type: ignore[operator]
         device = states.device.type
         if torch.is_autocast_enabled(device):  # as the head itself would
             states = states.to(torch.get_autocast_dtype(device))

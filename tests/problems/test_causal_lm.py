@@ -136,3 +136,19 @@ def test_networks_that_do_not_fit_are_refused(
         load(folder, width)
     if kind == "bloom":  # it tells documents apart where each has a row
         load(folder, width, packing=False)
+
+
+@pytest.mark.parametrize(("kind", "tied"), [("gpt2", True), ("llama", True), ("llama", False)])
+def test_loss_and_gradients_are_those_of_transformers(kind: str, tied: bool) -> None:
+    made = network(kind, tie_word_embeddings=tied)
+    problem = around(made, width=64)
+    examples = problem.encode(Documents(("the cat sat on the mat",)))
+    batch = examples.collate(np.arange(1), draw=0)
+    found = problem.losses(problem.outputs(problem.run(made, batch.inputs, {}), None), batch, torch.ones(0, 0))["nats"]
+    ids = torch.tensor([[0, *examples.ids.tolist(), 0]])
+    expected = made(input_ids=ids, labels=ids).loss
+    torch.testing.assert_close(found / batch.weights["nats"], expected)
+    parameters = [*made.parameters()]
+    gradients = torch.autograd.grad(found / batch.weights["nats"], parameters)
+    for got, wanted in zip(gradients, torch.autograd.grad(expected, parameters), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
