@@ -73,8 +73,13 @@ def evaluate_on(
     tasks = [EncodedTask(task.name, 0, {"test": problem.encode(task.test)}) for task in stream.tasks]
     space = LabelSpace.lay_out({task.name: () for task in tasks}, "task")
 
+    per_task = gate is not None and gate.needs_task
+
     def row() -> dict[str, Measurements]:
-        return {task.name: measure(learner.extractor, task, "test", None, space, ()) for task in tasks}
+        return {
+            task.name: measure(learner.extractor, task, "test", task.name if per_task else None, space, ())
+            for task in tasks
+        }
 
     states = folder.complete()
     progress(BEFORE, 0, len(states) + 1)
@@ -83,7 +88,7 @@ def evaluate_on(
         now = read_next(folder.path, now, number)
         name = f"after {now.tasks[-1]}" if now.tasks else f"after {number} tasks"
         progress(name, position, len(states) + 1)
-        if gate is not None and gate.needs_task:
+        if per_task:
             rows[name] = rows[BEFORE]
             continue
         load_checkpoint(folder, now, learner)
