@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tiny_writers import write
 
+from plora.cli.evaluate import command
 from plora.config import RunConfig, load_config
 from plora.errors import RunError
 from plora.results import read_record
@@ -44,7 +45,9 @@ def config(tmp_path: Path) -> Callable[[str], RunConfig]:
     return make
 
 
-def test_what_is_scored_elsewhere_is_what_the_loop_scores(config: Callable[[str], RunConfig]) -> None:
+def test_what_is_scored_elsewhere_is_what_the_loop_scores(
+    config: Callable[[str], RunConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
     for method in ("full", "sequential"):
         own = config(method)
         run(own)
@@ -55,6 +58,11 @@ def test_what_is_scored_elsewhere_is_what_the_loop_scores(config: Callable[[str]
         values = [[*row.values()] for row in found.values().values()]
         np.testing.assert_array_equal(values, record.matrix)
         assert values[0] != values[1] != values[2]
+    (own.output / "texts.yaml").write_text(own.to_yaml())
+    command(own.folder, str(own.output / "texts.yaml"))
+    told = capsys.readouterr().out
+    assert [line.split("  ")[0] for line in told.splitlines()[-3:]] == ["before any task", "after one", "after two"]
+    assert f"two {record.matrix[2, 1]:.3f}" in told.splitlines()[-1]
 
 
 def test_a_slot_of_each_task_changes_nothing_elsewhere(config: Callable[[str], RunConfig]) -> None:
