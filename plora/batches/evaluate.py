@@ -95,7 +95,7 @@ def _measured(
     model, processes = extractor.model, extractor.processes
     model.eval()
     found: dict[str, NDArray[np.generic]] = {}
-    plan = plan_scoring(examples.costs, extractor.tokens_per_batch)
+    plan = plan_scoring(examples.costs, extractor.tokens_per_batch, examples.packed)
     mine = plan[processes.share]
     taken = mine or plan[:1]  # a process without a share has the same columns, and zeros
     with Ahead(examples, ((indices, None) for indices in taken)) as ahead:

@@ -13,13 +13,17 @@ _POOL = 32
 enough that a batch is still a random draw of the epoch."""
 
 
-def plan_epoch(lengths: Indices, batch_size: int, seed: int, stage: int, phase: int, epoch: int) -> list[Indices]:
+def plan_epoch(
+    lengths: Indices, batch_size: int, seed: int, stage: int, phase: int, epoch: int, packed: bool = False
+) -> list[Indices]:
     """Return the examples of each optimizer step of one epoch; every example occurs once.
 
     Args:
         lengths: `[N]` tokens per example.
         batch_size: examples per step (the last step may have fewer).
         seed, stage, phase, epoch: decide the order.
+        packed: examples share rows, so that lengths have no part in it: steps of short ones alone would weigh their
+            tokens more than others.
     """
     rng = np.random.default_rng([seed, stage, phase, epoch])
     order = rng.permutation(len(lengths))
@@ -27,27 +31,36 @@ def plan_epoch(lengths: Indices, batch_size: int, seed: int, stage: int, phase: 
     steps: list[Indices] = []
     for start in range(0, len(order), pool):
         chosen = order[start : start + pool]
-        by_length = chosen[np.argsort(lengths[chosen], kind="stable")]
-        steps += [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+        if not packed:
+            chosen = chosen[np.argsort(lengths[chosen], kind="stable")]
+        steps += [chosen[i : i + batch_size] for i in range(0, len(chosen), batch_size)]
     return [steps[i] for i in rng.permutation(len(steps))]
 
 
-def micro_batches(indices: Indices, lengths: Indices, max_examples: int, max_tokens: int) -> list[Indices]:
+def micro_batches(
+    indices: Indices, lengths: Indices, max_examples: int, max_tokens: int, packed: bool = False
+) -> list[Indices]:
     """Cut a step into forward passes of at most `max_examples` and, padding included, `max_tokens`.
 
-    An example longer than `max_tokens` gets a pass of its own.
+    An example longer than `max_tokens` gets a pass of its own. Packed examples fill rows together, best where their
+    lengths are mixed: they stay in their order, and are not padded.
     """
-    ordered = indices[np.argsort(lengths[indices], kind="stable")]
+    ordered = indices if packed else indices[np.argsort(lengths[indices], kind="stable")]
+    read = np.cumsum(lengths[ordered])
     parts: list[Indices] = []
     start = 0
     for end in range(1, len(ordered) + 1):
-        full = end == len(ordered)
-        if full or end - start == max_examples or (end - start + 1) * lengths[ordered[end]] > max_tokens:
+        full = end == len(ordered) or end - start == max_examples
+        if not full and packed:
+            full = read[end] - read[start] + lengths[ordered[start]] > max_tokens
+        elif not full:
+            full = (end - start + 1) * lengths[ordered[end]] > max_tokens
+        if full:
             parts.append(ordered[start:end])
             start = end
     return parts
 
 
-def plan_scoring(lengths: Indices, max_tokens: int) -> list[Indices]:
-    """Return batches for scoring: all examples once, by length, at most `max_tokens` each, padding included."""
-    return micro_batches(np.arange(len(lengths)), lengths, len(lengths), max_tokens)
+def plan_scoring(lengths: Indices, max_tokens: int, packed: bool = False) -> list[Indices]:
+    """Return batches for scoring: all examples once, at most `max_tokens` each, padding included; see above."""
+    return micro_batches(np.arange(len(lengths)), lengths, len(lengths), max_tokens, packed)

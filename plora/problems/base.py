@@ -58,7 +58,7 @@ class Examples(ABC):
             that was computed from it is kept.
         slow: collating takes so long that batches are made ahead, in threads; `collate` is then called by several at
             once.
-        packed: the rows of a batch are not its examples: several share one, or one takes several.
+        packed: examples share the rows of a batch, so that none is padded, and rows have no order of examples.
         rows: `[N]` the row of the head that is each example's answer; of length 0 where answers are no rows.
     """
 

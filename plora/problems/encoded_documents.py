@@ -53,7 +53,6 @@ class EncodedDocuments(Examples):
     """
 
     fixed = False
-    packed = True
 
     ids: NDArray[np.int32]
     lengths: Indices
@@ -69,6 +68,11 @@ class EncodedDocuments(Examples):
     def rows(self) -> Indices:  # type: ignore[override]  # answers are tokens
         """None."""
         return np.empty(0, np.int64)
+
+    @property
+    def packed(self) -> bool:  # type: ignore[override]  # decided by the layout
+        """Whether documents share rows."""
+        return self.layout.packing
 
     @property
     def costs(self) -> Indices:

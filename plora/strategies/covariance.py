@@ -39,7 +39,8 @@ def input_covariances(model: ContinualModel, lesson: Lesson) -> dict[Readers, Te
     assert model.adapters is not None
     training, banks = model.training, model.adapters.banks
     model.eval()
-    plan = plan_scoring(lesson.train.costs, GPU_TOKENS if model.device.type == "cuda" else TOKENS)
+    most = GPU_TOKENS if model.device.type == "cuda" else TOKENS
+    plan = plan_scoring(lesson.train.costs, most, lesson.train.packed)
     mine = plan[lesson.processes.share]
     products = _Products()
     for part in mine or plan[:1]:  # a process without a share has the same banks, and zeros

@@ -60,7 +60,7 @@ def _train(
     settings, processes = config.training, parts.learner.processes
     train = plan.stage.train
     epochs = [
-        plan_epoch(train.costs, settings.batch_size, plan.seed, plan.position, phase.number, epoch)
+        plan_epoch(train.costs, settings.batch_size, plan.seed, plan.position, phase.number, epoch, train.packed)
         for epoch in range(phase.epochs)
     ]
     draws = [one_seed(plan.seed, plan.position, phase.number + 1, epoch, 1) for epoch in range(phase.epochs)]
@@ -275,7 +275,8 @@ def step_seconds(parts: Parts, plan: StagePlan, lesson: Lesson, steps: int) -> f
     optimizer = optimizer_of(settings, model, opened, parameters, settings.learning_rate)
     model.train()
     seconds = []
-    for step, indices in enumerate(plan_epoch(train.costs, settings.batch_size, plan.seed, 0, 0, 0)[: steps + 1]):
+    planned = plan_epoch(train.costs, settings.batch_size, plan.seed, 0, 0, 0, train.packed)
+    for step, indices in enumerate(planned[: steps + 1]):
         started = time.perf_counter()
         at = Moment(0, step, steps, 0, plan.step_seed(1, step), len(indices))
         terms = Backward(parts, plan, lesson, settings.batch_size).run(indices, at, draw=0)

@@ -173,7 +173,8 @@ def coming(parts: Parts, train: Examples, steps: Iterable[tuple[Indices, int]], 
 def _cut(parts: Parts, examples: Examples, indices: Indices, micro: int) -> tuple[list[Indices], float]:
     """Return this process's micro-batches of a step, and how much each example counts."""
     own, share = _own(parts.learner.processes, indices)
-    return micro_batches(own, examples.costs, micro, parts.config.training.tokens_per_batch), share
+    most = parts.config.training.tokens_per_batch
+    return micro_batches(own, examples.costs, micro, most, examples.packed), share
 
 
 def _own(processes: Processes, indices: Indices) -> tuple[Indices, float]:

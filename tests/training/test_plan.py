@@ -50,3 +50,24 @@ def test_micro_batches_are_a_partition_within_both_limits(lengths: np.ndarray, e
 @given(LENGTHS, st.integers(8, 2000))
 def test_scoring_covers_everything_once(lengths: np.ndarray, tokens: int) -> None:
     assert sorted(np.concatenate(plan_scoring(lengths, tokens)).tolist()) == list(range(len(lengths)))
+
+
+@given(LENGTHS, st.integers(1, 20), st.integers(8, 500))
+def test_packed_micro_batches_keep_their_order_and_hold_so_many_tokens(
+    lengths: np.ndarray, most: int, tokens: int
+) -> None:
+    order = np.random.default_rng(0).permutation(len(lengths))
+    parts = micro_batches(order, lengths, most, tokens, packed=True)
+    assert np.concatenate(parts).tolist() == order.tolist()
+    for part, following in zip(parts, [*parts[1:], None], strict=True):
+        assert len(part) == 1 or (len(part) <= most and lengths[part].sum() <= tokens)
+        if following is not None:  # as many as there is room for
+            assert len(part) == most or lengths[part].sum() + lengths[following[0]] > tokens
+
+
+def test_steps_of_packed_examples_hold_short_and_long_ones() -> None:
+    lengths = np.where(np.arange(640) % 2, 500, 1)
+    totals = [lengths[step].sum() for step in plan_epoch(lengths, 16, 0, 0, 0, 0, packed=True)]
+    assert min(totals) > 500
+    assert max(totals) < 16 * 500
+    assert min(lengths[step].sum() for step in plan_epoch(lengths, 16, 0, 0, 0, 0)) == 16
