@@ -17,10 +17,9 @@ Separation = Literal["domain", "random"]
 class Corpora(StreamSource):
     """Documents by domain, as text to continue; for `problem: {kind: causal_lm}`.
 
-    A document is in one split and one part, by the hash of its letters, so that neither the order of files nor other
-    texts decide; of documents with the same letters one is used, that of the first domain. What is cut for validation
-    and test has no document of which more than half of the runs of eight words stand in training documents of any
-    domain or part.
+    A document is in one split and one part, by the hash of its letters, whatever the order of files; of documents with
+    the same letters one is used, that of the base or else of the first domain. What is cut for validation and test has
+    no document of which more than half of the runs of eight words stand in training documents of any domain or part.
     """
 
     kind: Literal["corpora"] = "corpora"

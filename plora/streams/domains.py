@@ -48,7 +48,7 @@ class Domain(BaseModel):
     """A `.txt` or `.md` file, a folder of some, or JSON lines, CSV, TSV or parquet."""
 
     hub: HubSet | None = None
-    """A data set of the hub; needs the extra `hub`. Its `test: null` is cut from its train."""
+    """A data set of the hub; needs the extra `hub`. With `test: null` its test is cut from its train."""
 
     text: str = "text"
     """Of a table, the column with the texts."""
