@@ -31,7 +31,7 @@ QUICK: dict[str, JsonValue] = {
     "stream.validation_bytes": 20_000,
     "stream.test_bytes": 30_000,
 }
-QUICK_RATES = OneOf([0.003, 0.03])
+QUICK_RATES = OneOf([0.001, 0.01])
 SHOWN = ("nats_per_byte", "nats_per_token", "perplexity")
 
 
