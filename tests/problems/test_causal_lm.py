@@ -40,8 +40,9 @@ def test_it_conforms(gpt2: Path, packing: bool) -> None:
     check_problem(problem, SPLIT, made)
 
 
-@pytest.mark.parametrize("kind", sorted(SHAPES))
-@pytest.mark.parametrize("context", [0, 5, 15])
+@pytest.mark.parametrize(
+    ("kind", "context"), [("gpt2", 0), ("gpt2", 15), ("gpt2", 5), ("llama", 5), ("mistral", 5), ("qwen2", 5)]
+)
 def test_each_token_is_scored_once_however_documents_are_batched(kind: str, context: int) -> None:
     made = network(kind)
     packed, apart = (around(made, context=context, packing=packing) for packing in (True, False))

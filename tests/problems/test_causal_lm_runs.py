@@ -52,23 +52,18 @@ def make(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     return lambda *overrides: load_config(values, [*overrides, f"output={tmp_path / 'runs'}"])
 
 
+FEW = (("method=sequential",), ("method=per_task", "scenario=task"), ("method=joint",), ("method=replay",))
+MORE = (
+    *((f"method={name}",) for name in ("o_lora", "n_lora", "sd_lora", "gumbel_cl_lora", "inf_lora")),
+    *((f"method=merged_{way}",) for way in ("average", "ties", "magmax")),
+    ("method=full", "training.learning_rate=0.001"),
+    ("method=lateral", "scenario=task"),
+)
+
+
 @pytest.mark.parametrize(
     "settings",
-    [
-        ("method=sequential",),
-        ("method=per_task", "scenario=task"),
-        ("method=o_lora",),
-        ("method=n_lora",),
-        ("method=sd_lora",),
-        ("method=gumbel_cl_lora",),
-        ("method=inf_lora",),
-        ("method=full", "training.learning_rate=0.001"),
-        ("method=joint",),
-        ("method=replay",),
-        ("method=merged_average",),
-        ("method=merged_ties",),
-        ("method=merged_magmax",),
-    ],
+    [*FEW, *(pytest.param(settings, marks=pytest.mark.slow) for settings in MORE)],
     ids=lambda settings: settings[0].removeprefix("method="),
 )
 def test_methods_learn_documents(make: Make, settings: tuple[str, ...]) -> None:
@@ -128,6 +123,7 @@ def test_gpt2_is_adapted_part_by_part_and_neither_head_nor_embeddings_are(make: 
             build(make(named))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [("method=sequential",), ("method=full", "training.learning_rate=0.001")])
 def test_in_bf16_it_learns_too(make: Make, settings: tuple[str, ...]) -> None:
     config = make(*settings, "training.precision=bf16")
@@ -138,6 +134,7 @@ def test_in_bf16_it_learns_too(make: Make, settings: tuple[str, ...]) -> None:
     assert evaluate(config.folder).changed == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_goes_on_as_if_it_had_not_been(make: Make) -> None:
     whole, cut = make("method=replay", "name=whole"), make("method=replay", "name=cut", "training.checkpoint_seconds=0")
     run(whole, quiet(), Workspace())
@@ -189,7 +186,7 @@ def test_words_are_kept_by_the_texts_that_they_were_learned_from(make: Make, tmp
         ((*NEW, "backbone.vocabulary=null"), BackboneError, r"set backbone.vocabulary to their number"),
         ((*NEW, "backbone.network.vocab_size=260"), ConfigError, r"vocab_size is 260, and vocabulary 270"),
         ((*NEW, "backbone.network.model_type=qwen2"), BackboneError, r"choose another model_type, such as llama"),
-        ((*NEW, "backbone.network.model_type=resnet"), BackboneError, r"backbone.network: ValueError"),
+        ((*NEW, "backbone.network.model_type=no_such"), BackboneError, r"backbone.network: "),
         (("backbone.vocabulary=300",), ConfigError, r"`vocabulary` is of a new network"),
         (("problem.context=32",), BackboneError, r"problem.context=32 leaves nothing to predict .* set it to 31"),
         (("stream.labelled=true",), DataError, r"'causal_lm' needs documents, and task 'language 1' .* has texts"),
@@ -219,3 +216,9 @@ def test_a_tokenizer_that_does_not_fit_is_refused(make: Make, tmp_path: Path, ch
         tokenizer.save_pretrained(folder)
     with pytest.raises(BackboneError, match=message):
         build(make(f"backbone.id={folder}"))
+
+
+def test_in_bf16_a_head_that_is_the_embedding_too_is_not_rounded(make: Make) -> None:
+    network = build(make("training.precision=bf16")).model.backbone
+    assert network.lm_head.weight is network.transformer.wte.weight
+    assert network.lm_head.weight.dtype == torch.float32

@@ -1,9 +1,12 @@
 """Cross-entropy over a vocabulary in chunks is that of the whole, in value and gradients."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from plora.problems import vocabulary_loss
 from plora.problems.vocabulary_loss import token_nats
@@ -39,6 +42,33 @@ def test_states_in_bf16_have_scores_in_bf16_as_a_head_under_autocast_has() -> No
     torch.testing.assert_close(found, expected)
     (got,), (wanted,) = (torch.autograd.grad(nats.sum(), [words]) for nats in (found, expected))
     torch.testing.assert_close(got, wanted, rtol=0.05, atol=0.05)
+
+
+class _Largest(TorchDispatchMode):
+    """The most numbers of a tensor that was made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor):
+            self.numbers = max(self.numbers, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("words_train", [True, False])
+def test_scores_never_stand_whole_in_memory(monkeypatch: pytest.MonkeyPatch, words_train: bool) -> None:
+    monkeypatch.setattr(vocabulary_loss, "_SCORES", 500)
+    states, words = torch.randn(64, 4, requires_grad=True), torch.randn(100, 4, requires_grad=words_train)
+    with _Largest() as largest:
+        token_nats(states, words, None, torch.randint(100, (64,))).sum().backward()
+    assert largest.numbers <= 500 < 64 * 100
 
 
 def test_of_no_position_there_are_no_nats() -> None:
