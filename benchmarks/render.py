@@ -19,7 +19,8 @@ RESULTS = Path(__file__).parent / "results"
 NONE = "–"
 PAGES = (
     *("README.md", "docs/results/index.md", "docs/results/text.md", "docs/results/digits.md"),
-    *("docs/results/ledger.md", "docs/results/images.md", "plora/backbones/glyph_vit/README.md"),
+    *("docs/results/ledger.md", "docs/results/images.md", "docs/results/language-models.md"),
+    "plora/backbones/glyph_vit/README.md",
 )
 
 
@@ -479,6 +480,49 @@ def images(data: dict[str, object]) -> str:
     return "\n\n".join([*parts, *_chosen(data)])
 
 
+def language_models(data: dict[str, object]) -> str:
+    """Each arm before and after, on text of its own kind and of its base's, and what part of full's gain it reaches."""
+    runs = _rows(data, "runs")
+    gains = {id(run): _nats(run, "adapted", "before") - _nats(run, "adapted", "after") for run in runs}
+    full = {run["split"]: gains[id(run)] for run in runs if run["method"] == "full"}
+    rows = []
+    for run in sorted(runs, key=lambda run: (str(run["split"]), -gains[id(run)])):
+        of_full = full.get(run["split"])
+        ranks = f"r = {run['rank']}, {run['targets']}" if run["rank"] else ""
+        shown = [f"`{run['method']}`", ", ".join([*filter(None, [ranks]), *map(str, _list(run["modules"]))])]
+        for part in ("adapted", "base"):
+            shown += [f"{_score(run, part, when, 'perplexity'):.2f}" for when in ("before", "after")]
+        share = f"{100 * gains[id(run)] / of_full:.0f}" if of_full is not None and of_full >= 0.05 else NONE
+        bytes_, memory = int(str(run["stored_bytes"])), run["peak_memory_bytes"]
+        shown += [
+            f"{_score(run, 'adapted', 'after', 'nats_per_byte'):.4f}",
+            share,
+            f"{run['learning_rate']:g}",
+            f"{run['trainable']:,}",
+            f"{bytes_ / 1024:,.0f}",
+            f"{run['seconds']:,}",
+            f"{run['tokens_per_second']:,}",
+            NONE if memory is None else f"{int(str(memory)) / 2**20:,.0f}",
+        ]
+        rows.append([str(run["split"]), *shown])
+    heads = ["split", "method", "what trains", "before", "after", "base before", "base after", "nats per byte"]
+    heads += ["% of full's gain", "learning rate", "trainable", "KiB saved", "seconds", "tokens per second", "MiB"]
+    said = (
+        "Perplexity per token on held-out text of the part that is adapted to, and of the base's. % of full's gain: of "
+        f"the nats per token that `full` gains on the same text, where these are 0.05 or more. {source(data)}"
+    )
+    return "\n\n".join([table(heads, rows, left=3), said, *_chosen(data)])
+
+
+def _score(run: Mapping[str, object], part: str, when: str, name: str) -> float:
+    values = _part(_part(dict(run), part), when)
+    return float(str(values[name]))
+
+
+def _nats(run: Mapping[str, object], part: str, when: str) -> float:
+    return _score(run, part, when, "nats_per_token")
+
+
 def _chosen(data: dict[str, object]) -> list[str]:
     """What each study chose, and whether it stands at the edge of what was tried; nothing where none was searched."""
     searched, settings = _part(data, "searched"), []
@@ -730,6 +774,9 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "images_omniglot": ("images-omniglot", images),
     "images_photographs": ("images-photographs", images),
     "images_emoji": ("images-emoji", images),
+    "lora_compare": ("lora-compare", language_models),
+    "lora_ranks": ("lora-ranks", language_models),
+    "lora_presets": ("lora-presets", language_models),
     "glyph_vit": ("glyph_vit", glyph_vit),
     "image_step": ("image_step", image_step),
     "image_stream": ("image_stream", image_stream),

@@ -89,7 +89,7 @@ def test_every_method_learns_records_and_reloads(toy_config: Config, scenario: s
         np.testing.assert_array_equal(row, matrix[number])
     again = evaluate(folder)
     assert again.changed == 0
-    assert again.accuracy == again.recorded
+    assert again.values == again.recorded
 
 
 def test_new_texts_cost_a_routed_run_two_passes(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

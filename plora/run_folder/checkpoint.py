@@ -6,12 +6,12 @@ bit, on the same batch; then its manifest is written. Loading compares the sha25
 
 import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from plora.adapters import load_slot, save_slot
 from plora.adapters.interop import TENSOR_FILE
@@ -274,7 +274,7 @@ def _verify(
     """
     model = learner.model
     # The frozen backbone is shared with the copy, not copied; the problem holds nothing that is learned.
-    shared = [] if model.trains_backbone else [*model.pretrained()]
+    shared = [*(_constants(model.backbone) if model.trains_backbone else model.pretrained())]
     memo: dict[int, object] = {id(item): item for item in (*shared, model.problem)}
     if model.gate is not None:
         memo[id(model.gate)] = model.gate.fresh()
@@ -300,6 +300,12 @@ def _verify(
                     f"(largest difference {far:.3g}); the disk or the memory of this machine is faulty, or a part of "
                     "the model is not saved. The checkpoint does not count"
                 )
+
+
+def _constants(network: nn.Module) -> Iterator[Tensor]:
+    """Buffers that no state holds: they follow from the network's settings, as the angles of rotary positions do."""
+    for module in network.modules():
+        yield from (module.get_buffer(name) for name in module._non_persistent_buffers_set)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from plora.lazy import names_from
 
 if TYPE_CHECKING:
     from plora.runs.checking import Rescored, Verified, evaluate, verify
+    from plora.runs.elsewhere import Elsewhere, evaluate_on
     from plora.runs.forgetting import forget
     from plora.runs.generating import Continuation, generate
     from plora.runs.given_inputs import GivenInputs, read_inputs, read_prompts, require_writable, write_labelled
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Continuation",
+    "Elsewhere",
     "GivenInputs",
     "Prediction",
     "Rescored",
     "Verified",
     "evaluate",
+    "evaluate_on",
     "extend",
     "forget",
     "generate",
@@ -41,6 +44,7 @@ __getattr__, _ = names_from(
     __name__,
     {
         "checking": ["Rescored", "Verified", "evaluate", "verify"],
+        "elsewhere": ["Elsewhere", "evaluate_on"],
         "forgetting": ["forget"],
         "generating": ["Continuation", "generate"],
         "given_inputs": ["GivenInputs", "read_inputs", "read_prompts", "require_writable", "write_labelled"],

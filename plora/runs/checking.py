@@ -8,7 +8,7 @@ from typing import ParamSpec
 import numpy as np
 
 from plora.errors import RunError
-from plora.results import RunRecord, generated_files, read_curves, read_generated, read_measurements
+from plora.results import RunRecord, Score, generated_files, read_curves, read_generated, read_measurements
 from plora.results.record.forgotten import read_forgotten
 from plora.results.record.found_runs import root_hash
 from plora.results.record.sheet import read_sheet, sheet_files
@@ -29,15 +29,16 @@ class Rescored:
 
     Args:
         tasks: names of the tasks that the run has learned.
-        accuracy: of each, now.
+        values: the score of each, now.
         recorded: of each, in the record.
         changed: predictions that differ from the record, over all tasks.
     """
 
     tasks: list[str]
-    accuracy: list[float]
+    values: list[float]
     recorded: list[float]
     changed: int
+    score: Score
 
 
 def evaluate(path: Path) -> Rescored:
@@ -56,6 +57,7 @@ def evaluate(path: Path) -> Rescored:
         [result.value(problem.score) for result in scores.values()],
         [float(row[columns.index(name)]) for name in scores],
         changed,
+        problem.score,
     )
 
 

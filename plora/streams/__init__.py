@@ -11,8 +11,10 @@ from plora.streams.base import (
     Task,
     TextInput,
 )
+from plora.streams.corpora import Corpora
 from plora.streams.digits import Digits
 from plora.streams.docstrings import DocstringSkills, DocstringTopics
+from plora.streams.domains import Domain
 from plora.streams.glyphs import Glyphs
 from plora.streams.hub import HUB_TASKS, HubStream, HubTask
 from plora.streams.image_stream import ImageStream
@@ -26,6 +28,7 @@ STREAMS: dict[str, type[StreamSource]] = {
     "local": LocalStream,
     "hub": HubStream,
     "images": ImageStream,
+    "corpora": Corpora,
 }
 """`kind:` of a stream in a config → its source."""
 
@@ -47,6 +50,8 @@ __all__ = [
     "Digits",
     "Glyphs",
     "ImageStream",
+    "Corpora",
+    "Domain",
     "LocalStream",
     "LocalTask",
     "HubStream",

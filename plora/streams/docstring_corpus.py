@@ -157,9 +157,10 @@ def library_root(domain: str) -> Path:
         return Path(sysconfig.get_path("stdlib"))
     spec = find_spec(domain)
     if spec is None or not spec.submodule_search_locations:
+        how = 'pip install "plora[quickstart]"' if domain in DISTRIBUTIONS else "pip, by the name of its distribution"
         raise DataError(
-            f"the docstring streams read the library '{DISTRIBUTIONS[domain]}', which is not installed; "
-            'install it with: pip install "plora[quickstart]"'
+            f"the docstring streams read the library '{DISTRIBUTIONS.get(domain, domain)}', which is not installed; "
+            f"install it with: {how}"
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
@@ -192,7 +193,7 @@ def read_corpus() -> list[DocumentedObject]:
         return cached
     found: dict[int, DocumentedObject] = {}
     ambiguous: set[int] = set()
-    with _no_garbage_collection():
+    with no_garbage_collection():
         for source in sources:
             for item in _objects(source.file, source.module, source.topic):
                 known = found.setdefault(item.key, item)
@@ -230,7 +231,8 @@ def _read(path: Path) -> list[DocumentedObject] | None:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
+    """Read syntax trees inside the `with` block in less time."""
     # Syntax trees are millions of objects that die by themselves; scanning them over and over, together with all
     # that other libraries keep alive, takes a third of the time.
     enabled = gc.isenabled()
@@ -283,7 +285,7 @@ def _objects(file: Path, module: str, topic: str) -> Iterator[DocumentedObject]:
             tree = ast.parse(file.read_bytes())
     except SyntaxError:  # templates and files for another Python stand among the sources
         return
-    for node, owner in _definitions(tree.body, ""):
+    for node, owner in definitions(tree.body, ""):
         docstring = ast.get_docstring(node, clean=False)
         if not docstring:
             continue
@@ -307,17 +309,18 @@ def _objects(file: Path, module: str, topic: str) -> Iterator[DocumentedObject]:
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-def _definitions(body: Iterable[ast.stmt], owner: str) -> Iterator[tuple[Definition, str]]:
+def definitions(body: Iterable[ast.stmt], owner: str) -> Iterator[tuple[Definition, str]]:
+    """Yield functions, methods and classes of a module, each with the name of the class around it, or of `owner`."""
     # Not ast.walk: functions inside functions are no public objects, and skipping bodies is much faster.
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node, owner
         elif isinstance(node, ast.ClassDef):
             yield node, owner
-            yield from _definitions(node.body, node.name)
+            yield from definitions(node.body, node.name)
         elif isinstance(node, ast.If | ast.Try):
-            yield from _definitions(node.body, owner)
-            yield from _definitions(node.orelse, owner)
+            yield from definitions(node.body, owner)
+            yield from definitions(node.orelse, owner)
 
 
 def _count_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, owner: str) -> int:

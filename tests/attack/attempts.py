@@ -48,7 +48,7 @@ def _verify(case: Case) -> object:
 
 def _evaluate(case: Case) -> object:
     found = evaluate(case.run)
-    return found.tasks, found.accuracy, found.recorded, found.changed
+    return found.tasks, found.values, found.recorded, found.changed
 
 
 def _predict(case: Case) -> object:
