@@ -8,8 +8,8 @@ from plora.errors import DataError
 from plora.streams.base import SPLITS, SplitName
 from plora.streams.domains import DomainTexts
 from plora.streams.hashing import text_key, unit
-from plora.streams.word_runs import known_shares, letters
 from plora.streams.row_count import RowCount
+from plora.streams.word_runs import known_shares, letters
 
 MOST_KNOWN = 0.5
 """Largest share of the runs of words of a held-out document that may stand in training documents."""
