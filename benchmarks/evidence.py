@@ -27,7 +27,7 @@ def write(name: str, numbers: Mapping[str, JsonValue], command: str | None = Non
     arguments = shlex.join(sys.argv[1:])
     content: dict[str, JsonValue] = {
         "command": command or f"python -m benchmarks.{name} {arguments}".strip(),
-        "commit": commit(),
+        "commit": commit(FOLDER),
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": processor() + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
         "threads": torch.get_num_threads(),

@@ -346,8 +346,12 @@ def processor() -> str:
     return f"{model}, {os.cpu_count()} cores"
 
 
-def commit() -> str | None:
-    """Return the commit of the working folder's repository, marked when it has changes; None outside one."""
+def commit(inside: Path | None = None) -> str | None:
+    """Return the commit of a folder's repository, marked when it has changes; None outside one.
+
+    Args:
+        inside: the folder; None is the current one.
+    """
     try:
         result = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
@@ -355,6 +359,7 @@ def commit() -> str | None:
             text=True,
             timeout=10,
             check=True,
+            cwd=inside,
         )
     except (OSError, subprocess.SubprocessError):
         return None
