@@ -167,6 +167,7 @@ def test_what_was_found_is_written_and_said(
     assert rows[2][:2] == ["| **chosen**", str(study.chosen.number)]
     assert [row[-1] for row in rows[-len(failed) :]] == ["failed |"] * len(failed)
     assert f"- Trial {failed[0]} failed: the loss is not finite" in table
+    assert "search anew: remove `" in table
     assert (result.folder / "search/method-sequential.png").stat().st_size > 1000
     said = "\n".join(choice_lines(study))
     assert f"by trial {study.chosen.number}, the best of {9 - len(failed)} (median {100 * study.median:.1f}" in said
