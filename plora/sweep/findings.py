@@ -86,7 +86,7 @@ def trials_table(study: Study) -> str:
         lines += ["", *(f"- Trial {trial.number} failed: {markdown_cell(trial.failure)}" for trial in failed)]
         lines += [
             "",
-            "A failure is kept: later trials are chosen knowing of it. Where it was the machine's and not the setting's, "
+            "A failure is kept: later trials are chosen knowing of it. Where it was the machine's, not the setting's, "
             f"search anew: remove `{markdown_code(str(study.trials_folder))}` and the final runs of "
             f"{markdown_text(study.label)}.",
         ]
