@@ -51,7 +51,7 @@ def paired(rows: list[dict[str, JsonValue]], method: str, against: str) -> dict[
     """
     own = {(one["seed"], one["class_seed"]): float(str(one["accuracy"])) for one in rows if one["method"] == method}
     other = {(one["seed"], one["class_seed"]): float(str(one["accuracy"])) for one in rows if one["method"] == against}
-    of_order = {order: value for (_, order), value in other.items()}
+    of_order = {order: value for (_, order), value in other.items()} if against == FLOOR else {}
     pairs = {key: other.get(key, of_order.get(key[1])) for key in own}
     apart = [100 * (own[key] - value) for key, value in pairs.items() if value is not None]
     if method == against or len(apart) < 3:
