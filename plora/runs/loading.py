@@ -1,7 +1,10 @@
 """Rebuild a run from its folder."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from plora.build import Learner, Parts, Workspace, assemble, build
 from plora.errors import RunError
@@ -29,6 +32,12 @@ def require_backbone(folder: RunFolder) -> None:
     )
 
 
+def _near(stored: Mapping[str, list[float]], now: Mapping[str, list[float]]) -> bool:
+    """Whether two first batches are the same but for the order in which other threads sum their numbers."""
+    pairs = zip(stored.values(), now.values(), strict=False)
+    return [*stored] == [*now] and all(np.allclose(one, other, rtol=1e-9, atol=1e-12) for one, other in pairs)
+
+
 def require_same(parts: Parts, folder: RunFolder) -> None:
     """Refuse data, a backbone or preprocessing that are no longer what the run was started with."""
     stored = folder.read_environment()
@@ -40,7 +49,8 @@ def require_same(parts: Parts, folder: RunFolder) -> None:
             f"{fingerprint[:12]}…); restore the files of {backbone.id}"
         )
     first_batch = parts.tasks[0].splits["train"].first_batch()
-    if (preprocessing.fingerprint, preprocessing.first_batch) != (parts.model.problem.fingerprint(), first_batch):
+    same = preprocessing.fingerprint == parts.model.problem.fingerprint()
+    if not (same and _near(preprocessing.first_batch, first_batch)):
         raise RunError(
             f"{folder.path}: preprocessing no longer makes the same inputs (first batch "
             f"{preprocessing.first_batch}, now {first_batch}); restore the versions in environment.json"

@@ -13,9 +13,10 @@ from plora.config import RunConfig
 from plora.errors import PloraError, RunError
 from plora.gates import Router
 from plora.heads import LinearHead
+from plora.problems import Examples
 from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.runs import load_learner, predict, run, verify
+from plora.runs import evaluate, load_learner, predict, run, verify
 from plora.sealed import open_sealed, read_sealed, write_sealed
 
 Config = Callable[..., RunConfig]
@@ -202,6 +203,23 @@ def test_environment_holds_the_first_batch(folder: Path) -> None:
     mean, deviation = environment["preprocessing"]["first_batch"]["input_ids"]
     assert mean > 1
     assert deviation > 1
+
+
+@pytest.mark.parametrize(("factor", "refused"), [(1 + 1e-13, False), (1 + 1e-6, True)])
+def test_more_threads_sum_a_first_batch_otherwise_and_are_no_other_preprocessing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, factor: float, refused: bool
+) -> None:
+    original = Examples.first_batch
+
+    def summed(self: Examples) -> dict[str, list[float]]:
+        return {name: [factor * value for value in values] for name, values in original(self).items()}
+
+    monkeypatch.setattr(Examples, "first_batch", summed)
+    if not refused:
+        assert evaluate(folder).changed == 0
+        return
+    with pytest.raises(RunError, match="preprocessing no longer makes the same inputs"):
+        evaluate(folder)
 
 
 def _damaged(whole: bytes, damage: str, position: int) -> bytes:
