@@ -46,6 +46,7 @@ def command(
     """
     from plora.generators.continuing import Drawing
     from plora.runs import generate, read_prompts
+    from plora.runs.generating import AUTO
 
     given = read_prompts(prompt or [], prompts, sys.stdin.buffer)
     drawing = Drawing(temperature, top_k, top_p)
@@ -68,5 +69,5 @@ def command(
             continue
         if not streams:
             typer.echo(visible(one.prompt + one.text))
-        if task and "auto" in task:
+        if task and AUTO in task:
             say(f"prompt {number}: task {one.task}", error=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plora.backbones import Backbone, BackboneConfig
-from plora.errors import BackboneError, DataError
+from plora.errors import BackboneError, DataError, RunError
 from plora.problems.settings import ProblemSettings
 from plora.results import ACCURACY, RANKS, ClassRankings, Measurements, PixelCounts, Score
 from plora.streams.base import Scenario, Split, Stream, StreamSource
@@ -111,6 +111,25 @@ class Examples(ABC):
         """Return mean and standard deviation of each tensor of the first eight inputs: what preprocessing makes."""
         tensors = self.collate(np.arange(min(8, len(self)))).inputs
         return {name: [float(t.double().mean()), float(t.double().std())] for name, t in tensors.items()}
+
+
+def stored(tensors: Mapping[str, Tensor], types: Mapping[str, torch.dtype], what: str) -> dict[str, Tensor]:
+    """Return those tensors that examples were kept as, each of one dimension, on the CPU.
+
+    Args:
+        tensors: by name, among others.
+        types: those that are wanted, and their types.
+        what: was kept, such as `texts`.
+
+    Raises:
+        RunError: one is missing, or has another type or more dimensions.
+    """
+    found = {}
+    for name, dtype in types.items():
+        if name not in tensors or tensors[name].dtype != dtype or tensors[name].dim() != 1:
+            raise RunError(f"the stored {what} have no '{name}' of one dimension and type {dtype}")
+        found[name] = tensors[name].cpu()
+    return found
 
 
 class EncodedInputs(ABC):

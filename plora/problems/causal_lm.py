@@ -27,7 +27,7 @@ from plora.backbones import (
 from plora.backbones.byte_pairs import learn_byte_pairs, read_byte_pairs
 from plora.cache import cache_folder, left_out
 from plora.errors import AdapterError, BackboneError, DataError, RunError
-from plora.problems.base import Batch, Columns, Problem
+from plora.problems.base import Batch, Columns, Problem, stored
 from plora.problems.encoded_documents import ARRAYS, LOSS, NOT_SCORED, EncodedDocuments, Layout
 from plora.problems.settings import CausalLMSettings, ProblemSettings
 from plora.problems.vocabulary_loss import token_nats
@@ -201,11 +201,7 @@ class CausalLM(Problem):
         Raises:
             RunError: a tensor is missing or has another type or length.
         """
-        arrays = {}
-        for name, dtype in ARRAYS.items():
-            if name not in tensors or tensors[name].dtype != dtype or tensors[name].dim() != 1:
-                raise RunError(f"the stored documents have no '{name}' of one dimension and type {dtype}")
-            arrays[name] = tensors[name].cpu().numpy()
+        arrays = {name: tensor.numpy() for name, tensor in stored(tensors, ARRAYS, "documents").items()}
         lengths = arrays["lengths"]
         if int(lengths.sum()) != len(arrays["ids"]) or len(arrays["bytes"]) != len(lengths) or (lengths < 0).any():
             raise RunError("the parts of the stored documents differ in length")

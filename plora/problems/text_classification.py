@@ -19,7 +19,7 @@ from plora.backbones import Backbone, BackboneConfig, Pooling, TextBackbone, loa
 from plora.cache import left_out
 from plora.errors import BackboneError, DataError, RunError
 from plora.fingerprint import hash_tensors
-from plora.problems.base import EncodedInputs, Examples, LabelledExamples, Problem
+from plora.problems.base import EncodedInputs, Examples, LabelledExamples, Problem, stored
 from plora.problems.settings import ProblemSettings
 from plora.streams.base import Scenario, Split, Stream, Texts
 from plora.tensor_file import save_tensors
@@ -219,11 +219,7 @@ class TextClassification(Problem):
         Raises:
             RunError: a tensor is missing or has another type or length.
         """
-        arrays = {}
-        for name, dtype in _ARRAYS.items():
-            if name not in tensors or tensors[name].dtype != dtype or tensors[name].dim() != 1:
-                raise RunError(f"the stored texts have no '{name}' of one dimension and type {dtype}")
-            arrays[name] = tensors[name].cpu().numpy()
+        arrays = {name: tensor.numpy() for name, tensor in stored(tensors, _ARRAYS, "texts").items()}
         total = int(arrays["lengths"].sum())
         if (
             len(arrays["ids"]) != total

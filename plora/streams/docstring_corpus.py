@@ -167,13 +167,15 @@ def library_root(domain: str) -> Path:
 
 def library_versions() -> dict[str, str]:
     """Return the version of each library that is read, by distribution name, and of Python."""
-    versions = {"python": platform.python_version()}
-    for distribution in DISTRIBUTIONS.values():
-        try:
-            versions[distribution] = version(distribution)
-        except PackageNotFoundError:
-            versions[distribution] = "unknown"  # a source checkout on the path carries no metadata
-    return versions
+    return {"python": platform.python_version()} | {name: version_of(name) for name in DISTRIBUTIONS.values()}
+
+
+def version_of(distribution: str) -> str:
+    """Return the version of an installed distribution, `unknown` where nothing says it."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:  # a source checkout on the path carries no metadata
+        return "unknown"
 
 
 def read_corpus() -> list[DocumentedObject]:
@@ -278,14 +280,18 @@ def _source_files(root: Path, parts: Iterable[str]) -> Iterator[Path]:
                     yield file
 
 
-def _objects(file: Path, module: str, topic: str) -> Iterator[DocumentedObject]:
+def parsed(file: Path) -> ast.Module:
+    """Return the syntax tree of a source file; an empty one of a template, or of a file for another Python."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # invalid escapes in other people's docstrings
-            tree = ast.parse(file.read_bytes())
-    except SyntaxError:  # templates and files for another Python stand among the sources
-        return
-    for node, owner in definitions(tree.body, ""):
+            return ast.parse(file.read_bytes())
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+def _objects(file: Path, module: str, topic: str) -> Iterator[DocumentedObject]:
+    for node, owner in definitions(parsed(file).body, ""):
         docstring = ast.get_docstring(node, clean=False)
         if not docstring:
             continue

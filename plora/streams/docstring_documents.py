@@ -7,16 +7,22 @@ import ast
 import hashlib
 import inspect
 import platform
-import warnings
 from collections import Counter
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from plora.cache import cache_folder, left_out
 from plora.errors import DataError, RunError
 from plora.sealed import read_sealed, write_sealed
-from plora.streams.docstring_corpus import DISTRIBUTIONS, definitions, library_root, no_garbage_collection
+from plora.streams import docstring_corpus
+from plora.streams.docstring_corpus import (
+    DISTRIBUTIONS,
+    definitions,
+    library_root,
+    no_garbage_collection,
+    parsed,
+    version_of,
+)
 
 STANDARD_LIBRARY = "stdlib"
 SHORTEST = 100
@@ -78,10 +84,7 @@ def package_version(package: str) -> str:
     """Return the version of a package, or of Python for its standard library."""
     if package == STANDARD_LIBRARY:
         return platform.python_version()
-    try:
-        return version(DISTRIBUTIONS.get(package, package))
-    except PackageNotFoundError:  # a source checkout on the path, or a distribution of another name
-        return "unknown"
+    return version_of(DISTRIBUTIONS.get(package, package))  # unknown too where a distribution has another name
 
 
 def _source_files(root: Path) -> Iterator[Path]:
@@ -93,7 +96,9 @@ def _source_files(root: Path) -> Iterator[Path]:
 
 def _state(root: Path, files: list[Path]) -> str:
     """Hash of all that the documents depend on: the code that parses, and name, size and date of every source file."""
-    digest = hashlib.sha256(platform.python_version().encode() + Path(__file__).read_bytes())
+    digest = hashlib.sha256(platform.python_version().encode())
+    for code in (Path(__file__), Path(docstring_corpus.__file__)):
+        digest.update(code.read_bytes())
     for file in files:
         status = file.stat()
         digest.update(f"{file.relative_to(root).as_posix()}|{status.st_size}|{status.st_mtime_ns};".encode())
@@ -113,12 +118,7 @@ def _read(path: Path) -> tuple[tuple[str, ...], Counter[str]] | None:
 
 
 def _docstrings(file: Path) -> Iterator[str]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # invalid escapes in other people's docstrings
-            tree = ast.parse(file.read_bytes())
-    except SyntaxError:  # templates and files for another Python stand among the sources
-        return
+    tree = parsed(file)
     for node in (tree, *(node for node, _ in definitions(tree.body, ""))):
         if docstring := ast.get_docstring(node, clean=False):
             yield inspect.cleandoc(docstring)

@@ -81,11 +81,10 @@ def place_documents(
     for task in wanted:
         splits[task] = {}
         for split, members in by_task[task].items():
-            taken = _capped(task, split, sorted(members, key=lambda one: one.key), most[split])
-            for document in members:
+            ordered = sorted(members, key=lambda one: one.key)
+            taken = _capped(task, split, ordered, most[split])
+            for document in ordered[len(taken) :]:
                 own[document.domain][_CAPPED] += 1
-            for document in taken:
-                own[document.domain][_CAPPED] -= 1
             splits[task][split] = tuple(document.text for document in taken)
     rows = {}
     for name, texts in found.items():

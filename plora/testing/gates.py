@@ -321,24 +321,21 @@ def _check_folding(promises: Promises, model: ContinualModel, task: str, inputs:
     with promises.no_error("constant = True lets committed slots be folded"):
         model.fold(task)
         folded = model.features(inputs, task)
-    promises.keep(
-        torch.allclose(plain, folded, rtol=1e-3, atol=1e-4),
-        "constant = True lets committed slots be folded with coefficient 1",
-        f"features that differ by up to {(plain - folded).abs().max().item():.2g}",
-        "the same features",
-    )
+    _keep_features(promises, "constant = True lets committed slots be folded with coefficient 1", folded, plain)
 
 
 def _check_settled(promises: Promises, model: ContinualModel, task: str, inputs: Mapping[str, Tensor]) -> None:
+    promise = "settles = True lets committed slots be folded for evaluation"
     beside = model.features(inputs, task).detach()
-    with promises.no_error("settles = True lets committed slots be folded for evaluation"), torch.no_grad():
+    with promises.no_error(promise), torch.no_grad():
         folded = model.features(inputs, task)
-    promises.keep(
-        torch.allclose(beside, folded, rtol=1e-3, atol=1e-4),
-        "settles = True lets committed slots be folded for evaluation",
-        f"features that differ by up to {(beside - folded).abs().max().item():.2g}",
-        "the same features",
-    )
+    _keep_features(promises, promise, folded, beside)
+
+
+def _keep_features(promises: Promises, promise: str, found: Tensor, expected: Tensor) -> None:
+    same = torch.allclose(expected, found, rtol=1e-3, atol=1e-4)
+    differ = f"features that differ by up to {(expected - found).abs().max().item():.2g}"
+    promises.keep(same, promise, differ, "the same features")
 
 
 def _ask(promises: Promises, gate: Gate, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
