@@ -9,6 +9,7 @@ import torch
 
 from plora.batches.evaluate import probabilities
 from plora.errors import DataError, RunError, UnknownTaskError, did_you_mean
+from plora.run_folder.folder import RunFolder
 from plora.runs.loading import load_learner
 
 
@@ -52,7 +53,8 @@ def predict(
     learner, learned, space = load_learner(path)
     problem = learner.model.problem
     if not problem.classifies:
-        raise RunError(f"{path} does not label its inputs, it is scored by {problem.score.title}; use `plora evaluate`")
+        verb = "generate" if RunFolder(path).read_config().problem.writes else "evaluate"
+        raise RunError(f"{path} does not label its inputs, it is scored by {problem.score.title}; use `plora {verb}`")
     seen, scenario = learned.tasks, space.scenario
     if task is not None and task not in seen:
         raise UnknownTaskError(f"no task '{task}'{did_you_mean(task, seen)}; the run has learned: {', '.join(seen)}")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from plora.cli import app
 from plora.errors import ConfigError, DataError, RunError, UnknownTaskError
 from plora.generators.continuing import Drawing
-from plora.runs import generate, load_learner, read_prompts
+from plora.runs import generate, load_learner, predict, read_prompts
 from plora.runs.generating import _Shown, _Writer
 
 PROMPTS = ("the waves", "", "a cow stood in", "the")
@@ -170,6 +170,11 @@ def test_nothing_to_do_is_refused(per_task: Path) -> None:
         generate(per_task, [])
     with pytest.raises(ConfigError, match="tokens is 0, expected 1 or more"):
         generate(per_task, ["the"], "sea", tokens=0)
+
+
+def test_a_run_that_writes_labels_nothing_and_names_the_verb(shared: Path) -> None:
+    with pytest.raises(RunError, match=r"does not label its inputs, it is scored by .*; use `plora generate`"):
+        predict(shared, ["the waves"])
 
 
 @pytest.mark.slow
