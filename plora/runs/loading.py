@@ -34,8 +34,10 @@ def require_backbone(folder: RunFolder) -> None:
 
 def _near(stored: Mapping[str, list[float]], now: Mapping[str, list[float]]) -> bool:
     """Whether two first batches are the same but for the order in which other threads sum their numbers."""
-    pairs = zip(stored.values(), now.values(), strict=False)
-    return [*stored] == [*now] and all(np.allclose(one, other, rtol=1e-9, atol=1e-12) for one, other in pairs)
+    if [*stored] != [*now]:
+        return False
+    pairs = zip(stored.values(), now.values(), strict=True)
+    return all(len(a) == len(b) and np.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in pairs)
 
 
 def require_same(parts: Parts, folder: RunFolder) -> None:

@@ -222,6 +222,17 @@ def test_more_threads_sum_a_first_batch_otherwise_and_are_no_other_preprocessing
         evaluate(folder)
 
 
+@pytest.mark.parametrize("stored", [[], [1.0] * 9, [float("nan"), 1.0]])
+def test_first_batch_of_another_length_is_another_preprocessing(folder: Path, stored: list[float]) -> None:
+    path = folder / "environment.json"
+    sealed = open_sealed(path)
+    content = json.loads(json.dumps(sealed.content))
+    content["preprocessing"]["first_batch"]["input_ids"] = stored
+    write_sealed(path, content, sealed.of)
+    with pytest.raises(RunError):
+        evaluate(folder)
+
+
 def _damaged(whole: bytes, damage: str, position: int) -> bytes:
     if damage == "flip":
         return whole[:position] + bytes([whole[position] ^ 0b101]) + whole[position + 1 :]
