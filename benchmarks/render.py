@@ -599,8 +599,8 @@ def language_decoding(data: dict[str, object]) -> str:
         )
     heads = ["width", "one task, s", "16 tasks, s", "PEFT, 16 tasks, s", "16 / one", "PEFT / plora"]
     said = (
-        f"{data['tasks']} prompts, {data['tokens']} tokens each, written in one pass: with the slot of one task, and each "
-        f"with its own. PEFT with `adapter_names`. {source(data)}"
+        f"{data['tasks']} prompts, {data['tokens']} tokens each, written in one pass: with the slot of one task, and "
+        f"each with its own. PEFT with `adapter_names`. {source(data)}"
     )
     return f"{table(heads, rows)}\n\n{said}"
 
@@ -609,8 +609,8 @@ def language_pretraining(data: dict[str, object]) -> str:
     """A whole run of a new network against a plain loop."""
     rates = _part(data, "tokens_per_second")
     return (
-        f"`plora pretrain` learns {rates['plora']:,} tokens per second in {data['precision']}, checkpoints, scoring and "
-        f"record included; a plain loop over the same batches {rates['plain']:,} ({data['plora_over_plain']:.2f}×). "
+        f"`plora pretrain` learns {rates['plora']:,} tokens per second in {data['precision']}, checkpoints, scoring "
+        f"and record included; a plain loop over the same batches {rates['plain']:,} ({data['plora_over_plain']:.2f}×). "
         f"{source(data)}"
     )
 
