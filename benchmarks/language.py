@@ -12,13 +12,13 @@ Medians; ratios are named by what they divide. Memory is of a process of its own
 import argparse
 import copy
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -151,20 +151,23 @@ def memory(way: str, width: int) -> dict[str, int]:
 def alone(way: str, width: int) -> None:
     """Print what three steps add, of this process, as one JSON line."""
 
-    def peak() -> int:
-        if DEVICE.type == "cuda":
-            return torch.cuda.max_memory_allocated()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    def resident(name: str) -> int:
+        """Bytes; of a process that was forked from a large one, `getrusage` would tell that one's peak."""
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+        return 1024 * int(line.split()[1])
 
     step, model, optimizer = contestant(way, width)
     with torch.no_grad():  # what any forward pass needs is no cost of training
         model(input_ids=torch.zeros(1, 8, dtype=torch.long, device=DEVICE))
-    before = peak()
+    cuda = DEVICE.type == "cuda"
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = torch.cuda.memory_allocated() if cuda else resident("VmRSS")
     for _ in range(3):
         step()
+    peak = torch.cuda.max_memory_allocated() if cuda else resident("VmHWM")
     numbers = sum(parameter.numel() for parameter in trainable(model))
     kept = sum(t.numel() for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor))
-    print(json.dumps({"added": peak() - before, "gradients_and_optimizer": 4 * (numbers + kept)}))
+    print(json.dumps({"added": peak - before, "gradients_and_optimizer": 4 * (numbers + kept)}))
 
 
 def measure_step(rounds: int) -> dict[str, JsonValue]:

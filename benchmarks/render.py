@@ -610,7 +610,8 @@ def language_pretraining(data: dict[str, object]) -> str:
     rates = _part(data, "tokens_per_second")
     return (
         f"`plora pretrain` learns {rates['plora']:,} tokens per second in {data['precision']}, checkpoints, scoring "
-        f"and record included; a plain loop over the same batches {rates['plain']:,} ({data['plora_over_plain']:.2f}×). "
+        f"and record included; a plain loop over the same batches {rates['plain']:,} "
+        f"({data['plora_over_plain']:.2f}×). "
         f"{source(data)}"
     )
 

@@ -242,4 +242,6 @@ def file_name(text: str, whole: str) -> str:
 
 
 def _shown(value: JsonValue) -> str:
+    if isinstance(value, dict):  # as it is given on a command line
+        return "{" + ", ".join(f"{key}: {_shown(inner)}" for key, inner in value.items()) + "}"
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
