@@ -87,6 +87,7 @@ class Rendering:
 
     def _marked(self, document: Document) -> Marked:
         parts, by_template = self._parts(document), self.template is not None and isinstance(document, Dialogue)
+        "".join(part.text for part in parts).encode()  # half a character is refused, wherever it stands
         size = sum(len(part.text[slice(*part.counted)].encode()) for part in parts if part.counted)
         *begun, whole = self._tokens([*_beginnings(parts)], by_template)
         if all(whole.ids[: len(own.ids)] == own.ids for own in begun):
