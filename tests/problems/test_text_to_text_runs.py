@@ -16,7 +16,10 @@ from plora.results import TokenLikelihoods, metrics_of_path, read_record, write_
 from plora.runs import evaluate, generate, run, verify
 from plora.sweep.plan import load_sweep, plan_runs
 
-pytestmark = pytest.mark.filterwarnings("ignore:fan_in_fan_out is set:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set:UserWarning"),
+]
 COLOURS = {"sky": ("blue", "grey"), "sea": ("green", "black")}
 
 
@@ -102,6 +105,7 @@ def hub(root: Path, name: str, columns: tuple[str, ...], label: str, classes: tu
     (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n")
 
 
+@pytest.mark.slow
 def test_the_standard_benchmark_runs_from_copies_in_the_hubs_layout(tmp_path: Path) -> None:
     root = tmp_path / "hub"
     hub(root, "fancyzhx/dbpedia_14", ("title", "content"), "label", tuple(f"Class{n}" for n in range(14)))
