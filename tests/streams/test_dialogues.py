@@ -65,6 +65,22 @@ def test_messages_are_conversations(tmp_path: Path, ending: str) -> None:
     assert [bool(texts) for texts in splits] == [True] * 3
 
 
+def test_conversations_of_the_hub_keep_their_splits(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    folder = tmp_path / "hub" / "me" / "chats"
+    folder.mkdir(parents=True)
+    for split, numbers in (("train", range(40)), ("test", range(35, 45))):
+        rows = [{"messages": [{"role": "user", "content": f"{n}?"}, CHAT[1]]} for n in numbers]
+        write(folder / f"{split}.parquet", [*rows, {"messages": CHAT[:1]}])
+    domain = {"name": "chats", "hub": {"id": "me/chats"}, "messages": "messages"}
+    stream = load(domain, root=tmp_path / "hub", cache=tmp_path / "cache")
+    test = stream.tasks[0].test
+    assert isinstance(test, Documents)
+    assert {*test.texts} == {Dialogue.asked(f"{n}?", "2") for n in range(35, 45)}
+    assert documents(stream) == {Dialogue.asked(f"{n}?", "2") for n in range(45)}
+    assert stream.rows["chats"].left_out["without an answer"] == 2
+
+
 def test_domains_of_texts_and_of_answers_stand_side_by_side(tmp_path: Path) -> None:
     asked = write(tmp_path / "a.jsonl", [{"p": f"question {n}", "a": f"answer {n}"} for n in range(30)])
     plain = write(tmp_path / "t.jsonl", [{"text": f"{'abcdefghij'[n % 10] * (n + 2)} is a text"} for n in range(30)])
