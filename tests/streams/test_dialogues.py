@@ -9,7 +9,9 @@ import pyarrow.parquet
 import pytest
 from pydantic import ValidationError
 
-from plora.errors import DataError
+from plora.config import load_config
+from plora.errors import ConfigError, DataError
+from plora.runs.validating import validate
 from plora.streams import STREAMS, Corpora, Stream, TextToText
 from plora.streams.dialogues import Dialogue
 from plora.streams.documents import Documents
@@ -171,3 +173,12 @@ def test_classes_are_named_in_words(tmp_path: Path) -> None:
     pairs = {**table(tmp_path, "pair", ("x", "y")), "text": ["text", "label"]}
     with pytest.raises(DataError, match="task 'pair' has pairs of texts; set join"):
         TextToText.model_validate({"of": {"kind": "local", "tasks": [pairs]}}).load()
+
+
+def test_files_of_classes_in_words_are_read_by_validate(tmp_path: Path) -> None:
+    of = {"kind": "local", "tasks": [table(tmp_path, "sky", ("sun", "rain"))]}
+    values = {"stream": {"kind": "text_to_text", "of": of}, "problem": {"kind": "causal_lm"}, "scenario": "domain"}
+    validate(load_config(values))
+    write(tmp_path / "sky.jsonl", [{"text": f"x {n}", "label": "sun"} for n in range(20)])
+    with pytest.raises(ConfigError, match=r"stream: task 'sky': every training example has the label 'sun'"):
+        validate(load_config(values))
