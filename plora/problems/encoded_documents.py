@@ -50,6 +50,8 @@ class EncodedDocuments(Examples):
         bytes: `[N]` int64, of each text in UTF-8.
         layout: how they become rows.
         fingerprint: sha256 of the split's content.
+        cut: `[N]` bool, which of them stop before their end, which is then not learned; None: none. What a checkpoint
+            keeps is whole.
     """
 
     fixed = False
@@ -59,6 +61,7 @@ class EncodedDocuments(Examples):
     bytes: Indices
     layout: Layout
     fingerprint: str = ""
+    cut: NDArray[np.bool_] | None = None
     starts: Indices = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -91,7 +94,8 @@ class EncodedDocuments(Examples):
             np.concatenate([[layout.start], self.ids[start : start + length], [layout.end]])
             for start, length in zip(self.starts[indices].tolist(), self.lengths[indices].tolist(), strict=True)
         ]
-        counts = [max(len(text) - 1 - (not learned), 1) for text in texts]
+        endless = [not learned or cut for cut in self._cut[indices].tolist()]
+        counts = [max(len(text) - 1 - without, 1) for text, without in zip(texts, endless, strict=True)]
         found = [
             window
             for document, read in enumerate(counts)
@@ -121,9 +125,9 @@ class EncodedDocuments(Examples):
 
     def subset(self, indices: Indices) -> "EncodedDocuments":
         """Return some of the documents."""
-        parts = [self.ids[self.starts[index] : self.starts[index] + self.lengths[index]] for index in indices.tolist()]
-        ids = np.concatenate([np.empty(0, np.int32), *parts])
-        return EncodedDocuments(ids, self.lengths[indices], self.bytes[indices], self.layout)
+        parts, cut = self.parts(), None if self.cut is None else self.cut[indices]
+        ids = np.concatenate([np.empty(0, np.int32), *(parts[index] for index in indices.tolist())])
+        return EncodedDocuments(ids, self.lengths[indices], self.bytes[indices], self.layout, cut=cut)
 
     def followed_by(self, others: "Sequence[EncodedDocuments]") -> "EncodedDocuments":
         """Return these documents and others."""
@@ -133,7 +137,16 @@ class EncodedDocuments(Examples):
             np.concatenate([one.lengths for one in every]),
             np.concatenate([one.bytes for one in every]),
             self.layout,
+            cut=None if all(one.cut is None for one in every) else np.concatenate([one._cut for one in every]),
         )
+
+    def parts(self) -> list[NDArray[np.int32]]:
+        """Return the tokens of each document, without start and end."""
+        return [self.ids[a : a + n] for a, n in zip(self.starts.tolist(), self.lengths.tolist(), strict=True)]
+
+    @property
+    def _cut(self) -> NDArray[np.bool_]:
+        return np.zeros(len(self), np.bool_) if self.cut is None else self.cut
 
     def tensors(self) -> dict[str, Tensor]:
         """Return tokens, and of each document how many tokens and bytes there are."""

@@ -120,8 +120,7 @@ class _Writer:
 
     def begun(self, prompts: EncodedDocuments, tokens: int, drop_oldest: bool) -> list[list[int]]:
         """The start and the tokens of each prompt: as many as the network can read with those that are to follow."""
-        own = np.split(prompts.ids, np.cumsum(prompts.lengths)[:-1])
-        found = [[self.problem.layout.start, *ids.tolist()] for ids in own]
+        found = [[self.problem.layout.start, *ids.tolist()] for ids in prompts.parts()]
         places = positions(self.network)
         if places is None:
             return found
