@@ -40,7 +40,12 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"gate: '{config.gate.kind}' needs the task's name, which is not known at test time in the "
             f"{config.scenario}-incremental scenario; use scenario=task, or another gate"
         )
-    if gate is not None and gate.reads and (row.slots != "per_task" or row.merging is not None):
+    if gate is not None and gate.by_likelihood and not config.problem.writes:
+        yield (
+            f"gate: '{gate.kind}' compares how likely slots find a document, and problem '{config.problem.kind}' says "
+            "nothing of that; use method 'routed' with its own gate"
+        )
+    if gate is not None and (gate.reads or gate.by_likelihood) and (row.slots != "per_task" or row.merging is not None):
         yield (
             f"gate: '{gate.kind}' weighs the slots of all tasks for each input, and method '{config.method}' "
             f"{'has one slot' if row.merging is None else 'makes one of them'}; use another gate or method"
@@ -132,7 +137,10 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
         yield f"method: '{config.method}' trains a head alone, and problem '{kind}' answers with the network itself"
     gate = config.resolved_gate()
     if gate is not None and gate.chooses:
-        yield f"method: '{config.method}' chooses by classes that features are near to, and problem '{kind}' has none"
+        yield (
+            f"method: '{config.method}' chooses by classes that features are near to, and problem '{kind}' has none; "
+            "set gate={kind: likelihood}"
+        )
     elif gate is not None and gate.reads:
         yield f"method: '{config.method}' weighs slots by features that a head reads, and problem '{kind}' has none"
     for strategy in config.resolved_strategies():

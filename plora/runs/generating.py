@@ -142,7 +142,7 @@ class _Writer:
     ) -> list[str | None]:
         """The task of each prompt; None where all tasks have the same slots."""
         gate, known = self.model.gate, f"the run has learned: {', '.join(learned)}"
-        if self.model.adapters is None or gate is None or not gate.needs_task:
+        if self.model.adapters is None or gate is None or not (gate.needs_task or gate.by_likelihood):
             if task is not None:
                 raise UnknownTaskError("this run writes with the same weights for every task; leave --task out")
             return [None] * len(prompts)

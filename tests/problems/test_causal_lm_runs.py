@@ -18,12 +18,14 @@ from plora.adapters import AdaptedLinear
 from plora.build import Workspace, build
 from plora.config import RunConfig, load_config
 from plora.errors import AdapterError, BackboneError, ConfigError, DataError
+from plora.methods import METHODS
 from plora.moment import Moment
 from plora.params import count_parameters
 from plora.problems import CausalLM
 from plora.results import read_record
 from plora.runs import evaluate, resume, run, verify
 from plora.runs.pretraining import pretrain
+from plora.runs.validating import validate
 from plora.training.course import plan_course
 from plora.training.stage import begin_lesson, open_stage
 from plora.training.step import Backward
@@ -52,22 +54,49 @@ def make(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     return lambda *overrides: load_config(values, [*overrides, f"output={tmp_path / 'runs'}"])
 
 
-FEW = (("method=sequential",), ("method=per_task", "scenario=task"), ("method=joint",), ("method=replay",))
-MORE = (
-    *((f"method={name}",) for name in ("o_lora", "n_lora", "sd_lora", "gumbel_cl_lora", "inf_lora")),
-    *((f"method=merged_{way}",) for way in ("average", "ties", "magmax")),
-    ("method=full", "training.learning_rate=0.001"),
-    ("method=lateral", "scenario=task"),
-)
+SELF = "strategies=[{kind: generative_replay, generator: {kind: self}, per_class: 8}]"
+LEARN: dict[str, tuple[str, ...]] = {
+    "full": ("training.learning_rate=0.001",),
+    "joint": (),
+    "sequential": (),
+    "per_task": ("scenario=task",),
+    "lateral": ("scenario=task",),
+    "o_lora": (),
+    "n_lora": (),
+    "gumbel_cl_lora": (),
+    "sd_lora": (),
+    "sd_lora_rr": ("lora={rank: 2, alpha: 4, ranks: {1: 1}}",),
+    "sd_lora_kd": (),
+    "inf_lora": (),
+    "replay": (),
+    "generative_replay": (SELF,),
+    "merged_average": (),
+    "merged_ties": (),
+    "merged_magmax": (),
+}
+"""Methods that learn documents, with what they need beside the defaults."""
+REFUSED = {
+    "frozen": r"trains a head alone, and problem 'causal_lm' answers with the network itself",
+    "first_session": r"solves a head over classes, and problem 'causal_lm' has none",
+    "routed": r"chooses by classes that features are near to, and problem 'causal_lm' has none; set gate=",
+    "gain_lora": r"weighs slots by features that a head reads, and problem 'causal_lm' has none",
+    "ewc": r"'ewc' reads scores of classes, and problem 'causal_lm' has none",
+    "online_ewc": r"'ewc' reads scores of classes",
+    "ewc_lora": r"'ewc_lora' reads scores of classes",
+    "der": r"'replay' reads scores of classes",
+    "lwf": r"'distillation' reads scores of classes",
+}
+"""Methods that do not, and why."""
+FAST = ("sequential", "per_task", "replay")
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [*FEW, *(pytest.param(settings, marks=pytest.mark.slow) for settings in MORE)],
-    ids=lambda settings: settings[0].removeprefix("method="),
-)
-def test_methods_learn_documents(make: Make, settings: tuple[str, ...]) -> None:
-    config = make(*settings)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in LEARN if name not in FAST]
+
+
+@pytest.mark.parametrize("method", [*FAST, *SLOW])
+def test_methods_learn_documents(make: Make, method: str) -> None:
+    config = make(f"method={method}", *LEARN[method])
+    validate(config)
     run(config, quiet(), Workspace())
     record = read_record(config.folder)
     assert record.score.name == "nats_per_byte"
@@ -75,6 +104,18 @@ def test_methods_learn_documents(make: Make, settings: tuple[str, ...]) -> None:
     assert record.matrix[-1, 1] < record.matrix[0, 1]  # nats fell
     assert verify(config.folder).problems == ()
     assert evaluate(config.folder).changed == 0
+
+
+@pytest.mark.parametrize("method", REFUSED)
+def test_methods_that_need_classes_are_refused_before_anything_is_loaded(make: Make, method: str) -> None:
+    with pytest.raises(ConfigError, match=REFUSED[method]) as found:
+        make(f"method={method}", "backbone.id=/nowhere")
+    assert len(str(found.value).splitlines()) <= 2
+
+
+def test_every_method_learns_documents_or_says_why_not() -> None:
+    assert {*LEARN, *REFUSED} == {*METHODS}
+    assert not LEARN.keys() & REFUSED.keys()
 
 
 def gradients(config: RunConfig, indices: np.ndarray) -> dict[str, torch.Tensor]:
