@@ -73,8 +73,8 @@ def _of_the_data(config: RunConfig) -> Iterator[str]:
         stream: Stream = config.stream.load()
         if config.order is not None:
             stream = stream.ordered(config.order)
-        if config.added:
-            stream = stream.followed_by(config.added_source().load())
+        for source in config.added_sources():
+            stream = stream.followed_by(source.load())
         if config.scenario == "domain":
             stream = stream.in_one_order()
         stream.require(config.scenario)
