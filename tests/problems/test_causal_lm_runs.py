@@ -16,14 +16,14 @@ from killing import KILLED, in_child, quiet
 
 from plora.adapters import AdaptedLinear
 from plora.build import Workspace, build
-from plora.config import RunConfig, load_config
-from plora.errors import AdapterError, BackboneError, ConfigError, DataError
+from plora.config import RunConfig, load_config, load_domain
+from plora.errors import AdapterError, BackboneError, ConfigError, DataError, RunError
 from plora.methods import METHODS
 from plora.moment import Moment
 from plora.params import count_parameters
 from plora.problems import CausalLM
 from plora.results import read_record
-from plora.runs import evaluate, resume, run, verify
+from plora.runs import evaluate, extend, resume, run, verify
 from plora.runs.pretraining import pretrain
 from plora.runs.validating import validate
 from plora.training.course import plan_course
@@ -257,6 +257,24 @@ def test_a_tokenizer_that_does_not_fit_is_refused(make: Make, tmp_path: Path, ch
         tokenizer.save_pretrained(folder)
     with pytest.raises(BackboneError, match=message):
         build(make(f"backbone.id={folder}"))
+
+
+def test_a_corpus_that_is_shorter_than_a_row_is_one_short_row(make: Make) -> None:
+    config = make("stream.languages=[cat]", "stream.documents=1", "backbone.max_length=64")
+    run(config, quiet(), Workspace())
+    record = read_record(config.folder)
+    assert record.matrix[1, 0] < record.matrix[0, 0]
+    assert evaluate(config.folder).changed == 0
+
+
+def test_a_base_whose_weights_moved_is_refused_by_every_verb(make: Make, tmp_path: Path) -> None:
+    base = write(tmp_path / "base")
+    config = make("method=per_task", "scenario=task", f"backbone.id={base}", "training.epochs=1")
+    run(config, quiet(), Workspace())
+    write(base, initializer_range=0.2)
+    for verb in (evaluate, resume, lambda path: extend(path, load_domain(tmp_path, ["docstrings=numpy"]))):
+        with pytest.raises(RunError, match="was learned on another backbone"):
+            verb(config.folder)
 
 
 def test_in_bf16_a_head_that_is_the_embedding_too_is_not_rounded(make: Make) -> None:
