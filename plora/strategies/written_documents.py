@@ -60,7 +60,10 @@ def written_documents(model: ContinualModel, lesson: Lesson, drafts: Drafts) -> 
     lesson.tell(f"{len(kept)} of {len(texts)} documents written for older tasks are rehearsed")
     if missing := sorted({*drafts.tasks.tolist()} - {*drafts.tasks[kept].tolist()}):
         numbers = ", ".join(str(task + 1) for task in missing)
-        lesson.warn(f"generative replay: every document written for task {numbers} is empty, so nothing rehearses it")
+        lesson.warn(
+            f"generative replay: every document written for old tasks ({numbers if drafts.for_a_class else 'all'}) is "
+            "empty, so nothing rehearses them; set generator.first to more tokens, or generator.temperature higher"
+        )
     return WrittenDocuments(texts.subset(kept), drafts.tasks[kept]) if len(kept) else None
 
 

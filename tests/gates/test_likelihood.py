@@ -9,7 +9,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "problems"))
 from reference.continuing import nats_of_tokens
 from reference.mixture import nats_of_mixture
-from sayings import LAND, SEA, config, learned
+from sayings import LAND, SEA, Sayings, config, learned
 from tiny_writers import write
 
 from plora.adapters import Route
@@ -18,7 +18,7 @@ from plora.errors import ConfigError, RunError, UnknownTaskError
 from plora.export import export
 from plora.gates import Likelihood
 from plora.results import read_record
-from plora.runs import evaluate, forget, generate, verify
+from plora.runs import evaluate, evaluate_on, forget, generate, verify
 from plora.runs.loading import load_run
 
 GATE = ("method=routed", "scenario=domain", "gate={kind: likelihood}")
@@ -69,6 +69,13 @@ def test_no_task_is_forgotten_though_none_is_named(routed: Path) -> None:
     assert record.passes == 2
     assert evaluate(routed).changed == 0
     assert verify(routed).problems == ()
+
+
+def test_other_text_is_read_by_all_slots_that_there_were(routed: Path) -> None:
+    found = evaluate_on(routed, Sayings()).values()
+    record = read_record(routed)
+    for row, name in ((0, "before any task"), (1, "after sea"), (2, "after land")):
+        assert found[name]["sea"] == pytest.approx(record.matrix[row, 0], rel=1e-6)
 
 
 def test_texts_are_written_by_a_task_that_is_named_or_found(routed: Path) -> None:

@@ -1,5 +1,6 @@
 """Generative replay of documents: the learner writes them itself before it learns what is next."""
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from plora.errors import ConfigError, DataError, RunError
 from plora.gates import AllOnes
 from plora.generators.self_generator import SelfGenerator
 from plora.generators.settings import SelfGeneratorSettings
+from plora.generators.text_generator import Drafts
 from plora.lesson import Lesson
 from plora.moment import Moment
 from plora.problems import CausalLM
@@ -258,3 +260,21 @@ def test_beginnings_that_fill_a_row_and_problems_without_documents_are_refused(m
         parts.begin()
     with pytest.raises(DataError, match="generator 'self' writes documents"):
         SelfGenerator(SelfGeneratorSettings()).begin(tiny_model(AllOnes()), tiny_stream(), ())
+
+
+@pytest.mark.parametrize(("first", "said"), [(0, r"old tasks \(all\) is empty"), (1, r"old tasks \(1\) is empty")])
+def test_a_model_that_writes_nothing_rehearses_nothing_and_says_so(
+    second: tuple[Parts, Lesson], monkeypatch: pytest.MonkeyPatch, first: int, said: str
+) -> None:
+    parts, lesson = second
+    strategy = GenerativeReplay(GenerativeReplaySettings(generator=SelfGeneratorSettings(first=first), per_class=3))
+    empty = EncodedDocuments(
+        np.empty(0, np.int32), np.zeros(3, np.int64), np.zeros(3, np.int64), parts.model.problem.layout
+    )
+    drafts = Drafts(empty, np.zeros(3, np.int64), np.empty(0, np.int64), for_a_class=first > 0)
+    monkeypatch.setattr(strategy.generator, "write", lambda *_: drafts)
+    warned: list[str] = []
+    strategy.before_task(parts.model, replace(lesson, warn=warned.append))
+    assert strategy.rehearse(lesson, Moment(1, 0, 10, 0, seed=0, examples=8)) == []
+    (line,) = warned
+    assert re.search(said, line)
