@@ -85,7 +85,7 @@ def written(planned: Sequence[SweepRun], split: str) -> list[JsonValue]:
     assert isinstance(stream, Corpora)
     test = stream.load().tasks[0].test
     assert isinstance(test, Documents)
-    texts = test.texts
+    texts = [text for text in test.texts if isinstance(text, str)]
     long = [text for text in texts if len(text.split()) >= 4 * PROMPT_WORDS][:PROMPTS]
     prompts = [" ".join(text.split()[:PROMPT_WORDS]) for text in long]
     return [

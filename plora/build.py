@@ -134,8 +134,8 @@ def build(config: RunConfig, workspace: Workspace | None = None, made_in: Path |
     stream = workspace.stream(placed.stream)
     if config.order is not None:
         stream = stream.ordered(config.order)
-    if config.added:
-        stream = stream.followed_by(workspace.stream(placed.added_source()))
+    for source in placed.added_sources():
+        stream = stream.followed_by(workspace.stream(source))
     if config.scenario == "domain":
         stream = stream.in_one_order()
     if config.row.merging is not None and MERGED in (task.name for task in stream.tasks):

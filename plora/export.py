@@ -130,7 +130,7 @@ def refuse(config: RunConfig, task: str | None, merged: bool, push: str | None) 
             "the adapters belong to a new network, which is nowhere but in this run; add --merged for the whole network"
         )
     gate = config.resolved_gate()
-    if gate is not None and gate.reads:
+    if gate is not None and (gate.reads or gate.by_likelihood):
         does = "chooses one of its slots" if gate.chooses else "weighs its slots anew"
         raise RunError(
             f"method '{config.method}' {does} for each input, which no PEFT adapter and no merged "

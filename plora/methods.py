@@ -127,7 +127,7 @@ class Method:
                 f"it needs rows of older tasks in the head that trains, and the head '{head}' is solved: the one that "
                 "stands in for it while a task trains knows the rows of that task alone"
             )
-        alone = gate is not None and (gate.needs_task or gate.chooses)
+        alone = gate is not None and gate.isolates
         merged = self.merging is not None and not strategy.helps_merging
         if reason := strategy.refusal(self.slots, alone or merged):
             return reason
@@ -141,7 +141,7 @@ class Method:
             return False
         if self.slots == "none":
             return self.trains_backbone
-        return gate is not None and not gate.needs_task and not gate.chooses
+        return gate is not None and not gate.isolates
 
     def entangled(self, scenario: Scenario, gate: GateSettings | None) -> str | None:
         """Return why one task cannot be taken out, all of it and nothing else, or None where it can."""
@@ -153,6 +153,8 @@ class Method:
             return f"method '{self.name}' has one slot, which every task changed"
         if self.slots == "first":
             return f"method '{self.name}' has one slot, which the first task trained and all tasks stand on"
+        if gate is not None and gate.by_likelihood:
+            return f"method '{self.name}' answers by all tasks' slots together where none is named"
         if gate is not None and gate.chooses:
             return f"method '{self.name}' chooses among all tasks by what it knows of each"
         if self.merging is not None:

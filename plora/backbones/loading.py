@@ -88,8 +88,9 @@ def load_backbone(config: BackboneConfig, writes: bool = False) -> TextBackbone:
         writes: with the head that continues texts, as a causal language model.
 
     Raises:
-        BackboneError: the folder or the hub id is not there, has no safetensors weights, a file of it is damaged, it
-            wants to run code of its own, or the embedded weights are not those that were published; names the file.
+        BackboneError: the folder or the hub id is not there, has no safetensors weights or quantised ones, a file of it
+            is damaged, it wants to run code of its own, or the embedded weights are not those that were published;
+            names the file.
     """
     folder = find_backbone(config)
     if not any(folder.glob("*.safetensors")):
@@ -433,7 +434,8 @@ def _inspect(folder: Path, trusted: bool) -> None:
     """Read what decides how a folder is loaded, before `transformers` acts upon it.
 
     Raises:
-        BackboneError: a file is damaged, names files outside the folder, or wants code to be run.
+        BackboneError: a file is damaged, names files outside the folder, wants code to be run, or says that the weights
+            are quantised.
     """
     if (folder / "adapter_config.json").exists():
         raise BackboneError(
@@ -451,6 +453,13 @@ def _inspect(folder: Path, trusted: bool) -> None:
                 raise BackboneError(
                     f"{path} wants to run Python code that is not part of transformers ({key}: {value}); {TRUST_HINT}"
                 )
+            if value and key == "quantization_config":
+                raise BackboneError(
+                    f"{path} says that the weights are quantised ({_quantised(value)}), and plora loads plain ones "
+                    "alone: to fold, merge and export slots, a weight has to be the numbers that it stands for; give "
+                    "the network in fp32, bf16 or fp16 (training.precision=bf16 needs half the memory), or put slots "
+                    "beside the quantised layers yourself with plora.apply_lora"
+                )
             if key == "transformers_weights":
                 _require_here(path, [value])
     for path in folder.glob("*.index.json"):
@@ -461,6 +470,15 @@ def _inspect(folder: Path, trusted: bool) -> None:
     for path in sorted(folder.glob("*.safetensors")):
         with _naming(path), safe_open(path, framework="numpy") as file:
             file.keys()  # a header that can be read, and a file of the length that it says
+
+
+def _quantised(settings: object) -> str:
+    """How weights are quantised, in words."""
+    if not isinstance(settings, Mapping):
+        return str(settings)
+    bits = settings.get("bits") or next((n for n in (4, 8) if settings.get(f"load_in_{n}bit")), None)
+    method = str(settings.get("quant_method", "by an unnamed method"))
+    return method if bits is None else f"{method}, {bits} bits"
 
 
 def _keys(path: Path) -> Iterator[tuple[str, object]]:

@@ -53,7 +53,9 @@ def measure(
         block = space.blocks[task.name] if space.scenario == "task" else None
         columns = problem.measure({"scores": _scores(extractor, examples, named, block)}, _targets(examples), visible)
     else:
-        columns = measured(extractor, examples, named, visible)
+        alone = extractor.model.alternatives(named)
+        each = [measured(extractor, examples, slot, visible) for slot in alone or (named,)]
+        columns = problem.mixed(each) if len(each) > 1 else each[0]
     names = np.full(len(examples), task.name)
     return problem.measurements(names, np.arange(len(examples), dtype=np.int32), columns, space.names)
 

@@ -8,6 +8,7 @@ from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean
 from plora.kinds import is_own
 from plora.methods import OWN, PARTS, SOLVED
+from plora.strategies.settings import GenerativeReplaySettings
 
 
 def cross_checks(config: RunConfig) -> Iterator[str]:
@@ -25,6 +26,12 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"head: '{config.head}' does not fit method '{config.method}'{did_you_mean(str(config.head), row.heads)} "
             f"(heads: {', '.join(row.heads)})"
         )
+    for strategy in config.resolved_strategies() if config.problem.classifies else ():
+        if isinstance(strategy, GenerativeReplaySettings) and strategy.generator.writes_documents:
+            yield (
+                f"strategies: generator '{strategy.generator.kind}' writes documents, and problem "
+                f"'{config.problem.kind}' has classes; use generator 'mlm' or 'causal'"
+            )
     gate = config.resolved_gate()
     if config.gate is not None and gate is None:
         yield f"gate: method '{config.method}' has no slots that a gate could weigh; leave it out"
@@ -33,7 +40,12 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"gate: '{config.gate.kind}' needs the task's name, which is not known at test time in the "
             f"{config.scenario}-incremental scenario; use scenario=task, or another gate"
         )
-    if gate is not None and gate.reads and (row.slots != "per_task" or row.merging is not None):
+    if gate is not None and gate.by_likelihood and not config.problem.writes:
+        yield (
+            f"gate: '{gate.kind}' compares how likely slots find a document, and problem '{config.problem.kind}' says "
+            "nothing of that; use method 'routed' with its own gate"
+        )
+    if gate is not None and (gate.reads or gate.by_likelihood) and (row.slots != "per_task" or row.merging is not None):
         yield (
             f"gate: '{gate.kind}' weighs the slots of all tasks for each input, and method '{config.method}' "
             f"{'has one slot' if row.merging is None else 'makes one of them'}; use another gate or method"
@@ -125,9 +137,17 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
         yield f"method: '{config.method}' trains a head alone, and problem '{kind}' answers with the network itself"
     gate = config.resolved_gate()
     if gate is not None and gate.chooses:
-        yield f"method: '{config.method}' chooses by classes that features are near to, and problem '{kind}' has none"
+        yield (
+            f"method: '{config.method}' chooses by classes that features are near to, and problem '{kind}' has none; "
+            "set gate={kind: likelihood}"
+        )
     elif gate is not None and gate.reads:
         yield f"method: '{config.method}' weighs slots by features that a head reads, and problem '{kind}' has none"
     for strategy in config.resolved_strategies():
-        if strategy.reads_scores:
+        if strategy.reads_scores and isinstance(strategy, GenerativeReplaySettings):
+            yield (
+                f"strategies: generator '{strategy.generator.kind}' writes texts of classes, and problem '{kind}' has "
+                "none; set strategies=[{kind: generative_replay, generator: {kind: self}}]"
+            )
+        elif strategy.reads_scores:
             yield f"strategies: '{strategy.kind}' reads scores of classes, and problem '{kind}' has none"

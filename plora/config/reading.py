@@ -8,9 +8,10 @@ All mistakes are reported together, each with its path.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from plora.config.checks import cross_checks
 from plora.config.mistakes import lines, shown, unusable
@@ -18,7 +19,10 @@ from plora.config.peer_json import is_peer
 from plora.config.run import RunConfig
 from plora.errors import ConfigError
 from plora.plain_yaml import parse_yaml
+from plora.streams.domains import Domain
 from plora.streams.local import LocalTask
+
+_Task = TypeVar("_Task", bound=BaseModel)
 
 
 def load_config(source: str | Path | Mapping[str, object], overrides: Sequence[str] = ()) -> RunConfig:
@@ -65,15 +69,36 @@ def load_task(train: Path, keys: Sequence[str]) -> LocalTask:
     Raises:
         ConfigError: every mistake, one line each, starting with its key.
     """
-    values: dict[str, object] = {"name": train.stem, "train": str(train)}
+    return _from_keys(LocalTask, {"name": train.stem, "train": str(train)}, keys)
+
+
+def load_domain(source: Path, keys: Sequence[str]) -> Domain:
+    """Read a domain of documents from `key=value` arguments.
+
+    Args:
+        source: file or folder with its documents, whose stem is its name unless `name=` is given; with `docstrings=` or
+            `hub=` among the keys its name alone.
+        keys: such as `text=body` or `docstrings=numpy`; values are YAML.
+
+    Raises:
+        ConfigError: every mistake, one line each, starting with its key.
+    """
+    elsewhere = any(key.split("=")[0].split(".")[0] in ("docstrings", "hub") for key in keys)
+    values: dict[str, object] = {"name": source.stem}
+    if not elsewhere:
+        values["path"] = str(source)
+    return _from_keys(Domain, values, keys)
+
+
+def _from_keys(kind: type[_Task], values: dict[str, object], keys: Sequence[str]) -> _Task:
     for key in keys:
         override(values, key)
     if problems := list(unusable(values)):
         raise ConfigError(problems)
     try:
-        return LocalTask.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(lines(error.errors(), values, LocalTask)) from None
+        raise ConfigError(lines(error.errors(), values, kind)) from None
 
 
 def read_values(path: Path) -> dict[str, object]:

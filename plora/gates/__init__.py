@@ -8,6 +8,7 @@ from plora.gates.settings import (
     GainSettings,
     GateSettings,
     GumbelSparsemaxSettings,
+    LikelihoodSettings,
     MagnitudesSettings,
     NewestSettings,
     OneHotSettings,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from plora.gates.base import ChoosingGate, Gate, ReadingGate, Trial, Verdict
     from plora.gates.gain import Gain
     from plora.gates.gumbel_sparsemax import GumbelSparsemax
+    from plora.gates.likelihood import Likelihood
     from plora.gates.magnitudes import Magnitudes
     from plora.gates.newest import Newest
     from plora.gates.one_hot import OneHot
@@ -36,6 +38,8 @@ __all__ = [
     "GateSettings",
     "GumbelSparsemax",
     "GumbelSparsemaxSettings",
+    "Likelihood",
+    "LikelihoodSettings",
     "Magnitudes",
     "MagnitudesSettings",
     "Newest",
@@ -56,6 +60,7 @@ __getattr__, _ = names_from(
         "base": ["ChoosingGate", "Gate", "ReadingGate", "Trial", "Verdict"],
         "gain": ["Gain"],
         "gumbel_sparsemax": ["GumbelSparsemax"],
+        "likelihood": ["Likelihood"],
         "magnitudes": ["Magnitudes"],
         "newest": ["Newest"],
         "one_hot": ["OneHot"],

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plora.adapters import Directions, Route
-from plora.errors import RunError
+from plora.errors import RunError, UnknownTaskError, did_you_mean
 from plora.gates.settings import GateSettings
 from plora.moment import Moment
 
@@ -71,6 +71,11 @@ class Gate(nn.Module, ABC):
     def settles(self) -> bool:
         """Whether committed slots may be folded for evaluation; see `GateSettings`."""
         return self.settings.settles
+
+    @property
+    def by_likelihood(self) -> bool:
+        """Whether each slot reads an input alone where no task is named; see `GateSettings`."""
+        return self.settings.by_likelihood
 
     @property
     def merges(self) -> bool:
@@ -215,3 +220,16 @@ class ChoosingGate(ReadingGate):
     @abstractmethod
     def choose(self, bare: Tensor) -> Tensor:
         """Return the position of the slot for each input, `[B]`, from its bare features `[B, D, d]`."""
+
+
+def own_or_all(slots: Sequence[str], task: str | None) -> Route:
+    """Return the route through the slot of a named task alone; without a task all slots.
+
+    Raises:
+        UnknownTaskError: there is no such slot, and there are others.
+    """
+    if task is None or not slots:
+        return Route(tuple(slots))
+    if task not in slots:
+        raise UnknownTaskError(f"no slot '{task}'{did_you_mean(task, slots)}; slots: {', '.join(slots)}")
+    return Route((task,))

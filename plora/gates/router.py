@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from plora.adapters import Route
-from plora.errors import RunError, UnknownTaskError, did_you_mean
-from plora.gates.base import ChoosingGate
+from plora.errors import RunError
+from plora.gates.base import ChoosingGate, own_or_all
 from plora.gates.settings import GateSettings, RouterSettings
 from plora.moment import Moment
 
@@ -44,11 +44,7 @@ class Router(ChoosingGate):
 
     def route(self, slots: Sequence[str], task: str | None, at: Moment | None = None) -> Route:
         """Return the route through the slot of a named task; without a task all slots, one of them per input."""
-        if task is None or not slots:
-            return Route(tuple(slots))
-        if task not in slots:
-            raise UnknownTaskError(f"no slot '{task}'{did_you_mean(task, slots)}; slots: {', '.join(slots)}")
-        return Route((task,))
+        return own_or_all(slots, task)
 
     def learn(self, position: int, features: Tensor, rows: Tensor) -> None:
         """Add a task's examples to the sums."""

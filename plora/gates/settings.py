@@ -25,6 +25,14 @@ class GateSettings(PartSettings):
     """It weighs slots by the bare backbone's features of each input: it is a `ReadingGate`."""
     chooses: ClassVar[bool] = False
     """Where no task is named it chooses one slot for each input: it is a `ChoosingGate`."""
+    by_likelihood: ClassVar[bool] = False
+    """Where no task is named each slot of its route reads an input alone, and the mean of what they find it to be
+    likely counts; see `Likelihood`."""
+
+    @property
+    def isolates(self) -> bool:
+        """Whether a task trains with its own slot alone."""
+        return self.needs_task or self.chooses or self.by_likelihood
 
 
 class AllOnesSettings(GateSettings):
@@ -68,6 +76,17 @@ class RouterSettings(GateSettings):
     chooses = True
 
     kind: Literal["router"] = "router"
+
+
+class LikelihoodSettings(GateSettings):
+    """Of `Likelihood`."""
+
+    part = "plora.gates.likelihood:Likelihood"
+    needs_task = False
+    constant = False
+    by_likelihood = True
+
+    kind: Literal["likelihood"] = "likelihood"
 
 
 class GainSettings(GateSettings):
@@ -191,6 +210,7 @@ GATES: dict[str, type[GateSettings]] = {
     "one_hot": OneHotSettings,
     "newest": NewestSettings,
     "router": RouterSettings,
+    "likelihood": LikelihoodSettings,
     "gain": GainSettings,
     "gumbel_sparsemax": GumbelSparsemaxSettings,
     "magnitudes": MagnitudesSettings,

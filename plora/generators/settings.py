@@ -1,6 +1,6 @@
 """What writes the texts of generative replay, as settings."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -9,7 +9,10 @@ from plora.settings import PartSettings
 
 
 class GeneratorSettings(PartSettings):
-    """What every generator has: nothing but its kind."""
+    """What every generator has: its kind, and what it writes."""
+
+    writes_documents: ClassVar[bool] = False
+    """It writes documents, which a language model learns; else texts of classes."""
 
 
 class MaskedGeneratorSettings(GeneratorSettings):
@@ -54,5 +57,25 @@ class CausalGeneratorSettings(GeneratorSettings):
         return self
 
 
-GENERATORS: dict[str, type[GeneratorSettings]] = {"mlm": MaskedGeneratorSettings, "causal": CausalGeneratorSettings}
+class SelfGeneratorSettings(GeneratorSettings):
+    """The learner writes documents itself; see `SelfGenerator`."""
+
+    part = "plora.generators.self_generator:SelfGenerator"
+    writes_documents = True
+
+    kind: Literal["self"] = "self"
+    first: int = Field(default=1, ge=0)
+    """Tokens that a document begins with, drawn by their counts in the task that it stands for; these counts are all
+    that is remembered of a task. 0: nothing is, and what is written stands for no task in particular."""
+    top_k: int = Field(default=20, ge=1)
+    """Each token is drawn from so many."""
+    temperature: float = Field(default=1.0, ge=0.01)
+    """Scores are divided by it before a token is drawn."""
+
+
+GENERATORS: dict[str, type[GeneratorSettings]] = {
+    "mlm": MaskedGeneratorSettings,
+    "causal": CausalGeneratorSettings,
+    "self": SelfGeneratorSettings,
+}
 """`kind:` of a generator in a config → its settings, which name the class that does the work."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from plora.generators.settings import GeneratorSettings
 from plora.lesson import Lesson
 from plora.model import ContinualModel
+from plora.problems.encoded_documents import EncodedDocuments
 from plora.problems.text_classification import TokenizedTexts
 from plora.streams.base import Stream
 
@@ -20,13 +21,15 @@ class Drafts:
     """Texts as they were written, before anyone said what they are.
 
     Args:
-        texts: N of them.
+        texts: N of them; documents, where the problem has no classes.
         tasks: `[N]` position of the task that each was written for, from 0.
         rows: `[N]` the row of the head that it was written for; of a text for no class, the first row of its group.
-        for_a_class: whether each was written for a class; otherwise all were written for groups of rows.
+            `[0]` of documents.
+        for_a_class: whether each was written for a class, or a document for one task; otherwise all were written for
+            groups of rows, or for all older tasks.
     """
 
-    texts: TokenizedTexts
+    texts: TokenizedTexts | EncodedDocuments
     tasks: NDArray[np.int64]
     rows: NDArray[np.int64]
     for_a_class: bool = True
@@ -50,7 +53,7 @@ class TextGenerator(ABC):
 
     @abstractmethod
     def write(self, model: ContinualModel, lesson: Lesson, count: int) -> Drafts:
-        """Return `count` texts for each class of each older task."""
+        """Return `count` texts for each class of each older task, or of documents for each older task."""
 
     @abstractmethod
     def remember(self, model: ContinualModel, lesson: Lesson) -> None:

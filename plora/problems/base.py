@@ -455,6 +455,14 @@ class Problem(ABC):
             "probabilities": kept,
         }
 
+    def mixed(self, each: Sequence[Columns]) -> Columns:
+        """Return what the mean of several models' likelihoods is, from what was measured of each.
+
+        Args:
+            each: of some examples, one for each model.
+        """
+        raise DataError(f"{type(self).__name__} measures no likelihoods of inputs; use another gate")
+
     def measurements(
         self, task: NDArray[np.str_], example: NDArray[np.int32], columns: Columns, names: tuple[str, ...]
     ) -> Measurements:

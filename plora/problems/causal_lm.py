@@ -319,6 +319,11 @@ class CausalLM(Problem):
             columns["exact"] = np.bincount(owner, wrong, number) == 0
         return columns
 
+    def mixed(self, each: Sequence[Columns]) -> Columns:
+        """Return − log of the mean of p_k(document) = exp(− nats of model k), for each document."""
+        nats = np.stack([columns["nll"] for columns in each]).astype(np.float64)
+        return {**each[0], "nll": np.log(len(each)) - np.logaddexp.reduce(-nats, axis=0)}
+
     def measurements(
         self, task: NDArray[np.str_], example: NDArray[np.int32], columns: Columns, names: tuple[str, ...]
     ) -> TokenLikelihoods:

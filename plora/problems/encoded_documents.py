@@ -59,6 +59,8 @@ class EncodedDocuments(Examples):
         fingerprint: sha256 of the split's content.
         marks: `[Σ lengths]` uint8, of `READ`, `LEARNED` and `COUNTED`; None where every token counts.
         too_long: how many documents with answers are longer than a row.
+        cut: `[N]` bool, which of them stop before their end, which is then not learned; None: none. What a checkpoint
+            keeps is whole.
     """
 
     fixed = False
@@ -70,6 +72,7 @@ class EncodedDocuments(Examples):
     fingerprint: str = ""
     marks: NDArray[np.uint8] | None = None
     too_long: int = 0
+    cut: NDArray[np.bool_] | None = None
     starts: Indices = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -111,7 +114,8 @@ class EncodedDocuments(Examples):
         texts = [np.concatenate([[layout.start], self.ids[part], [layout.end]]) for part in own]
         marks = None if self.marks is None else [np.concatenate([[READ], self.marks[part], [LEARNED]]) for part in own]
         ends = learned or marks is not None
-        counts = [max(len(text) - 1 - (not ends), 1) for text in texts]
+        endless = [not ends or cut for cut in self._cut[indices].tolist()]
+        counts = [max(len(text) - 1 - without, 1) for text, without in zip(texts, endless, strict=True)]
         found = [
             window
             for document, read in enumerate(counts)
@@ -152,7 +156,8 @@ class EncodedDocuments(Examples):
         parts = [slice(self.starts[index], self.starts[index] + self.lengths[index]) for index in indices.tolist()]
         ids = np.concatenate([np.empty(0, np.int32), *(self.ids[part] for part in parts)])
         marks = None if self.marks is None else np.concatenate([self.marks[:0], *(self.marks[part] for part in parts)])
-        return EncodedDocuments(ids, self.lengths[indices], self.bytes[indices], self.layout, marks=marks)
+        cut = None if self.cut is None else self.cut[indices]
+        return EncodedDocuments(ids, self.lengths[indices], self.bytes[indices], self.layout, marks=marks, cut=cut)
 
     def followed_by(self, others: "Sequence[EncodedDocuments]") -> "EncodedDocuments":
         """Return these documents and others."""
@@ -165,11 +170,20 @@ class EncodedDocuments(Examples):
             marks=np.concatenate([one.marked() for one in every])
             if any(one.marks is not None for one in every)
             else None,
+            cut=None if all(one.cut is None for one in every) else np.concatenate([one._cut for one in every]),
         )
 
     def marked(self) -> NDArray[np.uint8]:
         """Return what each token is, `[Σ lengths]`: of documents without answers, all that counts."""
         return np.full(len(self.ids), COUNTED, np.uint8) if self.marks is None else self.marks
+
+    def parts(self) -> list[NDArray[np.int32]]:
+        """Return the tokens of each document, without start and end."""
+        return [self.ids[a : a + n] for a, n in zip(self.starts.tolist(), self.lengths.tolist(), strict=True)]
+
+    @property
+    def _cut(self) -> NDArray[np.bool_]:
+        return np.zeros(len(self), np.bool_) if self.cut is None else self.cut
 
     def tensors(self) -> dict[str, Tensor]:
         """Return tokens, and of each document how many tokens and bytes there are; of answers, what each token is."""

@@ -36,6 +36,7 @@ def make_record(
         predictions: sha256 of the predictions of each row, None where there are none.
     """
     config, overlaps = parts.config, parts.stream.overlaps()
+    gate = config.resolved_gate()
     names = tuple(task.name for task in parts.tasks)
     learned, status = set(seen), list[TaskStatus]()
     for number, name in enumerate(names, start=1):
@@ -76,7 +77,7 @@ def make_record(
         settings=config.settings(),
         predictions=tuple(predictions),
         slot_states=tuple(slot_states),
-        passes=config.passes,
+        passes=len(seen) if gate is not None and gate.by_likelihood and config.scenario != "task" else config.passes,
         run=run,
     )
 

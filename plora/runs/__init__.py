@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from plora.runs.forgetting import forget
     from plora.runs.generating import Continuation, generate
     from plora.runs.given_inputs import GivenInputs, read_inputs, read_prompts, require_writable, write_labelled
-    from plora.runs.learning import extend, resume, run
+    from plora.runs.learning import extend, read_task, resume, run
     from plora.runs.loading import load_learner, load_run
     from plora.runs.predicting import Prediction, predict
     from plora.runs.validating import validate
@@ -34,6 +34,7 @@ __all__ = [
     "predict",
     "read_inputs",
     "read_prompts",
+    "read_task",
     "require_writable",
     "resume",
     "run",
@@ -52,7 +53,7 @@ __getattr__, _ = names_from(
         "forgetting": ["forget"],
         "generating": ["Continuation", "generate"],
         "given_inputs": ["GivenInputs", "read_inputs", "read_prompts", "require_writable", "write_labelled"],
-        "learning": ["extend", "resume", "run"],
+        "learning": ["extend", "read_task", "resume", "run"],
         "loading": ["load_learner", "load_run"],
         "predicting": ["Prediction", "predict"],
         "validating": ["validate"],

@@ -120,8 +120,7 @@ class _Writer:
 
     def begun(self, prompts: EncodedDocuments, tokens: int, drop_oldest: bool) -> list[list[int]]:
         """The start and the tokens of each prompt: as many as the network can read with those that are to follow."""
-        own = np.split(prompts.ids, np.cumsum(prompts.lengths)[:-1])
-        found = [[self.problem.layout.start, *ids.tolist()] for ids in own]
+        found = [[self.problem.layout.start, *ids.tolist()] for ids in prompts.parts()]
         places = positions(self.network)
         if places is None:
             return found
@@ -143,7 +142,7 @@ class _Writer:
     ) -> list[str | None]:
         """The task of each prompt; None where all tasks have the same slots."""
         gate, known = self.model.gate, f"the run has learned: {', '.join(learned)}"
-        if self.model.adapters is None or gate is None or not gate.needs_task:
+        if self.model.adapters is None or gate is None or not (gate.needs_task or gate.by_likelihood):
             if task is not None:
                 raise UnknownTaskError("this run writes with the same weights for every task; leave --task out")
             return [None] * len(prompts)

@@ -189,7 +189,7 @@ def _table(path: Path, columns: TableTask) -> GivenInputs:
 
 def _columns(config: RunConfig, task: str | None, given: Sequence[str]) -> TableTask:
     """The columns of the texts of a task, as it was learned."""
-    learned = [one for one in config.listed if task in (None, one.name)]
+    learned = [one for one in config.listed if isinstance(one, TableTask) and task in (None, one.name)]
     columns = learned[0] if learned else TableTask()
     if not given:
         return columns

@@ -1,10 +1,11 @@
 """Start a run, go on with it, add a task to it."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from plora.build import Parts, Workspace, build
-from plora.config import RunConfig
+from plora.config import RunConfig, load_domain, load_task
 from plora.config.made_in import named_folder, paths_from, seen_from
 from plora.errors import DataError, PloraError, RunError
 from plora.events.console import Console
@@ -20,6 +21,7 @@ from plora.runs.loading import require_backbone, require_same
 from plora.runs.writing import own
 from plora.shown import shell_word
 from plora.streams.base import Task, Texts
+from plora.streams.domains import Domain
 from plora.streams.local import LocalTask
 from plora.streams.overlap import Overlaps
 from plora.streams.row_count import counted
@@ -83,12 +85,30 @@ def resume(path: Path, console: Console | None = None, workspace: Workspace | No
     return folder.path
 
 
-def extend(path: Path, task: LocalTask, console: Console | None = None, workspace: Workspace | None = None) -> Path:
+def read_task(path: Path, data: Path, keys: Sequence[str]) -> LocalTask | Domain:
+    """Read what a run is to be extended by: of a language model a domain of documents, else a task of tables.
+
+    Args:
+        path: the run folder.
+        data: see `load_task` and `load_domain`.
+        keys: `key=value`.
+
+    Raises:
+        RunError: the folder is not a run.
+        ConfigError: every mistake, one line each, starting with its key.
+    """
+    problem = RunFolder.existing(path).read_config().problem
+    return (load_domain if problem.writes else load_task)(data, keys)
+
+
+def extend(
+    path: Path, task: LocalTask | Domain, console: Console | None = None, workspace: Workspace | None = None
+) -> Path:
     """Let a finished run learn one task more, as if the task had been the last of its stream from the start.
 
     Args:
         path: the run folder.
-        task: its name and files.
+        task: its name and files. Of a domain of documents, none is left out because another domain has it too.
         console: where progress is shown; None is stdout.
         workspace: what runs of this process share; None shares nothing.
 

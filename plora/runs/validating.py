@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -17,6 +18,7 @@ from plora.streams.text_to_text import TextToText
 
 _IN_EVERY_BLOCK = ("attention", "attention:qkv", "mlp", "all_linear")
 """Targets that every transformer has."""
+_QUANTISED = "quantization_config"
 
 
 def validate(config: RunConfig) -> None:
@@ -73,8 +75,8 @@ def _of_the_data(config: RunConfig) -> Iterator[str]:
         stream: Stream = config.stream.load()
         if config.order is not None:
             stream = stream.ordered(config.order)
-        if config.added:
-            stream = stream.followed_by(config.added_source().load())
+        for source in config.added_sources():
+            stream = stream.followed_by(source.load())
         if config.scenario == "domain":
             stream = stream.in_one_order()
         stream.require(config.scenario)
@@ -90,7 +92,8 @@ def _of_the_network(config: RunConfig) -> Iterator[str]:
     if backbone.kind == "new" or not (here or looks_like_a_folder):
         return
     names_layers = bool(config.modules) or (config.lora is not None and config.lora.targets not in _IN_EVERY_BLOCK)
-    if here and not names_layers and backbone.max_length <= _said_positions(backbone):
+    said = _said(backbone)
+    if here and not names_layers and backbone.max_length <= _positions(backbone, said) and not said.get(_QUANTISED):
         return
     from plora.backbones import empty_backbone, require_positions  # torch, which most configs need not wait for
     from plora.params import count_parameters
@@ -107,13 +110,21 @@ def _of_the_network(config: RunConfig) -> Iterator[str]:
         yield from str(error).splitlines()
 
 
-def _said_positions(backbone: BackboneConfig) -> int:
+def _said(backbone: BackboneConfig) -> Mapping[str, object]:
+    """What the config.json of a folder says; nothing where it cannot be read."""
+    try:
+        content = json.loads((Path(os.path.expanduser(backbone.id)) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, Mapping) else {}
+
+
+def _positions(backbone: BackboneConfig, said: Mapping[str, Any]) -> int:
     """Positions of a network, as its config.json says; where it says none, those that every network has."""
     if backbone.id in (MINILM, GLYPH_VIT):
         return 512
     try:
-        content = json.loads((Path(os.path.expanduser(backbone.id)) / "config.json").read_text(encoding="utf-8"))
         # RoBERTa's count what padding takes.
-        return int(content["max_position_embeddings"]) - int(content.get("pad_token_id") or 0) - 1
-    except (OSError, ValueError, LookupError, TypeError):
+        return int(said["max_position_embeddings"]) - int(said.get("pad_token_id") or 0) - 1
+    except (ValueError, LookupError, TypeError):
         return 0

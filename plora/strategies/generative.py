@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,18 +16,19 @@ from plora.generators.word_statistics import frame
 from plora.lesson import Lesson
 from plora.model import ContinualModel
 from plora.moment import Moment
-from plora.problems import Examples, LabelledExamples
+from plora.problems import LabelledExamples
 from plora.problems.text_classification import TextClassification, TokenizedTexts
 from plora.results import GeneratedText, to_lines
 from plora.settings import named
 from plora.strategies.base import Rehearsal, Seen, Strategy
+from plora.strategies.pool import Pool
 from plora.strategies.settings import GenerativeReplaySettings
+from plora.strategies.written_documents import EMPTY, written_documents
 from plora.streams.base import Stream
 
 CANDIDATES = 1.5
 """Texts written for each one that may be kept."""
-EMPTY, REPEATED, TWICE, UNSURE, ENOUGH = (
-    "no words",
+REPEATED, TWICE, UNSURE, ENOUGH = (
     "half of its words are repeats",
     "written twice",
     "teacher unsure",
@@ -35,28 +37,27 @@ EMPTY, REPEATED, TWICE, UNSURE, ENOUGH = (
 
 
 @dataclass(frozen=True)
-class Pool:
-    """The texts that are rehearsed while one task is learned.
+class TaughtTexts(Pool):
+    """Texts with what the old model answered to each.
 
     Args:
-        examples: N texts.
-        classes: `[N]` which belong together: one number per task and row.
         among: `[N, rows]` bool, the rows that the teacher chose among.
         rows: `[N]` the row that it chose.
         answers: `[N, rows]` its probabilities at the temperature of the loss, 0 in other rows.
     """
 
-    examples: Examples
-    classes: NDArray[np.int64]
     among: Tensor
     rows: Tensor
     answers: Tensor
 
-    def draw(self, count: int, seed: int) -> NDArray[np.int64]:
-        """Return `count` positions, each class equally likely."""
-        _, which, sizes = np.unique(self.classes, return_inverse=True, return_counts=True)
-        share = 1 / (len(sizes) * sizes[which])
-        return np.random.default_rng(seed).choice(len(self.classes), count, p=share / share.sum())
+    def losses(self, settings: GenerativeReplaySettings, lesson: Lesson, seen: Seen) -> Mapping[str, Tensor]:
+        """Return the weighted distance to the old answers."""
+        scores, where = seen.scores, torch.from_numpy(seen.batch.indices)
+        q = _wider(self.answers[where], scores)
+        among = _wider(self.among[where], scores) | _wider(lesson.competing[self.rows[where]], scores)
+        now = F.log_softmax(scores.float().masked_fill(~among, -torch.inf) / settings.temperature, dim=1)
+        apart = torch.xlogy(q, q) - q * now.masked_fill(~among, 0)
+        return {"apart": (settings.weight * settings.temperature**2 * apart.sum(dim=1)).sum()}
 
 
 class GenerativeReplay(Strategy):
@@ -71,8 +72,12 @@ class GenerativeReplay(Strategy):
     z_old competes among the rows that old tasks are classified among; z among those, and where classes of all tasks
     compete also among the new ones, whose target is 0: an old text is none of them.
 
+    Documents have no classes: the model as it is writes them itself (`self`), and learns them as it learns others,
+
+        L = μ · − Σ log p(token | tokens before) / tokens
+
     Source: generative replay (Shin et al. 2017, arXiv 1705.08690) with distillation (Li & Hoiem 2016, arXiv
-    1606.09282); of what writes, see `MaskedGenerator` and `CausalGenerator`.
+    1606.09282); of what writes, see `MaskedGenerator`, `CausalGenerator` and `SelfGenerator`.
     """
 
     settings: GenerativeReplaySettings
@@ -93,14 +98,19 @@ class GenerativeReplay(Strategy):
         if not self.settings.weight:
             return
         self.generator.prepare(model, lesson)
-        if lesson.old:
+        if not lesson.old:
+            return
+        if self.settings.generator.writes_documents:
+            self._pool = written_documents(model, lesson, self.generator.write(model, lesson, self.settings.per_class))
+        else:
             drafts = self.generator.write(model, lesson, math.ceil(CANDIDATES * self.settings.per_class))
             self._pool = self._chosen(model, lesson, drafts)
 
-    def _chosen(self, model: ContinualModel, lesson: Lesson, drafts: Drafts) -> Pool | None:
+    def _chosen(self, model: ContinualModel, lesson: Lesson, drafts: Drafts) -> TaughtTexts | None:
         """Ask the old model what the texts are, keep the best and show all."""
         problem, texts, tasks, intended = model.problem, drafts.texts, drafts.tasks, drafts.rows
         assert isinstance(problem, TextClassification)
+        assert isinstance(texts, TokenizedTexts)
         among = _among(lesson, intended)
         scores = lesson.scores(LabelledExamples(texts, intended))[:, : among.shape[1]].masked_fill(~among, -torch.inf)
         said = scores.softmax(dim=1)
@@ -140,26 +150,17 @@ class GenerativeReplay(Strategy):
             return None
         where = torch.from_numpy(kept)
         answers = (scores[where] / self.settings.temperature).softmax(dim=1)
-        return Pool(
+        return TaughtTexts(
             LabelledExamples(texts.subset(kept), rows[where].numpy()), classes[kept], among[where], rows[where], answers
         )
 
     def rehearse(self, lesson: Lesson, at: Moment) -> list[Rehearsal]:
-        """Return a draw that is balanced over the old classes; nothing in the first task."""
+        """Return a draw that is balanced over the old classes, or of documents tasks; nothing in the first task."""
         pool = self._pool
         if pool is None:
             return []
-
-        def losses(seen: Seen) -> dict[str, Tensor]:
-            scores, where = seen.scores, torch.from_numpy(seen.batch.indices)
-            q = _wider(pool.answers[where], scores)
-            among = _wider(pool.among[where], scores) | _wider(lesson.competing[pool.rows[where]], scores)
-            now = F.log_softmax(scores.float().masked_fill(~among, -torch.inf) / self.settings.temperature, dim=1)
-            apart = torch.xlogy(q, q) - q * now.masked_fill(~among, 0)
-            return {"apart": (self.settings.weight * self.settings.temperature**2 * apart.sum(dim=1)).sum()}
-
         drawn = pool.draw(math.ceil(self.settings.ratio * at.examples), at.seed)
-        return [Rehearsal("generated", pool.examples, drawn, losses)]
+        return [Rehearsal("generated", pool.examples, drawn, partial(pool.losses, self.settings, lesson))]
 
     def after_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Let the generator keep what it needs of the task."""

@@ -216,7 +216,8 @@ class GenerativeReplaySettings(StrategySettings):
     generator: Annotated[SerializeAsAny[GeneratorSettings], by_kind(GENERATORS, "generator", GeneratorSettings)] = (
         MaskedGeneratorSettings()
     )
-    """What writes: `{kind: mlm}`, `{kind: causal, id: …}`, or a class of your own, `package.module:Class`."""
+    """What writes: of classes `{kind: mlm}` or `{kind: causal, id: …}`, of documents `{kind: self}`; or a class of your
+    own, `package.module:Class`."""
     weight: float = Field(default=1.0, ge=0)
     """μ."""
     temperature: float = Field(default=2.0, gt=0)
@@ -224,15 +225,26 @@ class GenerativeReplaySettings(StrategySettings):
     ratio: float = Field(default=1.0, gt=0)
     """Texts rehearsed in each step, as a share of the batch."""
     per_class: int = Field(default=50, ge=1)
-    """Most texts kept for each class of each old task."""
+    """Most texts kept for each class of each old task; of documents, how many are written for each old task."""
     confidence: float = Field(default=0.0, ge=0, le=1)
     """A text stays when the old model gives the class that it stands for at least so much probability; of those, the
     surest per class."""
 
+    @model_validator(mode="after")
+    def _documents_have_no_answers(self) -> Self:
+        usual = type(self).model_fields
+        strange = [name for name in ("temperature", "confidence") if getattr(self, name) != usual[name].default]
+        if self.generator.writes_documents and strange:
+            raise ValueError(
+                f"{' and '.join(strange)}: of answers for classes, and generator '{self.generator.kind}' writes "
+                "documents, which have none; leave it out (generator.temperature is of the drawing)"
+            )
+        return self
+
     @property
     def reads_scores(self) -> bool:
-        """It does."""
-        return True
+        """Whether texts are written for classes."""
+        return not self.generator.writes_documents
 
     @classmethod
     def refusal(cls, slots: str, isolated: bool) -> str | None:

@@ -32,7 +32,7 @@ def check_gate(gate: type[Gate], settings: GateSettings | None = None) -> None:
     - the same question has the same answer, whatever was asked before and whatever the random state is, and it draws
       no random number of its own;
     - a gate that needs the task refuses an unknown one, a gate that does not gives every task the same route, unless it
-      chooses a slot for each input;
+      chooses a slot for each input, or lets each slot answer alone where no task is named;
     - no slot is forgotten: each is on some task's route (where slots are merged, the newest is), and the open slot
       trains, in every layer;
     - what is called `constant` may be folded while a task trains, and what `settles` may be for evaluation: the outputs
@@ -175,7 +175,7 @@ def _check_state(promises: Promises, make: Callable[[], Gate]) -> None:
 
 def _check_routes(promises: Promises, gate: Callable[[], Gate], slots: Sequence[str]) -> None:
     made = gate()
-    chooses = isinstance(made, ChoosingGate)
+    chooses = isinstance(made, ChoosingGate) or made.by_likelihood
     with_slots = f"with {len(slots)} slot{'' if len(slots) == 1 else 's'}"
     asked: list[str | None] = [*(slots or TASKS[:1])] if made.needs_task else [*slots, None]
     if not made.needs_task and not chooses:

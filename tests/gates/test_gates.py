@@ -62,13 +62,23 @@ def test_one_hot_needs_a_task_that_exists(task: str | None, says: str) -> None:
 
 
 def test_the_table_holds_final_gates() -> None:
-    assert set(GATES) == {"all_ones", "one_hot", "newest", "router", "gain", "gumbel_sparsemax", "magnitudes"}
+    assert set(GATES) == {
+        "all_ones",
+        "one_hot",
+        "newest",
+        "router",
+        "likelihood",
+        "gain",
+        "gumbel_sparsemax",
+        "magnitudes",
+    }
     for gate in GATES.values():
         made = named(gate.part, Gate)()
         assert made.settings == gate()
         assert made.fresh().settings == made.settings
         assert isinstance(made, ChoosingGate) == gate.chooses
         assert isinstance(made, ReadingGate) == gate.reads
+        assert not (gate.chooses and gate.by_likelihood)
         assert isinstance(gate.needs_task, bool)
         assert isinstance(gate.constant, bool)
 

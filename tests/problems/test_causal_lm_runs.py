@@ -16,14 +16,16 @@ from killing import KILLED, in_child, quiet
 
 from plora.adapters import AdaptedLinear
 from plora.build import Workspace, build
-from plora.config import RunConfig, load_config
-from plora.errors import AdapterError, BackboneError, ConfigError, DataError
+from plora.config import RunConfig, load_config, load_domain
+from plora.errors import AdapterError, BackboneError, ConfigError, DataError, RunError
+from plora.methods import METHODS
 from plora.moment import Moment
 from plora.params import count_parameters
 from plora.problems import CausalLM
 from plora.results import read_record
-from plora.runs import evaluate, resume, run, verify
+from plora.runs import evaluate, extend, resume, run, verify
 from plora.runs.pretraining import pretrain
+from plora.runs.validating import validate
 from plora.training.course import plan_course
 from plora.training.stage import begin_lesson, open_stage
 from plora.training.step import Backward
@@ -52,22 +54,49 @@ def make(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     return lambda *overrides: load_config(values, [*overrides, f"output={tmp_path / 'runs'}"])
 
 
-FEW = (("method=sequential",), ("method=per_task", "scenario=task"), ("method=joint",), ("method=replay",))
-MORE = (
-    *((f"method={name}",) for name in ("o_lora", "n_lora", "sd_lora", "gumbel_cl_lora", "inf_lora")),
-    *((f"method=merged_{way}",) for way in ("average", "ties", "magmax")),
-    ("method=full", "training.learning_rate=0.001"),
-    ("method=lateral", "scenario=task"),
-)
+SELF = "strategies=[{kind: generative_replay, generator: {kind: self}, per_class: 8}]"
+LEARN: dict[str, tuple[str, ...]] = {
+    "full": ("training.learning_rate=0.001",),
+    "joint": (),
+    "sequential": (),
+    "per_task": ("scenario=task",),
+    "lateral": ("scenario=task",),
+    "o_lora": (),
+    "n_lora": (),
+    "gumbel_cl_lora": (),
+    "sd_lora": (),
+    "sd_lora_rr": ("lora={rank: 2, alpha: 4, ranks: {1: 1}}",),
+    "sd_lora_kd": (),
+    "inf_lora": (),
+    "replay": (),
+    "generative_replay": (SELF,),
+    "merged_average": (),
+    "merged_ties": (),
+    "merged_magmax": (),
+}
+"""Methods that learn documents, with what they need beside the defaults."""
+REFUSED = {
+    "frozen": r"trains a head alone, and problem 'causal_lm' answers with the network itself",
+    "first_session": r"solves a head over classes, and problem 'causal_lm' has none",
+    "routed": r"chooses by classes that features are near to, and problem 'causal_lm' has none; set gate=",
+    "gain_lora": r"weighs slots by features that a head reads, and problem 'causal_lm' has none",
+    "ewc": r"'ewc' reads scores of classes, and problem 'causal_lm' has none",
+    "online_ewc": r"'ewc' reads scores of classes",
+    "ewc_lora": r"'ewc_lora' reads scores of classes",
+    "der": r"'replay' reads scores of classes",
+    "lwf": r"'distillation' reads scores of classes",
+}
+"""Methods that do not, and why."""
+FAST = ("sequential", "per_task", "replay")
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [*FEW, *(pytest.param(settings, marks=pytest.mark.slow) for settings in MORE)],
-    ids=lambda settings: settings[0].removeprefix("method="),
-)
-def test_methods_learn_documents(make: Make, settings: tuple[str, ...]) -> None:
-    config = make(*settings)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in LEARN if name not in FAST]
+
+
+@pytest.mark.parametrize("method", [*FAST, *SLOW])
+def test_methods_learn_documents(make: Make, method: str) -> None:
+    config = make(f"method={method}", *LEARN[method])
+    validate(config)
     run(config, quiet(), Workspace())
     record = read_record(config.folder)
     assert record.score.name == "nats_per_byte"
@@ -75,6 +104,18 @@ def test_methods_learn_documents(make: Make, settings: tuple[str, ...]) -> None:
     assert record.matrix[-1, 1] < record.matrix[0, 1]  # nats fell
     assert verify(config.folder).problems == ()
     assert evaluate(config.folder).changed == 0
+
+
+@pytest.mark.parametrize("method", REFUSED)
+def test_methods_that_need_classes_are_refused_before_anything_is_loaded(make: Make, method: str) -> None:
+    with pytest.raises(ConfigError, match=REFUSED[method]) as found:
+        make(f"method={method}", "backbone.id=/nowhere")
+    assert len(str(found.value).splitlines()) <= 2
+
+
+def test_every_method_learns_documents_or_says_why_not() -> None:
+    assert {*LEARN, *REFUSED} == {*METHODS}
+    assert not LEARN.keys() & REFUSED.keys()
 
 
 def gradients(config: RunConfig, indices: np.ndarray) -> dict[str, torch.Tensor]:
@@ -216,6 +257,24 @@ def test_a_tokenizer_that_does_not_fit_is_refused(make: Make, tmp_path: Path, ch
         tokenizer.save_pretrained(folder)
     with pytest.raises(BackboneError, match=message):
         build(make(f"backbone.id={folder}"))
+
+
+def test_a_corpus_that_is_shorter_than_a_row_is_one_short_row(make: Make) -> None:
+    config = make("stream.languages=[cat]", "stream.documents=1", "backbone.max_length=64")
+    run(config, quiet(), Workspace())
+    record = read_record(config.folder)
+    assert record.matrix[1, 0] < record.matrix[0, 0]
+    assert evaluate(config.folder).changed == 0
+
+
+def test_a_base_whose_weights_moved_is_refused_by_every_verb(make: Make, tmp_path: Path) -> None:
+    base = write(tmp_path / "base")
+    config = make("method=per_task", "scenario=task", f"backbone.id={base}", "training.epochs=1")
+    run(config, quiet(), Workspace())
+    write(base, initializer_range=0.2)
+    for verb in (evaluate, resume, lambda path: extend(path, load_domain(tmp_path, ["docstrings=numpy"]))):
+        with pytest.raises(RunError, match="was learned on another backbone"):
+            verb(config.folder)
 
 
 def test_in_bf16_a_head_that_is_the_embedding_too_is_not_rounded(make: Make) -> None:

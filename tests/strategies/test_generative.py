@@ -18,7 +18,7 @@ from plora.moment import Moment
 from plora.problems import LabelledExamples
 from plora.problems.text_classification import TokenizedTexts, texts_of
 from plora.strategies import GenerativeReplay, GenerativeReplaySettings, Rehearsal
-from plora.strategies.generative import EMPTY, ENOUGH, REPEATED, TWICE, UNSURE, Pool, judge
+from plora.strategies.generative import EMPTY, ENOUGH, REPEATED, TWICE, UNSURE, TaughtTexts, judge
 from plora.testing.tiny import tiny_lesson
 
 
@@ -70,7 +70,7 @@ def test_what_is_dropped_and_why() -> None:
 def test_a_draw_is_balanced_over_classes_of_any_size() -> None:
     classes = np.array([0] * 50 + [1] * 2 + [7] * 10)
     nothing = torch.zeros(62, 1)
-    pool = Pool(examples(*[[2, 3]] * 62), classes, nothing, nothing, nothing)
+    pool = TaughtTexts(examples(*[[2, 3]] * 62), classes, nothing, nothing, nothing)
     found = classes[pool.draw(3000, seed=0)]
     for one in (0, 1, 7):
         assert 900 < (found == one).sum() < 1100
@@ -84,7 +84,7 @@ def test_each_text_is_drawn_as_often_as_the_formula_says(seed: int) -> None:
     sizes = rng.integers(1, 10, size=int(rng.integers(2, 7)))
     classes = rng.permutation(np.repeat(rng.permutation(20)[: len(sizes)], sizes))
     nothing = torch.zeros(len(classes), 1)
-    pool = Pool(examples(*[[2, 3]] * len(classes)), classes, nothing, nothing, nothing)
+    pool = TaughtTexts(examples(*[[2, 3]] * len(classes)), classes, nothing, nothing, nothing)
     expected = 6000 * np.array(chances(classes.tolist()), float)
     assert expected.sum() == pytest.approx(6000)
     found = np.bincount(pool.draw(6000, seed), minlength=len(classes))

@@ -30,5 +30,6 @@ def generated_confidence(texts: Sequence[GeneratedText]) -> Figure:
     ax.set_ylabel("texts", fontsize=FONT_POINTS, color=MUTED)
     ax.legend(loc="upper left", frameon=False, fontsize=FONT_POINTS, labelcolor=MUTED)
     title(ax, "Texts that stand in for old ones", pad=22)
-    subtitle(ax, "by the probability that the model gave the class of a text before the new task, all tasks together")
+    what = "the class of a text" if any(text.answer for text in texts) else "a token of a text, the geometric mean,"
+    subtitle(ax, f"by the probability that the model gave {what} before the new task, all tasks together")
     return figure

@@ -1,9 +1,10 @@
 """Texts that a network wrote to stand in for old tasks: `generated/task-03.jsonl`, those rehearsed in the third task.
 
 One JSON object per line: `task` (number of the old task, from 1) and `intended` (the class) that it was written for,
-null where it was for none in particular, `answer` (what the model took it for before the new task), `confidence` (the
-probability that it gave the intended class, or where there is none its answer), `rejected` (null where the text is
-rehearsed, else why it is not) and `text`.
+null where it was for none in particular, `answer` (what the model took it for before the new task; empty of a document,
+which has no class), `confidence` (the probability that it gave the intended class, or where there is none its answer;
+of a document the geometric mean of those of its tokens), `rejected` (null where the text is rehearsed, else why it is
+not) and `text`.
 """
 
 import json
@@ -77,7 +78,7 @@ class ClassOfTexts:
 
     Args:
         task: number of the old task, from 1; None where texts were for no class in particular.
-        name: of the class.
+        name: of the class; empty of documents.
         written: texts written for it; of those for none, texts of which the model said that they are of it.
         kept: those of them that are rehearsed.
         confidence: the mean probability that the model gave it for those; None where there is none.
