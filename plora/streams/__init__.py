@@ -18,7 +18,9 @@ from plora.streams.domains import Domain
 from plora.streams.glyphs import Glyphs
 from plora.streams.hub import HUB_TASKS, HubStream, HubTask
 from plora.streams.image_stream import ImageStream
+from plora.streams.labelled_images import IGNORED, LabelledImage, LabelledImageArray, LabelledImages
 from plora.streams.local import LocalStream, LocalTask
+from plora.streams.segmentation_stream import SegmentationStream
 
 STREAMS: dict[str, type[StreamSource]] = {
     "docstring_topics": DocstringTopics,
@@ -28,6 +30,7 @@ STREAMS: dict[str, type[StreamSource]] = {
     "local": LocalStream,
     "hub": HubStream,
     "images": ImageStream,
+    "segmentation": SegmentationStream,
     "corpora": Corpora,
 }
 """`kind:` of a stream in a config → its source."""
@@ -42,6 +45,11 @@ __all__ = [
     "SCENARIOS",
     "SplitName",
     "SPLITS",
+    # images with a class for each pixel
+    "IGNORED",
+    "LabelledImage",
+    "LabelledImages",
+    "LabelledImageArray",
     # where it comes from
     "STREAMS",
     "StreamSource",
@@ -50,6 +58,7 @@ __all__ = [
     "Digits",
     "Glyphs",
     "ImageStream",
+    "SegmentationStream",
     "Corpora",
     "Domain",
     "LocalStream",
