@@ -1,10 +1,12 @@
 """A stream of images with maps of classes: one task, or a task for each domain."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from plora.errors import DataError
@@ -23,12 +25,36 @@ from plora.streams.pair_data import (
 if TYPE_CHECKING:
     from plora.streams.labelled_images import LabelledImages
     from plora.streams.row_count import RowCount
-    from plora.streams.stored_pairs import CheckedPair, StoredPairs
+    from plora.streams.stored_pairs import StoredPairs
+
+    SplitsOfDomains = dict[tuple[str, SplitName], StoredPairs]
+    """The pairs of each domain and split."""
 
 _SHOWN = 5
 """Names in a message or a note before it says how many more there are."""
 _IDS_SHOWN = 12
-_ALONE = "without a partner"
+
+
+@dataclass(frozen=True)
+class _Usable:
+    """Pairs that can be used.
+
+    Args:
+        splits: of each domain and split.
+        pixels: `[C]` of each class, by the digest of a pair.
+        rows: how many there are, and why others are left out.
+        notes: what there is to know of those.
+    """
+
+    splits: "SplitsOfDomains"
+    pixels: Mapping[bytes, NDArray[np.int64]]
+    rows: "RowCount"
+    notes: Mapping[str, str]
+
+    def pixels_of(self, pairs: "StoredPairs") -> NDArray[np.int64]:
+        """Return the pixels of each class in some of the pairs, `[C]`."""
+        found: NDArray[np.int64] = np.sum([self.pixels[digest.tobytes()] for digest in pairs.digests], axis=0)
+        return found
 
 
 class SegmentationStream(StreamSource):
@@ -72,30 +98,36 @@ class SegmentationStream(StreamSource):
         from plora.streams.row_count import row_notes
 
         found = self.data.pairs()
-        splits, rows, notes = self._usable(found, self._cut(self._split(found)), "pairs")
-        counted = {"pairs": rows}
-        outliers: Sequence[LabelledImages] = ()
+        given = self._split(found)
+        if not given:
+            raise DataError(f"stream '{self.name}': there are no images with masks; check the paths under data")
+        usable = self._usable(found, given, "pairs")
+        splits, rows, notes = self._cut(usable.splits), {"pairs": usable.rows}, dict(usable.notes)
+        for domain, split in splits:
+            if split == "train":
+                notes |= _never_learned(domain, usable.pixels_of(splits[domain, split]), found.classes.names)
+        outliers: list[LabelledImages] = []
         if self.anomalies is not None:
             beside = self.anomalies.pairs(found.classes.names)
             apart = self._split(beside)
             if not apart:
                 raise DataError(f"anomalies: there are no pairs in '{self.anomalies.root}'")
-            judged, counted["anomalies"], more = self._usable(beside, apart, "anomalies")
-            outliers, notes = list(judged.values()), {**notes, **more}
+            judged = self._usable(beside, apart, "anomalies")
+            outliers, rows["anomalies"], notes = list(judged.splits.values()), judged.rows, {**notes, **judged.notes}
         tasks = []
         for domain in dict.fromkeys(domain for domain, _ in splits):
             own: dict[SplitName, LabelledImages] = {split: splits[domain, split] for split in SPLITS}
             if outliers:
                 own["test"] = JoinedLabelledImages((own["test"], *outliers))
             tasks.append(Task(domain, (), **own))
-        notes = {**row_notes(counted), **notes}
-        return Stream(self.name, tuple(tasks), ("task", "domain"), found.provenance, notes, counted)
+        notes = {**row_notes(rows), **notes}
+        return Stream(self.name, tuple(tasks), ("task", "domain"), found.provenance, notes, rows)
 
-    def _split(self, found: FoundPairs) -> dict[tuple[str, SplitName], "StoredPairs"]:
+    def _split(self, found: FoundPairs) -> "SplitsOfDomains":
         """The pairs of each domain and split."""
         from plora.streams.stored_pairs import StoredPairs
 
-        splits: dict[tuple[str, SplitName], StoredPairs] = {}
+        splits: SplitsOfDomains = {}
         domains = sorted({str(domain) for part in found.parts for domain in np.unique(part.domains)})
         for part in found.parts:
             every = StoredPairs.of(part.images, part.masks, np.arange(len(part.domains)), found.classes, self.reading)
@@ -109,13 +141,11 @@ class SegmentationStream(StreamSource):
                     splits[domain or self.name, split] = every.select(chosen)
         return splits
 
-    def _cut(self, given: Mapping[tuple[str, SplitName], "StoredPairs"]) -> dict[tuple[str, SplitName], "StoredPairs"]:
+    def _cut(self, given: "SplitsOfDomains") -> "SplitsOfDomains":
         """All three splits of each domain."""
         from plora.streams.held_out import held_out
 
         splits = dict(given)
-        if not splits:
-            raise DataError(f"stream '{self.name}': there are no images with masks; check the paths under data")
         for domain in dict.fromkeys(domain for domain, _ in given):
             if (domain, "train") not in splits:
                 where, hint = "", ""
@@ -136,40 +166,50 @@ class SegmentationStream(StreamSource):
                     splits[domain, "train"], splits[domain, split] = pool.select(~held), pool.select(held)
         return splits
 
-    def _usable(
-        self, found: FoundPairs, splits: Mapping[tuple[str, SplitName], "StoredPairs"], what: str
-    ) -> tuple[dict[tuple[str, SplitName], "StoredPairs"], "RowCount", dict[str, str]]:
-        """The pairs that can be used, how many they are, and what there is to know of the others."""
+    def _usable(self, found: FoundPairs, splits: "SplitsOfDomains", what: str) -> "_Usable":
+        """The pairs that can be used: every image and every mask is decoded."""
         from plora.streams.row_count import RowCount
 
-        kept: dict[tuple[str, SplitName], StoredPairs] = {}
-        lost = list(found.alone)
-        masks: dict[tuple[str, SplitName], list[CheckedPair]] = {}
+        kept: SplitsOfDomains = {}
+        pixels: dict[bytes, NDArray[np.int64]] = {}
+        lost, blank = list(found.alone), 0
         unknown: Counter[int] = Counter()
         examples: dict[int, str] = {}
-        total = sum(map(len, splits.values()))
-        for place, pairs in splits.items():
+        hidden: list[tuple[str, SplitName, int]] = []
+        total = len(lost) + sum(map(len, splits.values()))
+        for (domain, split), pairs in splits.items():
             checked = pairs.checked()
             for index, pair in enumerate(checked):
                 unknown.update(pair.unknown)
                 for one in pair.unknown:
                     examples.setdefault(one, pairs.mask_name(index))
+                pixels[pairs.digests[index].tobytes()] = pair.pixels
             lost += [pair.unusable for pair in checked if pair.unusable]
-            masks[place] = [pair for pair in checked if not pair.unusable]
-            kept[place] = pairs.select(np.array([not pair.unusable for pair in checked], np.bool_))
+            counts = np.array([bool(pair.pixels.any() or pair.judged) for pair in checked], np.bool_)
+            empty = sum(not pair.unusable for pair in checked) - int(counts.sum())
+            if empty == len(checked):
+                hidden.append((domain, split, empty))
+            blank += empty
+            kept[domain, split] = pairs.select(counts)
         if lost and self.unusable == "refuse":
             others = "" if len(lost) == 1 else f" (and {_some(lost[1:])})"
             raise DataError(
-                f"{what}: {len(lost)} of {total + len(found.alone)} cannot be used: {lost[0]}{others}; mend them, take "
-                "them out, or set unusable: skip"
+                f"{what}: {len(lost)} of {total} cannot be used: {lost[0]}{others}; mend them, take them out, or set "
+                "unusable: skip"
             )
         if unknown:
             raise DataError(self._unknown(found, unknown, examples))
-        self._refuse_hidden(masks)
-        reasons = {_ALONE: len(found.alone), "damaged, or of two sizes": len(lost) - len(found.alone)}
-        count = RowCount(total + len(found.alone) + found.left_out.total(), found.left_out, reasons)
+        if hidden:
+            domain, split, number = hidden[0]
+            raise DataError(
+                f"task '{domain}': every pixel of the {number} {split} masks is ignored; the masks of public test sets "
+                "are often hidden: name images whose masks are known"
+            )
+        reasons = {"without a partner": len(found.alone), "damaged, or of two sizes": len(lost) - len(found.alone)}
+        left_out = Counter(found.left_out) + Counter({"of which every pixel is ignored": blank})
+        rows = RowCount(total + found.left_out.total(), left_out, reasons)
         notes = {f"{what} left out as unusable": f"{len(lost)}: {_some(lost)}"} if lost else {}
-        return kept, count, {**notes, **dict(_never_learned(masks, found.classes.names))}
+        return _Usable(kept, pixels, rows, notes)
 
     def _unknown(self, found: FoundPairs, unknown: Mapping[int, int], examples: Mapping[int, str]) -> str:
         what = "colours" if found.classes.coloured else "ids"
@@ -183,26 +223,11 @@ class SegmentationStream(StreamSource):
             f"({'; '.join(shown[:_IDS_SHOWN])}{more}); name them under data.classes, or put them under ignore"
         )
 
-    def _refuse_hidden(self, masks: Mapping[tuple[str, SplitName], Sequence["CheckedPair"]]) -> None:
-        """Refuse a split of which no pixel counts: nothing can be learned from it, and no score has a meaning."""
-        for (domain, split), checked in masks.items():
-            if checked and not any(pair.pixels.any() or pair.judged for pair in checked):
-                raise DataError(
-                    f"task '{domain}': every pixel of the {len(checked)} {split} masks is ignored; the masks of public "
-                    "test sets are often hidden: name images whose masks are known"
-                )
 
-
-def _never_learned(
-    masks: Mapping[tuple[str, SplitName], Sequence["CheckedPair"]], names: Sequence[str]
-) -> Iterator[tuple[str, str]]:
-    """Notes about classes of which a task has nothing to learn from."""
-    for (domain, split), checked in masks.items():
-        if split == "train" and checked:
-            pixels = sum(pair.pixels for pair in checked)
-            missing = [name for name, count in zip(names, np.asarray(pixels).tolist(), strict=True) if not count]
-            if missing:
-                yield f"classes without a pixel in train of {domain}", _some(missing)
+def _never_learned(domain: str, pixels: NDArray[np.int64], names: Sequence[str]) -> dict[str, str]:
+    """A note about classes of which a task has nothing to learn from."""
+    missing = [name for name, count in zip(names, pixels.tolist(), strict=True) if not count]
+    return {f"classes without a pixel in train of {domain}": _some(missing)} if missing else {}
 
 
 def _some(names: Sequence[str]) -> str:

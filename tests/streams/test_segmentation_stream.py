@@ -211,17 +211,17 @@ def test_the_layout_of_cityscapes(tmp_path: Path) -> None:
     data = {"kind": "cityscapes", "root": str(tmp_path)}
     loaded = stream(data)
     (task,) = loaded.tasks
-    assert [len(split) for _, split in task.splits()] == [7, 1, 1]
+    assert [len(split) for _, split in task.splits()] == [7, 1, 3]
     assert isinstance(task.test, LabelledImages)
     assert len(task.test.class_names) == 19
     assert [task.test.class_names[number] for number in (0, 10, 13, 18)] == ["road", "sky", "car", "bicycle"]
-    (one,) = every(task.test)
+    one = every(task.test)[0]
     assert np.unique(one.classes).tolist() == [0, 18, 255]
     assert (one.classes == IGNORED).sum() == 7
-    assert loaded.rows["pairs"].left_out["files with other endings"] == 18
+    assert loaded.rows["pairs"].left_out["files with other endings"] == 22
     assert "classes without a pixel in train of segmentation" in loaded.notes
     cities = stream({**data, "domains": "folder", "cut": True, "test": "val"}, test_fraction=0.3)
-    assert [task.name for task in cities.tasks[:2]] == ["aachen", "bremen"]
+    assert [task.name for task in cities.tasks] == ["aachen", "bremen", "ulm"]
     said = refused({**data, "domains": "folder"})
     assert said.startswith("stream 'segmentation': there are no training images of domain 'ulm'")
     assert said.endswith("cut: true puts all images together")
@@ -464,6 +464,13 @@ def test_a_set_whose_masks_are_hidden(root: Path, tmp_path: Path) -> None:
     said = refused(folders(root, test=test))
     assert said.startswith("task 'segmentation': every pixel of the 2 test masks is ignored; ")
     assert said.endswith("name images whose masks are known")
+
+
+def test_images_of_which_no_pixel_counts_are_left_out(root: Path) -> None:
+    write(root / "masks" / "a_0.png", png(np.full((4, 6), IGNORED, np.uint8)))
+    loaded = stream(folders(root))
+    assert sum(len(split) for _, split in loaded.tasks[0].splits()) == 9
+    assert loaded.notes["rows of pairs"] == "9 of 10 used; left out: of which every pixel is ignored: 1"
 
 
 def test_masks_that_hold_no_ids(root: Path) -> None:
