@@ -20,6 +20,7 @@ from plora.streams.hub import HUB_TASKS, HubStream, HubTask
 from plora.streams.image_stream import ImageStream
 from plora.streams.labelled_images import IGNORED, LabelledImage, LabelledImageArray, LabelledImages
 from plora.streams.local import LocalStream, LocalTask
+from plora.streams.scenes import Scenes
 from plora.streams.segmentation_stream import SegmentationStream
 
 STREAMS: dict[str, type[StreamSource]] = {
@@ -31,6 +32,7 @@ STREAMS: dict[str, type[StreamSource]] = {
     "hub": HubStream,
     "images": ImageStream,
     "segmentation": SegmentationStream,
+    "scenes": Scenes,
     "corpora": Corpora,
 }
 """`kind:` of a stream in a config → its source."""
@@ -59,6 +61,7 @@ __all__ = [
     "Glyphs",
     "ImageStream",
     "SegmentationStream",
+    "Scenes",
     "Corpora",
     "Domain",
     "LocalStream",

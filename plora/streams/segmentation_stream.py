@@ -101,6 +101,7 @@ class SegmentationStream(StreamSource):
         given = self._split(found)
         if not given:
             raise DataError(f"stream '{self.name}': there are no images with masks; check the paths under data")
+        self._require_train(given)
         usable = self._usable(found, given, "pairs")
         splits, rows, notes = self._cut(usable.splits), {"pairs": usable.rows}, dict(usable.notes)
         for domain, split in splits:
@@ -141,13 +142,10 @@ class SegmentationStream(StreamSource):
                     splits[domain or self.name, split] = every.select(chosen)
         return splits
 
-    def _cut(self, given: "SplitsOfDomains") -> "SplitsOfDomains":
-        """All three splits of each domain."""
-        from plora.streams.held_out import held_out
-
-        splits = dict(given)
+    def _require_train(self, given: "SplitsOfDomains") -> None:
+        """Refuse a domain of which nothing is to be learned, before anything is decoded."""
         for domain in dict.fromkeys(domain for domain, _ in given):
-            if (domain, "train") not in splits:
+            if (domain, "train") not in given:
                 where, hint = "", ""
                 if domain != self.name:
                     where = f" of domain '{domain}'"
@@ -155,6 +153,13 @@ class SegmentationStream(StreamSource):
                 raise DataError(
                     f"stream '{self.name}': there are no training images{where}; every task needs some{hint}"
                 )
+
+    def _cut(self, given: "SplitsOfDomains") -> "SplitsOfDomains":
+        """All three splits of each domain."""
+        from plora.streams.held_out import held_out
+
+        splits = dict(given)
+        for domain in dict.fromkeys(domain for domain, _ in given):
             cuts: tuple[tuple[SplitName, float], ...] = (
                 ("test", self.test_fraction),
                 ("validation", self.validation_fraction),

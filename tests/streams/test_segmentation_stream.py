@@ -200,10 +200,10 @@ def test_the_layout_of_cityscapes(tmp_path: Path) -> None:
     ids[0], ids[1], ids[2, 0] = 0, 33, 10  # unlabelled, bicycle, rail track
     for split, city, number in (
         *(("train", city, number) for city in ("aachen", "bremen") for number in range(4)),
-        ("val", "ulm", 0),
+        *(("val", "ulm", number) for number in range(3)),
     ):
         stem = f"{city}/{city}_000000_00000{number}"
-        content = png(pixels(10 * len(city) + ord(city[0]) + number))
+        content = png(pixels({"aachen": 0, "bremen": 50, "ulm": 100}[city] + number))
         write(tmp_path / "leftImg8bit" / split / f"{stem}_leftImg8bit.png", content)
         write(tmp_path / "gtFine" / split / f"{stem}_gtFine_labelIds.png", png(ids))
         write(tmp_path / "gtFine" / split / f"{stem}_gtFine_color.png", png(pixels(number)))
