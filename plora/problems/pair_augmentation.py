@@ -71,7 +71,7 @@ def _drawn(
 def _scaled(pixels: Tensor, maps: Tensor, scaling: Tensor) -> tuple[Tensor, Tensor]:
     from kornia.geometry.transform import warp_affine
 
-    moved, size = scaling.to(pixels.device, torch.float32), tuple(pixels.shape[2:])
+    moved, size = scaling.to(pixels.device, torch.float32), (pixels.shape[2], pixels.shape[3])
     layers = maps if maps.dim() == 4 else maps[:, None]
     # What lies outside is 0: ids are counted from there, downwards from IGNORED.
     counted = (IGNORED - layers).float()

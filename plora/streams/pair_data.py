@@ -249,7 +249,9 @@ class RoadAnomalyPairs(BaseModel):
         return _of_files({"test": found}, classes, None, left_out)
 
 
-class _PairColumns(MapClasses):
+class PairColumns(MapClasses):
+    """Which columns of a table are image, mask and domain."""
+
     image: str = Field(default="image", min_length=1)
     """The column with the images: bytes, or a struct of `bytes` and `path`, as the hub writes it."""
 
@@ -260,7 +262,7 @@ class _PairColumns(MapClasses):
     """The column with the domain; each domain is a task. None: all are one task."""
 
 
-class ParquetPairs(_PairColumns):
+class ParquetPairs(PairColumns):
     """Parquet files with images and masks, which are held in memory as they are encoded."""
 
     kind: Literal["parquet"] = "parquet"
@@ -289,7 +291,7 @@ class ParquetPairs(_PairColumns):
         return _of_tables(sources, self, self.split, {})
 
 
-class HubPairs(HubSet, _PairColumns):
+class HubPairs(HubSet, PairColumns):
     """A data set of the hub with an image and a mask column, mapped into memory. Needs the extra `hub`.
 
     Without a connection, put a copy of it (the repository's folder: its README.md and its parquet files) into
@@ -341,7 +343,7 @@ def _of_files(
 
 
 def _of_tables(
-    sources: Mapping[SplitName, "Source"], columns: _PairColumns, split: str | None, provenance: Mapping[str, str]
+    sources: Mapping[SplitName, "Source"], columns: PairColumns, split: str | None, provenance: Mapping[str, str]
 ) -> FoundPairs:
     from plora.streams.columns import TableTask
     from plora.streams.image_column import ImageColumn

@@ -55,7 +55,7 @@ def cutout_of_alpha(content: bytes, where: str) -> Cutout:
             pixels = np.asarray(turned.convert("RGBA"))
     except Exception as error:  # Pillow's readers raise whatever a broken file leads to
         raise DamagedImageError(f"{where} cannot be read as an image: {said_by_pillow(error)}") from None
-    cover = pixels[..., 3].astype(np.float32) / 255
+    cover = pixels[..., 3].astype(np.float32) / np.float32(255)
     if not clear or bool((cover == 1).all()):
         raise DataError(f"{where} is transparent nowhere; an object is cut out by what is transparent around it")
     if not bool((cover > _SEEN).any()):

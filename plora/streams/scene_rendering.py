@@ -1,7 +1,7 @@
 """Scenes: objects with textures, pasted onto photographs; each a pure function of what names it, its map exact."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,8 +110,11 @@ def render_scene(name: SceneName, size: int) -> LabelledImage:
     image *= np.float32(_between(scene[6], name.look.light)) * np.array(name.look.tint, np.float32)
     haze = np.float32(_between(scene[7], name.look.haze))
     noise = words[used:].copy().view("<u2")[: 3 * size * size].reshape(size, size, 3)
-    grain = ((noise & 255).astype(np.float32) + (noise >> 8)) / 255 - 1  # of two bytes: like a tent, in [-1, 1]
-    image = (1 - haze) * image + haze + np.float32(_between(scene[8], name.look.noise)) * grain
+    grain = ((noise & 255).astype(np.float32) + (noise >> 8)) / np.float32(255) - np.float32(
+        1
+    )  # of two bytes: like a tent, in [-1, 1]
+    image += haze * (1 - image)
+    image += np.float32(_between(scene[8], name.look.noise)) * grain
     pixels: NDArray[np.uint8] = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
     return LabelledImage(pixels, classes)
 
@@ -124,7 +127,7 @@ def _cut(name: str, shares: list[float], size: int) -> Reals:
     left, top = shares[1] * (width - side), shares[2] * (height - side)
     box = (left, top, left + side, top + side)
     found = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box))
-    return (found[:, ::-1] if shares[3] < 0.5 else found).astype(np.float32) / 255
+    return (found[:, ::-1] if shares[3] < 0.5 else found).astype(np.float32) / np.float32(255)
 
 
 def _paste(name: SceneName, shares: list[float], image: Reals, classes: ClassPixels) -> None:
@@ -135,7 +138,7 @@ def _paste(name: SceneName, shares: list[float], image: Reals, classes: ClassPix
     larger = _between(shares[2], _SIZE) * (SIDE / EXTENT)
     wider = float(np.exp(_between(shares[3], (-_STRETCH, _STRETCH))))
     angle, shear = _between(shares[4], (-_ANGLE, _ANGLE)), _between(shares[5], (-_SHEAR, _SHEAR))
-    middle = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / size
+    middle: Reals = ((np.arange(size) + 0.5) / size).astype(np.float32)
     x = middle[None, :] - np.float32(_between(shares[6], _PLACE))
     y = middle[:, None] - np.float32(_between(shares[7], _PLACE))
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -143,7 +146,7 @@ def _paste(name: SceneName, shares: list[float], image: Reals, classes: ClassPix
     x = (x + np.float32(np.tan(shear)) * y) / np.float32(larger * wider**0.5)
     y = y / np.float32(larger / wider**0.5)
     half = np.float32((SIDE - 1) / 2)
-    inside = read_fields(field[None], (x * SIDE + half)[None], (y * SIDE + half)[None])[0]
+    inside: Reals = read_fields(field[None], (x * SIDE + half)[None], (y * SIDE + half)[None])[0]
     cover = np.clip(np.float32(0.5) + inside * np.float32(size / SIDE * larger), 0, 1)
     shown = cover > 0.5
     if shown.any():
@@ -159,7 +162,7 @@ def _field(name: str, share: float) -> NDArray[np.float16]:
 
 
 def _textured(
-    look: SceneLook, shares: list[float], x: Reals, y: Reals, image: Reals, shown: NDArray[np.bool_]
+    look: SceneLook, shares: list[float], x: NDArray[Any], y: NDArray[Any], image: Reals, shown: NDArray[np.bool_]
 ) -> Reals:
     """The colours of an object, `[H, W, 3]`; it differs in grey from what it covers."""
     kind = _one_of(look.textures, shares[0])
