@@ -12,21 +12,27 @@ _STRENGTH = 0.55
 """How much of a pixel is the colour of its class."""
 _IGNORED = 255
 _BITS = 8
+_TOLD_APART = (
+    *("a9a9a9", "e6194b", "3cb44b", "ffe119", "4363d8", "f58231", "911eb4", "42d4f4", "f032e6", "bfef45"),
+    *("fabed4", "469990", "dcbeff", "9a6324", "fffac8", "800000", "aaffc3", "808000", "ffd8b1", "000075"),
+)
+"""Grey is the first: class 0 is mostly what everything else stands on."""
 
 
 @cache
 def class_colours() -> NDArray[np.uint8]:
-    """Return the colour of each of 256 classes, `[256, 3]`: no two are the same, and the first ones differ most.
+    """Return the colour of each of 256 classes, `[256, 3]`; no two are the same, and the first twenty are told apart.
 
-    Bit 7 − j of red, green and blue is bit 3 j, 3 j + 1 and 3 j + 2 of the class.
+    The others: bit 7 − j of red, green and blue is bit 3 j, 3 j + 1 and 3 j + 2 of the class.
 
-    Source: Everingham et al. 2010 (PASCAL VOC, `VOClabelcolormap`).
+    Source: Trubetskoy 2017, List of 20 simple, distinct colors; Everingham et al. 2010 (PASCAL VOC) for the others.
     """
     classes = np.arange(256)
     found = np.zeros((256, 3), np.uint8)
     for bit in range(_BITS):
         for channel in range(3):
             found[:, channel] |= ((classes >> (3 * bit + channel) & 1) << (_BITS - 1 - bit)).astype(np.uint8)
+    found[: len(_TOLD_APART)] = [list(bytes.fromhex(colour)) for colour in _TOLD_APART]
     found.setflags(write=False)
     return found
 
