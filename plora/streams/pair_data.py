@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from plora.errors import DataError
 from plora.streams.base import SPLITS, SplitName
@@ -174,7 +174,8 @@ class CamVidPairs(BaseModel):
     """`sequence`: each video is a task, which needs `cut` (no video is in all splits); None: all are one task."""
 
     cut: bool = False
-    """All images are put together, and validation and test are cut from them."""
+    """All images are put together, and validation and test are cut from them by chance: frames of one video that
+    follow each other may then stand in two splits."""
 
     def pairs(self) -> FoundPairs:
         """List the files; none is opened.
@@ -230,6 +231,15 @@ class RoadAnomalyPairs(BaseModel):
 
     ignore: tuple[Id, ...] = (IGNORED,)
     """Ids of pixels that count in nothing."""
+
+    @model_validator(mode="after")
+    def _each_id_means_one_thing(self) -> Self:
+        every = Counter((*self.inlier, *self.outlier, *self.ignore))
+        if twice := [one for one, count in every.items() if count > 1]:
+            raise ValueError(f"{twice[0]} stands there more than once; an id means one thing")
+        if not self.outlier:
+            raise ValueError("outlier: no id is one of outliers, and there would be nothing to score")
+        return self
 
     def pairs(self, names: tuple[str, ...]) -> FoundPairs:
         """List the files; none is opened. All pairs are for test.

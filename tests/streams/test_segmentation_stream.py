@@ -523,3 +523,19 @@ def test_a_class_map_that_is_none(keys: dict[str, object], says_so: str) -> None
         load_config({"stream": values})
     assert says_so in str(caught.value)
     assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "says_so"),
+    [
+        ({"inlier": [0, 1]}, "1 stands there more than once"),
+        ({"outlier": []}, "no id is one of outliers"),
+    ],
+)
+def test_ids_of_anomalies_that_contradict_each_other(keys: dict[str, object], says_so: str) -> None:
+    anomalies = {"kind": "road_anomaly", "root": "r", **keys}
+    data = {"kind": "camvid", "root": "c"}
+    with pytest.raises(ConfigError) as caught:
+        load_config({"stream": {"kind": "segmentation", "data": data, "anomalies": anomalies}})
+    assert says_so in str(caught.value)
+    assert len(caught.value.problems) == 1
