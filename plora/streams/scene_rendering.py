@@ -1,6 +1,8 @@
 """Scenes: objects with textures, pasted onto photographs; each a pure function of what names it, its map exact."""
 
+import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -119,14 +121,19 @@ def render_scene(name: SceneName, size: int) -> LabelledImage:
     return LabelledImage(pixels, classes)
 
 
+@cache
+def _whole(name: str) -> Image.Image:
+    return Image.fromarray(photograph(name))
+
+
 def _cut(name: str, shares: list[float], size: int) -> Reals:
     """A square of a photograph, `[size, size, 3]` in 0 to 1, mirrored in half of the cases."""
-    pixels = photograph(name)
-    height, width = pixels.shape[:2]
+    whole = _whole(name)
+    width, height = whole.size
     side = _between(shares[0], _CROP) * min(height, width)
     left, top = shares[1] * (width - side), shares[2] * (height - side)
     box = (left, top, left + side, top + side)
-    found = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box))
+    found = np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR, box))
     return (found[:, ::-1] if shares[3] < 0.5 else found).astype(np.float32) / np.float32(255)
 
 
@@ -138,21 +145,38 @@ def _paste(name: SceneName, shares: list[float], image: Reals, classes: ClassPix
     larger = _between(shares[2], _SIZE) * (SIDE / EXTENT)
     wider = float(np.exp(_between(shares[3], (-_STRETCH, _STRETCH))))
     angle, shear = _between(shares[4], (-_ANGLE, _ANGLE)), _between(shares[5], (-_SHEAR, _SHEAR))
+    along, down = _between(shares[6], _PLACE), _between(shares[7], _PLACE)
+    cos, sin, slant = np.float32(np.cos(angle)), np.float32(np.sin(angle)), np.float32(np.tan(shear))
+    wide, tall = np.float32(larger * wider**0.5), np.float32(larger / wider**0.5)
+    # Only pixels where the object can be: the corners of its field, where they come to lie.
+    up = np.array([-0.5, -0.5, 0.5, 0.5]) * tall
+    aside = np.array([-0.5, 0.5, -0.5, 0.5]) * wide - slant * up
+    columns, rows = _reached(along + cos * aside - sin * up, size), _reached(down + sin * aside + cos * up, size)
+    ground, here = image[rows, columns], classes[rows, columns]
     middle: Reals = ((np.arange(size) + 0.5) / size).astype(np.float32)
-    x = middle[None, :] - np.float32(_between(shares[6], _PLACE))
-    y = middle[:, None] - np.float32(_between(shares[7], _PLACE))
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    x = middle[None, columns] - np.float32(along)
+    y = middle[rows, None] - np.float32(down)
     x, y = cos * x + sin * y, cos * y - sin * x
-    x = (x + np.float32(np.tan(shear)) * y) / np.float32(larger * wider**0.5)
-    y = y / np.float32(larger / wider**0.5)
+    x = (x + slant * y) / wide
+    y = y / tall
     half = np.float32((SIDE - 1) / 2)
     inside: Reals = read_fields(field[None], (x * SIDE + half)[None], (y * SIDE + half)[None])[0]
     cover = np.clip(np.float32(0.5) + inside * np.float32(size / SIDE * larger), 0, 1)
     shown = cover > 0.5
     if shown.any():
-        texture = _textured(name.look, shares[8:], x, y, image, shown)
-        image += cover[..., None] * (texture - image)
-        classes[shown] = number + 1
+        if (kind := _one_of(name.look.textures, shares[8])) == "photograph":
+            texture = _cut(_one_of(name.look.photographs, shares[15]), shares[16:20], size)[rows, columns]
+        else:
+            texture = _textured(kind, shares[9:17], x, y)
+        texture = _seen(texture, ground, shown, shares[20])
+        ground += cover[..., None] * (texture - ground)
+        here[shown] = number + 1
+
+
+def _reached(places: NDArray[Any], size: int) -> slice:
+    """The pixels between the least and the largest of some places, which are shares of a scene."""
+    first, last = math.floor(places.min() * size), math.ceil(places.max() * size)
+    return slice(min(max(first, 0), size), min(max(last, 0), size))
 
 
 def _field(name: str, share: float) -> NDArray[np.float16]:
@@ -161,32 +185,33 @@ def _field(name: str, share: float) -> NDArray[np.float16]:
     return distance_field(name, _one_of(faces_with(name), share))
 
 
-def _textured(
-    look: SceneLook, shares: list[float], x: NDArray[Any], y: NDArray[Any], image: Reals, shown: NDArray[np.bool_]
-) -> Reals:
-    """The colours of an object, `[H, W, 3]`; it differs in grey from what it covers."""
-    kind = _one_of(look.textures, shares[0])
-    first, second = (np.array(shares[start : start + 3], np.float32) for start in (1, 4))
-    if kind == "photograph":
-        found = _cut(_one_of(look.photographs, shares[7]), shares[8:12], len(image))
+def _textured(kind: Texture, shares: list[float], x: NDArray[Any], y: NDArray[Any]) -> Reals:
+    """The colours of an object whose own places are x and y, `[H, W, 3]`."""
+    first, second = np.array(shares[:3], np.float32), np.array(shares[3:6], np.float32)
+    angle, waves = np.pi * shares[6], _between(shares[7], _WAVES)
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    u, v = cos * x + sin * y, cos * y - sin * x
+    if kind == "plain":
+        mixed = np.zeros_like(u)
+    elif kind == "gradient":
+        mixed = np.clip(np.float32(0.5) + u, 0, 1)
     else:
-        angle, waves = np.pi * shares[7], _between(shares[8], _WAVES)
-        u, v = (np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y for x, y in ((x, y), (-y, x)))
-        if kind == "gradient":
-            mixed = np.clip(np.float32(0.5) + u, 0, 1)
-        elif kind == "plain":
-            mixed = np.zeros_like(u)
-        else:
-            mixed = (np.floor(2 * waves * u) % 2).astype(np.float32)
-            if kind == "checks":
-                mixed = (mixed + np.floor(2 * waves * v) % 2).astype(np.float32) % 2
-        found = first + mixed[..., None] * (second - first)
-    covered = float((image[shown] @ _GREY).mean())
-    apart = float((found[shown] @ _GREY).mean()) - covered
+        mixed = np.floor(2 * waves * u) % 2
+        if kind == "checks":
+            mixed = (mixed + np.floor(2 * waves * v)) % 2
+    found: Reals = (first + mixed[..., None] * (second - first)).astype(np.float32)
+    return found
+
+
+def _seen(texture: Reals, ground: Reals, shown: NDArray[np.bool_], share: float) -> Reals:
+    """A texture that differs in grey from what it covers, on the whole."""
+    # Rounded: the last bits of a sum are those of the machine, and a scene is the same on all.
+    covered, own = (round(float((part[shown] @ _GREY).mean()), 3) for part in (ground, texture))
+    apart = own - covered
     if abs(apart) < _SEEN:  # lighter or darker, where there is room for both
-        lighter = shares[12] < 0.5 if 2 * _SEEN < covered < 1 - 2 * _SEEN else covered < 0.5
-        found = found + np.float32((_SEEN if lighter else -_SEEN) - apart)
-    return np.clip(found, 0, 1).astype(np.float32)
+        lighter = share < 0.5 if 2 * _SEEN < covered < 1 - 2 * _SEEN else covered < 0.5
+        texture = texture + np.float32((_SEEN if lighter else -_SEEN) - apart)
+    return np.clip(texture, 0, 1)
 
 
 def _one_of(every: tuple[Name, ...], share: float) -> Name:
