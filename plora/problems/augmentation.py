@@ -48,13 +48,7 @@ class RandomImages:
     """
 
     def __init__(self, settings: Augmentation) -> None:
-        try:
-            import kornia  # noqa: F401
-        except ImportError:
-            raise DataError(
-                "problem.augment needs the package 'kornia', which is not installed; install it with: pip install "
-                '"plora[images]"'
-            ) from None
+        require_kornia()
         self.settings = settings
 
     def __call__(self, pixels: Tensor, indices: Indices, draw: int) -> Tensor:
@@ -68,7 +62,6 @@ class RandomImages:
         Returns:
             `[B, C, H, W]` in 0 to 1.
         """
-        from kornia import enhance
         from kornia.geometry.transform import crop_by_transform_mat, hflip
 
         height, width = pixels.shape[2:]
@@ -78,12 +71,7 @@ class RandomImages:
             pixels = crop_by_transform_mat(pixels, moved, (height, width), padding_mode="border")
         if self.settings.flip:
             pixels = torch.where(chance.flip.to(pixels.device)[:, None, None, None], hflip(pixels), pixels)
-        if self.settings.colour:
-            brightness, contrast, saturation = chance.colour.to(pixels)
-            pixels = enhance.adjust_brightness_accumulative(pixels, brightness)
-            pixels = enhance.adjust_contrast_with_mean_subtraction(pixels, contrast)
-            pixels = enhance.adjust_saturation_with_gray_subtraction(pixels, saturation)
-        return pixels
+        return coloured(pixels, chance.colour) if self.settings.colour else pixels
 
     def _drawn(self, indices: Indices, draw: int, height: int, width: int) -> _Chance:
         """All that is drawn for each image, whatever is used of it: one setting has no part in another's chance."""
@@ -101,6 +89,37 @@ class RandomImages:
             size = fits[0] if len(fits) else np.array([width, height], float)
             crops.append([*(places * (np.array([width, height]) - size)), *size])
         return _Chance(torch.tensor(np.array(crops)), torch.tensor(flips), torch.tensor(np.array(colours).T))
+
+
+def require_kornia() -> None:
+    """Refuse augmentation where kornia is not installed.
+
+    Raises:
+        DataError: it is not.
+    """
+    try:
+        import kornia  # noqa: F401
+    except ImportError:
+        raise DataError(
+            "problem.augment needs the package 'kornia', which is not installed; install it with: pip install "
+            '"plora[images]"'
+        ) from None
+
+
+def coloured(pixels: Tensor, factors: Tensor) -> Tensor:
+    """Return images with other brightness, contrast and saturation, one after the other.
+
+    Args:
+        pixels: `[B, C, H, W]` in 0 to 1.
+        factors: `[3, B]` of each of them.
+    """
+    from kornia import enhance
+
+    brightness, contrast, saturation = factors.to(pixels)
+    pixels = enhance.adjust_brightness_accumulative(pixels, brightness)
+    pixels = enhance.adjust_contrast_with_mean_subtraction(pixels, contrast)
+    found: Tensor = enhance.adjust_saturation_with_gray_subtraction(pixels, saturation)
+    return found
 
 
 def _stretched(crop: Tensor, height: int, width: int) -> Tensor:

@@ -12,6 +12,7 @@ CHAT = "chat"
 _EXAMPLE = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
 Share = Annotated[float, Field(gt=0, le=1)]
+Factor = Annotated[float, Field(ge=0.1, le=10)]
 
 
 class ProblemSettings(PartSettings):
@@ -56,6 +57,30 @@ class Augmentation(BaseModel):
             raise ValueError(f"crop: the least share, {self.crop[0]:g}, is above the largest, {self.crop[1]:g}")
         if self.crop is None and not self.flip and not self.colour:
             raise ValueError("nothing is changed; set crop, flip or colour, or leave augment out")
+        return self
+
+
+class PairAugmentation(BaseModel):
+    """What chance does to an image and its map whenever they are learned, never when they are scored; needs the extra
+    `images`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    scale: tuple[Factor, Factor] | None = None
+    """Least and largest factor of height and width, such as `[0.5, 2]`: of what becomes larger a part is cut out, and
+    what becomes smaller stands somewhere in black, which is ignored. Both keep the size that is scored."""
+    flip: bool = False
+    """Half of the images are mirrored, left to right."""
+    colour: float = Field(default=0.0, ge=0, le=1)
+    """Brightness, contrast and saturation of the image are multiplied, each by a factor in 1 − `colour` to 1 +
+    `colour`."""
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.scale is not None and self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale: the least factor, {self.scale[0]:g}, is above the largest, {self.scale[1]:g}")
+        if self.scale is None and not self.flip and not self.colour:
+            raise ValueError("nothing is changed; set scale, flip or colour, or leave augment out")
         return self
 
 

@@ -18,7 +18,10 @@ from plora.streams.domains import Domain
 from plora.streams.glyphs import Glyphs
 from plora.streams.hub import HUB_TASKS, HubStream, HubTask
 from plora.streams.image_stream import ImageStream
+from plora.streams.labelled_images import IGNORED, LabelledImage, LabelledImageArray, LabelledImages
 from plora.streams.local import LocalStream, LocalTask
+from plora.streams.scenes import Scenes
+from plora.streams.segmentation_stream import SegmentationStream
 from plora.streams.text_to_text import TextToText
 
 STREAMS: dict[str, type[StreamSource]] = {
@@ -29,6 +32,8 @@ STREAMS: dict[str, type[StreamSource]] = {
     "local": LocalStream,
     "hub": HubStream,
     "images": ImageStream,
+    "segmentation": SegmentationStream,
+    "scenes": Scenes,
     "corpora": Corpora,
     "text_to_text": TextToText,
 }
@@ -44,6 +49,11 @@ __all__ = [
     "SCENARIOS",
     "SplitName",
     "SPLITS",
+    # images with a class for each pixel
+    "IGNORED",
+    "LabelledImage",
+    "LabelledImages",
+    "LabelledImageArray",
     # where it comes from
     "STREAMS",
     "StreamSource",
@@ -52,6 +62,8 @@ __all__ = [
     "Digits",
     "Glyphs",
     "ImageStream",
+    "SegmentationStream",
+    "Scenes",
     "Corpora",
     "Domain",
     "TextToText",

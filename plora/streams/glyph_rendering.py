@@ -56,7 +56,7 @@ def render(names: Sequence[GlyphName], size: int) -> NDArray[np.uint8]:
         names: N.
         size: height and width in pixels.
     """
-    words = np.stack([_random(name.key, _WORDS + (size * size + 3) // 4) for name in names])
+    words = np.stack([random_words(name.key, _WORDS + (size * size + 3) // 4) for name in names])
     scalars = (words[:, :_SCALARS] >> np.uint64(11)).astype(np.float64) * 2.0**-53  # in [0, 1)
     grids = (words[:, _SCALARS:_WORDS] >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1  # in [-1, 1)
     grids = grids.reshape(len(names), 3, _GRID, _GRID).astype(np.float32)
@@ -66,10 +66,10 @@ def render(names: Sequence[GlyphName], size: int) -> NDArray[np.uint8]:
     uneven = smooth @ grids @ smooth.T
     shares = scalars.astype(np.float32)[:, :, None, None]
 
-    angle, shear = (_between(shares[:, place], -most, most) for place, most in ((1, _ANGLE), (2, _SHEAR)))
-    larger = _between(shares[:, 3], *_SIZE) * (SIDE / EXTENT)
-    wider = np.exp(_between(shares[:, 4], -_STRETCH, _STRETCH))
-    along, down = (_between(shares[:, place], -_SHIFT, _SHIFT) for place in (5, 6))
+    angle, shear = (between(shares[:, place], -most, most) for place, most in ((1, _ANGLE), (2, _SHEAR)))
+    larger = between(shares[:, 3], *_SIZE) * (SIDE / EXTENT)
+    wider = np.exp(between(shares[:, 4], -_STRETCH, _STRETCH))
+    along, down = (between(shares[:, place], -_SHIFT, _SHIFT) for place in (5, 6))
     middle = ((np.arange(size, dtype=np.float32) + 0.5) / size - 0.5)[None]
     x = middle[:, None, :] - along + _BEND * uneven[:, 0]
     y = middle[:, :, None] - down + _BEND * uneven[:, 1]
@@ -78,10 +78,10 @@ def render(names: Sequence[GlyphName], size: int) -> NDArray[np.uint8]:
     x = (x + np.tan(shear) * y) / (larger * np.sqrt(wider))
     y = y / (larger / np.sqrt(wider))
 
-    inside = _read(fields, x * SIDE + (SIDE - 1) / 2, y * SIDE + (SIDE - 1) / 2) * (size / SIDE * larger)
-    thicker = _between(shares[:, 7], *_THICKER) * size
-    ink = np.clip(0.5 + (inside + thicker) / _between(shares[:, 8], *_SOFTNESS), 0, 1)
-    contrast = _between(shares[:, 9], *_CONTRAST)
+    inside = read_fields(fields, x * SIDE + (SIDE - 1) / 2, y * SIDE + (SIDE - 1) / 2) * (size / SIDE * larger)
+    thicker = between(shares[:, 7], *_THICKER) * size
+    ink = np.clip(0.5 + (inside + thicker) / between(shares[:, 8], *_SOFTNESS), 0, 1)
+    contrast = between(shares[:, 9], *_CONTRAST)
     darker = shares[:, 10] * (1 - contrast)
     noise = words[:, _WORDS:].copy().view("<u2")[:, : size * size].reshape(-1, size, size)
     grain = ((noise & 255).astype(np.float32) + (noise >> 8)) / 255 - 1  # of two bytes: like a tent, in [-1, 1]
@@ -90,7 +90,8 @@ def render(names: Sequence[GlyphName], size: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def _random(key: tuple[int, int], number: int) -> NDArray[np.uint64]:
+def random_words(key: tuple[int, int], number: int) -> NDArray[np.uint64]:
+    """Return numbers below 2⁶⁴ that a key decides, the same for every version of numpy: the raw output of Philox."""
     return np.random.Philox(key=np.array(key, np.uint64)).random_raw(number).astype("<u8")
 
 
@@ -98,7 +99,8 @@ def _drawn(name: GlyphName, share: float) -> NDArray[np.float16]:
     return distance_field(name.character, name.faces[int(share * len(name.faces))])
 
 
-def _between(share: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+def between(share: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+    """Return low + (high − low) · share."""
     found: NDArray[np.float32] = (low + (high - low) * share).astype(np.float32, copy=False)
     return found
 
@@ -111,7 +113,7 @@ def _smooth(size: int) -> NDArray[np.float32]:
     return found
 
 
-def _read(
+def read_fields(
     fields: NDArray[np.float32], x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]
 ) -> NDArray[np.float32]:
     """Return fields `[N, SIDE, SIDE]` at points `[N, H, W]`, bilinear; beyond the border what stands at the border."""

@@ -1,7 +1,7 @@
 """Where the images of a stream are: a folder per class, parquet files, or a data set of the hub; all become tables."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -145,39 +145,9 @@ class ParquetImages(ImageColumns):
             DataError: a file is not there, is damaged, or has no such column.
         """
         given = {"train": self.train, "validation": self.validation, "test": self.test}
-        sources = {split: self._table(paths) for split in SPLITS if (paths := given[split]) is not None}
-        return ImageTables(sources, self.image, self.label, self.domain, self.split, self.label_names, {})
-
-    def _table(self, given: Path | tuple[Path, ...]) -> "Source":
-        import pyarrow as pa
-
-        from plora.streams.class_folders import entries, has_ending
-        from plora.streams.readers import read_source
-        from plora.streams.source import Source
-
-        left_out: Counter[str] = Counter()
-        paths = [given] if isinstance(given, Path) else list(given)
-        if len(paths) == 1 and paths[0].is_dir():
-            folder = paths[0]
-            inside = list(entries(folder, left_out))
-            paths = [path for path in inside if has_ending(path, ".parquet")]
-            left_out["files that do not end in .parquet"] = len(inside) - len(paths)
-            if not paths:
-                raise DataError(f"folder '{folder}' has no .parquet file; name one that has, or set data.kind: folder")
         columns = [name for name in (self.image, self.label, self.domain, self.split) if name is not None]
-        if other := [path for path in paths if path.suffix.lower() != ".parquet"]:
-            raise DataError(f"'{other[0]}' is no parquet file; images stand in .parquet files, or in a folder of them")
-        found = [read_source(path, columns) for path in paths]
-        if len(found) == 1:
-            return replace(found[0], left_out=left_out)
-        where = f"{found[0].where} and {len(found) - 1} more"
-        for further in found[1:]:
-            for name in columns:
-                _same_names(found[0], further, name)
-        try:
-            return Source(pa.concat_tables([source.table for source in found]), where, left_out)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{where}: the files have not the same columns: {str(error).splitlines()[0]}") from None
+        sources = {split: parquet_source(paths, columns) for split in SPLITS if (paths := given[split]) is not None}
+        return ImageTables(sources, self.image, self.label, self.domain, self.split, self.label_names, {})
 
 
 class HubImages(HubSet, ImageColumns):
@@ -210,6 +180,63 @@ class HubImages(HubSet, ImageColumns):
         name = "@".join(part for part in (self.id, self.config, self.revision) if part)
         provenance = {"images": name}
         return ImageTables(sources, self.image, self.label, self.domain, None, self.label_names, provenance)
+
+
+def parquet_source(given: Path | tuple[Path, ...], columns: Sequence[str]) -> "Source":
+    """Read a parquet file of images, several, or a folder of some, as one table.
+
+    Args:
+        given: the file, the files or the folder.
+        columns: that are used.
+
+    Raises:
+        DataError: a file is not there, is damaged, or has no such column.
+    """
+    import pyarrow as pa
+
+    from plora.streams.class_folders import entries, has_ending
+    from plora.streams.readers import read_source
+    from plora.streams.source import Source
+
+    left_out: Counter[str] = Counter()
+    paths = [given] if isinstance(given, Path) else list(given)
+    if len(paths) == 1 and paths[0].is_dir():
+        folder = paths[0]
+        inside = list(entries(folder, left_out))
+        paths = [path for path in inside if has_ending(path, ".parquet")]
+        left_out["files that do not end in .parquet"] = len(inside) - len(paths)
+        if not paths:
+            raise DataError(f"folder '{folder}' has no .parquet file; name one that has, or set another data.kind")
+    if other := [path for path in paths if path.suffix.lower() != ".parquet"]:
+        raise DataError(f"'{other[0]}' is no parquet file; images stand in .parquet files, or in a folder of them")
+    found = [read_source(path, columns) for path in paths]
+    if len(found) == 1:
+        return replace(found[0], left_out=left_out)
+    where = f"{found[0].where} and {len(found) - 1} more"
+    for further in found[1:]:
+        for name in columns:
+            _same_names(found[0], further, name)
+    try:
+        return Source(pa.concat_tables([source.table for source in found]), where, left_out)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{where}: the files have not the same columns: {str(error).splitlines()[0]}") from None
+
+
+def split_of_rows(source: "Source", column: str) -> list[SplitName]:
+    """Return for which split each row of a table is, as a column says.
+
+    Raises:
+        DataError: it says something else.
+    """
+    from plora.streams.source import column_of
+
+    found: list[SplitName] = column_of(source, column).to_pylist()
+    for row, split in enumerate(found):
+        if split not in SPLITS:
+            raise DataError(
+                f"{source.where}, row {row + 1}: column '{column}' says {split!r}; expected train, validation or test"
+            )
+    return found
 
 
 def _same_names(first: "Source", other: "Source", column: str) -> None:

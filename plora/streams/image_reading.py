@@ -56,9 +56,9 @@ class ImageReading(BaseModel):
                     return self._decoded(image)
                 size = f"{image.width} × {image.height}"
         except Image.DecompressionBombError as error:
-            raise DataError(f"{where} cannot be read as an image: {_said(error)}") from None
+            raise DataError(f"{where} cannot be read as an image: {said_by_pillow(error)}") from None
         except Exception as error:  # Pillow's readers raise whatever a broken file leads to
-            raise DamagedImageError(f"{where} cannot be read as an image: {_said(error)}") from None
+            raise DamagedImageError(f"{where} cannot be read as an image: {said_by_pillow(error)}") from None
         raise DataError(
             f"{where} has {size} pixels, and at most {self.max_pixels:,} are decoded; take it out, make it smaller, or "
             "raise max_pixels"
@@ -92,7 +92,8 @@ class ImageReading(BaseModel):
         return Image.merge("LA", (narrow, Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))))
 
 
-def _said(error: Exception) -> str:
+def said_by_pillow(error: Exception) -> str:
+    """Return the first line of an error that decoding raised, without objects in memory."""
     if isinstance(error, UnidentifiedImageError):  # it would name an object in memory
         return "cannot identify image file"
     return (str(error).splitlines() or [type(error).__name__])[0]

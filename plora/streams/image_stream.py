@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from plora.errors import DataError, did_you_mean
 from plora.streams.base import SPLITS, SplitName, Stream, Task
 from plora.streams.class_order import ArrivingClasses
-from plora.streams.image_data import FolderImages, HubImages, ImageTables, ParquetImages
+from plora.streams.image_data import FolderImages, HubImages, ImageTables, ParquetImages, split_of_rows
 from plora.streams.image_reading import ImageReading
 
 if TYPE_CHECKING:
@@ -279,19 +279,10 @@ def _count(tables: ImageTables, totals: Sequence[int]) -> "RowCount":
 
 def _split_of(tables: ImageTables, given: SplitName) -> NDArray[np.str_]:
     """For which split each image of a table is, `[N]`."""
-    from plora.streams.source import column_of
-
     source = tables.sources[given]
     if tables.split is None or given != "train":
         return np.full(source.table.num_rows, given)
-    found = column_of(source, tables.split).to_pylist()
-    for row, split in enumerate(found):
-        if split not in SPLITS:
-            raise DataError(
-                f"{source.where}, row {row + 1}: column '{tables.split}' says {split!r}; expected train, validation or "
-                "test"
-            )
-    return np.array(found)
+    return np.array(split_of_rows(source, tables.split))
 
 
 def _some(names: Sequence[str]) -> str:
