@@ -70,7 +70,7 @@ def count_parameters(config: RunConfig) -> ParameterCount:
     Raises:
         BackboneError, AdapterError: as a run would.
     """
-    network = empty_backbone(config.backbone, config.problem.writes)
+    network = empty_backbone(config.backbone, config.problem.writes, config.problem.segments)
     row = config.row
     lateral, later = 0, list[tuple[int, int]]()
     if row.slots != "none":
