@@ -145,7 +145,7 @@ class EomtForUniversalSegmentation(Segmenter, transformers.EomtForUniversalSegme
         grid = own.detach().T.reshape(1, -1, *before)
         found = F.interpolate(grid.float(), self.grid_size, mode="bicubic", antialias=True).flatten(2)[0].T.to(own)
         weight = nn.Parameter(found.contiguous(), requires_grad=own.requires_grad)
-        embeddings.position_embeddings = nn.Embedding(*found.shape, _weight=weight)
+        embeddings.position_embeddings = nn.Embedding(len(found), found.shape[1], _weight=weight)
         embeddings.position_ids = torch.arange(len(found), device=own.device)[None]
         embeddings.patch_embeddings.image_size, embeddings.patch_embeddings.num_patches = size, len(found)
 

@@ -104,8 +104,8 @@ def _new(config: BackboneConfig, class_names: Sequence[str]) -> tuple[nn.Module,
     said = {name: config.network[name] for name in ("num_labels", "id2label") if name in config.network}
     if said and said != {"num_labels": len(class_names)}:
         raise BackboneError(
-            f"backbone.network says {json.dumps(said)}, and the classes are the {len(class_names)} of the stream; leave "
-            "it out"
+            f"backbone.network says {json.dumps(said)}, and the classes are the {len(class_names)} of the stream; "
+            "leave it out"
         )
     return new_network(config, segments=True, id2label=dict(enumerate(class_names)))
 

@@ -6,17 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from plora.backbones import Preparation
 from plora.backbones.preparation import Size
 from plora.errors import DataError
 from plora.problems.base import Batch, Examples, Indices
-from plora.streams.labelled_images import IGNORED, LabelledImage, LabelledImages
-
-Map = NDArray[np.uint8]
-"""Of one image, `[H, W]`."""
+from plora.streams.labelled_images import IGNORED, ClassPixels, LabelledImage, LabelledImages
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Layout:
     preparation: Preparation
     classes: int
     windows: bool
-    weighs: Callable[[Map], dict[str, float]]
+    weighs: Callable[[ClassPixels], dict[str, float]]
 
     def canvas(self, height: int, width: int) -> Size:
         """Return the size that an image of this size is resized to; the network reads all of it, or windows of it."""
@@ -87,7 +83,7 @@ class EncodedMaps(Examples):
         """Return some images and their maps as they are.
 
         Raises:
-            DataError: image and map differ in size, or a class is unknown; says of which image.
+            DataError: a map has a class that is none of the stream's; says which.
         """
         return [self._checked(split, own) for split, own in self._places(indices)]
 
@@ -144,7 +140,7 @@ class EncodedMaps(Examples):
         return replace(self, parts=parts, fingerprint="")
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return `images` and `maps`, all bytes one after the other, and `shapes` `[N · 3]`: height, width, channels."""
+        """Return all bytes of `images` and `maps`, and `shapes` `[N · 3]`: height, width, channels."""
         found = self.read(np.arange(len(self)))
         shapes = [(*one.classes.shape, 1 if one.image.ndim == 2 else one.image.shape[2]) for one in found]
         empty = np.empty(0, np.uint8)
@@ -166,11 +162,6 @@ class EncodedMaps(Examples):
 
     def _checked(self, split: LabelledImages, index: int) -> LabelledImage:
         (one,) = split.read(np.array([index]))
-        if one.image.shape[:2] != one.classes.shape:
-            raise DataError(
-                f"{split.name(index)}: the image has {one.image.shape[0]} × {one.image.shape[1]} pixels, and its map "
-                f"{' × '.join(map(str, one.classes.shape))}; give both one size"
-            )
         unknown = np.setdiff1d(one.classes, [*range(self.layout.classes), IGNORED])
         if len(unknown):
             raise DataError(
@@ -180,7 +171,7 @@ class EncodedMaps(Examples):
         return one
 
 
-def nearest(classes: Map, size: Size) -> Map:
+def nearest(classes: ClassPixels, size: Size) -> ClassPixels:
     """Return a map at another size: of each pixel the class where its centre lies; no class that was not there.
 
     Args:
@@ -188,13 +179,13 @@ def nearest(classes: Map, size: Size) -> Map:
         size: height and width.
     """
     rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(classes.shape, size, strict=True))
-    found: Map = classes[rows[:, None], columns]
+    found: ClassPixels = classes[rows[:, None], columns]
     return found
 
 
-def _beside(maps: Sequence[Map]) -> Map:
+def _beside(maps: Sequence[ClassPixels]) -> ClassPixels:
     """Maps of any sizes side by side, `[B, H, W]`."""
-    found: Map = np.full((len(maps), *np.max([one.shape for one in maps], axis=0)), IGNORED, np.uint8)
+    found: ClassPixels = np.full((len(maps), *np.max([one.shape for one in maps], axis=0)), IGNORED, np.uint8)
     for whole, one in zip(found, maps, strict=True):
         whole[: one.shape[0], : one.shape[1]] = one
     return found

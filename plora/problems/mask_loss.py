@@ -1,4 +1,4 @@
-"""What queries learn: each true mask is matched to one query, which learns mask and class; the others learn no object."""
+"""What queries learn: each true mask is matched to one of them, which learns mask and class; others learn no object."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,12 +100,11 @@ class MaskLoss:
             matched: masks that are matched, of its M.
             generator: of the device on which they are needed.
         """
-        own = {"generator": generator, "device": generator.device}
-        certain = int(self.importance * self.points)
+        certain, device = int(self.importance * self.points), generator.device
         return Points(
-            torch.rand(self.points, 2, **own),
-            torch.rand(matched, int(self.points * self.oversample), 2, **own),
-            torch.rand(matched, self.points - certain, 2, **own),
+            torch.rand(self.points, 2, generator=generator, device=device),
+            torch.rand(matched, int(self.points * self.oversample), 2, generator=generator, device=device),
+            torch.rand(matched, self.points - certain, 2, generator=generator, device=device),
         )
 
     def at(self, masks: Tensor, classes: Tensor, truth: Tensor, labels: Tensor, points: Points) -> dict[str, Tensor]:

@@ -18,14 +18,14 @@ from plora.backbones.segmenters import SegmentationBackbone, load_segmentation_b
 from plora.errors import BackboneError, DataError, RunError
 from plora.moment import Moment
 from plora.problems.base import Batch, Columns, Indices, Problem, stored
-from plora.problems.encoded_maps import EncodedMaps, Layout, Map
+from plora.problems.encoded_maps import EncodedMaps, Layout
 from plora.problems.mask_annealing import shares_masked
 from plora.problems.mask_loss import MaskLoss
 from plora.problems.settings import ProblemSettings, SemanticSegmentationSettings
 from plora.results import SCORES, PixelCounts
 from plora.streams.base import Scenario, Split, Stream
 from plora.streams.images import Pixels
-from plora.streams.labelled_images import IGNORED, LabelledImageArray, LabelledImages
+from plora.streams.labelled_images import IGNORED, ClassPixels, LabelledImageArray, LabelledImages
 
 _LAST = ("masks", "classes")
 """Outputs of the whole network; those that were made before block i of the last ones are called `masks i`, …"""
@@ -57,7 +57,11 @@ class SemanticSegmentation(Problem):
     def __init__(self, settings: SemanticSegmentationSettings, backbone: SegmentationBackbone) -> None:
         self.settings, self.class_names = settings, backbone.class_names
         configuration = backbone.network.config
-        self.loss, self.queries, self.blocks = MaskLoss.of(configuration), configuration.num_queries, configuration.num_blocks
+        self.loss, self.queries, self.blocks = (
+            MaskLoss.of(configuration),
+            configuration.num_queries,
+            configuration.num_blocks,
+        )
         self.layout = Layout(backbone.preparation, len(self.class_names), settings.windows, self._weighs)
 
     @classmethod
@@ -136,26 +140,26 @@ class SemanticSegmentation(Problem):
         if self.settings.answer == "patches":
             return network.per_patch(pixels)
         if at is None:
-            found: Masks = network(pixels)
-            return found
+            plain: Masks = network(pixels)
+            return plain
         shape = (self.blocks, self.queries)
         chances = [torch.rand(shape, generator=_generator(seed, 0, pixels), device=pixels.device) for seed in seeds]
-        found = network(pixels, shares_masked(at.share, self.blocks), torch.stack(chances))
-        return found
+        annealed: Masks = network(pixels, shares_masked(at.share, self.blocks), torch.stack(chances))
+        return annealed
 
     def features(self, found: Any, inputs: Mapping[str, Tensor]) -> None:  # noqa: ANN401  (as every problem has it)
         """Return none: the network answers by itself."""
 
     def outputs(self, found: Masks | Tensor, scores: Tensor | None) -> dict[str, Tensor]:
-        """Return `masks` `[R, Q, h, w]` and `classes` `[R, Q, C + 1]`, and while it learns those before each of the last
-        blocks; or `patches` `[R, C, h, w]`. All are logits."""
+        """Return `masks` `[R, Q, h, w]` and `classes` `[R, Q, C + 1]`, or `patches` `[R, C, h, w]`; all are logits.
+
+        While queries learn, there are those that were made before each of the last blocks, too: `masks 0`, …
+        """
         if isinstance(found, Tensor):
             return {"patches": found[:, : len(self.class_names)]}
         last = dict(zip(_LAST, (found.masks[-1], found.classes[-1]), strict=True))
         earlier = enumerate(zip(found.masks[:-1], found.classes[:-1], strict=True))
-        return last | {
-            f"{name} {block}": one for block, both in earlier for name, one in zip(_LAST, both, strict=True)
-        }
+        return last | {f"{name} {block}": one for block, both in earlier for name, one in zip(_LAST, both, strict=True)}
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch, competing: Tensor) -> dict[str, Tensor]:
         """Return `class`, `mask` and `dice`, sums over images and supervised outputs; or `cross_entropy` of pixels."""
@@ -166,7 +170,7 @@ class SemanticSegmentation(Problem):
         supervised = [""] + [f" {block}" for block in range(self.blocks) if f"masks {block}" in outputs]
         sums: dict[str, list[Tensor]] = {}
         for image, seed in enumerate(batch.inputs["seeds"].tolist()):
-            labels = maps[image].unique().long()
+            labels: Tensor = torch.unique(maps[image]).long()
             labels = labels[labels != IGNORED]
             truth = (maps[image] == labels[:, None, None]).float()
             generator = _generator(seed, 1, maps)
@@ -217,10 +221,17 @@ class SemanticSegmentation(Problem):
     def fingerprint(self) -> str:
         """Return the sha256 of classes and of how images and maps are resized and normalised."""
         prepared = self.layout.preparation
-        content = [self.class_names, prepared.size, prepared.mean, prepared.std, prepared.resample, self.settings.windows]
+        content = [
+            self.class_names,
+            prepared.size,
+            prepared.mean,
+            prepared.std,
+            prepared.resample,
+            self.settings.windows,
+        ]
         return hashlib.sha256(json.dumps([*content, "bilinear scores, nearest maps"]).encode()).hexdigest()
 
-    def _weighs(self, maps: Map) -> dict[str, float]:
+    def _weighs(self, maps: ClassPixels) -> dict[str, float]:
         if self.settings.answer == "patches":
             return {"cross_entropy": float((maps != IGNORED).sum()) or 1e-9}  # beside any pixel, nothing in fp32
         return self.loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries)

@@ -89,9 +89,7 @@ def test_chance_decides_for_each_query_whether_it_is_masked() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [(48, 48), (24, 40), (40, 16)])
 @torch.no_grad()
-def test_it_takes_other_sizes_and_stays_so_when_it_is_saved(
-    kind: str, size: tuple[int, int], tmp_path: Path
-) -> None:
+def test_it_takes_other_sizes_and_stays_so_when_it_is_saved(kind: str, size: tuple[int, int], tmp_path: Path) -> None:
     network = network_of(kind)
     network.lay_out(size)
     images = pixels(*size)
@@ -184,10 +182,12 @@ def test_weights_of_the_authors_layout_are_refused_with_what_to_do(folder: Path)
 
 def test_another_kind_of_network_is_refused() -> None:
     vit = BackboneConfig.model_validate({"kind": "new", "network": {"model_type": "vit"}, "image": IMAGE})
-    with pytest.raises(BackboneError, match="model_type 'vit' does not answer with masks; expected eomt or eomt_dinov3"):
+    with pytest.raises(
+        BackboneError, match="model_type 'vit' does not answer with masks; expected eomt or eomt_dinov3"
+    ):
         load_segmentation_backbone(vit, CLASSES)
     more = BackboneConfig.model_validate({"kind": "new", "network": NETWORK | {"num_labels": 5}, "image": IMAGE})
-    with pytest.raises(BackboneError, match='says {"num_labels": 5}, and the classes are the 3 of the stream'):
+    with pytest.raises(BackboneError, match=r'says {"num_labels": 5}, and the classes are the 3 of the stream'):
         load_segmentation_backbone(more, CLASSES)
 
 

@@ -32,7 +32,10 @@ def case(seed: int, masks: list[int], height: int, width: int) -> tuple[Tensor, 
 
 
 def reference(
-    loss: MaskLoss, points: list[Points], given: tuple[Tensor, Tensor, list[Tensor], list[Tensor]], patch: pytest.MonkeyPatch
+    loss: MaskLoss,
+    points: list[Points],
+    given: tuple[Tensor, Tensor, list[Tensor], list[Tensor]],
+    patch: pytest.MonkeyPatch,
 ) -> dict[str, Tensor]:
     """Losses of transformers, whose random numbers are these points."""
     config = EomtConfig(

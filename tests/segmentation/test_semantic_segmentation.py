@@ -59,7 +59,9 @@ def confusion(problem: SemanticSegmentation, outputs: dict[str, Tensor], batch: 
 
 
 @pytest.mark.parametrize("answer", ["queries", "patches"])
-@pytest.mark.parametrize(("windows", "size"), [(False, (32, 32)), (False, (21, 45)), (True, (50, 33)), (True, (32, 70))])
+@pytest.mark.parametrize(
+    ("windows", "size"), [(False, (32, 32)), (False, (21, 45)), (True, (50, 33)), (True, (32, 70))]
+)
 def test_it_keeps_what_a_problem_promises(answer: str, windows: bool, size: tuple[int, int]) -> None:
     backbone = network()
     check_problem(problem_of(backbone, answer=answer, windows=windows), scenes(4, 0, 0, size), backbone.network)
@@ -140,16 +142,10 @@ def test_windows_cover_an_image_that_keeps_its_shape() -> None:
     assert places == {0, 1, 2}
 
 
-@pytest.mark.parametrize(
-    ("classes", "image", "said"),
-    [
-        (np.full((8, 8), 3), None, "image 1 of a split: its map has the classes 3; expected 0 to 2, or 255 for what is"),
-        (np.zeros((8, 9)), np.zeros((8, 8, 3), np.uint8), "the image has 8 × 8 pixels, and its map 8 × 9; give both one"),
-    ],
-)
-def test_maps_that_do_not_fit_are_refused(classes: np.ndarray, image: np.ndarray | None, said: str) -> None:
+def test_a_map_with_other_classes_is_refused() -> None:
+    said = "image 1 of a split: its map has the classes 3, 7; expected 0 to 2, or 255 for what is ignored"
     with pytest.raises(DataError, match=said) as error:
-        batch_of(problem_of(network()), pair(classes, image))
+        batch_of(problem_of(network()), pair(np.array([[0, 3], [IGNORED, 7]])))
     assert "\n" not in str(error.value)
 
 
@@ -159,7 +155,9 @@ def test_streams_that_do_not_fit_are_refused() -> None:
     with pytest.raises(DataError, match="task 'b' has the classes ground, stripe, square, and the network tells apart"):
         problem.check(Stream("s", (Task("a", (), good, good, good), Task("b", (), other, other, other))), "domain")
     texts = Texts(("one", "two"), np.array([0, 1]))
-    with pytest.raises(DataError, match="needs images with a class for every pixel, and task 'a' of stream 's' has text"):
+    with pytest.raises(
+        DataError, match="needs images with a class for every pixel, and task 'a' of stream 's' has text"
+    ):
         problem.check(Stream("s", (Task("a", ("x", "y"), texts, texts, texts),)), "domain")
     with pytest.raises(BackboneError, match="none was given"):
         problem.load(problem.settings, BackboneConfig())
@@ -168,7 +166,11 @@ def test_streams_that_do_not_fit_are_refused() -> None:
 def test_damaged_stored_images_are_refused() -> None:
     problem = problem_of(network())
     kept = problem.encode(scenes(2, 0)).tensors()
-    for name, tensor in (("maps", kept["maps"][1:]), ("shapes", kept["shapes"][1:]), ("images", kept["images"].float())):
+    for name, tensor in (
+        ("maps", kept["maps"][1:]),
+        ("shapes", kept["shapes"][1:]),
+        ("images", kept["images"].float()),
+    ):
         with pytest.raises(RunError, match="stored images"):
             problem.restored({**kept, name: tensor})
 
@@ -209,7 +211,9 @@ def test_scores_are_those_of_transformers(size: tuple[int, int]) -> None:
         class_queries_logits=outputs["classes"],
         patch_offsets=[[image, 0, 32] for image in range(2)],
     )
-    plain = torch.einsum("bqc,bqhw->bchw", outputs["classes"].softmax(2)[..., :-1], found.masks_queries_logits.sigmoid())
+    plain = torch.einsum(
+        "bqc,bqhw->bchw", outputs["classes"].softmax(2)[..., :-1], found.masks_queries_logits.sigmoid()
+    )
     for image, scores in enumerate(problem.scores(outputs, batch)):
         expected = F.interpolate(plain[image : image + 1], size, mode="bilinear")[0]
         torch.testing.assert_close(scores, expected)
@@ -235,9 +239,7 @@ def test_what_is_ignored_counts_in_nothing() -> None:
         nothing = batch_of(problem, pair(np.full((32, 32), IGNORED)))
         outputs = problem.outputs(problem.run(backbone.network, nothing.inputs, {}), None)
         assert confusion(problem, outputs, nothing).sum() == 0
-        losses = {
-            name: loss / nothing.weights[name] for name, loss in problem.losses(outputs, nothing, NONE).items()
-        }
+        losses = {name: loss / nothing.weights[name] for name, loss in problem.losses(outputs, nothing, NONE).items()}
         assert all(bool(loss.isfinite()) for loss in losses.values())
         assert all(losses[name] == 0 for name in losses if name != "class")
         some = scenes(1, 0)

@@ -50,15 +50,17 @@ class TinyScenes(StreamSource):
     kind: Literal["tiny_scenes:TinyScenes"] = "tiny_scenes:TinyScenes"
     number: int = 16
     """Scenes to train on; half as many to validate and to test."""
+    tasks: int = 2
+    """How many lights."""
     height: int = 32
     """Of the scenes."""
 
     def load(self) -> Stream:
-        """Return two tasks."""
+        """Return the tasks."""
         sizes = (self.number, self.number // 2, self.number // 2)
         tasks = [
             Task(f"light-{look}", (), *(scenes(n, part, look, (self.height, 32)) for part, n in enumerate(sizes)))
-            for look in range(2)
+            for look in range(self.tasks)
         ]
         return Stream("tiny-scenes", tuple(tasks))
 
