@@ -161,5 +161,10 @@ def test_patches_are_learned_first_and_queries_after_them(
     fresh = load_segmentation_backbone(config.backbone, CLASSES)
     assert not torch.equal(loaded.network.class_predictor.weight, fresh.network.class_predictor.weight)
     assert loaded.network.config.num_queries == NETWORK["num_queries"]
-    again = learned(make("queries", "backbone={id: 'pretrained:tiny'}", "training.epochs=1"))
-    assert not verify(again).problems
+    begun = ("backbone={id: 'pretrained:tiny'}", "training.epochs=1")
+    assert not verify(learned(make("queries", *begun))).problems
+    second = pretrain(make("second", *begun, "method=full", "stream.tasks=1"), "second", quiet())
+    assert second != folder
+    assert pretrain(make("second", *begun, "method=full", "stream.tasks=1"), "second", quiet()) == second
+    with pytest.raises(ConfigError, match="'tiny' cannot begin with what it makes"):
+        pretrain(make("itself", *begun, "method=full"), "tiny", quiet())
