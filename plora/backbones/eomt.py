@@ -46,6 +46,10 @@ class Segmenter(PreTrainedModel):  # type: ignore[misc]  # transformers has no t
         size = _sides(config.image_size)
         config.image_size = size[0]  # transformers divides by the patch
         super().__init__(config)
+        # How deep a parameter is (`layer_decay`) is read from its place: what answers is above all blocks of the
+        # encoder. Blocks that upscale are none of them, so that they may not come after them.
+        for name in ("layers", "layernorm", "query", "mask_head", "class_predictor"):
+            self._modules[name] = self._modules.pop(name)
         self.lay_out(size)
 
     @property

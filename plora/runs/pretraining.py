@@ -28,9 +28,10 @@ _KEPT = ("torch", "transformers", "plora")
 def pretrain(config: RunConfig, name: str, console: Console | None = None) -> Path:
     """Train the network of a config through the one loop, and return the folder that it is kept in.
 
-    It is a new one, or one that was pretrained here before: per pixel first, say, and then with queries. The folder is named by the content of the config and the versions of torch, transformers and plora; where it is
-    there already, nothing is trained. Versions, not code: in a clone whose code was changed, or with a class of your
-    own that was, delete the folder. A training that was cut goes on from its last checkpoint.
+    It is a new one, or one that was pretrained here before: per pixel first, say, and then with queries. The folder is
+    named by the content of the config, by what it begins with, and by the versions of torch, transformers and plora;
+    where it is there already, nothing is trained. Versions, not code: in a clone whose code was changed, or with a
+    class of your own that was, delete the folder. A training that was cut goes on from its last checkpoint.
 
     Args:
         config: with a new backbone or one that is `pretrained:…`, and a method that trains it as a whole.
@@ -38,14 +39,14 @@ def pretrain(config: RunConfig, name: str, console: Console | None = None) -> Pa
         console: where progress is shown; None is stdout.
 
     Raises:
-        ConfigError: the backbone is of others or its own, there are several tasks in turn, or the method does not train it.
+        ConfigError: the backbone is another's or its own, there are several tasks, or the method does not train it.
         RunError: the cache, where it is kept, cannot be written.
     """
     if config.backbone.kind != "new" and not config.backbone.id.startswith(MADE):
         raise ConfigError(
             [
-                "backbone.kind: pretraining starts from a new network; set kind=new, and network, or begin with what was "
-                f"pretrained here, id={MADE}CONFIG"
+                "backbone.kind: pretraining starts from a new network; set kind=new, and network, or begin with what "
+                f"was pretrained here, id={MADE}CONFIG"
             ]
         )
     if config.backbone.id == f"{MADE}{name}":

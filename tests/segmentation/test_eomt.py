@@ -19,6 +19,7 @@ from plora.backbones.eomt import AutoSegmenter, Segmenter
 from plora.backbones.segmenters import SegmentationBackbone, load_segmentation_backbone, save_segmentation_backbone
 from plora.config import load_config
 from plora.errors import AdapterError, BackboneError
+from plora.optimizers.depth import blocks_above
 from plora.params import count_parameters
 
 KINDS = {
@@ -100,6 +101,14 @@ def test_it_takes_other_sizes_and_stays_so_when_it_is_saved(kind: str, size: tup
     again = AutoSegmenter.from_pretrained(tmp_path).eval()
     assert (again.size, again.grid_size) == (size, network.grid_size)
     assert torch.equal(again(images).masks[-1], answer)
+
+
+def test_what_answers_is_above_all_blocks_of_the_encoder() -> None:
+    above = blocks_above([name for name, _ in network_of("eomt", num_upscale_blocks=2).named_parameters()])
+    depths = {name.removesuffix(".weight"): depth for name, depth in above.items()}
+    assert [depths[f"layers.{number}.norm1"] for number in range(3)] == [2, 1, 0]
+    assert {depths[name] for name in ("query", "layernorm", "class_predictor", "mask_head.fc1")} == {0}
+    assert depths["embeddings.position_embeddings"] > 2
 
 
 def test_positions_between_those_of_the_grid_are_interpolated() -> None:
