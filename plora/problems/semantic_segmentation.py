@@ -17,14 +17,16 @@ from plora.backbones.eomt import Masks, Segmenter
 from plora.backbones.segmenters import SegmentationBackbone, load_segmentation_backbone, save_segmentation_backbone
 from plora.errors import BackboneError, DataError, RunError
 from plora.moment import Moment
+from plora.problems.bare_images import BareImages
 from plora.problems.base import Batch, Columns, Indices, Problem, stored
 from plora.problems.encoded_maps import EncodedMaps, Layout
 from plora.problems.mask_annealing import shares_masked
 from plora.problems.mask_loss import MaskLoss
 from plora.problems.settings import ProblemSettings, SemanticSegmentationSettings
 from plora.results import SCORES, PixelCounts
-from plora.streams.base import Scenario, Split, Stream
-from plora.streams.images import Pixels
+from plora.streams.base import Scenario, Split, Stream, StreamSource
+from plora.streams.image_reading import ImageReading
+from plora.streams.images import READING, ImageFiles, Pixels
 from plora.streams.labelled_images import IGNORED, ClassPixels, LabelledImageArray, LabelledImages
 
 _LAST = ("masks", "classes")
@@ -44,6 +46,9 @@ class SemanticSegmentation(Problem):
         settings: what answers, and whether images are read in windows.
         backbone: EoMT.
 
+    Attributes:
+        reading: how files of images are decoded.
+
     Source: Kerssies et al. 2025 (EoMT, arXiv 2503.19108); scores: Cheng et al. 2021 (MaskFormer, arXiv 2107.06278).
     """
 
@@ -62,6 +67,7 @@ class SemanticSegmentation(Problem):
             configuration.num_queries,
             configuration.num_blocks,
         )
+        self.reading = READING
         self.layout = Layout(backbone.preparation, len(self.class_names), settings.windows, self._weighs)
 
     @classmethod
@@ -113,6 +119,23 @@ class SemanticSegmentation(Problem):
         """Return the images of a split and their maps; none is read."""
         assert isinstance(split, LabelledImages)
         return EncodedMaps(((split, np.arange(len(split))),), self.layout, split.fingerprint())
+
+    def read_as(self, source: StreamSource) -> None:
+        """Decode files as the `reading` of a stream says, where it has one."""
+        reading = getattr(source, "reading", None)
+        if isinstance(reading, ImageReading):
+            self.reading = reading
+
+    def given(self, inputs: Sequence[object]) -> LabelledImages:
+        """Return image files by their paths, or arrays of pixels; none of their pixels has a class."""
+        if all(isinstance(one, np.ndarray) for one in inputs):
+            pixels = [np.asarray(one, np.uint8) for one in inputs]
+            maps = [np.full(one.shape[:2], IGNORED, np.uint8) for one in pixels]
+            return LabelledImageArray(pixels, maps, self.class_names)
+        paths = tuple(Path(str(one)) for one in inputs)
+        if absent := [path for path in paths if not path.is_file()]:
+            raise DataError(f"image {absent[0]} does not exist, or is no file; name image files")
+        return BareImages(ImageFiles(paths, np.zeros(len(paths), np.int64), self.reading), self.class_names)
 
     def pictures(self, split: Split, indices: Indices) -> Sequence[Pixels] | None:
         """Return some images as they are read."""

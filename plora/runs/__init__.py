@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from plora.runs.learning import extend, resume, run
     from plora.runs.loading import load_learner, load_run
     from plora.runs.predicting import Prediction, predict
+    from plora.runs.segmenting import Segmented, segment
     from plora.runs.validating import validate
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "GivenInputs",
     "Prediction",
     "Rescored",
+    "Segmented",
     "Verified",
     "evaluate",
     "evaluate_on",
@@ -35,6 +37,7 @@ __all__ = [
     "require_writable",
     "resume",
     "run",
+    "segment",
     "validate",
     "verify",
     "write_labelled",
@@ -51,6 +54,7 @@ __getattr__, _ = names_from(
         "learning": ["extend", "resume", "run"],
         "loading": ["load_learner", "load_run"],
         "predicting": ["Prediction", "predict"],
+        "segmenting": ["Segmented", "segment"],
         "validating": ["validate"],
     },
 )

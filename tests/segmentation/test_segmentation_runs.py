@@ -11,6 +11,7 @@ import torch
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 
 from killing import KILLED, in_child, quiet
+from PIL import Image
 from tiny_scenes import ANSWERING, CLASSES, NETWORK, VALUES
 
 from plora.backbones import BackboneConfig
@@ -18,12 +19,13 @@ from plora.backbones.segmenters import load_segmentation_backbone
 from plora.build import Workspace, build
 from plora.config import RunConfig, load_config
 from plora.dry_run import dry_run
-from plora.errors import ConfigError
+from plora.errors import ConfigError, DataError
 from plora.results import PixelCounts, read_curves, read_record
 from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.runs import evaluate, resume, run, verify
+from plora.runs import evaluate, resume, run, segment, verify
 from plora.runs.pretraining import pretrain
+from plora.streams.labelled_images import IGNORED
 
 Make = Callable[..., RunConfig]
 
@@ -83,6 +85,27 @@ def test_it_learns_and_verify_and_evaluate_agree(make: Make, name: str) -> None:
         stored = sum(file.stat().st_size for file in path.rglob("*.safetensors"))
         trained = sum(number for _, number in _trained(make("again", *METHODS[name])))
         assert stored < 1.2 * 4 * trained * 2  # of the one slot after each task; nothing of the frozen encoder
+        new_images(path, config)
+
+
+def new_images(path: Path, config: RunConfig) -> None:
+    """The classes of images that are given, as pixels and as files, are those that the record has counted."""
+    split = config.stream.load().tasks[1].test
+    shown = split.read(np.arange(3))
+    found = [one.classes for one in segment(path, [one.image for one in shown])]  # type: ignore[attr-defined]
+    counted = np.zeros((3, 3), np.int64)
+    for one, classes in zip(shown, found, strict=True):
+        valid = one.classes != IGNORED  # type: ignore[attr-defined]
+        np.add.at(counted, (one.classes[valid], classes[valid]), 1)  # type: ignore[attr-defined]
+    record = PixelCounts.read(path / "predictions/task-02.parquet")
+    own = record.rows((record.task == "light-1") & (record.example < 3))
+    assert np.array_equal(own.confusion(), counted)
+    files = [path.parent / f"{number}.png" for number in range(3)]
+    for file, one in zip(files, shown, strict=True):
+        Image.fromarray(one.image).save(file)  # type: ignore[attr-defined]
+    assert all(np.array_equal(one.classes, before) for one, before in zip(segment(path, files), found, strict=True))
+    with pytest.raises(DataError, match="does not exist, or is no file"):
+        next(segment(path, [path / "absent.png"]))
 
 
 KILLED_RUN = ("training.checkpoint_seconds=0", "training.micro_batch_size=3", "stream.number=8", "training.epochs=1")
