@@ -56,7 +56,8 @@ class Workspace:
         if config.row.trains_backbone:
             return load()
         settings = f"{config.problem.model_dump_json()} {config.backbone.model_dump_json()}"
-        key = f"{settings} {config.training.precision}"
+        of_stream = config.stream.model_dump_json() if problem.of_stream else ""
+        key = f"{settings} {config.training.precision} {of_stream}"
         if self._backbone is None or self._backbone[0] != key:
             self._backbone = None  # before the next is loaded: two may not fit into memory
             self._backbone = key, load()

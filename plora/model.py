@@ -90,7 +90,7 @@ class ContinualModel(nn.Module):
         """
         assert len(self.alternatives(task)) < 2, "each slot answers alone here; ask for one task after the other"
         weights = self._weights_of(batch.inputs, task)
-        found = self._output(self._routed(task, weights, at), batch.inputs)
+        found = self._output(self._routed(task, weights, at), batch.inputs, at)
         features = self.problem.features(found, batch.inputs)
         scores = None if features is None else self.head(features)
         if scores is not None and weights is not None:
@@ -193,9 +193,11 @@ class ContinualModel(nn.Module):
             owners[self.head.slice_of(slot)] = position
         return scores.masked_fill(owners != chosen.to(scores.device)[:, None], float("-inf"))
 
-    def _output(self, route: Route, inputs: Mapping[str, Tensor], **asked: bool) -> Any:  # noqa: ANN401
+    def _output(  # `transformers` has a class of output per network
+        self, route: Route, inputs: Mapping[str, Tensor], at: Moment | None = None, **asked: bool
+    ) -> Any:  # noqa: ANN401
         with self.under(route):
-            return self.problem.run(self.backbone, inputs, asked)  # `transformers` has a class of output per network
+            return self.problem.run(self.backbone, inputs, asked, at)
 
     def route(self, task: str | None, at: Moment | None = None) -> Route:
         """Return the gate's route for a task (or for an unknown one), at a moment of training or for evaluation."""

@@ -27,6 +27,7 @@ class ParameterCount:
         groups: alike modules together, in the network's order.
         lateral: parameters that a task trains besides for each older one: its connections to that one's slot.
         later: position of a task from which on slots have another rank, and what then trains of the slot.
+        rows: a head with rows for classes comes on top; not where the network answers by itself.
     """
 
     label: str
@@ -34,6 +35,7 @@ class ParameterCount:
     groups: tuple[Group, ...]
     lateral: int = 0
     later: tuple[tuple[int, int], ...] = ()
+    rows: bool = True
 
     @property
     def trainable(self) -> int:
@@ -52,10 +54,8 @@ class ParameterCount:
         lines += [f"{g.path:<{width}}  {g.modules:>4}  {g.trainable:>13,}  {g.frozen:>13,}" for g in self.groups]
         total = self.trainable + self.frozen
         lines.append(f"{'total':<{width}}  {'':>4}  {self.trainable:>13,}  {self.frozen:>13,}")
-        lines.append(
-            f"{self.trainable / total:.2%} of {total:,} parameters train in a task; "
-            "its head adds (features + 1) × classes"
-        )
+        head = "; its head adds (features + 1) × classes" if self.rows else ""
+        lines.append(f"{self.trainable / total:.2%} of {total:,} parameters train in a task{head}")
         if self.lateral:
             lines.append(f"connections add {self.lateral:,} for each older task")
         lines += [
@@ -70,7 +70,7 @@ def count_parameters(config: RunConfig) -> ParameterCount:
     Raises:
         BackboneError, AdapterError: as a run would.
     """
-    network = empty_backbone(config.backbone, config.problem.writes)
+    network = empty_backbone(config.backbone, config.problem.writes, config.problem.segments)
     row = config.row
     lateral, later = 0, list[tuple[int, int]]()
     if row.slots != "none":
@@ -89,7 +89,8 @@ def count_parameters(config: RunConfig) -> ParameterCount:
     trains = {part for phase in config.resolved_phases() for part in phase.train}
     if "backbone" in trains:
         network.requires_grad_(True)
-    return ParameterCount(config.label, config.backbone.label, tuple(_groups(network)), lateral, tuple(later))
+    groups, rows = tuple(_groups(network)), config.problem.classifies
+    return ParameterCount(config.label, config.backbone.label, groups, lateral, tuple(later), rows)
 
 
 def _groups(network: nn.Module) -> list[Group]:

@@ -265,7 +265,7 @@ def test_every_shipped_config_is_valid_and_says_what_it_is(name: str) -> None:
     assert isinstance(config, RunConfig)
     lines = header(path)
     assert len(lines) >= 4, "a header: what it is, what it needs, the command, what to expect"
-    verb = "pretrain" if config.backbone.kind == "new" else "run"
+    verb = "pretrain" if config.backbone.kind == "new" or name.endswith("_pretrain") else "run"
     assert any(f"plora {verb} {name}" in line for line in lines)
 
 

@@ -26,6 +26,8 @@ from plora.adapters.switch import Switch
 from plora.errors import AdapterError, did_you_mean
 
 _ROLE_NAMES = {"q": "query", "k": "key", "v": "value", "o": "output"}
+_ANSWERS_WITH_MASKS = ("class_predictor", "mask_head")
+"""Modules by which a network is known that answers with masks (EoMT)."""
 _ATTENTION_KEYWORD = re.compile(r"attention(:(?P<roles>[qkvo]+))?")
 
 
@@ -306,12 +308,19 @@ def _in_last_blocks(model: nn.Module, found: list[Target], layers: str) -> list[
 
 
 def _layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Every linear layer and convolution by its path, but for those that are adapted."""
-    return {
+    """Every linear layer and convolution by its path, but for those that are adapted.
+
+    Of a network that answers with masks those in its blocks: what embeds patches and what answers are no candidates.
+    """
+    found = {
         path: module
         for path, module in model.named_modules()
         if path and is_layer(module) and not any(isinstance(parent, AdaptedLinear) for parent in _parents(model, path))
     }
+    if not all(hasattr(model, name) for name in _ANSWERS_WITH_MASKS):
+        return found
+    blocks = find_blocks(model)
+    return {path: module for path, module in found.items() if _inside(path, blocks)}
 
 
 def _parents(model: nn.Module, path: str) -> Iterable[nn.Module]:

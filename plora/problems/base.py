@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from plora.backbones import Backbone, BackboneConfig
 from plora.errors import BackboneError, DataError, RunError
+from plora.moment import Moment
 from plora.problems.settings import ProblemSettings
 from plora.results import ACCURACY, RANKS, ClassRankings, Measurements, PixelCounts, Score
 from plora.streams.base import Scenario, Split, Stream, StreamSource
@@ -238,6 +239,7 @@ class Problem(ABC):
         moving: names (regular expressions) of the backbone's buffers that may change while a task is learned.
         items: what inputs are, in words, where a message speaks of many.
         size_key: key of a config that makes inputs smaller, for when memory is full; empty where there is none.
+        of_stream: a pretrained network is made to fit the stream: `load_for` looks at it whatever the backbone.
     """
 
     score: Score = ACCURACY
@@ -246,6 +248,7 @@ class Problem(ABC):
     moving: ClassVar[tuple[str, ...]] = ()
     items: ClassVar[str] = "inputs"
     size_key: ClassVar[str] = ""
+    of_stream: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -372,13 +375,16 @@ class Problem(ABC):
             RunError: a tensor is missing or has another type or length.
         """
 
-    def run(self, network: nn.Module, inputs: Mapping[str, Tensor], asked: Mapping[str, bool]) -> Any:  # noqa: ANN401
+    def run(
+        self, network: nn.Module, inputs: Mapping[str, Tensor], asked: Mapping[str, bool], at: Moment | None = None
+    ) -> Any:  # noqa: ANN401
         """Return what the backbone makes of a batch: all of it, unless the problem needs a part of the network alone.
 
         Args:
             network: of the backbone, under the route of the moment.
             inputs: of the batch.
             asked: what the network is to return besides, by its argument names.
+            at: where training stands, for what has a schedule; None evaluates.
         """
         return network(**inputs, **asked)
 

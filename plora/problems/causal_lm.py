@@ -28,6 +28,7 @@ from plora.backbones import (
 from plora.backbones.byte_pairs import learn_byte_pairs, read_byte_pairs
 from plora.cache import cache_folder, left_out
 from plora.errors import AdapterError, BackboneError, DataError, RunError
+from plora.moment import Moment
 from plora.problems.base import Batch, Columns, Examples, Problem, stored
 from plora.problems.encoded_documents import ARRAYS, LOSS, MARKS, NOT_SCORED, EncodedDocuments, Layout
 from plora.problems.rendering import READ, Rendering, chat_template, not_writable
@@ -277,7 +278,9 @@ class CausalLM(Problem):
                 raise RunError("the parts of the stored documents differ in length")
         return EncodedDocuments(arrays["ids"], lengths, arrays["bytes"], self.layout, marks=marks)
 
-    def run(self, network: nn.Module, inputs: Mapping[str, Tensor], asked: Mapping[str, bool]) -> Continued:
+    def run(
+        self, network: nn.Module, inputs: Mapping[str, Tensor], asked: Mapping[str, bool], at: Moment | None = None
+    ) -> Continued:
         """Run the network without the head that gives words their scores."""
         head = network.get_output_embeddings()  # type: ignore[operator]
         # In packed rows documents are told apart by positions, which `transformers` looks at where there is no mask.

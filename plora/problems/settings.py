@@ -22,6 +22,8 @@ class ProblemSettings(PartSettings):
     """Each example has one class as its answer: heads make scores of features, and rows of classes compete."""
     writes: ClassVar[bool] = False
     """The network has the head with which it continues texts."""
+    segments: ClassVar[bool] = False
+    """The network answers with masks."""
     in_lines: ClassVar[bool] = True
     """New inputs may be the lines of a file or of stdin; where they are not, each is a file of its own."""
     export: ClassVar[str | type[object] | None] = None
@@ -129,9 +131,28 @@ class CausalLMSettings(ProblemSettings):
         return given
 
 
+class SemanticSegmentationSettings(ProblemSettings):
+    """Images with a class for every pixel; pixels that are ignored count in nothing."""
+
+    part = "plora.problems.semantic_segmentation:SemanticSegmentation"
+    classifies = False
+    segments = True
+    in_lines = False
+
+    kind: Literal["semantic_segmentation"] = "semantic_segmentation"
+
+    answer: Literal["queries", "patches"] = "queries"
+    """`queries` answer with a mask and a class each; or each of the `patches` has a class of its own, by the linear
+    layer that gives queries theirs: the plainest answer, and what a new encoder is pretrained on first."""
+    windows: bool = False
+    """An image keeps its shape and is read in windows that overlap: all of them where it is scored, one of them by
+    chance where it is learned. False resizes it to `backbone.image.size`, whatever its shape."""
+
+
 PROBLEMS: Mapping[str, type[ProblemSettings]] = {
     "text_classification": TextClassificationSettings,
     "image_classification": ImageClassificationSettings,
     "causal_lm": CausalLMSettings,
+    "semantic_segmentation": SemanticSegmentationSettings,
 }
 """Every kind of problem; a class of your own is named `package.module:Class`."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from plora.runs.learning import extend, read_task, resume, run
     from plora.runs.loading import load_learner, load_run
     from plora.runs.predicting import Prediction, predict
+    from plora.runs.segmenting import Segmented, segment
     from plora.runs.validating import validate
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "GivenInputs",
     "Prediction",
     "Rescored",
+    "Segmented",
     "Verified",
     "Written",
     "evaluate",
@@ -38,6 +40,7 @@ __all__ = [
     "require_writable",
     "resume",
     "run",
+    "segment",
     "validate",
     "verify",
     "write_labelled",
@@ -56,6 +59,7 @@ __getattr__, _ = names_from(
         "learning": ["extend", "read_task", "resume", "run"],
         "loading": ["load_learner", "load_run"],
         "predicting": ["Prediction", "predict"],
+        "segmenting": ["Segmented", "segment"],
         "validating": ["validate"],
     },
 )

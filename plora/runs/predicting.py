@@ -11,6 +11,7 @@ from plora.batches.evaluate import probabilities
 from plora.errors import DataError, RunError, UnknownTaskError, did_you_mean
 from plora.run_folder.folder import RunFolder
 from plora.runs.loading import load_learner
+from plora.streams.base import Scenario
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,8 @@ def predict(
     if not problem.classifies:
         verb = "generate" if RunFolder(path).read_config().problem.writes else "evaluate"
         raise RunError(f"{path} does not label its inputs, it is scored by {problem.score.title}; use `plora {verb}`")
-    seen, scenario = learned.tasks, space.scenario
-    if task is not None and task not in seen:
-        raise UnknownTaskError(f"no task '{task}'{did_you_mean(task, seen)}; the run has learned: {', '.join(seen)}")
-    if task is not None and scenario != "task":
-        raise UnknownTaskError(
-            f"this run is {scenario}-incremental and answers without being told the task; leave --task {task} out"
-        )
-    if task is None and scenario == "task":
-        raise UnknownTaskError(
-            "this run is task-incremental and has a head per task: name one with --task; "
-            f"it has learned: {', '.join(seen)}"
-        )
+    seen, named = learned.tasks, require_task(task, learned.tasks, space.scenario)
     visible = space.visible(task, seen)
-    named = task if scenario == "task" else None
     shown = torch.from_numpy(np.flatnonzero(visible))  # a probability of 0 is no reason to name another task's label
     found: list[Prediction] = []
     for start in range(0, len(inputs), _AT_ONCE):
@@ -85,3 +74,28 @@ def predict(
         if progress is not None:
             progress(len(some))
     return found
+
+
+def require_task(task: str | None, seen: Sequence[str], scenario: Scenario) -> str | None:
+    """Return the task that inputs belong to, where it is known at test time.
+
+    Args:
+        task: as it is given.
+        seen: the tasks that the run has learned.
+        scenario: of the run.
+
+    Raises:
+        UnknownTaskError: it is missing or unknown, or there is nothing that it could change.
+    """
+    if task is not None and task not in seen:
+        raise UnknownTaskError(f"no task '{task}'{did_you_mean(task, seen)}; the run has learned: {', '.join(seen)}")
+    if task is not None and scenario != "task":
+        raise UnknownTaskError(
+            f"this run is {scenario}-incremental and answers without being told the task; leave --task {task} out"
+        )
+    if task is None and scenario == "task":
+        raise UnknownTaskError(
+            "this run is task-incremental and has a head per task: name one with --task; "
+            f"it has learned: {', '.join(seen)}"
+        )
+    return task

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from plora import atomic
-from plora.backbones import MADE, made_by
+from plora.backbones import MADE, find_backbone, made_by
 from plora.build import Workspace
 from plora.cache import CACHE
 from plora.config import RunConfig, load_config
@@ -26,28 +26,38 @@ _KEPT = ("torch", "transformers", "plora")
 
 
 def pretrain(config: RunConfig, name: str, console: Console | None = None) -> Path:
-    """Train the new network of a config through the one loop, and return the folder that it is kept in.
+    """Train the network of a config through the one loop, and return the folder that it is kept in.
 
-    The folder is named by the content of the config and the versions of torch, transformers and plora; where it is
-    there already, nothing is trained. Versions, not code: in a clone whose code was changed, or with a class of your
-    own that was, delete the folder. A training that was cut goes on from its last checkpoint.
+    It is a new one, or one that was pretrained here before: per pixel first, say, and then with queries. The folder is
+    named by the content of the config, by what it begins with, and by the versions of torch, transformers and plora;
+    where it is there already, nothing is trained. Versions, not code: in a clone whose code was changed, or with a
+    class of your own that was, delete the folder. A training that was cut goes on from its last checkpoint.
 
     Args:
-        config: with a new backbone, and a method that trains it as a whole.
+        config: with a new backbone or one that is `pretrained:…`, and a method that trains it as a whole.
         name: by which runs name it, `backbone.id=pretrained:NAME`.
         console: where progress is shown; None is stdout.
 
     Raises:
-        ConfigError: the config has no new backbone, several tasks in turn, or a method that does not train it.
+        ConfigError: the backbone is another's or its own, there are several tasks, or the method does not train it.
         RunError: the cache, where it is kept, cannot be written.
     """
-    if config.backbone.kind != "new":
-        raise ConfigError(["backbone.kind: pretraining starts from a new network; set kind=new, and network"])
+    if config.backbone.kind != "new" and not config.backbone.id.startswith(MADE):
+        raise ConfigError(
+            [
+                "backbone.kind: pretraining starts from a new network; set kind=new, and network, or begin with what "
+                f"was pretrained here, id={MADE}CONFIG"
+            ]
+        )
+    if config.backbone.id == f"{MADE}{name}":
+        raise ConfigError([f"backbone.id: '{name}' cannot begin with what it makes; name another config"])
     if not config.row.trains_backbone:
         raise ConfigError([f"method: '{config.method}' does not train the backbone; set method=full"])
     versions = {package: importlib.metadata.version(package) for package in _KEPT}
     content = config.model_dump(mode="json", exclude={"output", "name", "trackers"})
-    key = hashlib.sha256(json.dumps([content, versions], sort_keys=True).encode()).hexdigest()[:32]
+    make_missing([config])
+    begun = [] if config.backbone.kind == "new" else [find_backbone(config.backbone).name]  # what it was made from
+    key = hashlib.sha256(json.dumps([content, versions, *begun], sort_keys=True).encode()).hexdigest()[:32]
     home = made_by(name).parent
     try:
         home.mkdir(parents=True, exist_ok=True)
