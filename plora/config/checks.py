@@ -127,8 +127,15 @@ def _of_a_solved_head(config: RunConfig) -> Iterator[str]:
 def _without_rows(config: RunConfig) -> Iterator[str]:
     """Mistakes of a problem whose answers are no classes, so that no head has rows for them."""
     kind, row = config.problem.kind, config.row
-    if config.scenario == "class":
+    if config.scenario == "class" and not config.problem.adds_classes:
         yield f"scenario: problem '{kind}' has no classes that tasks could add; use scenario=task or scenario=domain"
+    if config.scenario == "class" and row.at_once:
+        yield (
+            f"method: '{config.method}' learns all tasks together, and a class of one step is background in the maps "
+            "of another; learn all classes as one task: leave stream.increment out"
+        )
+    if config.scenario == "class" and config.loss_rows is not None:
+        yield f"loss_rows: problem '{kind}' learns all classes seen by now; leave it out"
     if config.head not in (None, OWN):
         yield f"head: problem '{kind}' has answers of its own and no classes for a head '{config.head}'; leave it out"
     if "linear" not in row.heads:
@@ -152,5 +159,5 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
                 f"strategies: generator '{strategy.generator.kind}' writes texts of classes, and problem '{kind}' has "
                 "none; set strategies=[{kind: generative_replay, generator: {kind: self}}]"
             )
-        elif strategy.reads_scores:
+        elif strategy.reads_scores and not (strategy.reads_pixels and config.problem.segments):
             yield f"strategies: '{strategy.kind}' reads scores of classes, and problem '{kind}' has none"

@@ -23,7 +23,7 @@ from plora.problems.encoded_maps import EncodedMaps, Layout
 from plora.problems.mask_annealing import shares_masked
 from plora.problems.mask_loss import MaskLoss
 from plora.problems.settings import ProblemSettings, SemanticSegmentationSettings
-from plora.results import SCORES, PixelCounts
+from plora.results import SCORES, Measurements, PixelCounts
 from plora.streams.base import Scenario, Split, Stream, StreamSource
 from plora.streams.image_reading import ImageReading
 from plora.streams.images import READING, ImageFiles, Pixels
@@ -39,20 +39,21 @@ class SemanticSegmentation(Problem):
         score of class c at a pixel = Σ_q softmax(classes of q)_c · sigmoid(mask of q)
 
     over the C classes without that of no object; the class of a pixel is that of the highest score, at the size that
-    the image had. Of patches, scores are their logits, between them bilinear, and the loss is the mean cross-entropy
-    of the pixels that are not ignored.
+    the image had. Where classes arrive in steps, those of later steps have no scores yet, stand in no softmax, and are
+    background, the first class, where images are scored. Of patches, scores are their logits, between them bilinear,
+    and the loss is the mean cross-entropy of the pixels that are not ignored.
 
     Args:
         settings: what answers, and whether images are read in windows.
         backbone: EoMT.
 
     Attributes:
+        score: `mean_iou`, or `foreground_iou`, as the settings say.
         reading: how files of images are decoded.
 
     Source: Kerssies et al. 2025 (EoMT, arXiv 2503.19108); scores: Cheng et al. 2021 (MaskFormer, arXiv 2107.06278).
     """
 
-    score = SCORES["mean_iou"]
     record = PixelCounts
     classifies: ClassVar[bool] = False
     of_stream: ClassVar[bool] = True
@@ -61,6 +62,7 @@ class SemanticSegmentation(Problem):
 
     def __init__(self, settings: SemanticSegmentationSettings, backbone: SegmentationBackbone) -> None:
         self.settings, self.class_names = settings, backbone.class_names
+        self.score = SCORES[settings.score]
         configuration = backbone.network.config
         self.loss, self.queries, self.blocks = (
             MaskLoss.of(configuration),
@@ -185,10 +187,16 @@ class SemanticSegmentation(Problem):
         return last | {f"{name} {block}": one for block, both in earlier for name, one in zip(_LAST, both, strict=True)}
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch, competing: Tensor) -> dict[str, Tensor]:
-        """Return `class`, `mask` and `dice`, sums over images and supervised outputs; or `cross_entropy` of pixels."""
-        maps = batch.targets["classes"]
+        """Return `class`, `mask` and `dice`, sums over images and supervised outputs; or `cross_entropy` of pixels.
+
+        Args:
+            outputs: of the batch.
+            batch: with its targets.
+            competing: `[rows, rows]`, as many as classes are learned by now, the first ones; without rows: all are.
+        """
+        maps, C = batch.targets["classes"], len(competing) or len(self.class_names)
         if self.settings.answer == "patches":
-            logits = F.interpolate(outputs["patches"].float(), maps.shape[1:], mode="bilinear")
+            logits = F.interpolate(outputs["patches"][:, :C].float(), maps.shape[1:], mode="bilinear")
             return {"cross_entropy": F.cross_entropy(logits, maps.long(), ignore_index=IGNORED, reduction="sum")}
         supervised = [""] + [f" {block}" for block in range(self.blocks) if f"masks {block}" in outputs]
         sums: dict[str, list[Tensor]] = {}
@@ -198,18 +206,41 @@ class SemanticSegmentation(Problem):
             truth = (maps[image] == labels[:, None, None]).float()
             generator = _generator(seed, 1, maps)
             for which in supervised:
-                masks, classes = (outputs[f"{name}{which}"][image] for name in _LAST)
+                masks, every = (outputs[f"{name}{which}"][image] for name in _LAST)
+                classes = torch.cat([every[:, :C], every[:, -1:]], dim=1)
                 for name, loss in self.loss.losses(masks, classes, truth, labels, generator).items():
                     sums.setdefault(name, []).append(loss)
         return {name: torch.stack(found).sum() for name, found in sums.items()}
 
-    def scores(self, outputs: Mapping[str, Tensor], batch: Batch) -> Iterator[Tensor]:
+    def pixel_logits(self, outputs: Mapping[str, Tensor], classes: int) -> Tensor:
+        """Return `[R, C, h, w]`: logits of patches, or log scores of queries, of which softmax is the share of each.
+
+        Args:
+            outputs: of a batch.
+            classes: the C first ones; 0: all.
+        """
+        C = classes or len(self.class_names)
+        if self.settings.answer == "patches":
+            return outputs["patches"][:, :C].float()
+        masks, every = (outputs[name].float() for name in _LAST)
+        shares = torch.cat([every[..., :C], every[..., -1:]], dim=-1).softmax(-1)[..., :-1]
+        scores = torch.einsum("rqc,rqhw->rchw", shares, masks.sigmoid())
+        return scores.clamp_min(1e-8).log()
+
+    def scores(
+        self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_] | None = None
+    ) -> Iterator[Tensor]:
         """Yield the scores `[C, H, W]` of each image of a batch that is scored, at the size that it had.
 
         Args:
             outputs: of the batch, in evaluation.
             batch: with its targets.
+            visible: `[rows]` the classes learned by now, the others score −∞; None, or without rows: all are.
         """
+        hidden = torch.zeros(len(self.class_names), dtype=torch.bool, device=batch.targets["truth"].device)
+        if visible is not None and len(visible):
+            hidden[: len(visible)] = torch.from_numpy(~visible)
+            hidden[len(visible) :] = True
         size, windows = self.layout.preparation.size, batch.targets["windows"].tolist()
         first = 0
         for height, width, number in batch.targets["sizes"].tolist():
@@ -219,17 +250,28 @@ class SemanticSegmentation(Problem):
             for row in range(first, first + number):
                 top, left, *_ = windows[row]
                 place = (slice(top, top + size[0]), slice(left, left + size[1]))
-                summed[:, *place] += self._scores(outputs, row)
+                summed[:, *place] += self._scores(outputs, row, hidden)
                 counts[place] += 1
             first += number
-            yield F.interpolate((summed / counts)[None], (height, width), mode="bilinear")[0]
+            found = F.interpolate((summed / counts)[None], (height, width), mode="bilinear")[0]
+            yield found.masked_fill(hidden[:, None, None], float("-inf"))
 
     def measure(self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_]) -> Columns:
-        """Return `confusion` `[B, C, C]`: how many pixels of a class are taken for which."""
+        """Return `confusion` `[B, C, C]`: how many pixels of a class are taken for which.
+
+        Args:
+            outputs: of the batch, in evaluation.
+            batch: with its targets.
+            visible: `[rows]` the classes learned by now: others are background, the first. Without rows: all are.
+        """
         C = len(self.class_names)
         found = []
-        for truth, scores in zip(batch.targets["truth"], self.scores(outputs, batch), strict=True):
+        for truth, scores in zip(batch.targets["truth"], self.scores(outputs, batch, visible), strict=True):
             true = truth[: scores.shape[1], : scores.shape[2]].long()
+            if len(visible):
+                known = torch.zeros(IGNORED + 1, dtype=torch.bool)
+                known[IGNORED], known[: len(visible)] = True, torch.from_numpy(visible)
+                true = true.where(known.to(true.device)[true], 0)
             valid = true != IGNORED
             pairs = true[valid] * C + scores.argmax(0)[valid]
             found.append(pairs.bincount(minlength=C * C).reshape(C, C).cpu().numpy())
@@ -240,6 +282,10 @@ class SemanticSegmentation(Problem):
     ) -> PixelCounts:
         """Return the record."""
         return PixelCounts.of_confusions(task, example, columns["confusion"], self.class_names)  # type: ignore[arg-type]
+
+    def with_names(self, kept: Measurements, names: tuple[str, ...]) -> Measurements:
+        """Return the record as it is: it knows all classes from the start."""
+        return kept
 
     def fingerprint(self) -> str:
         """Return the sha256 of classes and of how images and maps are resized and normalised."""
@@ -259,13 +305,14 @@ class SemanticSegmentation(Problem):
             return {"cross_entropy": float((maps != IGNORED).sum()) or 1e-9}  # beside any pixel, nothing in fp32
         return self.loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries)
 
-    def _scores(self, outputs: Mapping[str, Tensor], row: int) -> Tensor:
-        """Of one row, `[C, h, w]` at the network's size."""
+    def _scores(self, outputs: Mapping[str, Tensor], row: int, hidden: Tensor) -> Tensor:
+        """Of one row, `[C, h, w]` at the network's size; hidden classes, `[C]`, are in no softmax."""
         size = self.layout.preparation.size
         if self.settings.answer == "patches":
             return F.interpolate(outputs["patches"][row : row + 1].float(), size, mode="bilinear")[0]
         masks = F.interpolate(outputs["masks"][row : row + 1].float(), size, mode="bilinear")[0].sigmoid()
-        classes = outputs["classes"][row].float().softmax(1)[:, :-1]
+        every = F.pad(hidden, (0, 1))  # that of no object is always there
+        classes = outputs["classes"][row].float().masked_fill(every, float("-inf")).softmax(1)[:, :-1]
         return torch.einsum("qc,qhw->chw", classes, masks)
 
 

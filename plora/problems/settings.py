@@ -24,6 +24,8 @@ class ProblemSettings(PartSettings):
     """The network has the head with which it continues texts."""
     segments: ClassVar[bool] = False
     """The network answers with masks."""
+    adds_classes: ClassVar[bool] = False
+    """Though it does not classify examples, tasks may add classes to its answers."""
     in_lines: ClassVar[bool] = True
     """New inputs may be the lines of a file or of stdin; where they are not, each is a file of its own."""
     export: ClassVar[str | type[object] | None] = None
@@ -137,6 +139,7 @@ class SemanticSegmentationSettings(ProblemSettings):
     part = "plora.problems.semantic_segmentation:SemanticSegmentation"
     classifies = False
     segments = True
+    adds_classes = True
     in_lines = False
 
     kind: Literal["semantic_segmentation"] = "semantic_segmentation"
@@ -147,6 +150,9 @@ class SemanticSegmentationSettings(ProblemSettings):
     windows: bool = False
     """An image keeps its shape and is read in windows that overlap: all of them where it is scored, one of them by
     chance where it is learned. False resizes it to `backbone.image.size`, whatever its shape."""
+    score: Literal["mean_iou", "foreground_iou"] = "mean_iou"
+    """What a cell of the matrix is: `mean_iou` is a mean over all classes, and `foreground_iou` leaves the first one,
+    the background, out."""
 
 
 PROBLEMS: Mapping[str, type[ProblemSettings]] = {

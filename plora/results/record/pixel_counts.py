@@ -57,7 +57,7 @@ class PixelCounts(Measurements):
     """
 
     kind: ClassVar[str] = "pixel_counts"
-    scores: ClassVar[tuple[str, ...]] = ("mean_iou", "pixel_accuracy", "outlier_auroc")
+    scores: ClassVar[tuple[str, ...]] = ("mean_iou", "foreground_iou", "pixel_accuracy", "outlier_auroc")
 
     task: NDArray[np.str_]
     example: NDArray[np.int32]
@@ -232,6 +232,7 @@ class PixelCounts(Measurements):
         """Return a score of the pixels of all images together, as one large image.
 
             mean IoU = mean of IoU_c over the classes that occur      pixel accuracy = Σ_c TP_c / Σ pixels
+            foreground IoU = mean of IoU_c over those that occur but the first one, the background
             outlier AUROC = P(outlier > inlier) + ½ P(same bin)
 
         Source: Everingham et al. 2010 (PASCAL VOC) for IoU over a whole set; means over images are another number.
@@ -246,7 +247,9 @@ class PixelCounts(Measurements):
         if not len(self.counts):
             return float("nan")
         if score.name == "mean_iou":
-            return float(np.nanmean(self.ious()))
+            return mean_of(self.ious())
+        if score.name == "foreground_iou":
+            return mean_of(self.ious()[1:])
         counts = self.confusion()
         return float(counts.trace() / counts.sum())
 
@@ -280,6 +283,11 @@ class PixelCounts(Measurements):
     def _cells(self, image: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         own = slice(int(self.starts[image]), int(self.starts[image + 1]))
         return self.pairs[own], self.counts[own]
+
+
+def mean_of(ious: Matrix) -> float:
+    """Return the mean over the classes that occur; NaN where none does."""
+    return float("nan") if np.isnan(ious).all() else float(np.nanmean(ious))
 
 
 def _histograms(lists: Sequence[Sequence[int]]) -> NDArray[np.int64]:

@@ -157,7 +157,12 @@ class Score:
         return content | {key: None if np.isinf(end) else end for key, end in (("low", self.low), ("high", self.high))}
 
 
-_TITLES = {"macro_f1": "macro-F1", "mean_iou": "mean IoU", "outlier_auroc": "outlier AUROC"}
+_TITLES = {
+    "macro_f1": "macro-F1",
+    "mean_iou": "mean IoU",
+    "foreground_iou": "foreground IoU",
+    "outlier_auroc": "outlier AUROC",
+}
 
 SCORES: Mapping[str, Score] = {
     score.name: score
@@ -165,6 +170,7 @@ SCORES: Mapping[str, Score] = {
         Score("accuracy", PERCENT, "higher", 0.0, 1.0),
         Score("macro_f1", PERCENT, "higher", 0.0, 1.0),
         Score("mean_iou", PERCENT, "higher", 0.0, 1.0),
+        Score("foreground_iou", PERCENT, "higher", 0.0, 1.0),
         Score("pixel_accuracy", PERCENT, "higher", 0.0, 1.0),
         Score("outlier_auroc", PERCENT, "higher", 0.0, 1.0),
         Score("exact_match", PERCENT, "higher", 0.0, 1.0),
