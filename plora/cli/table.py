@@ -30,7 +30,7 @@ def command(
     standalone: Annotated[bool, typer.Option("--standalone", help="With `latex`: a whole document.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write; default: stdout.")] = None,
 ) -> None:
-    """Print a table of methods, their differences or costs, of runs, or the accuracy matrix, slots or steps of classes of one run."""
+    """Print a table of methods, their differences or costs, of runs, or the matrix, slots or steps of one run."""
     from plora.atomic import write_text
     from plora.results import write_table
 

@@ -31,7 +31,7 @@ def steps(folder: Path, score: str = "mean_iou") -> RunRecord:
 @pytest.mark.parametrize(
     ("score", "first", "old", "new", "every"),
     [
-        # ground 6 of 9 and cat 3 of 6 at first; then of both images ground 15 of 21, cat 5 of 10, dog 1 of 3, cow 3 of 4.
+        # Ground 6 of 9, cat 3 of 6; then of both images ground 15 of 21, cat 5 of 10, dog 1 of 3, cow 3 of 4.
         ("mean_iou", (6 / 9 + 3 / 6) / 2, (15 / 21 + 5 / 10) / 2, (1 / 3 + 3 / 4) / 2, None),
         ("foreground_iou", 3 / 6, 5 / 10, (1 / 3 + 3 / 4) / 2, (5 / 10 + 1 / 3 + 3 / 4) / 3),
     ],

@@ -38,9 +38,9 @@ def table_of_class_steps(folder: Path, record: RunRecord) -> Table:
     kept = shown(len(rows))
     heads = ["task", "classes", "old %", "new %", "all %"]
     folded = [rows[at] for at in kept]
+    what = "foreground" if record.score.name == "foreground_iou" else "mean"
     notes = [
-        f"{'foreground' if record.score.name == 'foreground_iou' else 'mean'} IoU over the classes of earlier steps, of "
-        "the step, and of both, of the test images of all steps until then"
+        f"{what} IoU of earlier steps' classes, of the step's, and of both, in the test images of all steps so far"
     ]
     if len(kept) < len(rows):
         folded.insert(len(kept) // 2, [FOLD] * len(heads))
