@@ -15,7 +15,7 @@ def command(
         typer.Option(
             help="`methods`: mean ± standard deviation over seeds and orders; `differences`: paired tests between "
             "methods; `runs`: a row per run; `costs`: what predictions of each method take; of one run `matrix`, "
-            "`slots`: opened, active and pruned after each task, or `steps`: mean IoU of old and new classes after each."
+            "`slots`: opened, active and pruned after each task, or `steps`: mean IoU of old and new classes."
         ),
     ] = "methods",
     metric: Annotated[

@@ -14,7 +14,7 @@ from tiny_scenes import CLASSES, VALUES
 
 from plora.build import Workspace
 from plora.config import RunConfig, load_config
-from plora.results import PixelCounts, class_steps, read_record, write_table
+from plora.results import PixelCounts, class_steps, read_curves, read_record, write_table
 from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
 from plora.runs import evaluate, resume, run, verify
@@ -26,6 +26,9 @@ STEPS = VALUES | {
     "problem": {"kind": "semantic_segmentation", "answer": "patches"},
 }
 LONG = ("training.epochs=12", "training.learning_rate=0.01", "problem.score=foreground_iou", "method=lwf")
+
+
+LIGHTS = ("light-0", "light-1")
 
 
 @pytest.fixture
@@ -80,3 +83,14 @@ def test_replayed_maps_change_no_bit_when_a_run_is_killed(make: Make) -> None:
         assert found.strategies
     counts = [PixelCounts.read(path / "predictions/task-02.parquet") for path in (whole, config.folder)]
     assert np.array_equal(counts[0].confusion(), counts[1].confusion())
+
+
+def test_domains_are_distilled_over_all_classes(make: Make) -> None:
+    """Where every task has the same classes none is behind the background, and old answers are held as they are."""
+    few = ("stream={kind: 'tiny_scenes:TinyScenes', number: 8}", "scenario=domain", "training.epochs=1")
+    points = read_curves(learned(make("domains", "method=lwf", "training.log_every=1", *few)) / "curves.jsonl")
+    terms = {task: [point.terms.get("distillation") for point in points if point.task == task] for task in LIGHTS}
+    assert terms[LIGHTS[0]] == [None, None]
+    before, after = terms[LIGHTS[1]]
+    assert before == pytest.approx(0, abs=1e-6)  # nothing has changed before the first step
+    assert after > 1e-5  # type: ignore[operator]
