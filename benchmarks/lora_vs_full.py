@@ -7,7 +7,7 @@ it shows that all of it runs, and its numbers, which say nothing else, go to the
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -18,9 +18,10 @@ from plora.config import load_config
 from plora.configs import find_config, find_sweep
 from plora.results import SCORES, Measurements, TokenLikelihoods, read_record
 from plora.run_folder.folder import RunFolder
-from plora.runs import evaluate_on
+from plora.runs import evaluate_on, write_side_by_side
 from plora.runs.pretraining import make_missing
 from plora.streams import Corpora
+from plora.streams.documents import Documents
 from plora.sweep import SweepConfig, SweepRun, load_sweep, plan_runs, plan_studies, sweep
 from plora.sweep.search import OneOf
 
@@ -32,6 +33,7 @@ QUICK: dict[str, JsonValue] = {
     "stream.test_bytes": 30_000,
 }
 QUICK_RATES = OneOf([0.001, 0.01])
+PROMPTS, PROMPT_WORDS = 16, 8
 SHOWN = ("nats_per_byte", "nats_per_token", "perplexity")
 
 
@@ -70,6 +72,36 @@ def row(run: SweepRun) -> dict[str, JsonValue]:
     }
 
 
+def _split(run: SweepRun) -> str:
+    stream = run.config.stream
+    assert isinstance(stream, Corpora)
+    return stream.split
+
+
+def written(planned: Sequence[SweepRun], split: str) -> list[JsonValue]:
+    """What the runs of one split write after the beginnings of held-out documents, and how well it reads."""
+    runs = {one.folder: one for one in planned if _split(one) == split}
+    stream = next(iter(runs.values())).config.stream
+    assert isinstance(stream, Corpora)
+    test = stream.load().tasks[0].test
+    assert isinstance(test, Documents)
+    texts = [text for text in test.texts if isinstance(text, str)]
+    long = [text for text in texts if len(text.split()) >= 4 * PROMPT_WORDS][:PROMPTS]
+    prompts = [" ".join(text.split()[:PROMPT_WORDS]) for text in long]
+    return [
+        {
+            "split": split,
+            "run": runs[found.run].label,
+            "distinct": {str(n): share for n, share in found.distinct.items()},
+            "repeated": found.repeated,
+            "nats_per_byte": {runs[judge].label: value for judge, value in found.nats_per_byte.items()},
+            "ended": sum(one.ended for one in found.continuations),
+            "texts": [{"prompt": one.prompt, "text": one.text} for one in found.continuations],
+        }
+        for found in write_side_by_side([*runs], prompts, tokens=64)
+    ]
+
+
 def quick(config: SweepConfig) -> SweepConfig:
     """The same sweep, small."""
     search = config.search
@@ -94,6 +126,7 @@ def measure(config: SweepConfig, workers: int) -> Mapping[str, JsonValue]:
         chosen = {study.label: dict(study.chosen.settings) for study in plan_studies(config) if study.chosen}
     return {
         "runs": [row(one) for one in planned],
+        "continuations": [one for split in dict.fromkeys(map(_split, planned)) for one in written(planned, split)],
         "chosen_on_validation": chosen,
         "searched": searched,
         "seconds_to_make_the_base": round(made - started),

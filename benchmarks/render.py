@@ -17,6 +17,8 @@ from benchmarks import ledger as rules
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 NONE = "–"
+SHOWN_TEXTS = 3
+"""Of the continuations of each split."""
 PAGES = (
     *("README.md", "docs/results/index.md", "docs/results/text.md", "docs/results/digits.md"),
     *("docs/results/ledger.md", "docs/results/images.md", "docs/results/language-models.md"),
@@ -514,6 +516,106 @@ def language_models(data: dict[str, object]) -> str:
     return "\n\n".join([table(heads, rows, left=3), said, *_chosen(data)])
 
 
+def continuations(data: dict[str, object]) -> str:
+    """What each arm writes after the beginnings of held-out documents: how varied, how likely, and some of it."""
+    found = _rows(data, "continuations")
+    kinds = {str(run["label"]): str(run["method"]) for run in _rows(data, "runs")}
+    rows, blocks = [], []
+    for one in found:
+        distinct, under = _part(one, "distinct"), _part(one, "nats_per_byte")
+        own = under[str(one["run"])]
+        others = [value for judge, value in under.items() if judge != one["run"]]
+        shares = [f"{float(str(distinct[n])):.3f}" if n in distinct else NONE for n in ("1", "2", "3")]
+        near = [NONE if value is None else f"{float(str(value)):.3f}" for value in (own, *others)]
+        repeated = NONE if one["repeated"] is None else f"{float(str(one['repeated'])):.3f}"
+        ended = f"{one['ended']} of {len(_rows(one, 'texts'))}"
+        rows.append([str(one["split"]), f"`{kinds[str(one['run'])]}`", *shares, repeated, *near, ended])
+    for split in dict.fromkeys(one["split"] for one in found):
+        of_split = [one for one in found if one["split"] == split]
+        for number in range(SHOWN_TEXTS):
+            prompt = str(_rows(of_split[0], "texts")[number]["prompt"])
+            lines = [f"{split}: {prompt} …"]
+            lines += [
+                f"  {kinds[str(one['run'])]:<10}  … {' '.join(str(_rows(one, 'texts')[number]['text']).split())}"
+                for one in of_split
+            ]
+            blocks.append("\n".join(lines))
+    heads = ["split", "method", "distinct-1", "distinct-2", "distinct-3", "repeated", "nats per byte: own model"]
+    said = (
+        "The likeliest token each time, at most 64. distinct-n: share of different sequences of n words. repeated: of "
+        "four words, those that stood before in the same text. Nats per byte of what was written, under the model that "
+        f"wrote it and under the other one. {source(data)}"
+    )
+    shown = "```text\n" + "\n\n".join(blocks).replace("`", "'") + "\n```"
+    return "\n\n".join([table([*heads, "the other's", "ended by itself"], rows, left=2), said, shown])
+
+
+def language_step(data: dict[str, object]) -> str:
+    """A step with LoRA on every linear layer against one that trains all, and against PEFT."""
+    rows = []
+    for row in _rows(data, "rows"):
+        ms, added = _part(row, "ms"), _part(row, "added_mib")
+        full = min(float(str(ms[way])) for way in ("full_plain", "full_tuned", "full_chunked"))
+        peft = min(float(str(ms[way])) for way in ("lora_peft_plain", "lora_peft_tuned"))
+        rows.append(
+            [
+                *(f"{row['width']}", f"{row['parameters']:,}", f"{full:,.0f}", f"{ms['lora_plora']:,.0f}"),
+                *(f"{row['lora_over_full']:.2f}×", f"{peft:,.0f}", f"{row['peft_over_lora']:.2f}×"),
+                *(f"{min(float(str(added[way])) for way in ('full_tuned', 'full_chunked')):,.0f}",),
+                *(f"{added['lora_plora']:,.0f}", f"{row['memory_over_full']:.2f}×"),
+                f"{100 * float(str(row['gradients_and_optimizer_over_full'])):.1f}",
+            ]
+        )
+    heads = ["width", "parameters", "all, ms", "LoRA, ms", "LoRA / all", "PEFT, ms", "PEFT / LoRA", "all adds, MiB"]
+    heads += ["LoRA adds, MiB", "LoRA / all", "% of all's gradients and optimizer"]
+    said = (
+        f"{data['tokens']} tokens, rank 4 on every linear layer but the head, fp32. All: the fastest of training "
+        "everything as it comes, with the fused optimizer in eval mode, and with plora's loss. PEFT: the faster of as "
+        f"it comes and tuned in the same way. {source(data)}"
+    )
+    return f"{table(heads, rows)}\n\n{said}"
+
+
+def language_packing(data: dict[str, object]) -> str:
+    """Documents that share rows against rows of their own."""
+    rates = _part(data, "tokens_per_second")
+    return (
+        f"Packed, {rates['packed']:,} tokens that count per second; a row for each document {rates['padded']:,} "
+        f"({data['packed_over_padded']:.2f}× as slow), and where documents of a batch are of like length "
+        f"{rates['padded_by_length']:,} ({data['packed_over_padded_by_length']:.2f}×). {source(data)}"
+    )
+
+
+def language_decoding(data: dict[str, object]) -> str:
+    """Prompts of many tasks in one pass."""
+    rows = []
+    for row in _rows(data, "rows"):
+        seconds = _part(row, "seconds")
+        rows.append(
+            [
+                *(str(row["width"]), *(f"{seconds[way]:.2f}" for way in ("one_task", "mixed", "peft_adapter_names"))),
+                *(f"{row['mixed_over_one_task']:.2f}×", f"{row['peft_over_mixed']:.2f}×"),
+            ]
+        )
+    heads = ["width", "one task, s", "16 tasks, s", "PEFT, 16 tasks, s", "16 / one", "PEFT / plora"]
+    said = (
+        f"{data['tasks']} prompts, {data['tokens']} tokens each, written in one pass: with the slot of one task, and "
+        f"each with its own. PEFT with `adapter_names`. {source(data)}"
+    )
+    return f"{table(heads, rows)}\n\n{said}"
+
+
+def language_pretraining(data: dict[str, object]) -> str:
+    """A whole run of a new network against a plain loop."""
+    rates = _part(data, "tokens_per_second")
+    return (
+        f"`plora pretrain` learns {rates['plora']:,} tokens per second in {data['precision']}, checkpoints, scoring "
+        f"and record included; a plain loop over the same batches {rates['plain']:,} "
+        f"({data['plora_over_plain']:.2f}×). "
+        f"{source(data)}"
+    )
+
+
 def _score(run: Mapping[str, object], part: str, when: str, name: str) -> float:
     values = _part(_part(dict(run), part), when)
     return float(str(values[name]))
@@ -775,6 +877,11 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "images_photographs": ("images-photographs", images),
     "images_emoji": ("images-emoji", images),
     "lora_compare": ("lora-compare", language_models),
+    "lora_continuations": ("lora-compare", continuations),
+    "language_step": ("language-step", language_step),
+    "language_packing": ("language-packing", language_packing),
+    "language_decoding": ("language-decoding", language_decoding),
+    "language_pretraining": ("language-pretraining", language_pretraining),
     "lora_ranks": ("lora-ranks", language_models),
     "lora_presets": ("lora-presets", language_models),
     "glyph_vit": ("glyph_vit", glyph_vit),

@@ -33,6 +33,7 @@ class Estimate:
         trainable: numbers that train in the first stage, without what a strategy fixes there.
         remembers: whether a gate or a strategy keeps more than that, which grows with the tasks.
         strategies: kinds of those that the method has.
+        example: of the first task, with what is learned of it in brackets; None where that is all of it.
     """
 
     label: str
@@ -47,6 +48,7 @@ class Estimate:
     disk_bytes: int
     remembers: bool
     strategies: tuple[str, ...]
+    example: str | None
 
     def describe(self) -> str:
         """Return the estimate in words."""
@@ -60,6 +62,7 @@ class Estimate:
                 f"expect about {self.seconds / 60:.1f} minutes, {self.peak_memory_bytes / 2**30:.1f} GiB of memory and "
                 f"{self.disk_bytes / 2**20:.1f} MiB on disk (from a few measured steps; nothing was written){more}",
                 *([later] if self.strategies else []),
+                *([f"an example, with what is learned in brackets: {self.example!r}"] if self.example else []),
             ]
         )
 
@@ -110,6 +113,7 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
         remembers=(parts.model.gate is not None and type(parts.model.gate).state is not Gate.state)
         or any(type(s).state is not Strategy.state for s in parts.strategies),
         strategies=tuple(dict.fromkeys(s.kind for s in parts.strategies)),
+        example=parts.model.problem.shown(parts.tasks[0].splits["train"]),
         disk_bytes=int(4 * (trainable + fixed - of_gate) * _stored_slots(config, len(parts.stages))) + 16 * scored,
     )
 

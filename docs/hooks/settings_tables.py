@@ -67,7 +67,10 @@ def _default(field: FieldInfo) -> str:
 def _yaml(value: object) -> str:
     """Return a default as it would stand in a config."""
     plain = list(value) if isinstance(value, tuple | list) else str(value) if not _is_plain(value) else value
-    return yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
+    style = '"' if isinstance(plain, str) and "\n" in plain else None  # in one line, as rows of a table are
+    return (
+        yaml.safe_dump(plain, default_flow_style=True, default_style=style, width=1000).removesuffix("\n...\n").strip()
+    )
 
 
 def _is_plain(value: object) -> bool:

@@ -17,6 +17,8 @@ from plora.model import ContinualModel
 from plora.problems.causal_lm import CausalLM
 from plora.problems.encoded_documents import EncodedDocuments
 from plora.streams.base import Stream
+from plora.streams.dialogues import Dialogue
+from plora.streams.documents import Documents
 
 AT_ONCE = 32
 """Documents that are written side by side."""
@@ -48,8 +50,14 @@ class SelfGenerator(TextGenerator):
         self._beginnings = np.empty((0, 2 + settings.first), np.int64)  # task, count, tokens
 
     def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
-        """Refuse a problem that has no documents, and beginnings that fill a row."""
+        """Refuse a problem that has no documents, prompts with answers, and beginnings that fill a row."""
         width = _problem(model).layout.width
+        for task in stream.tasks:
+            if isinstance(task.train, Documents) and any(isinstance(text, Dialogue) for text in task.train.texts):
+                raise DataError(
+                    f"generator 'self' writes whole documents, and of task '{task.name}' answers alone are learned, so "
+                    "that the model never learned to write its prompts; use method 'replay'"
+                )
         if self.settings.first + 1 >= width:
             raise ConfigError(
                 [

@@ -344,6 +344,14 @@ class Problem(ABC):
         """
         return None
 
+    def shown(self, examples: Examples) -> str | None:
+        """Return an example as people read it, with what is learned of it marked; None where nothing is to be seen.
+
+        Args:
+            examples: encoded, at least one; those that the loop is given.
+        """
+        return None
+
     def augmented(self, batch: Batch, draw: int) -> Batch:
         """Return a batch that is learned, on its device, with what chance does to its inputs.
 

@@ -35,13 +35,24 @@ def network(adapter):
     return {network}.eval()
 
 
+def tokens_of(prompt):
+    template = SETTINGS["template"]
+    if template is None:
+        return TOKENIZER(prompt, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    messages = [dict(role="user", content=prompt)]
+    text = TOKENIZER.apply_chat_template(
+        messages, chat_template=template, tokenize=False, add_generation_prompt=True
+    )
+    own = TOKENIZER(text, add_special_tokens=False)["input_ids"]
+    return own[int(own[:1] == [SETTINGS["start"]]):]  # it stands before every text
+
+
 @torch.inference_mode()
 def generate(prompts, task=next(iter(ADAPTERS)), tokens=64):
     """Return what follows each prompt, until the text ends by itself or has as many tokens."""
     found, end = [], SETTINGS["end"]
     for prompt in prompts:
-        own = TOKENIZER(prompt, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        ids = torch.tensor([[SETTINGS["start"], *own]])
+        ids = torch.tensor([[SETTINGS["start"], *tokens_of(prompt)]])
         asked = dict(max_new_tokens=tokens, do_sample=False, eos_token_id=end, pad_token_id=end)
         written = network(ADAPTERS[task]).generate(input_ids=ids, attention_mask=torch.ones_like(ids), **asked)
         as_text = dict(skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -86,9 +97,10 @@ class CausalExport(ExportPart):
         )
 
     def settings(self) -> Mapping[str, atomic.JsonValue]:
-        """Return the tokens that begin and end a text."""
+        """Return the tokens that begin and end a text, and the template of prompts, or null."""
         assert isinstance(self.problem, CausalLM)
-        return {"start": self.problem.layout.start, "end": self.problem.layout.end}
+        layout = self.problem.layout
+        return {"start": layout.start, "end": layout.end, "template": self.problem.rendering.template}
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -27,17 +28,21 @@ from plora.backbones import (
 from plora.backbones.byte_pairs import learn_byte_pairs, read_byte_pairs
 from plora.cache import cache_folder, left_out
 from plora.errors import AdapterError, BackboneError, DataError, RunError
-from plora.problems.base import Batch, Columns, Problem, stored
-from plora.problems.encoded_documents import ARRAYS, LOSS, NOT_SCORED, EncodedDocuments, Layout
-from plora.problems.settings import CausalLMSettings, ProblemSettings
-from plora.problems.vocabulary_loss import token_nats
+from plora.problems.base import Batch, Columns, Examples, Problem, stored
+from plora.problems.encoded_documents import ARRAYS, LOSS, MARKS, NOT_SCORED, EncodedDocuments, Layout
+from plora.problems.rendering import READ, Rendering, chat_template, not_writable
+from plora.problems.settings import CHAT, CausalLMSettings, ProblemSettings
+from plora.problems.vocabulary_loss import likeliest, token_nats
 from plora.results import SCORES, TokenLikelihoods
 from plora.sealed import read_sealed, write_sealed
 from plora.streams.base import Scenario, Split, Stream
+from plora.streams.dialogues import Dialogue
 from plora.streams.documents import Documents
 
 _ROUNDING = 1e-4
 """What may differ, as a share of the largest number."""
+_SHOWN = 150
+"""Characters at each end of a part of a document that is shown."""
 _SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 """Settings of networks that do something with the scores of words before they are compared."""
 
@@ -65,19 +70,30 @@ class CausalLM(Problem):
 
         nats per byte = Σ − log p(tokens of a text) / Σ bytes of it in UTF-8
 
+    Of a document with answers these alone are learned, each with its end, and their texts alone count. Whether greedy
+    decoding writes them to the letter needs no decoding: it does where the likeliest token is right at each place.
+
     Args:
         tokenizer: of the network.
         layout: how documents become rows.
+        template: in which prompts and answers are written, in Jinja; None: one right after the other.
+        score: name of what a cell of the matrix is.
     """
 
-    score = SCORES["nats_per_byte"]
     record = TokenLikelihoods
     classifies: ClassVar[bool] = False
     items = "documents"
     size_key = "backbone.max_length"
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, layout: Layout) -> None:
-        self.tokenizer, self.layout = tokenizer, layout
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        layout: Layout,
+        template: str | None = None,
+        score: str = "nats_per_byte",
+    ) -> None:
+        self.tokenizer, self.layout, self.score = tokenizer, layout, SCORES[score]
+        self.rendering = Rendering(tokenizer, template, layout.start, layout.end)
 
     @classmethod
     def load(cls, settings: ProblemSettings, config: BackboneConfig) -> TextBackbone:
@@ -128,7 +144,9 @@ class CausalLM(Problem):
                 f"problem.context={context} leaves nothing to predict in rows of backbone.max_length={width} tokens; "
                 f"set it to {width - 1} or less"
             )
-        return cls(tokenizer, Layout(int(start), int(end), width, context, settings.packing))
+        template = chat_template(tokenizer, config.label) if settings.template == CHAT else settings.template
+        layout = Layout(int(start), int(end), width, context, settings.packing)
+        return cls(tokenizer, layout, template, settings.score)
 
     @classmethod
     def _checked(cls, settings: ProblemSettings, config: BackboneConfig, backbone: TextBackbone) -> TextBackbone:
@@ -157,6 +175,17 @@ class CausalLM(Problem):
                     )
                 if not any(split.texts):
                     raise DataError(f"task '{task.name}': every document of the {name} split is empty")
+                asked = [text.answered if isinstance(text, Dialogue) else None for text in split.texts]
+                if False in asked:
+                    raise DataError(
+                        f"task '{task.name}': document {asked.index(False) + 1} of the {name} split has no answer, so "
+                        "nothing of it would be learned; leave it out"
+                    )
+                if None in asked and self.score == SCORES["exact_match"]:
+                    raise DataError(
+                        f"problem.score=exact_match needs answers, and document {asked.index(None) + 1} of the {name} "
+                        f"split of task '{task.name}' is a text without one; set problem.score=nats_per_byte"
+                    )
 
     def check_network(self, network: nn.Module) -> None:
         """Refuse slots in the head that gives words their scores: it is read piece by piece, as it is."""
@@ -169,17 +198,17 @@ class CausalLM(Problem):
     def encode(self, split: Split, first_row: int = 0) -> EncodedDocuments:
         """Return the documents of a split as tokens; what looks like a special token in a text is text."""
         assert isinstance(split, Documents)
+        plain = [text for text in split.texts if isinstance(text, str)]
+        if len(plain) < len(split):
+            return self._marked(split)
         bytes_ = []
-        for number, text in enumerate(split.texts, start=1):
+        for number, text in enumerate(plain, start=1):
             try:
                 bytes_.append(len(text.encode()))
             except UnicodeEncodeError as error:
-                raise DataError(
-                    f"document {number} cannot be written in UTF-8 ({error.reason} at character {error.start}); "
-                    "correct it"
-                ) from None
+                raise DataError(not_writable(number, error)) from None
         own = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}  # long ones are no news
-        ids = [np.asarray(one, np.int32) for one in self.tokenizer([*split.texts], **own)["input_ids"]]
+        ids = [np.asarray(one, np.int32) for one in self.tokenizer(plain, **own)["input_ids"]]
         return EncodedDocuments(
             np.concatenate([np.empty(0, np.int32), *ids]),
             np.array([len(one) for one in ids], np.int64),
@@ -188,12 +217,48 @@ class CausalLM(Problem):
             split.fingerprint(),
         )
 
+    def _marked(self, split: Documents) -> EncodedDocuments:
+        """Documents of which some have answers; a prompt that is too long loses its beginning, so that these stay."""
+        found, too_long = [], 0
+        for document, one in zip(split.texts, self.rendering.marked(split.texts), strict=True):
+            over = 1 + len(one.ids) - self.layout.width
+            if over > 0 and isinstance(document, Dialogue) and document.answered:
+                too_long += 1
+                lost = over if not one.marks[:over].any() else 0  # else it is cut into windows, as a text is
+                one = one._replace(ids=one.ids[lost:], marks=one.marks[lost:])
+            found.append(one)
+        return EncodedDocuments(
+            np.concatenate([one.ids for one in found]),
+            np.array([len(one.ids) for one in found], np.int64),
+            np.array([one.bytes for one in found], np.int64),
+            self.layout,
+            split.fingerprint(),
+            np.concatenate([one.marks for one in found]),
+            too_long,
+        )
+
     def given(self, inputs: Sequence[object]) -> Documents:
-        """Return texts as documents."""
+        """Return texts as documents; with a template, as the prompts that it writes."""
         texts = tuple(text for text in inputs if isinstance(text, str))
         if len(texts) < len(inputs):
             raise DataError(f"expected texts, one for each document, got {type(inputs[0]).__name__}")
-        return Documents(texts)
+        if self.rendering.template is None:
+            return Documents(texts)
+        return Documents(tuple(Dialogue((("user", text),)) for text in texts))
+
+    def shown(self, examples: Examples) -> str | None:
+        """Return the tokens of the first document as text, what is learned in ⟦ ⟧; None where that is all of it."""
+        if not isinstance(examples, EncodedDocuments) or examples.marks is None:
+            return None
+        length, decode = int(examples.lengths[0]), self.tokenizer.backend_tokenizer.decode
+        ids = [self.layout.start, *examples.ids[:length].tolist(), self.layout.end]
+        learned = [False, *(examples.marks[:length] != READ).tolist(), True]
+        found = ""
+        for is_learned, part in groupby(zip(learned, ids, strict=True), key=lambda one: one[0]):
+            text = str(decode([token for _, token in part], skip_special_tokens=False))
+            short = text if len(text) <= 2 * _SHOWN else f"{text[:_SHOWN]} … {text[-_SHOWN:]}"
+            found += f"⟦{short}⟧" if is_learned else short
+        return found
 
     def restored(self, tensors: Mapping[str, Tensor]) -> EncodedDocuments:
         """Return documents that were kept as tensors.
@@ -205,7 +270,12 @@ class CausalLM(Problem):
         lengths = arrays["lengths"]
         if int(lengths.sum()) != len(arrays["ids"]) or len(arrays["bytes"]) != len(lengths) or (lengths < 0).any():
             raise RunError("the parts of the stored documents differ in length")
-        return EncodedDocuments(arrays["ids"], lengths, arrays["bytes"], self.layout)
+        marks = None
+        if MARKS in tensors:
+            marks = stored(tensors, {MARKS: torch.uint8}, "documents")[MARKS].numpy()
+            if len(marks) != len(arrays["ids"]):
+                raise RunError("the parts of the stored documents differ in length")
+        return EncodedDocuments(arrays["ids"], lengths, arrays["bytes"], self.layout, marks=marks)
 
     def run(self, network: nn.Module, inputs: Mapping[str, Tensor], asked: Mapping[str, bool]) -> Continued:
         """Run the network without the head that gives words their scores."""
@@ -232,15 +302,22 @@ class CausalLM(Problem):
         return {LOSS: _nats(outputs, batch)[0].sum()}
 
     def measure(self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_]) -> Columns:
-        """Return nats, tokens and bytes of each document."""
+        """Return nats, tokens and bytes of each document, and of those with answers whether these are exact."""
         nats, counted = _nats(outputs, batch)
         owner = batch.targets["owner"][counted].cpu().numpy()
-        number = len(batch.targets["bytes"])
-        return {
-            "nll": np.bincount(owner, nats.detach().double().cpu().numpy(), number),
-            "tokens": np.bincount(owner, minlength=number).astype(np.int64),
+        found = nats.detach().double().cpu().numpy()
+        number, asked = len(batch.targets["bytes"]), "texts" in batch.targets
+        own = batch.targets["texts"][counted].cpu().numpy() if asked else np.ones(len(owner), np.bool_)
+        columns: Columns = {
+            "nll": np.bincount(owner[own], found[own], number),
+            "tokens": np.bincount(owner[own], minlength=number).astype(np.int64),
             "bytes": batch.targets["bytes"].cpu().numpy(),
         }
+        if asked:
+            best = likeliest(outputs["states"][counted], outputs["words"], outputs.get("bias"))
+            wrong = (best != batch.targets["labels"][counted]).cpu().numpy()
+            columns["exact"] = np.bincount(owner, wrong, number) == 0
+        return columns
 
     def mixed(self, each: Sequence[Columns]) -> Columns:
         """Return − log of the mean of p_k(document) = exp(− nats of model k), for each document."""
@@ -258,7 +335,9 @@ class CausalLM(Problem):
         state = json.loads(self.tokenizer.backend_tokenizer.to_str())
         for transient in ("truncation", "padding"):  # set anew by every call
             state.pop(transient, None)
-        return hashlib.sha256(f"{json.dumps(state, sort_keys=True)}|{self.layout}".encode()).hexdigest()
+        template = self.rendering.template
+        told = (json.dumps(state, sort_keys=True), self.layout, *(() if template is None else (template,)))
+        return hashlib.sha256("|".join(map(str, told)).encode()).hexdigest()
 
 
 def _nats(outputs: Mapping[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
@@ -287,7 +366,7 @@ def _words(stream: Stream, size: int) -> str:
             return str(read_sealed(path)["words"])
         except (RunError, KeyError):  # none, or damaged: it is learned again
             pass
-    said = learn_byte_pairs((text for split in splits for text in split.texts), size)
+    said = learn_byte_pairs((text for split in splits for text in split.words()), size)
     if path is not None:
         try:
             write_sealed(path, {"words": said})

@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from plora.settings import PartSettings
+
+CHAT = "chat"
+"""Stands for the chat template of the tokenizer."""
+_EXAMPLE = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -84,6 +88,20 @@ class CausalLMSettings(ProblemSettings):
     context: int | None = Field(default=None, ge=0)
     """Tokens that a window of a document longer than a row has read before it predicts, where it is scored; None is
     half of `backbone.max_length`. In training windows do not overlap."""
+    template: str | None = None
+    """How prompts and answers become one text: `chat` is the chat template of the tokenizer, and any other text one of
+    your own, in Jinja as tokenizers have it. None: a prompt and its answer, one right after the other; conversations
+    of several messages need a template."""
+    score: Literal["nats_per_byte", "exact_match"] = "nats_per_byte"
+    """What a cell of the matrix is. `exact_match` is the share of documents whose answers greedy decoding writes to the
+    letter, and needs documents with answers; both are measured of these, whichever is chosen."""
+
+    @field_validator("template")
+    @classmethod
+    def _is_a_template(cls, given: str | None) -> str | None:
+        if given is not None and given != CHAT and "{" not in given:
+            raise ValueError(f"'{given}' is no template: expected '{CHAT}', or a text in Jinja such as {_EXAMPLE}")
+        return given
 
 
 PROBLEMS: Mapping[str, type[ProblemSettings]] = {

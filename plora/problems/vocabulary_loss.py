@@ -29,6 +29,22 @@ def token_nats(states: Tensor, words: Tensor, bias: Tensor | None, labels: Tenso
     return found
 
 
+@torch.no_grad()
+def likeliest(states: Tensor, words: Tensor, bias: Tensor | None) -> Tensor:
+    """Return argmax W h + b of each position, the first of equals.
+
+    Args:
+        states, words, bias: as `token_nats` has them.
+
+    Returns:
+        `[P]` int64.
+    """
+    found = torch.empty(len(states), dtype=torch.int64, device=states.device)
+    for part, scores in _chunks(states, words.to(states.dtype), bias):
+        found[part] = scores.argmax(1)
+    return found
+
+
 class _TokenNats(Function):
     @staticmethod
     def forward(ctx: FunctionCtx, states: Tensor, words: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from plora.lazy import names_from
 
 if TYPE_CHECKING:
     from plora.runs.checking import Rescored, Verified, evaluate, verify
+    from plora.runs.continuations import Written, write_side_by_side
     from plora.runs.elsewhere import Elsewhere, evaluate_on
     from plora.runs.forgetting import forget
     from plora.runs.generating import Continuation, generate
@@ -22,6 +23,7 @@ __all__ = [
     "Prediction",
     "Rescored",
     "Verified",
+    "Written",
     "evaluate",
     "evaluate_on",
     "extend",
@@ -39,12 +41,14 @@ __all__ = [
     "validate",
     "verify",
     "write_labelled",
+    "write_side_by_side",
 ]
 
 __getattr__, _ = names_from(
     __name__,
     {
         "checking": ["Rescored", "Verified", "evaluate", "verify"],
+        "continuations": ["Written", "write_side_by_side"],
         "elsewhere": ["Elsewhere", "evaluate_on"],
         "forgetting": ["forget"],
         "generating": ["Continuation", "generate"],

@@ -261,6 +261,8 @@ def _introduce(parts: Parts, folder: RunFolder, out: Console) -> None:
             test_duplicates=task.test_duplicates(),
             **({} if overlaps is None else _told(overlaps[task.name])),
         )
+        if (example := parts.model.problem.shown(encoded.splits["train"])) is not None:
+            out.event("task_example", task=task.name, learned_in_brackets=example)
 
 
 def _told(overlaps: Overlaps) -> dict[str, int]:

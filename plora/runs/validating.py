@@ -14,6 +14,7 @@ from plora.config.made_in import named_folder
 from plora.errors import ConfigError, DataError, PloraError
 from plora.streams.base import Stream
 from plora.streams.local import LocalStream
+from plora.streams.text_to_text import TextToText
 
 _IN_EVERY_BLOCK = ("attention", "attention:qkv", "mlp", "all_linear")
 """Targets that every transformer has."""
@@ -67,7 +68,8 @@ def _paths(value: object, key: str) -> Iterator[tuple[str, Path]]:
 
 def _of_the_data(config: RunConfig) -> Iterator[str]:
     """What the files of a local stream say: rows, columns, labels, and labels beside those of other tasks."""
-    if not isinstance(config.stream, LocalStream):
+    source = config.stream.of if isinstance(config.stream, TextToText) else config.stream
+    if not isinstance(source, LocalStream):
         return
     try:
         stream: Stream = config.stream.load()

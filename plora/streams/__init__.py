@@ -19,6 +19,7 @@ from plora.streams.glyphs import Glyphs
 from plora.streams.hub import HUB_TASKS, HubStream, HubTask
 from plora.streams.image_stream import ImageStream
 from plora.streams.local import LocalStream, LocalTask
+from plora.streams.text_to_text import TextToText
 
 STREAMS: dict[str, type[StreamSource]] = {
     "docstring_topics": DocstringTopics,
@@ -29,6 +30,7 @@ STREAMS: dict[str, type[StreamSource]] = {
     "hub": HubStream,
     "images": ImageStream,
     "corpora": Corpora,
+    "text_to_text": TextToText,
 }
 """`kind:` of a stream in a config → its source."""
 
@@ -52,6 +54,7 @@ __all__ = [
     "ImageStream",
     "Corpora",
     "Domain",
+    "TextToText",
     "LocalStream",
     "LocalTask",
     "HubStream",

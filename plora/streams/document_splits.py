@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from plora.errors import DataError
 from plora.streams.base import SPLITS, SplitName
+from plora.streams.documents import Document, content
 from plora.streams.domains import DomainTexts
 from plora.streams.hashing import text_key, unit
 from plora.streams.row_count import RowCount
@@ -43,8 +44,8 @@ class _Document:
     cut: bool  # by us, and not the split of whoever made the data set
     of_base: bool
     key: int
-    letters: str
-    text: str
+    letters: str  # of a dialogue all of it, to the letter: many of them share a prompt, or differ in a number
+    text: Document
 
 
 def place_documents(
@@ -53,7 +54,7 @@ def place_documents(
     task_of: Callable[[str, bool], str | None],
     wanted: Sequence[str],
     caps: tuple[int | None, int | None, int | None],
-) -> tuple[dict[str, dict[SplitName, tuple[str, ...]]], dict[str, RowCount]]:
+) -> tuple[dict[str, dict[SplitName, tuple[Document, ...]]], dict[str, RowCount]]:
     """Return the documents of each task and split, in the order of their hash, and what became of those of each domain.
 
     Args:
@@ -77,7 +78,7 @@ def place_documents(
         else:
             own[document.domain][_ELSEWHERE] += 1
     most = dict(zip(SPLITS, caps, strict=True))
-    splits: dict[str, dict[SplitName, tuple[str, ...]]] = {}
+    splits: dict[str, dict[SplitName, tuple[Document, ...]]] = {}
     for task in wanted:
         splits[task] = {}
         for split, members in by_task[task].items():
@@ -104,7 +105,7 @@ def _once(shares: Shares, found: Mapping[str, DomainTexts], lost: Mapping[str, C
         for name in ordered:
             given = found[name].texts
             for text in given.get(split, ()):
-                plain = letters(text)
+                plain = letters(text) if isinstance(text, str) else content(text)
                 key = text_key(plain)
                 if key in seen:
                     lost[name][_TWICE] += 1
@@ -117,7 +118,7 @@ def _once(shares: Shares, found: Mapping[str, DomainTexts], lost: Mapping[str, C
     return documents
 
 
-def _place(shares: Shares, key: int, given: Mapping[SplitName, list[str]]) -> SplitName:
+def _place(shares: Shares, key: int, given: Mapping[SplitName, list[Document]]) -> SplitName:
     """The split of a document that was given for training; only those that are missing are cut."""
     position = unit(key)
     if position < shares.test_fraction:
@@ -129,8 +130,9 @@ def _place(shares: Shares, key: int, given: Mapping[SplitName, list[str]]) -> Sp
 
 def _without_known(documents: list[_Document], lost: Mapping[str, Counter[str]]) -> list[_Document]:
     """All but those that were cut for validation and test and stand in training documents, in other words or not."""
-    held = [document for document in documents if document.cut]
-    train = [document.letters for document in documents if document.split == "train"]
+    texts = [document for document in documents if isinstance(document.text, str)]
+    held = [document for document in texts if document.cut]
+    train = [document.letters for document in texts if document.split == "train"]
     shares = known_shares([document.letters for document in held], train)
     known = {document.key for document, share in zip(held, shares.tolist(), strict=True) if share > MOST_KNOWN}
     for document in held:
@@ -146,7 +148,7 @@ def _capped(task: str, split: SplitName, documents: list[_Document], cap: int | 
             f"task '{task}': no document is left for {split}; a document goes into one split as a whole, so give more, "
             f"set paragraphs: true, or another {split}_fraction"
         )
-    sizes = [len(document.text.encode("utf-8", "surrogatepass")) for document in documents]
+    sizes = [len(content(document.text).encode("utf-8", "surrogatepass")) for document in documents]
     if cap is None:
         return documents
     if (total := sum(sizes)) < cap:

@@ -12,7 +12,7 @@ import pyarrow.parquet
 from plora.errors import DataError, did_you_mean
 from plora.streams.class_folders import is_hidden
 from plora.streams.delimited import read_delimited
-from plora.streams.json_lines import read_json_lines
+from plora.streams.json_lines import json_records, read_json_lines
 from plora.streams.source import Source, column_of
 from plora.streams.text_folder import read_text_folder
 
@@ -32,12 +32,7 @@ def read_source(path: Path, columns: Sequence[str], label: str | None = None) ->
     with _naming(path):
         if path.is_dir():
             return read_text_folder(path)
-        if not path.exists():
-            nearby = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise DataError(
-                f"there is no file or folder '{path}'{did_you_mean(path.name, nearby)}; "
-                "paths are relative to the folder in which plora is started"
-            )
+        _require_there(path)
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             raise DataError(
@@ -50,6 +45,29 @@ def read_source(path: Path, columns: Sequence[str], label: str | None = None) ->
         for name in columns:
             column_of(source, name)
     return source
+
+
+def read_values(path: Path, column: str) -> list[object]:
+    """Return a column of JSON lines or parquet as it is, with lists and objects.
+
+    Raises:
+        DataError: as `read_source`, or the file is of another kind.
+    """
+    with _naming(path):
+        _require_there(path)
+        if path.suffix.lower() == ".parquet":
+            found: list[object] = column_of(_read_parquet(path, [column]), column).to_pylist()
+            return found
+        if path.suffix.lower() != ".jsonl":
+            raise DataError(f"'{path}' ends in '{path.suffix}'; lists of messages stand in .jsonl or .parquet")
+        records = [(number, record) for number, record in json_records(path, [column]) if record is not None]
+    for number, record in records:
+        if column not in record:
+            raise DataError(
+                f"'{path}', line {number}, has no '{column}'; it has: {', '.join(record) or 'nothing'}"
+                f"{did_you_mean(column, record)}"
+            )
+    return [record[column] for _, record in records]
 
 
 def read_whole(path: Path) -> pa.Table:
@@ -82,6 +100,15 @@ def content_hash(path: Path) -> str:
                 with file.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def _require_there(path: Path) -> None:
+    if not path.exists():
+        nearby = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(
+            f"there is no file or folder '{path}'{did_you_mean(path.name, nearby)}; "
+            "paths are relative to the folder in which plora is started"
+        )
 
 
 @contextmanager

@@ -46,6 +46,7 @@ def findings(study: Study) -> Mapping[str, JsonValue]:
         "best": study.score.end,
         "seed": search.seed,
         "at_once": search.at_once,
+        "settings": dict(search.settings),
         "space": {key: setting.model_dump(mode="json") for key, setting in search.space.items()},
         "trials": [
             {
@@ -77,6 +78,7 @@ def trials_table(study: Study) -> str:
         "",
         f"Chosen by {study.symbol} on the validation split ({study.score.end} is best; of equal ones the earliest "
         f"trial), with seed {study.search.seed}. No trial read the test split.",
+        *_shortened(study),
         "",
         "| " + " | ".join(heads) + " |",
         "| --- |" + " ---: |" * (len(heads) - 1),
@@ -91,6 +93,12 @@ def trials_table(study: Study) -> str:
             f"{markdown_text(study.label)}.",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _shortened(study: Study) -> list[str]:
+    """What trials had otherwise than the runs, as a paragraph; nothing where that is nothing."""
+    own = study.search.settings
+    return ["", f"Trials had `{markdown_code(settings_text(own))}`, the runs have not."] if own else []
 
 
 def choice_lines(study: Study) -> list[str]:

@@ -199,7 +199,7 @@ def _impossible_settings(sweep: SweepConfig, planned: Sequence[SweepRun]) -> Ite
         for settings in sweep.search.of(run.config.method).examples():
             values: dict[str, object] = run.config.model_dump(mode="json")
             try:
-                for key, value in settings.items():
+                for key, value in (sweep.search.settings | settings).items():
                     put(values, key, value)
                 load_config(values)
             except ConfigError as error:
@@ -242,4 +242,6 @@ def file_name(text: str, whole: str) -> str:
 
 
 def _shown(value: JsonValue) -> str:
+    if isinstance(value, dict):  # as it is given on a command line
+        return "{" + ", ".join(f"{key}: {_shown(inner)}" for key, inner in value.items()) + "}"
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)

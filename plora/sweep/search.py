@@ -38,6 +38,16 @@ def _number(value: object) -> int | float:
     return value
 
 
+_OF_TRIALS = {
+    "seed": "search.seed is of every trial",
+    "method": "what is chosen for a method is tried with it",
+    "name": "the sweep names its runs",
+    "output": "the sweep has an output of its own",
+    "evaluation.split": "trials score validation",
+    "evaluation": "trials score validation",
+}
+"""Key → why trials cannot have it otherwise than the runs."""
+
 Number = Annotated[int | float, PlainValidator(_number)]
 
 
@@ -142,6 +152,9 @@ class SearchConfig(BaseModel):
     of the last row, whatever score its cells are. The metric or the score of the runs says which way is better."""
     space: Annotated[dict[str, Setting], BeforeValidator(_flat)]
     """Key of a config → `{low, high}`, with `log: true` if wished, or a list of values."""
+    settings: dict[str, JsonValue] = {}
+    """Keys of a config that trials have instead of what the runs have, such as less text or fewer epochs, so that
+    choosing costs less than what is chosen for; what is searched cannot be among them."""
     methods: dict[str, Annotated[dict[str, Setting], BeforeValidator(_flat)]] = {}
     """Method → more keys, which are searched for it alone, such as the weight of its own strategy."""
 
@@ -173,6 +186,12 @@ class SearchConfig(BaseModel):
             yield f"search.metric: '{self.metric}' compares with another run, which no trial has; choose another metric"
         if not self.space:
             yield "search.space: is empty; list at least one key of a config, such as training.learning_rate"
+        for key in self.settings:
+            if reason := _OF_TRIALS.get(key):
+                yield f"search.settings: '{key}' cannot be set: {reason}"
+            for other in (*self.space, *(own for more in self.methods.values() for own in more)):
+                if _overlap(key, other):
+                    yield f"search.settings: '{key}' is searched, in '{other}'; a setting is either given or searched"
         for name in self.methods:
             if name not in METHODS:
                 known = f"{did_you_mean(name, METHODS)} (methods: {', '.join(METHODS)})"

@@ -214,7 +214,9 @@ class Study:
             "output": str(self.trials_folder),
             "name": f"trial-{number:02}",
         }
-        run = replace(self._with(self.runs[0], settings, own), label=f"search {self.label} trial={number}")
+        run = replace(
+            self._with(self.runs[0], self.search.settings, settings, own), label=f"search {self.label} trial={number}"
+        )
         return Trial(number, settings, Progress(run, metric=self.search.metric))
 
     @staticmethod

@@ -30,6 +30,9 @@ from plora.problems.encoded_documents import EncodedDocuments
 from plora.results import read_generated, read_record, write_report
 from plora.runs import evaluate, resume, run, verify
 from plora.strategies import GenerativeReplay, GenerativeReplaySettings
+from plora.streams.base import Stream, Task
+from plora.streams.dialogues import Dialogue
+from plora.streams.documents import Documents
 from plora.testing.tiny import tiny_model, tiny_stream
 from plora.training.course import plan_course
 from plora.training.stage import begin_lesson, open_stage
@@ -260,6 +263,10 @@ def test_beginnings_that_fill_a_row_and_problems_without_documents_are_refused(m
         parts.begin()
     with pytest.raises(DataError, match="generator 'self' writes documents"):
         SelfGenerator(SelfGeneratorSettings()).begin(tiny_model(AllOnes()), tiny_stream(), ())
+    asked = Documents((Dialogue((("user", "a"), ("assistant", "b"))),))
+    stream = Stream("asked", (Task("sums", (), asked, asked, asked),), ("domain",))
+    with pytest.raises(DataError, match=r"of task 'sums' answers alone are learned, .*; use method 'replay'"):
+        SelfGenerator(SelfGeneratorSettings()).begin(build(make()).model, stream, ())
 
 
 @pytest.mark.parametrize(("first", "said"), [(0, r"old tasks \(all\) is empty"), (1, r"old tasks \(1\) is empty")])

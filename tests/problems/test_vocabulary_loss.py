@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from plora.problems import vocabulary_loss
-from plora.problems.vocabulary_loss import token_nats
+from plora.problems.vocabulary_loss import likeliest, token_nats
 
 
 @pytest.mark.parametrize("biased", [True, False])
@@ -69,6 +69,19 @@ def test_scores_never_stand_whole_in_memory(monkeypatch: pytest.MonkeyPatch, wor
     with _Largest() as largest:
         token_nats(states, words, None, torch.randint(100, (64,))).sum().backward()
     assert largest.numbers <= 500 < 64 * 100
+
+
+def test_the_likeliest_word_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary_loss, "_SCORES", 250)
+    states, words, bias = torch.randn(33, 4), torch.randn(50, 4), torch.randn(50)
+    words[7] = words[3]
+    bias[7] = bias[3] = 9.0  # equals: the first
+    with _Largest() as largest:
+        found = likeliest(states, words, bias)
+    assert found.tolist() == F.linear(states, words, bias).argmax(1).tolist()
+    assert 7 not in found.tolist()
+    assert largest.numbers <= 250
+    assert likeliest(states[:0], words, None).shape == (0,)
 
 
 def test_of_no_position_there_are_no_nats() -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,10 @@ def likelihoods(seed: int = 0) -> TokenLikelihoods:
     return TokenLikelihoods(OF_TASK, EXAMPLE, rng.uniform(1, 200, 5), tokens, tokens * rng.integers(2, 6, 5))
 
 
+def answers(seed: int = 0) -> TokenLikelihoods:
+    return replace(likelihoods(seed), exact=np.random.default_rng(seed).integers(0, 2, 5) == 1)
+
+
 def confusions(seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     found = rng.integers(0, 9, (5, 4, 4)) * rng.integers(0, 2, (5, 4, 4))
@@ -51,7 +56,7 @@ def pixels(seed: int = 0, outliers: bool = False) -> PixelCounts:
     return PixelCounts.of_confusions(OF_TASK, EXAMPLE, confusions(seed), tuple("wxyz"), inlier, outlier)
 
 
-ALL = [rankings, likelihoods, pixels, lambda seed=0: pixels(seed, outliers=True)]
+ALL = [rankings, likelihoods, answers, pixels, lambda seed=0: pixels(seed, outliers=True)]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -127,6 +132,20 @@ def test_how_far_a_record_is_from_another() -> None:
     whole[1, 0, 1] += 7
     after_images = PixelCounts.of_confusions(OF_TASK, EXAMPLE, whole, tuple("wxyz"))
     assert (pixels().changed(after_images), pixels().largest_difference(after_images)) == (1, 7.0)
+
+
+def test_exact_match_is_the_share_of_exact_answers() -> None:
+    given = replace(likelihoods(), exact=np.array([True, False, True, True, False]))
+    score = SCORES["exact_match"]
+    assert score.text(given.value(score)) == "60.0"
+    np.testing.assert_allclose(given.cells(TASKS, score), [0.5, 2 / 3])
+    flipped = replace(given, exact=~given.exact)
+    assert (given.changed(flipped), given.largest_difference(flipped)) == (5, 0.0)
+    # Of texts that are not asked for there is none, and so of these and answers together.
+    assert np.isnan(likelihoods().value(score))
+    assert TokenLikelihoods.joined([given, likelihoods()]).exact is None
+    with pytest.raises(RunError, match="differ in length"):
+        replace(given, exact=given.exact[1:])
 
 
 def test_a_file_says_its_kind_and_class_rankings_are_what_says_none(tmp_path: Path) -> None:

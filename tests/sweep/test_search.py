@@ -381,6 +381,33 @@ def test_two_workers_do_the_same_trials(tuned: SweepConfig, tmp_path: Path) -> N
     assert asked(list(two.studies)) == asked(list(one.studies))
 
 
+def test_trials_alone_have_the_settings_of_the_search(
+    tuned: SweepConfig, scored: Callable[[Score], list[SweepRun]], tmp_path: Path
+) -> None:
+    learned = scored(near)
+    short = changed(tuned, trials=2, settings={"training.batch_size": 3, "stream.validation_per_class": 1})
+    result = sweep(short)
+    of_trials = [one for one in learned if one.config.evaluation.split == "validation"]
+    others = [one for one in learned if one not in of_trials]
+    assert {one.config.training.batch_size for one in of_trials} == {3}
+    assert {one.config.training.batch_size for one in others} == {8}
+    page = next((result.folder / "search").glob("*.md")).read_text(encoding="utf-8")
+    assert "Trials had `training.batch_size=3 stream.validation_per_class=1`, the runs have not." in page
+
+
+def test_what_trials_cannot_have_is_named(tuned: SweepConfig) -> None:
+    settings = {"seed": 3, "training.epochs": 1, "evaluation.split": "test", "lora.rnk": 3}
+    with pytest.raises(ConfigError) as caught:
+        plan_runs(changed(tuned, settings=settings))
+    for part in (
+        "search.settings: 'seed' cannot be set: search.seed is of every trial",
+        "search.settings: 'evaluation.split' cannot be set: trials score validation",
+        "search.settings: 'training.epochs' is searched, in 'training.epochs'; a setting is either given or searched",
+        "lora.rnk: unknown key",
+    ):
+        assert part in str(caught.value)
+
+
 def test_every_mistake_is_named_at_once(tuned: SweepConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     space: dict[str, object] = {
         "training.learning_rat": {"low": 0.1, "high": 0.2},

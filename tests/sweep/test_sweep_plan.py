@@ -44,6 +44,16 @@ def test_a_long_name_stays_a_name_and_differs(toy_values: dict[str, object]) -> 
     assert runs[0][1].order == ("food", "travel", "nature")
 
 
+def test_a_label_says_settings_as_a_command_line_does(toy_values: dict[str, object]) -> None:
+    gate = {"kind": "all_ones"}
+    sweep = SweepConfig.model_validate(
+        {"name": "gates", "config": toy_values, "runs": [{"method": "gumbel_cl_lora", "gate": gate}]}
+    )
+    (run,) = plan_runs(sweep)
+    assert run.label == "method=gumbel_cl_lora gate={kind: all_ones}"
+    assert run.folder.parts[-3] == "gate--kind-all_ones"
+
+
 def test_every_mistake_of_every_run_is_named(toy_values: dict[str, object]) -> None:
     with pytest.raises(ConfigError) as caught:
         planned(toy_values, grid={"method": ["sequential", "olora"], "training.epoch": [1]}, runs=[{"lora.rank": "x"}])

@@ -164,6 +164,14 @@ OF_KINDS = (
         "token_likelihoods",
     ),
     _of_all_examples(
+        "exact_match",
+        "EM",
+        "Exact match of all documents",
+        "Share of the test documents after the last row at whose answers the likeliest token is right at every place, "
+        "their ends included: EM = mean over n of 1 if greedy decoding writes exactly the answers of n.",
+        "token_likelihoods",
+    ),
+    _of_all_examples(
         "mean_iou",
         "mIoU",
         "Mean IoU of all images",

@@ -135,7 +135,8 @@ def _values(array: pa.Array | pa.ChunkedArray) -> Iterator[bytes]:
     elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         yield json.dumps(array.to_pylist()).encode()
     else:
-        yield array.fill_null(0).to_numpy(zero_copy_only=False).tobytes()
+        nothing = False if pa.types.is_boolean(array.type) else 0
+        yield array.fill_null(nothing).to_numpy(zero_copy_only=False).tobytes()
 
 
 def metadata_of(table: pa.Table) -> Mapping[bytes, bytes]:

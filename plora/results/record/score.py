@@ -167,6 +167,7 @@ SCORES: Mapping[str, Score] = {
         Score("mean_iou", PERCENT, "higher", 0.0, 1.0),
         Score("pixel_accuracy", PERCENT, "higher", 0.0, 1.0),
         Score("outlier_auroc", PERCENT, "higher", 0.0, 1.0),
+        Score("exact_match", PERCENT, "higher", 0.0, 1.0),
         Score("nats_per_byte", "nats per byte", "lower", 0.0),
         Score("nats_per_token", "nats per token", "lower", 0.0),
         Score("perplexity", "", "lower", 1.0),

@@ -1,8 +1,8 @@
 """What a language model gave documents: the record of a run whose answers are texts.
 
 `predictions/task-03.parquet` holds, after task 3, the columns `task` (string), `example` (int32, position in the split
-that was scored), `nll` (float64, in nats), `tokens` and `bytes` (int64). The file's metadata holds `plora.kind`
-`token_likelihoods` and `plora.schema` 1.
+that was scored), `nll` (float64, in nats), `tokens` and `bytes` (int64), and of documents with answers `exact` (bool).
+The file's metadata holds `plora.kind` `token_likelihoods` and `plora.schema` 1.
 """
 
 from collections.abc import Sequence
@@ -42,22 +42,26 @@ class TokenLikelihoods(Measurements):
         nll: `[N]` float64, minus the log-likelihood of its tokens that were predicted, summed, in nats; at least 0.
         tokens: `[N]` int64, how many were predicted.
         bytes: `[N]` int64, the length in UTF-8 of the text that these tokens stand for.
+        exact: `[N]` bool, whether the likeliest token is the right one at every place of the answers, their ends
+            included: greedy decoding writes exactly them. None where documents are not asked for.
 
     Raises:
         RunError: the columns differ in length, or a number is negative or not finite.
     """
 
     kind: ClassVar[str] = "token_likelihoods"
-    scores: ClassVar[tuple[str, ...]] = ("nats_per_byte", "nats_per_token", "perplexity")
+    scores: ClassVar[tuple[str, ...]] = ("nats_per_byte", "nats_per_token", "perplexity", "exact_match")
 
     task: NDArray[np.str_]
     example: NDArray[np.int32]
     nll: NDArray[np.float64]
     tokens: NDArray[np.int64]
     bytes: NDArray[np.int64]
+    exact: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in ("task", "example", "nll", "tokens", "bytes")}
+        lengths |= {} if self.exact is None else {"exact": len(self.exact)}
         if len(set(lengths.values())) > 1:
             raise RunError(f"token likelihoods: columns differ in length: {lengths}")
         if not bool((np.isfinite(self.nll) & (self.nll >= 0)).all()):
@@ -72,6 +76,8 @@ class TokenLikelihoods(Measurements):
             "tokens": pa.array(np.ascontiguousarray(self.tokens, dtype=np.int64)),
             "bytes": pa.array(np.ascontiguousarray(self.bytes, dtype=np.int64)),
         }
+        if self.exact is not None:
+            columns["exact"] = pa.array(np.ascontiguousarray(self.exact, dtype=np.bool_))
         write_columns(path, columns, {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA)}, of)
 
     @classmethod
@@ -87,44 +93,55 @@ class TokenLikelihoods(Measurements):
             column(path, table, name, kind).to_numpy()
             for name, kind in (("nll", pa.float64()), ("tokens", pa.int64()), ("bytes", pa.int64()))
         )
+        exact = column(path, table, "exact", pa.bool_()).to_numpy() if "exact" in table.column_names else None
         try:
-            return cls(*examples_of(path, table), nll, tokens, long)
+            return cls(*examples_of(path, table), nll, tokens, long, exact)
         except RunError as error:
             raise RunError(f"{path}: {error}") from None
 
     def rows(self, chosen: Which) -> Self:
         """Return some of the documents."""
         return type(self)(
-            self.task[chosen], self.example[chosen], self.nll[chosen], self.tokens[chosen], self.bytes[chosen]
+            self.task[chosen],
+            self.example[chosen],
+            self.nll[chosen],
+            self.tokens[chosen],
+            self.bytes[chosen],
+            None if self.exact is None else self.exact[chosen],
         )
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """Return the documents of several.
+        """Return the documents of several; whether answers are exact only where all of them say it.
 
         Raises:
             RunError: there are none.
         """
         if not parts:
             raise RunError("token likelihoods: there is nothing to join")
+        exact = [part.exact for part in parts if part.exact is not None]
         return cls(
             np.concatenate([part.task for part in parts]),
             np.concatenate([part.example for part in parts]),
             np.concatenate([part.nll for part in parts]),
             np.concatenate([part.tokens for part in parts]),
             np.concatenate([part.bytes for part in parts]),
+            np.concatenate(exact) if len(exact) == len(parts) else None,
         )
 
     def value(self, score: Score) -> float:
         """Return a score of all documents together, long ones counting by their length.
 
             nats per byte = Σ nll / Σ bytes      nats per token = Σ nll / Σ tokens      perplexity = e^(nats per token)
+            exact match = documents whose answers are exact / documents
 
         Raises:
             RunError: the score is none of these.
         """
         if score.name not in self.scores:
             raise self._unknown(score)
+        if score.name == "exact_match":
+            return float("nan") if self.exact is None or not len(self.exact) else float(self.exact.mean())
         length = int((self.bytes if score.name == "nats_per_byte" else self.tokens).sum())
         if not length:
             return float("nan")
@@ -134,6 +151,8 @@ class TokenLikelihoods(Measurements):
     def differs(self, other: Self) -> Chosen:
         """Return which documents have another likelihood, or other lengths."""
         changed: Chosen = (self.nll != other.nll) | (self.tokens != other.tokens) | (self.bytes != other.bytes)
+        if self.exact is not None and other.exact is not None:
+            changed |= self.exact != other.exact
         return changed
 
     def farthest(self, other: Self) -> float:
