@@ -45,6 +45,11 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"gate: '{gate.kind}' compares how likely slots find a document, and problem '{config.problem.kind}' says "
             "nothing of that; use method 'routed' with its own gate"
         )
+    if gate is not None and gate.by_likelihood and getattr(config.problem, "score", "") == "exact_match":
+        yield (
+            f"gate: '{gate.kind}' says how likely an answer is, and not which one is likeliest; set "
+            "problem.score=nats_per_byte, or use method 'per_task' with scenario=task"
+        )
     if gate is not None and (gate.reads or gate.by_likelihood) and (row.slots != "per_task" or row.merging is not None):
         yield (
             f"gate: '{gate.kind}' weighs the slots of all tasks for each input, and method '{config.method}' "
