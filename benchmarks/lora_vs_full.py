@@ -1,8 +1,8 @@
 """LoRA against training all of a language model, as committed JSON.
 
 `python -m benchmarks.lora_vs_full compare random ranks presets` makes the base where it is missing; a sweep that was
-cut goes on, and one that is done is read. `--quick` is the comparison on the small base with little text and two learning
-rates: it shows that all of it runs, and its numbers, which say nothing else, go to the folder of the runs.
+cut goes on, and one that is done is read. `--quick` is the comparison on the small base with little text and two rates:
+it shows that all of it runs, and its numbers, which say nothing else, go to the folder of the runs.
 """
 
 import argparse
