@@ -25,6 +25,8 @@ class GateSettings(PartSettings):
     """It weighs slots by the bare backbone's features of each input: it is a `ReadingGate`."""
     chooses: ClassVar[bool] = False
     """Where no task is named it chooses one slot for each input: it is a `ChoosingGate`."""
+    low_rank: ClassVar[bool] = False
+    """It divides by the size of ΔW, which low-rank slots alone have."""
 
 
 class AllOnesSettings(GateSettings):
@@ -146,6 +148,7 @@ class MagnitudesSettings(GateSettings):
     """Of `Magnitudes`."""
 
     part = "plora.gates.magnitudes:Magnitudes"
+    low_rank = True
     needs_task = False
     constant = False
     settles = True

@@ -175,10 +175,10 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
     _, other = mixed(dropout=0.5)  # no part of what a slot is
     load_slot(other, "b", tmp_path)
     (tmp_path / "plora_places.safetensors").write_bytes(b"broken")
-    with pytest.raises(AdapterError, match="bottlenecks cannot be read"):
+    with pytest.raises(AdapterError, match="residual adapters cannot be read"):
         load_slot(other, "c", tmp_path)
     (tmp_path / "plora_places.json").unlink()
-    with pytest.raises(AdapterError, match=r"has no plora_places.json, so its bottlenecks are missing"):
+    with pytest.raises(AdapterError, match=r"has no plora_places.json, so its residual adapters are missing"):
         load_slot(other, "c", tmp_path)
     assert network is not None
 
