@@ -116,7 +116,7 @@ class Bottleneck(BaseModel):
     """Probability with which inputs of D are dropped while the slot trains."""
     init: Literal["identity", "near_zero"] = "identity"
     """How a slot begins: D as a linear layer's and U = 0, which changes no bit; or `near_zero`, D and U from
-    N(0, 0.001²), as Houlsby et al. do, which changes what is below rounding for most purposes, and no more."""
+    N(0, 0.001²), as Houlsby et al. do, which changes outputs a little."""
 
 
 class Pointwise(BaseModel):
