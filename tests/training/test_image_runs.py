@@ -23,6 +23,7 @@ PLACES = {
     "modules": ("lora=null", "modules=[normalization]"),
     "pointwise": ("lora=null", "pointwise={form: series}"),
 }
+SLOWER = pytest.param("pointwise", marks=pytest.mark.slow)
 Config = Callable[..., RunConfig]
 
 
@@ -39,7 +40,7 @@ def config(tmp_path: Path) -> Config:
     return lambda *overrides: load_config(values, overrides)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", ["conv", "bottleneck", "modules", SLOWER])
 def test_two_image_tasks_are_learned_and_kept(config: Config, place: str) -> None:
     folder = run(config(*PLACES[place]), quiet())
     record = read_record(folder)
@@ -78,7 +79,7 @@ def killed(config: Config, point: str, *settings: str) -> tuple[dict[str, object
     return first, second
 
 
-@pytest.mark.parametrize("place", ["modules", "pointwise"])
+@pytest.mark.parametrize("place", ["modules", SLOWER])
 def test_statistics_of_a_killed_run_end_with_the_same_bits(config: Config, place: str) -> None:
     whole, cut = killed(config, "step:15", *PLACES[place], "training.epochs=4", "training.micro_batch_size=6")
     assert whole == cut
