@@ -62,7 +62,7 @@ class SemanticSegmentation(Problem):
     def __init__(self, settings: SemanticSegmentationSettings, backbone: SegmentationBackbone) -> None:
         self.settings, self.class_names = settings, backbone.class_names
         configuration = backbone.network.config
-        self.loss, self.queries, self.blocks = (
+        self.mask_loss, self.queries, self.blocks = (
             MaskLoss.of(configuration),
             configuration.num_queries,
             configuration.num_blocks,
@@ -199,7 +199,7 @@ class SemanticSegmentation(Problem):
             generator = _generator(seed, 1, maps)
             for which in supervised:
                 masks, classes = (outputs[f"{name}{which}"][image] for name in _LAST)
-                for name, loss in self.loss.losses(masks, classes, truth, labels, generator).items():
+                for name, loss in self.mask_loss.losses(masks, classes, truth, labels, generator).items():
                     sums.setdefault(name, []).append(loss)
         return {name: torch.stack(found).sum() for name, found in sums.items()}
 
@@ -257,7 +257,7 @@ class SemanticSegmentation(Problem):
     def _weighs(self, maps: ClassPixels) -> dict[str, float]:
         if self.settings.answer == "patches":
             return {"cross_entropy": float((maps != IGNORED).sum()) or 1e-9}  # beside any pixel, nothing in fp32
-        return self.loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries)
+        return self.mask_loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries)
 
     def _scores(self, outputs: Mapping[str, Tensor], row: int) -> Tensor:
         """Of one row, `[C, h, w]` at the network's size."""
