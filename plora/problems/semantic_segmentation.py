@@ -64,7 +64,7 @@ class SemanticSegmentation(Problem):
         self.settings, self.class_names = settings, backbone.class_names
         self.score = SCORES[settings.score]
         configuration = backbone.network.config
-        self.loss, self.queries, self.blocks = (
+        self.mask_loss, self.queries, self.blocks = (
             MaskLoss.of(configuration),
             configuration.num_queries,
             configuration.num_blocks,
@@ -208,7 +208,7 @@ class SemanticSegmentation(Problem):
             for which in supervised:
                 masks, every = (outputs[f"{name}{which}"][image] for name in _LAST)
                 classes = torch.cat([every[:, :C], every[:, -1:]], dim=1)
-                for name, loss in self.loss.losses(masks, classes, truth, labels, generator).items():
+                for name, loss in self.mask_loss.losses(masks, classes, truth, labels, generator).items():
                     sums.setdefault(name, []).append(loss)
         return {name: torch.stack(found).sum() for name, found in sums.items()}
 
@@ -303,7 +303,7 @@ class SemanticSegmentation(Problem):
     def _weighs(self, maps: ClassPixels) -> dict[str, float]:
         if self.settings.answer == "patches":
             return {"cross_entropy": float((maps != IGNORED).sum()) or 1e-9}  # beside any pixel, nothing in fp32
-        return self.loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries)
+        return self.mask_loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries)
 
     def _scores(self, outputs: Mapping[str, Tensor], row: int, hidden: Tensor) -> Tensor:
         """Of one row, `[C, h, w]` at the network's size; hidden classes, `[C]`, are in no softmax."""
