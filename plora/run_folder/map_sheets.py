@@ -55,7 +55,7 @@ def write_map_sheet(
         for at, (example, one) in enumerate(zip(chosen.tolist(), split.read(chosen), strict=True)):
             shown = np.setdiff1d(np.concatenate([one.classes.ravel(), maps[at].ravel()]), [IGNORED]).tolist()
             classes = tuple((number, problem.class_names[number]) for number in shown)
-            found.append(SheetRow(f"{task}, image {example + 1}", (None,) * 3, None, classes))
+            found.append(SheetRow(f"{task}, image {example + 1}", (None,) * 3, None, classes, task))
             images.append([one.image, coloured(one.classes), coloured(maps[at])])
     if found:
         atomic.write_bytes(folder.inside(EXAMPLES, sheet_name(number)), draw_sheet(found, images))

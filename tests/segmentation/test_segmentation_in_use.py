@@ -14,7 +14,7 @@ from plora.config import load_config
 from plora.results import PixelCounts, write_report
 from plora.results.pictures.overlay import class_colours, overlay
 from plora.results.record.sheet import sheet_files
-from plora.runs import run, segment
+from plora.runs import forget, run, segment
 
 PLAIN = ("stream.tasks=1", "stream.number=8", "training.epochs=1")
 
@@ -109,3 +109,15 @@ def test_the_page_has_image_truth_and_prediction_and_the_iou_of_each_class(
     for name, iou in zip(CLASSES, PixelCounts.read(learned / "predictions/task-01.parquet").ious(), strict=True):
         assert f"<td>{name}</td><td>{100 * iou:.1f}</td>" in page
         assert f"</span>{name}</span>" in page
+
+
+def test_maps_of_a_forgotten_task_go_with_it_and_later_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLORA_TRUST_OWN_PARTS", "1")
+    settings = ["stream.number=4", "stream.tasks=2", "training.epochs=1", "method=per_task", "scenario=task"]
+    for task, left in (("light-0", []), ("light-1", ["task-01.png"])):
+        path = run(load_config(VALUES, [f"output={tmp_path / task}", *settings]))
+        assert [file.name for file in sheet_files(path)] == ["task-01.png", "task-02.png"]
+        forget(path, task)
+        assert [file.name for file in sheet_files(path)] == left

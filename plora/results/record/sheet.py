@@ -39,16 +39,18 @@ class SheetRow:
     """One row of a sheet.
 
     Args:
-        name: of the class that the images are of; or of the one image that stands there with its maps.
+        name: of the class that the images are of; or of the one image that stands there with its maps, after its task.
         taken_for: of each image, the class that the network took it for; None where it was right.
         count: how many such examples there are in all, where that is counted.
         classes: number and name of each class that the maps show; empty where there are none.
+        task: whose image stands there with its maps; empty where there are none.
     """
 
     name: str
     taken_for: tuple[str | None, ...]
     count: int | None = None
     classes: tuple[tuple[int, str], ...] = ()
+    task: str = ""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
@@ -83,6 +85,7 @@ def draw_sheet(rows: Sequence[SheetRow], images: Sequence[Sequence[Pixels]]) -> 
             tuple(one and one[:_LONGEST] for one in row.taken_for),
             row.count,
             tuple((number, name[:_LONGEST]) for number, name in row.classes),
+            row.task,
         )
         for row in rows
     ]
