@@ -28,13 +28,14 @@ def translate_peers(paths: list[Path]) -> None:
         typer.Exit: there was one; nothing can be done with it as it is.
     """
     from plora.config import read_values
-    from plora.config.peer_json import is_peer, translate
+    from plora.config.peers import peer_of
 
     for path in paths:
-        if is_peer(values := read_values(path)):
+        if peer := peer_of(values := read_values(path)):
+            name, translate = peer
             found = translate(values)
             say(
-                f"{path} is a config of PyCIL, PILOT or SD-LoRA; its keys, and where they are in plora:",
+                f"{path} is a config of {name}; its keys, and where they are in plora:",
                 *found.lines,
                 f"the whole stands on stdout: `plora validate {shell_word(str(path))} > new.yaml`, then "
                 f"`plora {'sweep' if len(found.seeds) > 1 else 'run'} new.yaml`",

@@ -1,14 +1,18 @@
-"""`plora predict`: label new texts or images."""
+"""`plora predict`: label new texts or images, or each pixel of images."""
 
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plora.cli.arguments import RunArgument
 from plora.cli.saying import say
 from plora.shown import visible, visible_json
+
+if TYPE_CHECKING:
+    from plora.runs import GivenInputs
 
 
 def command(
@@ -22,7 +26,10 @@ def command(
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task; needed where a run has a head per task.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Labels per input.")] = 3,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Labels per input: 3; or classes per image, of the pixels: all.", show_default=False),
+    ] = None,
     text: Annotated[
         list[str] | None,
         typer.Option(help="Column of a table with the texts (twice: a pair); else as the task was learned."),
@@ -30,7 +37,8 @@ def command(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write a table there, by its ending: the columns that were read, `predicted`, `probability`."
+            help="Write a table there, by its ending: the columns that were read, `predicted`, `probability`. "
+            "Of a run of segmentation, a new folder with `masks`, `overlays` and `classes.json`."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per input.")] = False,
@@ -38,31 +46,60 @@ def command(
     """Label texts, or files of images, with probabilities: one line out for each line, row or file in.
 
     Where a task was learned on pairs of texts, a pair is written with a tab between its texts. A folder of images
-    stands for its files, in the order of their names.
+    stands for its files, in the order of their names. A run of segmentation says which classes the pixels of an image
+    have, and their share.
 
     Example: `plora predict runs/topics/o_lora/seed-0 mails.csv --text body --out labelled.csv`
     """
     from plora.runs import predict, read_inputs, require_writable, write_labelled
-    from plora.streams.row_count import counted
 
     given = read_inputs(run, inputs or [], sys.stdin.buffer, task, text or ())
+    if given.segmented:
+        for image, shares in _segmented(run, given, task, out):
+            _say_one(given.noun, image, "classes", dict(list(shares.items())[:top]), as_json)
+        _say_remarks(given)
+        return
     if out is not None:
         require_writable(out, inputs or [], given)
     hidden = not sys.stderr.isatty()
     with typer.progressbar(length=len(given.inputs), label="label", file=sys.stderr, hidden=hidden) as bar:
-        predictions = predict(run, given.inputs, task, top, bar.update)
-    if lost := counted(given.left_out):
-        say(f"left out: {lost}", error=True)
-    say(*given.remarks, error=True)
+        predictions = predict(run, given.inputs, task, top or 3, bar.update)
+    _say_remarks(given)
     if out is not None:
         write_labelled(out, given, predictions)
         return
     for prediction in predictions:
         labels = dict(zip(prediction.labels, prediction.probabilities, strict=True))
-        if as_json:
-            typer.echo(visible_json({given.noun: prediction.input, "labels": labels}))
-        else:
-            shown = "  ".join(f"{visible(label)} {probability:.1%}" for label, probability in labels.items())
-            one = prediction.input
-            words = " ⇥ ".join(one) if isinstance(one, tuple) else str(one)
-            typer.echo(f"{shown}\t{visible(words[:80])}")
+        _say_one(given.noun, prediction.input, "labels", labels, as_json)
+
+
+def _segmented(
+    run: Path, given: "GivenInputs", task: str | None, out: Path | None
+) -> Iterator[tuple[object, Mapping[str, float]]]:
+    """Each image and the share of each class, written to a folder where one is given."""
+    from plora.runs import require_new_folder, segment, write_segmented
+
+    if out is not None:
+        require_new_folder(out, given.inputs)
+    found = segment(run, given.inputs, task)
+    for one in found if out is None else write_segmented(found, out):
+        yield one.input, one.shares
+
+
+def _say_remarks(given: "GivenInputs") -> None:
+    """Say what is to be known of how inputs were read."""
+    from plora.streams.row_count import counted
+
+    if lost := counted(given.left_out):
+        say(f"left out: {lost}", error=True)
+    say(*given.remarks, error=True)
+
+
+def _say_one(noun: str, one: object, what: str, values: Mapping[str, float], as_json: bool) -> None:
+    """Print an input with what was found of it."""
+    if as_json:
+        typer.echo(visible_json({noun: one, what: values}))
+        return
+    shown = "  ".join(f"{visible(name)} {share:.1%}" for name, share in values.items())
+    words = " ⇥ ".join(one) if isinstance(one, tuple) else str(one)
+    typer.echo(f"{shown}\t{visible(words if noun == 'file' else words[:80])}")

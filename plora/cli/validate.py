@@ -7,7 +7,7 @@ from plora.cli.saying import say
 def command(arguments: ConfigArguments) -> None:
     """Find what a run would stop at before it learns, without loading weights; files of local streams are read.
 
-    A JSON config of PyCIL, PILOT or SD-LoRA is translated.
+    A JSON config of PyCIL, PILOT or SD-LoRA is translated, and the YAML of EoMT with LoRA in Lightning.
     """
     paths, overrides = split_arguments(arguments)
     translate_peers(paths)

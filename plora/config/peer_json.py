@@ -85,16 +85,18 @@ def translate(values: Mapping[str, object]) -> Translation:
     Args:
         values: as their JSON has them.
     """
-    found = _Translator(values)
+    found = Translator(values)
     for step in (_run, _data, _method, _network, _training, _gate, _memory):
         step(found)
-    unknown = {key: f"{key}: no key of plora is known for it; left out" for key in values if key not in found.lines}
-    lines = [({**unknown, **found.lines})[key] for key in values]
-    return Translation((*lines, *found.unsaid), found.config, found.seeds)
+    return found.translation()
 
 
-class _Translator:
-    """What was translated so far."""
+class Translator:
+    """What was translated so far.
+
+    Args:
+        values: keys of theirs, without levels.
+    """
 
     def __init__(self, values: Mapping[str, object]) -> None:
         self.values = values
@@ -133,20 +135,26 @@ class _Translator:
         if key in self.values:
             value = self.whole(key) if value is None else value
             self.put(path, value)
-            self.said(key, f"{path}: {_told(value)}", note)
+            self.said(key, f"{path}: {told(value)}", note)
 
     def said(self, key: str, home: str, note: str = "") -> None:
         """Say where a key of theirs went."""
         if key in self.values:
-            self.lines[key] = f"{key}: {_told(self.values[key])} → {home}" + (f" ({note})" if note else "")
+            self.lines[key] = f"{key}: {told(self.values[key])} → {home}" + (f" ({note})" if note else "")
 
     def nothing(self, keys: Iterable[str], why: str) -> None:
         """Say why keys of theirs, where they have them, have no home."""
         for key in keys:
             self.said(key, f"nothing: {why}")
 
+    def translation(self) -> Translation:
+        """Return all of it; keys without a home are named."""
+        unknown = {key: f"{key}: no key of plora is known for it; left out" for key in self.values}
+        lines = [({**unknown, **self.lines})[key] for key in self.values]
+        return Translation((*lines, *self.unsaid), self.config, self.seeds)
 
-def _run(found: _Translator) -> None:
+
+def _run(found: Translator) -> None:
     name = _NAME.sub("-", str(found.values.get("prefix", ""))).strip("-.") or "run"
     found.put("name", name)
     found.said("prefix", f"name: {name}")
@@ -168,7 +176,7 @@ def _run(found: _Translator) -> None:
     found.nothing(["num_workers"], "images are read ahead in threads by themselves")
 
 
-def _data(found: _Translator) -> None:
+def _data(found: Translator) -> None:
     found.put("problem", {"kind": "image_classification"})
     name = str(found.values.get("dataset"))
     if name in DATASETS:
@@ -194,7 +202,7 @@ def _data(found: _Translator) -> None:
     )
 
 
-def _method(found: _Translator) -> None:
+def _method(found: Translator) -> None:
     name = str(found.values.get("model_name")).lower().replace("-", "_")
     gated = any(key in found.values for key in GATE_KEYS)
     if name.replace("_", "") == "sdlora":
@@ -211,7 +219,7 @@ def _method(found: _Translator) -> None:
     found.said("model_name", f"method: {method}" + (f", head: {head}" if head else ""), note)
 
 
-def _network(found: _Translator) -> None:
+def _network(found: Translator) -> None:
     for key in NETWORK_KEYS:
         if key in found.values:
             name = str(found.values[key])
@@ -227,7 +235,7 @@ def _network(found: _Translator) -> None:
             found.unsaid.append("(not said) → lora: rank 10, alpha 10, on query and value (as their code has it)")
 
 
-def _training(found: _Translator) -> None:
+def _training(found: Translator) -> None:
     found.moved("init_epoch", "training.first_task.epochs")
     found.moved("epochs", "training.epochs")
     found.moved("tuned_epoch", "training.epochs")
@@ -238,7 +246,7 @@ def _training(found: _Translator) -> None:
     _optimizer(found)
 
 
-def _schedule(found: _Translator) -> None:
+def _schedule(found: Translator) -> None:
     name = str(found.values.get("scheduler", "constant"))
     schedule = _SCHEDULES.get(name, "constant")
     found.put("training.schedule", schedule)
@@ -255,19 +263,19 @@ def _schedule(found: _Translator) -> None:
     if schedule != "cosine":
         found.nothing(["min_lr"], "the rate of a constant schedule does not fall")
     elif rate is None or not 0 <= lowest <= rate:
-        found.nothing(["min_lr"], f"it must be from 0 to lrate, which is {_told(found.values.get('lrate'))}")
+        found.nothing(["min_lr"], f"it must be from 0 to lrate, which is {told(found.values.get('lrate'))}")
     else:
         floor = round(lowest / rate, 12)
         found.moved("min_lr", "training.schedule_floor", floor, f"a share of the peak: {lowest:g} / {rate:g}")
 
 
-def _optimizer(found: _Translator) -> None:
+def _optimizer(found: Translator) -> None:
     name = str(found.values.get("optimizer", "sgd")).lower()
     adam = name in ("adam", "adamw")
     kind: dict[str, JsonValue] = {"kind": "adamw"} if adam else {"kind": "sgd", "momentum": 0.9}
     found.put("training.optimizer", kind)
     other = "" if name in ("sgd", "adamw") else "plora's nearest; `plora ls` and docs list them"
-    found.said("optimizer", f"training.optimizer: {_told(kind)}", other)
+    found.said("optimizer", f"training.optimizer: {told(kind)}", other)
     if "optimizer" not in found.values:
         found.unsaid.append("(not said) → training.optimizer: SGD, momentum 0.9 (as their code has it)")
     if "weight_decay" in found.values:
@@ -283,7 +291,7 @@ def _optimizer(found: _Translator) -> None:
     )
 
 
-def _gate(found: _Translator) -> None:
+def _gate(found: Translator) -> None:
     if found.config.get("method") != "gumbel_cl_lora":
         found.nothing(GATE_KEYS, f"method '{found.config['method']}' has no such gate")
         return
@@ -300,7 +308,7 @@ def _gate(found: _Translator) -> None:
         found.moved("growth_threshold", "gate.threshold", note="gate.growth: absolute")
 
 
-def _of_zero(found: _Translator) -> str:
+def _of_zero(found: Translator) -> str:
     if found.number("lambda_sparsity") != 0:
         return ""
     return (
@@ -309,7 +317,7 @@ def _of_zero(found: _Translator) -> str:
     )
 
 
-def _memory(found: _Translator) -> None:
+def _memory(found: Translator) -> None:
     keys = ("memory_size", "memory_per_class", "fixed_memory")
     if found.config.get("method") != "replay":
         found.nothing(keys, f"method '{found.config['method']}' keeps no old images")
@@ -317,13 +325,13 @@ def _memory(found: _Translator) -> None:
     if "memory_size" in found.values and not found.values.get("fixed_memory"):
         capacity = found.whole("memory_size")
         found.put("strategies", [{"kind": "replay", "capacity": capacity}])
-        found.said("memory_size", f"strategies: replay, capacity: {_told(capacity)}", "of all tasks together")
+        found.said("memory_size", f"strategies: replay, capacity: {told(capacity)}", "of all tasks together")
         found.nothing(["memory_per_class", "fixed_memory"], "the capacity is that of all tasks together")
     else:
         found.nothing(keys, "set `strategies: [{kind: replay, capacity: N}]`, N images of all tasks together")
 
 
-def _told(value: object) -> str:
-    """A value on one line, as YAML has it in a flow."""
+def told(value: object) -> str:
+    """Return a value on one line, as YAML has it in a flow."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()
     return text.removesuffix("...").strip()

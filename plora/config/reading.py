@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from plora.config.checks import cross_checks
 from plora.config.mistakes import lines, shown, unusable
-from plora.config.peer_json import is_peer
+from plora.config.peers import peer_of
 from plora.config.run import RunConfig
 from plora.errors import ConfigError
 from plora.plain_yaml import parse_yaml
@@ -36,11 +36,9 @@ def load_config(source: str | Path | Mapping[str, object], overrides: Sequence[s
         ConfigError: every mistake, one line each, starting with its key.
     """
     values = read_values(Path(source)) if isinstance(source, str | Path) else dict(source)
-    if is_peer(values):
+    if peer := peer_of(values):
         what = f"config {source}" if isinstance(source, str | Path) else "this"
-        raise ConfigError(
-            [f"{what} is one of PyCIL, PILOT or SD-LoRA, by its keys; `plora validate FILE > new.yaml` translates it"]
-        )
+        raise ConfigError([f"{what} is one of {peer[0]}, by its keys; `plora validate FILE > new.yaml` translates it"])
     problems: list[str] = []
     for assignment in overrides:
         try:

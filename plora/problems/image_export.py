@@ -11,9 +11,7 @@ from plora.problems.image_classification import ImageClassification
 from plora.results.report.model_card import InputWords
 
 # The same steps as `ImageReading` decodes a file with, and `Preparation` and `ImageClassification.features` take.
-_CODE = '''PREPARED = json.loads((HERE / "preprocessor_config.json").read_text(encoding="utf-8"))
-CUT = PREPARED["crop_size"] if PREPARED.get("do_center_crop") else None
-SIZE = tuple((CUT or PREPARED["size"])[name] for name in ("height", "width"))
+DECODING = '''PREPARED = json.loads((HERE / "preprocessor_config.json").read_text(encoding="utf-8"))
 MEAN, STD = (torch.tensor(PREPARED[name])[:, None, None] for name in ("image_mean", "image_std"))
 GROUND, HIGHEST, COLOURS = (SETTINGS["reading"][name] for name in ("ground", "highest", "colours"))
 GREY = ("1", "L", "LA")
@@ -34,6 +32,21 @@ def decoded(image):
         image = image.getchannel("R") if grey else image.convert("RGB")
     grey = image.mode in GREY if COLOURS == "found" else COLOURS == "grey"
     return image.convert("L" if grey else "RGB")
+
+
+def resized(found, size):
+    if found.shape[1:] == size:
+        return found
+    if PREPARED["resample"] == 3:
+        return interpolate(found[None].byte(), size, mode="bicubic", antialias=True)[0].float()
+    return interpolate(found[None], size, mode="bilinear", antialias=True)[0].round()'''
+"""Lines of a script that has HERE and SETTINGS: how a file is decoded, and pixels resized."""
+_CODE = (
+    DECODING
+    + '''
+
+CUT = PREPARED["crop_size"] if PREPARED.get("do_center_crop") else None
+SIZE = tuple((CUT or PREPARED["size"])[name] for name in ("height", "width"))
 
 
 def pixels(file):
@@ -57,14 +70,6 @@ def sides(height, width):
     return (edge, int(edge * width / short)) if height == short else (int(edge * height / short), edge)
 
 
-def resized(found, size):
-    if found.shape[1:] == size:
-        return found
-    if PREPARED["resample"] == 3:
-        return interpolate(found[None].byte(), size, mode="bicubic", antialias=True)[0].float()
-    return interpolate(found[None], size, mode="bilinear", antialias=True)[0].round()
-
-
 def positions(network):
     """Return what has position embeddings interpolated, where the network's own are for images of another size."""
     if not SETTINGS["interpolated"]:
@@ -82,6 +87,7 @@ def features(network, files):
     states = found.last_hidden_state
     return states.flatten(2).mean(2) if states.dim() == 4 else states[:, 0]
 '''
+)
 
 
 class ImageExport(ExportPart):

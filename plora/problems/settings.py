@@ -159,6 +159,7 @@ class SemanticSegmentationSettings(ProblemSettings):
     """Images with a class for every pixel; pixels that are ignored count in nothing."""
 
     part = "plora.problems.semantic_segmentation:SemanticSegmentation"
+    export = "plora.problems.segmentation_export:SegmentationExport"
     classifies = False
     segments = True
     adds_classes = True

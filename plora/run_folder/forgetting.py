@@ -1,12 +1,14 @@
 """Take what is left of a forgotten task out of the files of a run: names in manifests, and files."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from plora.errors import RunError
 from plora.results import RESULTS_FILE, read_record, write_record
 from plora.results.record.forgotten import Forgotten, read_forgotten, write_forgotten
 from plora.results.record.manifest import Manifest, content_of, put_manifest, read_links, seal_of
-from plora.results.record.sheet import CONFUSIONS, EXAMPLES, sheet_name
+from plora.results.record.sheet import CONFUSIONS, EXAMPLES, read_sheet, sheet_files, sheet_name
 from plora.run_folder.folder import RunFolder
 
 
@@ -61,13 +63,24 @@ def finish_forgetting(folder: RunFolder) -> tuple[Path, ...]:
 
 
 def _remove_sheets(folder: RunFolder, gone: Forgotten) -> None:
-    """Images of forgotten tasks go: those of each, and the confusions, which are of all."""
+    """Images of forgotten tasks go: those of each, the confusions, which are of all, and maps beside later ones."""
     if not gone.tasks or not folder.inside(EXAMPLES).exists():
         return
     learned = [task for _, link in read_links(folder.path) for task in link.stage]
     for task in gone.tasks:
         for name in (sheet_name(learned.index(task) + 1), CONFUSIONS):
             folder.inside(EXAMPLES, name).unlink(missing_ok=True)
+    for file in sheet_files(folder.path):
+        if _shows(file, gone.tasks):
+            file.unlink()
+
+
+def _shows(file: Path, tasks: Sequence[str]) -> bool:
+    """Whether images of some tasks stand in a sheet; of a damaged one nobody knows that they do not."""
+    try:
+        return any(row.task in tasks for row in read_sheet(file).rows)
+    except RunError:
+        return True
 
 
 def _emptied(home: Path) -> list[Path]:

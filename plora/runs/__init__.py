@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from plora.runs.learning import extend, read_task, resume, run
     from plora.runs.loading import load_learner, load_run
     from plora.runs.predicting import Prediction, predict
+    from plora.runs.segmented_files import require_new_folder, write_segmented
     from plora.runs.segmenting import Segmented, segment
     from plora.runs.validating import validate
 
@@ -37,6 +38,7 @@ __all__ = [
     "read_inputs",
     "read_prompts",
     "read_task",
+    "require_new_folder",
     "require_writable",
     "resume",
     "run",
@@ -44,6 +46,7 @@ __all__ = [
     "validate",
     "verify",
     "write_labelled",
+    "write_segmented",
     "write_side_by_side",
 ]
 
@@ -59,6 +62,7 @@ __getattr__, _ = names_from(
         "learning": ["extend", "read_task", "resume", "run"],
         "loading": ["load_learner", "load_run"],
         "predicting": ["Prediction", "predict"],
+        "segmented_files": ["require_new_folder", "write_segmented"],
         "segmenting": ["Segmented", "segment"],
         "validating": ["validate"],
     },

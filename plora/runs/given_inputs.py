@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,6 +43,7 @@ class GivenInputs:
         types: of the columns of a parquet file.
         left_out: lines or files that are no input, by reason.
         remarks: what else to know of how they were read.
+        segmented: the run answers with a class for each pixel of them.
     """
 
     inputs: Sequence[object]
@@ -51,6 +52,7 @@ class GivenInputs:
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    segmented: bool = False
 
 
 def read_inputs(
@@ -73,7 +75,8 @@ def read_inputs(
     folder = RunFolder.existing(run)
     config = folder.read_config(to_answer=True)
     if not config.problem.in_lines:
-        return _images(given or [path for path, _ in _numbered(stdin, "stdin")])
+        found = _images(given or [path for path, _ in _numbered(stdin, "stdin")])
+        return replace(found, segmented=config.problem.segments)
     tables = [path for path in given if Path(path).suffix.lower() in READERS and _exists(path)]
     if tables:
         if len(given) > 1:

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from plora.batches.features import autocast
-from plora.batches.plan import plan_scoring
+from plora.batches.class_maps import class_maps
 from plora.errors import DataError, RunError
 from plora.problems.semantic_segmentation import SemanticSegmentation
 from plora.runs.loading import load_learner
 from plora.runs.predicting import require_task
+from plora.streams.image_reading import Pixels
+from plora.streams.labelled_images import ClassPixels
 
 
 @dataclass(frozen=True)
@@ -22,13 +21,22 @@ class Segmented:
 
     Args:
         input: as it was given.
+        image: `[H, W, 3]` or `[H, W]` uint8, as it was read.
         classes: `[H, W]` uint8, 0 … C − 1, at the size of the image.
         class_names: of the C classes.
     """
 
     input: object
-    classes: NDArray[np.uint8]
+    image: Pixels
+    classes: ClassPixels
     class_names: tuple[str, ...]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of the pixels that each class has, the largest first; classes without a pixel are left out."""
+        counts = np.bincount(self.classes.ravel(), minlength=len(self.class_names))
+        order = [at for at in np.argsort(-counts, kind="stable").tolist() if counts[at]]
+        return {self.class_names[at]: float(counts[at] / self.classes.size) for at in order}
 
 
 def segment(path: Path, images: Sequence[object], task: str | None = None) -> Iterator[Segmented]:
@@ -47,20 +55,12 @@ def segment(path: Path, images: Sequence[object], task: str | None = None) -> It
     if not images:
         raise DataError("nothing to segment: no image was given")
     learner, learned, space = load_learner(path)
-    model, extractor = learner.model, learner.extractor
-    problem = model.problem
+    problem = learner.model.problem
     if not isinstance(problem, SemanticSegmentation):
         raise RunError(f"{path} gives pixels no classes, it is scored by {problem.score.title}; use `plora predict`")
     named = require_task(task, learned.tasks, space.scenario)
     visible = space.visible(named, learned.tasks)
     examples = problem.encode(problem.given(images))
-    model.eval()
-    for indices in plan_scoring(examples.costs, extractor.tokens_per_batch):
-        with torch.inference_mode():
-            batch = examples.collate(indices).to(model.device)
-            with autocast(model.device, extractor.precision):
-                outputs = model.outputs(batch, named)
-            scored = problem.scores(outputs, batch, visible)
-            maps = [scores.argmax(0).to(torch.uint8).cpu().numpy() for scores in scored]
-        for index, classes in zip(indices.tolist(), maps, strict=True):
-            yield Segmented(images[index], classes, problem.class_names)
+    for index, classes in class_maps(learner.extractor, problem, examples, named, visible):
+        (read,) = examples.read(np.array([index]))
+        yield Segmented(images[index], read.image, classes, problem.class_names)

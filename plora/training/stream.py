@@ -22,6 +22,7 @@ from plora.results.record.forgotten import read_forgotten
 from plora.results.record.manifest import NOTHING, Checkpoint, read_next
 from plora.run_folder.checkpoint import load_checkpoint, load_strategies, save_checkpoint
 from plora.run_folder.folder import RunFolder
+from plora.run_folder.map_sheets import write_map_sheet
 from plora.run_folder.predictions import require_answers, require_own, whose
 from plora.run_folder.recording import make_record, slot_state
 from plora.run_folder.sheets import write_sheets
@@ -143,6 +144,7 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
             write_record(folder.path, so_far)
             here = {task: found for task, found in rows.items() if task not in gone}
             write_sheets(parts, folder, number, [task.name for task in plan.stage.tasks], here)
+            write_map_sheet(parts, folder, number, seen, here, partial(hold, now))
             reached("recorded")
         if number not in complete:
             done = matrix[number, : len(seen)]

@@ -22,6 +22,7 @@ from plora.dry_run import dry_run
 from plora.errors import ConfigError, DataError
 from plora.results import PixelCounts, read_curves, read_record
 from plora.results.record.manifest import read_checkpoint
+from plora.results.record.sheet import sheet_files
 from plora.run_folder.folder import RunFolder
 from plora.runs import evaluate, resume, run, segment, verify
 from plora.runs.pretraining import pretrain
@@ -52,6 +53,7 @@ def same(path: Path) -> dict[str, object]:
     for file in sorted(path.glob("predictions/*.parquet")):
         counts = PixelCounts.read(file)
         found[file.name] = counts.task.tolist(), counts.pairs.tolist(), counts.counts.tolist(), counts.class_names
+    found["sheets"] = [file.read_bytes() for file in sheet_files(path)]
     found["curves"] = [(p.step, p.loss, p.terms) for p in read_curves(path / "curves.jsonl")]
     return found
 

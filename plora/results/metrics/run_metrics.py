@@ -14,6 +14,7 @@ from plora.results.record.found_runs import curves_file, predictions_file
 from plora.results.record.kinds import MEASUREMENTS, read_measurements
 from plora.results.record.matrix_metrics import Metric
 from plora.results.record.measurements import Measurements
+from plora.results.record.pixel_counts import PixelCounts
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY
 
@@ -85,6 +86,14 @@ class RunMetrics:
         except RunError:  # said by the metrics that need them
             return None
         return measured if isinstance(measured, ClassRankings) and len(measured) else None
+
+    def pixels(self, record: RunRecord) -> PixelCounts | None:
+        """Return which pixels a run took for which class after its last task; None where that is not known."""
+        try:
+            measured = self._given(record, "pixel_counts")
+        except RunError:  # said by the metrics that need them
+            return None
+        return measured if isinstance(measured, PixelCounts) and len(measured) else None
 
     def _further(self, record: RunRecord, name: str) -> dict[str, Metric]:
         """Return every metric that needs the same as one: what was read for it does for all."""

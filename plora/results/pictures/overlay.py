@@ -1,4 +1,4 @@
-"""Maps of classes as people look at them: colours laid over the image."""
+"""Maps of classes as people look at them: as colours, by themselves or laid over the image."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -34,6 +34,16 @@ def class_colours() -> NDArray[np.uint8]:
             found[:, channel] |= ((classes >> (3 * bit + channel) & 1) << (_BITS - 1 - bit)).astype(np.uint8)
     found[: len(_TOLD_APART)] = [list(bytes.fromhex(colour)) for colour in _TOLD_APART]
     found.setflags(write=False)
+    return found
+
+
+def coloured(classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a map as a picture, `[H, W, 3]`: of each pixel the colour of its class, white where it is ignored.
+
+    Args:
+        classes: `[H, W]` uint8, 0 … C − 1, or 255 for ignored.
+    """
+    found: NDArray[np.uint8] = np.where((classes == _IGNORED)[..., None], np.uint8(255), class_colours()[classes])
     return found
 
 

@@ -1,7 +1,8 @@
 """Sheets of images, kept for the readers of a run: `examples/task-03.png`, and `examples/confusions.png`.
 
 A sheet is a PNG of at most 100,000 bytes, a row of small images per class; what the network took for another class has
-a frame. What stands in each row is JSON in the file's text `plora`.
+a frame. Where each pixel has a class, a row is an image, its true map, and the map that the network gave. What stands
+in each row is JSON in the file's text `plora`.
 """
 
 import io
@@ -23,6 +24,7 @@ EXAMPLES, CONFUSIONS = "examples", "confusions.png"
 Pixels = NDArray[np.uint8]
 
 _SIDES = (64, 48, 36, 24, 16)
+_SIDES_OF_MAPS = (176, 128, 96, *_SIDES)
 """Of an image in pixels; the largest whose sheet is small enough."""
 _COLOURS = 128
 _GAP, _FRAME = 6, 2
@@ -37,14 +39,18 @@ class SheetRow:
     """One row of a sheet.
 
     Args:
-        name: of the class that the images are of.
+        name: of the class that the images are of; or of the one image that stands there with its maps, after its task.
         taken_for: of each image, the class that the network took it for; None where it was right.
         count: how many such examples there are in all, where that is counted.
+        classes: number and name of each class that the maps show; empty where there are none.
+        task: whose image stands there with its maps; empty where there are none.
     """
 
     name: str
     taken_for: tuple[str | None, ...]
     count: int | None = None
+    classes: tuple[tuple[int, str], ...] = ()
+    task: str = ""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
@@ -74,11 +80,18 @@ def draw_sheet(rows: Sequence[SheetRow], images: Sequence[Sequence[Pixels]]) -> 
     """
     text = PngImagePlugin.PngInfo()
     short = [
-        SheetRow(row.name[:_LONGEST], tuple(one and one[:_LONGEST] for one in row.taken_for), row.count) for row in rows
+        SheetRow(
+            row.name[:_LONGEST],
+            tuple(one and one[:_LONGEST] for one in row.taken_for),
+            row.count,
+            tuple((number, name[:_LONGEST]) for number, name in row.classes),
+            row.task,
+        )
+        for row in rows
     ]
     text.add_itxt(_KEY, json.dumps([asdict(row) for row in short]))
     content = b""
-    for side in _SIDES:
+    for side in _SIDES_OF_MAPS if any(row.classes for row in rows) else _SIDES:
         buffer = io.BytesIO()
         sheet = _grid(rows, images, side).quantize(_COLOURS)
         sheet.save(buffer, "png", optimize=True, pnginfo=text)
@@ -89,20 +102,27 @@ def draw_sheet(rows: Sequence[SheetRow], images: Sequence[Sequence[Pixels]]) -> 
 
 
 def _grid(rows: Sequence[SheetRow], images: Sequence[Sequence[Pixels]], side: int) -> Image.Image:
-    step = side + _GAP
-    sheet = Image.new("RGB", (_GAP + step * max(map(len, images)), _GAP + step * len(rows)), _PAPER)
+    small = [[_small(pixels, side) for pixels in own] for own in images]
+    heights = [max(image.height for image in own) for own in small]
+    size = (_GAP + (side + _GAP) * max(map(len, small)), _GAP + sum(heights) + _GAP * len(rows))
+    sheet = Image.new("RGB", size, _PAPER)
     drawing = ImageDraw.Draw(sheet)
-    for down, (row, own) in enumerate(zip(rows, images, strict=True)):
-        for across, (taken_for, pixels) in enumerate(zip(row.taken_for, own, strict=True)):
-            left, top = _GAP + step * across, _GAP + step * down
-            image = Image.fromarray(pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] > 2 else _flat(pixels))
-            longest = max(image.size)
-            image = image.resize((-(-image.width * side // longest), -(-image.height * side // longest)))
-            sheet.paste(image, (left + (side - image.width) // 2, top + (side - image.height) // 2))
+    top = _GAP
+    for row, own, height in zip(rows, small, heights, strict=True):
+        for across, (taken_for, image) in enumerate(zip(row.taken_for, own, strict=True)):
+            left = _GAP + (side + _GAP) * across
+            sheet.paste(image, (left + (side - image.width) // 2, top + (height - image.height) // 2))
             if taken_for is not None:
-                edge = (left - _FRAME, top - _FRAME, left + side + _FRAME - 1, top + side + _FRAME - 1)
+                edge = (left - _FRAME, top - _FRAME, left + side + _FRAME - 1, top + height + _FRAME - 1)
                 drawing.rectangle(edge, outline=_WRONG, width=_FRAME)
+        top += height + _GAP
     return sheet
+
+
+def _small(pixels: Pixels, side: int) -> Image.Image:
+    image = Image.fromarray(pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] > 2 else _flat(pixels))
+    longest = max(image.size)
+    return image.resize((-(-image.width * side // longest), -(-image.height * side // longest)))
 
 
 def _flat(pixels: Pixels) -> Pixels:

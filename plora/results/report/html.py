@@ -33,6 +33,7 @@ from plora.results.metrics.run_cost import run_cost
 from plora.results.metrics.run_metrics import RunMetrics
 from plora.results.pictures.figure import to_svg
 from plora.results.pictures.gallery import group_pictures, run_pictures
+from plora.results.pictures.overlay import class_colours
 from plora.results.pictures.scale import colour_limits
 from plora.results.record.curves import read_curves
 from plora.results.record.found_runs import FoundRuns, curves_file, find_runs, root_hash
@@ -45,6 +46,7 @@ from plora.results.record.sheet import CONFUSIONS, SheetRow, read_sheet, sheet_f
 from plora.results.record.thinning import spread_over
 from plora.results.tables.cost_table import kept_bytes, passes_of, told_passes
 from plora.results.tables.folding import shown
+from plora.results.tables.iou_table import table_of_ious
 from plora.results.tables.numbers import mean_and_std, percent, size
 from plora.results.tables.one_line import elide
 from plora.results.tables.slot_table import table_of_slots
@@ -83,6 +85,11 @@ class Examples:
     source: Markup
     rows: Sequence[SheetRow]
 
+    @property
+    def classes(self) -> dict[int, str]:
+        """Number and name of each class that maps show, in the order of their numbers."""
+        return dict(sorted({number: name for row in self.rows for number, name in row.classes}.items()))
+
 
 @dataclass(frozen=True)
 class RunSection:
@@ -98,6 +105,7 @@ class RunSection:
         pictures: all others.
         generated: texts that stood in for old ones while the last task was learned, by class.
         examples: sheets of images of some tasks, and of the worst confusions.
+        ious: of each class, where pixels have classes.
         slots: after each task, where the gate says something of them.
         steps_to_90: of each task whose learning speed was measured.
         config, environment: the text of its files.
@@ -119,6 +127,7 @@ class RunSection:
     pictures: Sequence[Markup]
     generated: Sequence[ClassOfTexts]
     examples: Sequence[Examples]
+    ious: Table | None
     slots: Table | None
     steps_to_90: Mapping[str, int]
     config: str
@@ -232,6 +241,7 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
     environment.filters.update(seconds=_seconds, size=size, count=_count, rate=_rate, flop=_flop, joule=_joule)
     environment.filters["run_cost"] = run_cost
     environment.filters["ends"] = _ends
+    environment.filters["class_colour"] = lambda number: f"#{class_colours()[number].tobytes().hex()}"
     room = files("plora.results.report")
     style, script = (room.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     page: str = environment.from_string(room.joinpath("report.html.j2").read_text(encoding="utf-8")).render(
@@ -285,6 +295,7 @@ def _run_section(
         pictures=pictures,
         generated=_generated(folder),
         examples=examples,
+        ious=None if (pixels := metric_of.pixels(record)) is None else table_of_ious(pixels, record.tasks),
         slots=_slots(record),
         steps_to_90=_steps_to_90(folder, metric_of(record, "learning_speed"), record.score.better),
         config=_text(folder, CONFIG_FILE, longest),
