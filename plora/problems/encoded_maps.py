@@ -1,6 +1,6 @@
 """Images with maps of classes, as a network takes them: resized whole, or in windows that overlap."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -23,13 +23,13 @@ class Layout:
         preparation: what is made of an image.
         classes: C.
         windows: an image keeps its shape and is read in windows of the network's size.
-        weighs: of maps `[R, h, w]` as they are learned, what they weigh in each loss.
+        weighs: of targets as they are learned, what they weigh in each loss.
     """
 
     preparation: Preparation
     classes: int
     windows: bool
-    weighs: Callable[[ClassPixels], dict[str, float]]
+    weighs: Callable[[Mapping[str, Tensor]], dict[str, float]]
 
     def canvas(self, height: int, width: int) -> Size:
         """Return the size that an image of this size is resized to; the network reads all of it, or windows of it."""
@@ -111,12 +111,12 @@ class EncodedMaps(Examples):
                 maps.append(resized[own])
                 seeds.append(seed)
                 windows.append((top, left, *canvas))
-        learned = np.stack(maps)
         inputs = {
             "pixel_values": layout.preparation.normalised(torch.stack(pixels)),
             "seeds": torch.tensor(seeds),
         }
-        targets = {"classes": torch.from_numpy(learned)}
+        targets = {"classes": torch.from_numpy(np.stack(maps))}
+        weights = layout.weighs(targets)
         if draw is None:
             shapes = [(*one.classes.shape, number) for one, number in zip(found, numbers, strict=True)]
             targets |= {
@@ -124,7 +124,7 @@ class EncodedMaps(Examples):
                 "sizes": torch.tensor(shapes),
                 "windows": torch.tensor(windows),
             }
-        return Batch(inputs, targets, indices, layout.weighs(learned))
+        return Batch(inputs, targets, indices, weights)
 
     def subset(self, indices: Indices) -> "EncodedMaps":
         """Return some of the examples, still unread."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,17 +18,19 @@ from plora.backbones.eomt import Masks, Segmenter
 from plora.backbones.segmenters import SegmentationBackbone, load_segmentation_backbone, save_segmentation_backbone
 from plora.errors import BackboneError, DataError, RunError
 from plora.moment import Moment
+from plora.problems.augmentation import require_kornia
 from plora.problems.bare_images import BareImages
 from plora.problems.base import Batch, Columns, Indices, Problem, stored
 from plora.problems.encoded_maps import EncodedMaps, Layout
 from plora.problems.mask_annealing import shares_masked
 from plora.problems.mask_loss import MaskLoss
+from plora.problems.pair_augmentation import random_pairs
 from plora.problems.settings import ProblemSettings, SemanticSegmentationSettings
 from plora.results import SCORES, PixelCounts
 from plora.streams.base import Scenario, Split, Stream, StreamSource
 from plora.streams.image_reading import ImageReading
 from plora.streams.images import READING, ImageFiles, Pixels
-from plora.streams.labelled_images import IGNORED, ClassPixels, LabelledImageArray, LabelledImages
+from plora.streams.labelled_images import IGNORED, LabelledImageArray, LabelledImages
 
 _LAST = ("masks", "classes")
 """Outputs of the whole network; those that were made before block i of the last ones are called `masks i`, …"""
@@ -60,6 +63,8 @@ class SemanticSegmentation(Problem):
     size_key = "backbone.image.size"
 
     def __init__(self, settings: SemanticSegmentationSettings, backbone: SegmentationBackbone) -> None:
+        if settings.augment is not None:
+            require_kornia()
         self.settings, self.class_names = settings, backbone.class_names
         configuration = backbone.network.config
         self.loss, self.queries, self.blocks = (
@@ -140,6 +145,18 @@ class SemanticSegmentation(Problem):
     def pictures(self, split: Split, indices: Indices) -> Sequence[Pixels] | None:
         """Return some images as they are read."""
         return [one.image for one in split.read(indices)] if isinstance(split, LabelledImages) else None
+
+    def augmented(self, batch: Batch, draw: int) -> Batch:
+        """Return the batch with what chance does to each image and its map, and what it weighs then."""
+        if self.settings.augment is None:
+            return batch
+        prepared, names = self.layout.preparation, list(batch.targets)
+        pixels = prepared.pixels(batch.inputs["pixel_values"])
+        maps = torch.stack([*batch.targets.values()], dim=1)
+        changed, maps = random_pairs(pixels, maps, batch.indices, draw, self.settings.augment)
+        targets = dict(zip(names, maps.unbind(1), strict=True))
+        inputs = {**batch.inputs, "pixel_values": prepared.normalised(255 * changed)}
+        return replace(batch, inputs=inputs, targets=targets, weights=self._weighs(targets))
 
     def restored(self, tensors: Mapping[str, Tensor]) -> EncodedMaps:
         """Return images and maps that were kept as tensors.
@@ -254,7 +271,8 @@ class SemanticSegmentation(Problem):
         ]
         return hashlib.sha256(json.dumps([*content, "bilinear scores, nearest maps"]).encode()).hexdigest()
 
-    def _weighs(self, maps: ClassPixels) -> dict[str, float]:
+    def _weighs(self, targets: Mapping[str, Tensor]) -> dict[str, float]:
+        maps = targets["classes"].cpu().numpy()
         if self.settings.answer == "patches":
             return {"cross_entropy": float((maps != IGNORED).sum()) or 1e-9}  # beside any pixel, nothing in fp32
         return self.loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries)

@@ -144,6 +144,8 @@ class SemanticSegmentationSettings(ProblemSettings):
     answer: Literal["queries", "patches"] = "queries"
     """`queries` answer with a mask and a class each; or each of the `patches` has a class of its own, by the linear
     layer that gives queries theirs: the plainest answer, and what a new encoder is pretrained on first."""
+    augment: PairAugmentation | None = None
+    """What chance does to training images and their maps: `scale`, `flip`, `colour`; None: nothing."""
     windows: bool = False
     """An image keeps its shape and is read in windows that overlap: all of them where it is scored, one of them by
     chance where it is learned. False resizes it to `backbone.image.size`, whatever its shape."""
