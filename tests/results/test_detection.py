@@ -27,7 +27,10 @@ def test_against_scikit_learn(seed: int) -> None:
     assert auroc(inlier, outlier) == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
     assert average_precision(inlier, outlier) == pytest.approx(average_precision_score(truth, scores), abs=1e-12)
     alarms, found, _ = roc_curve(truth, scores, drop_intermediate=False)
-    assert false_alarms(inlier, outlier) == pytest.approx(alarms[found >= RECALL][0], abs=1e-12)
+    reached = int(np.argmax(found >= RECALL))
+    ends = slice(reached - 1, reached + 1)
+    expected = np.interp(RECALL, found[ends], alarms[ends])  # straight between thresholds
+    assert false_alarms(inlier, outlier) == pytest.approx(expected, abs=1e-12)
 
 
 def test_without_one_kind_there_is_no_number() -> None:
@@ -45,6 +48,8 @@ def test_images_are_pooled_and_other_scores_are_another_record() -> None:
     assert record.rows(np.array([0])).value(SCORES["outlier_ap"]) == 1
     assert record.value(SCORES["outlier_auroc"]) == pytest.approx(0.75)
     assert record.value(SCORES["outlier_fpr95"]) == pytest.approx(0.5)
+    same = np.array([4, 4])
+    assert false_alarms(same, same) == pytest.approx(RECALL)
     assert record.value(SCORES["outlier_ap"]) == pytest.approx(0.5 * 1 + 0.5 * 2 / 11)
     other = PixelCounts.of_confusions(task, example, confusions, ("x",), inlier, outlier[:, [0, 1, 3, 2]])
     assert (record.changed(other), record.largest_difference(other)) == (1, 1)

@@ -198,8 +198,7 @@ OF_KINDS = (
         "outlier_fpr95",
         "FPR95",
         "False alarms where 95% of the outliers are found",
-        "Share of the other pixels that are at or above the highest threshold at or above which 95% of the pixels of "
-        "outliers are.",
+        "Share of the other pixels above the threshold above which 95% of the pixels of outliers are.",
         "pixel_counts",
     ),
     _of_all_examples(

@@ -38,8 +38,10 @@ def average_precision(inlier: Histogram, outlier: Histogram) -> float:
 
 
 def false_alarms(inlier: Histogram, outlier: Histogram) -> float:
-    """Return the share of inliers at or above the highest threshold that finds 95 % of the outliers; NaN where there
-    are none of one kind.
+    """Return the share of inliers above the highest threshold that finds 95 % of the outliers; NaN where there are none
+    of one kind.
+
+    Within a bin both are taken as evenly spread, as for the AUROC: the curve of false alarms over recall is straight.
 
     Args:
         inlier, outlier: as `auroc` has them.
@@ -47,7 +49,10 @@ def false_alarms(inlier: Histogram, outlier: Histogram) -> float:
     if not _both(inlier, outlier):
         return float("nan")
     found, alarms = _above(outlier), _above(inlier)
-    return float(alarms[np.argmax(found >= RECALL * found[-1])] / alarms[-1])
+    reached = int(np.argmax(found >= RECALL * found[-1]))
+    before, alarms_before = (found[reached - 1], alarms[reached - 1]) if reached else (0.0, 0.0)
+    share = (RECALL * found[-1] - before) / (found[reached] - before)
+    return float((alarms_before + share * (alarms[reached] - alarms_before)) / alarms[-1])
 
 
 def _both(inlier: Histogram, outlier: Histogram) -> bool:
