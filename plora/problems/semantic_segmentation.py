@@ -262,6 +262,20 @@ class SemanticSegmentation(Problem):
         for answers in self.answers(outputs, batch):
             yield answers[: len(self.class_names)]
 
+    def outlier_maps(self, outputs: Mapping[str, Tensor], batch: Batch) -> Iterator[Tensor]:
+        """Yield where the outlier scores of each image lie in the range of the score, `[H, W]` in 0 to 1, for people.
+
+        Args:
+            outputs, batch: as `scores` has them.
+
+        Raises:
+            DataError: no outlier score is measured.
+        """
+        if self.outliers is None:
+            raise DataError("no outlier score is measured; set problem.outlier, such as {score: rba}")
+        for answers in self.answers(outputs, batch):
+            yield self.outliers.places(self.outliers.scores(answers))
+
     def answers(self, outputs: Mapping[str, Tensor], batch: Batch) -> Iterator[Tensor]:
         """Yield what `scores` does, and the score of the outlier class after them where there is one."""
         size, windows = self.layout.preparation.size, batch.targets["windows"].tolist()

@@ -26,6 +26,7 @@ from plora.backbones import BackboneConfig
 from plora.backbones.cosine_classes import CosineClasses
 from plora.build import Workspace
 from plora.config import load_config
+from plora.config.made_in import seen_from
 from plora.errors import BackboneError, DataError
 from plora.problems.arcface import with_margin
 from plora.problems.mask_loss import MaskLoss
@@ -33,6 +34,7 @@ from plora.problems.outlier_scores import INLIER, OUTLIER, UNSAID
 from plora.problems.semantic_segmentation import SemanticSegmentation
 from plora.problems.settings import ArcFace, SemanticSegmentationSettings
 from plora.results import SCORES, PixelCounts, read_curves, read_record
+from plora.results.pictures.score_map import score_map
 from plora.runs import evaluate, run, verify
 from plora.streams.base import Stream, StreamSource, Task
 from plora.streams.cutouts import Cutouts
@@ -99,6 +101,12 @@ def test_objects_are_those_of_a_folder_or_of_a_table(objects: Path, tmp_path: Pa
         len(Cutouts(tmp_path / "empty"))
     with pytest.raises(DataError, match=r"neither a folder nor a \.parquet file"):
         len(Cutouts(tmp_path / "absent"))
+
+
+def test_relative_objects_are_those_of_where_the_run_was_made(objects: Path) -> None:
+    exposure = f"problem.exposure={{objects: {objects.name}}}"
+    config = seen_from(load_config(VALUES | {"stream": {"kind": "glyphs"}}, [exposure]), objects.parent)
+    assert config.problem.exposure.objects == objects  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------------- exposure
@@ -191,6 +199,23 @@ def test_outliers_are_a_class_that_is_learned_and_nobodys_answer(objects: Path) 
     assert torch.equal(answers[:3], scores)
     assert answers[3].min() > 0.9
     assert problem.measure(outputs, scored, np.ones(0, np.bool_))["confusion"].sum(1)[0].argmax() == 1
+
+
+def test_what_no_class_claims_is_light_in_a_picture() -> None:
+    """One query claims the left half: what lies to the right is black nowhere."""
+    problem = problem_of(network(), outlier={"score": "rba"})
+    masks = torch.full((1, 1, 16, 16), -50.0)
+    masks[..., :8] = 50.0
+    outputs = {"masks": masks, "classes": torch.tensor([[[-50.0, 50.0, -50.0, -50.0]]])}
+    (places,) = problem.outlier_maps(outputs, batch_of(problem, scenes(1, 0, 0, (20, 40))))
+    assert places.shape == (20, 40)
+    assert places[0, 0] == pytest.approx(1 / (1 + math.tanh(1)))
+    assert places[0, -1] == pytest.approx(1)
+    light = score_map(places.numpy(), 0, 1).astype(int).sum(-1)
+    assert light[:, -1].min() > light[:, 0].max() + 100
+    silent = problem_of(network())
+    with pytest.raises(DataError, match=r"set problem\.outlier, such as"):
+        next(silent.outlier_maps(outputs, batch_of(silent, scenes(1, 0))))
 
 
 # ---------------------------------------------------------------------- angles
