@@ -79,7 +79,7 @@ class SemanticSegmentation(Problem):
             None if outlier is None else OutlierMeasure(outlier, len(self.class_names), settings.answer == "patches")
         )
         configuration = backbone.network.config
-        self.loss, self.queries, self.blocks = (
+        self.mask_loss, self.queries, self.blocks = (
             MaskLoss.of(configuration, settings.arcface),
             configuration.num_queries,
             configuration.num_blocks,
@@ -248,7 +248,7 @@ class SemanticSegmentation(Problem):
             generator = _generator(seed, 1, maps)
             for which in supervised:
                 masks, classes = (outputs[f"{name}{which}"][image] for name in _LAST)
-                for name, loss in self.loss.losses(masks, classes, truth, labels, generator).items():
+                for name, loss in self.mask_loss.losses(masks, classes, truth, labels, generator).items():
                     sums.setdefault(name, []).append(loss)
         return {name: torch.stack(found).sum() for name, found in sums.items()} | exposed
 
@@ -337,7 +337,7 @@ class SemanticSegmentation(Problem):
         if self.settings.answer == "patches":
             # Beside any pixel, nothing in fp32.
             return {"cross_entropy": float((maps != IGNORED).sum()) or 1e-9, **exposed}
-        return self.loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries) | exposed
+        return self.mask_loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries) | exposed
 
     def _learned(self, targets: Mapping[str, Tensor]) -> Tensor:
         """Maps as they are learned, `[R, h, w]`: outliers have the row after those of the classes, or none."""

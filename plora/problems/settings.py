@@ -87,6 +87,51 @@ class PairAugmentation(BaseModel):
         return self
 
 
+class ImageClassificationSettings(ProblemSettings):
+    """Images with one class each."""
+
+    part = "plora.problems.image_classification:ImageClassification"
+    export = "plora.problems.image_export:ImageExport"
+    in_lines = False
+
+    kind: Literal["image_classification"] = "image_classification"
+
+    augment: Augmentation | None = None
+    """What chance does to training images: `crop`, `flip`, `colour`; None: nothing."""
+
+
+class CausalLMSettings(ProblemSettings):
+    """Documents, of which each token is predicted from those before it: − Σ log p(token | tokens before)."""
+
+    part = "plora.problems.causal_lm:CausalLM"
+    export = "plora.problems.causal_export:CausalExport"
+    classifies = False
+    writes = True
+
+    kind: Literal["causal_lm"] = "causal_lm"
+
+    packing: bool = True
+    """Several documents share a row of `backbone.max_length` tokens, and none sees another; false gives each rows of
+    its own, filled up to the longest of the batch."""
+    context: int | None = Field(default=None, ge=0)
+    """Tokens that a window of a document longer than a row has read before it predicts, where it is scored; None is
+    half of `backbone.max_length`. In training windows do not overlap."""
+    template: str | None = None
+    """How prompts and answers become one text: `chat` is the chat template of the tokenizer, and any other text one of
+    your own, in Jinja as tokenizers have it. None: a prompt and its answer, one right after the other; conversations
+    of several messages need a template."""
+    score: Literal["nats_per_byte", "exact_match"] = "nats_per_byte"
+    """What a cell of the matrix is. `exact_match` is the share of documents whose answers greedy decoding writes to the
+    letter, and needs documents with answers; both are measured of these, whichever is chosen."""
+
+    @field_validator("template")
+    @classmethod
+    def _is_a_template(cls, given: str | None) -> str | None:
+        if given is not None and given != CHAT and "{" not in given:
+            raise ValueError(f"'{given}' is no template: expected '{CHAT}', or a text in Jinja such as {_EXAMPLE}")
+        return given
+
+
 class OutlierScore(BaseModel):
     """How much a pixel looks like nothing that was learned; measured on images of which somebody says what is an
     outlier."""
@@ -143,51 +188,6 @@ class ArcFace(BaseModel):
     """s."""
     margin: float = Field(default=0.2, ge=0, le=1.5)
     """m, an angle in radians."""
-
-
-class ImageClassificationSettings(ProblemSettings):
-    """Images with one class each."""
-
-    part = "plora.problems.image_classification:ImageClassification"
-    export = "plora.problems.image_export:ImageExport"
-    in_lines = False
-
-    kind: Literal["image_classification"] = "image_classification"
-
-    augment: Augmentation | None = None
-    """What chance does to training images: `crop`, `flip`, `colour`; None: nothing."""
-
-
-class CausalLMSettings(ProblemSettings):
-    """Documents, of which each token is predicted from those before it: − Σ log p(token | tokens before)."""
-
-    part = "plora.problems.causal_lm:CausalLM"
-    export = "plora.problems.causal_export:CausalExport"
-    classifies = False
-    writes = True
-
-    kind: Literal["causal_lm"] = "causal_lm"
-
-    packing: bool = True
-    """Several documents share a row of `backbone.max_length` tokens, and none sees another; false gives each rows of
-    its own, filled up to the longest of the batch."""
-    context: int | None = Field(default=None, ge=0)
-    """Tokens that a window of a document longer than a row has read before it predicts, where it is scored; None is
-    half of `backbone.max_length`. In training windows do not overlap."""
-    template: str | None = None
-    """How prompts and answers become one text: `chat` is the chat template of the tokenizer, and any other text one of
-    your own, in Jinja as tokenizers have it. None: a prompt and its answer, one right after the other; conversations
-    of several messages need a template."""
-    score: Literal["nats_per_byte", "exact_match"] = "nats_per_byte"
-    """What a cell of the matrix is. `exact_match` is the share of documents whose answers greedy decoding writes to the
-    letter, and needs documents with answers; both are measured of these, whichever is chosen."""
-
-    @field_validator("template")
-    @classmethod
-    def _is_a_template(cls, given: str | None) -> str | None:
-        if given is not None and given != CHAT and "{" not in given:
-            raise ValueError(f"'{given}' is no template: expected '{CHAT}', or a text in Jinja such as {_EXAMPLE}")
-        return given
 
 
 class SemanticSegmentationSettings(ProblemSettings):
