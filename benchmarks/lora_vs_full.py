@@ -1,7 +1,7 @@
 """LoRA against training all of a language model, as committed JSON.
 
-`python -m benchmarks.lora_vs_full compare ranks presets` makes the base where it is missing; a sweep that was cut goes
-on, and one that is done is read. `--quick` is the comparison on the small base with little text and two learning rates:
+`python -m benchmarks.lora_vs_full compare random ranks presets` makes the base where it is missing; a sweep that was
+cut goes on, and one that is done is read. `--quick` is the comparison on the small base with little text and two rates:
 it shows that all of it runs, and its numbers, which say nothing else, go to the folder of the runs.
 """
 
@@ -25,7 +25,12 @@ from plora.streams.documents import Documents
 from plora.sweep import SweepConfig, SweepRun, load_sweep, plan_runs, plan_studies, sweep
 from plora.sweep.search import OneOf
 
-SWEEPS = {"compare": "lora-vs-full", "ranks": "lora-ranks", "presets": "lora-vs-full-presets"}
+SWEEPS = {
+    "compare": "lora-vs-full",
+    "random": "lora-vs-full-random",
+    "ranks": "lora-ranks",
+    "presets": "lora-vs-full-presets",
+}
 QUICK: dict[str, JsonValue] = {
     "backbone.id": "pretrained:causal_lm/base_small",
     "stream.train_bytes": 150_000,

@@ -877,6 +877,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "images_photographs": ("images-photographs", images),
     "images_emoji": ("images-emoji", images),
     "lora_compare": ("lora-compare", language_models),
+    "lora_random": ("lora-random", language_models),
     "lora_continuations": ("lora-compare", continuations),
     "language_step": ("language-step", language_step),
     "language_packing": ("language-packing", language_packing),

@@ -30,7 +30,9 @@ from plora.kinds import is_own
 from plora.model import ContinualModel
 from plora.optimizers import refuse_idle
 from plora.problems import Problem
+from plora.problems.settings import ClassificationSettings
 from plora.processes import Processes
+from plora.results import SCORES
 from plora.settings import named
 from plora.strategies import Strategy
 from plora.streams.base import Stream, StreamSource
@@ -198,6 +200,10 @@ def assemble(config: RunConfig, workspace: Workspace, made_in: Path | None = Non
     part = named(config.problem.part, Problem)
     problem = part.around(config.problem, backbone, config.backbone, cache_folder())
     problem.read_as(config.stream)
+    if isinstance(config.problem, ClassificationSettings):
+        problem.loss = config.problem.loss
+        if "score" in config.problem.model_fields_set:
+            problem.score = SCORES[config.problem.score]
     model = build_model(config, backbone, problem).to(accelerator.device)
     model.head.device = accelerator.device
     # Measured on two CPU cores: batches of 16,384 tokens score 20 to 40 % slower than batches of 2,048.
@@ -242,7 +248,9 @@ def build_model(config: RunConfig, backbone: Backbone, problem: Problem) -> Cont
     if isinstance(head, ClosedFormHead) and config.drift == "linear":
         head.keeps_statistics = True
     gate = None if settings is None else named(settings.part, Gate)(settings)
-    model = ContinualModel(backbone.network, problem, head, adapters, gate, trains_backbone)
+    model = ContinualModel(
+        backbone.network, problem, head, adapters, gate, trains_backbone, config.training.head_dropout
+    )
     if config.training.activation_checkpointing:
         model.activation_checkpointing_enable()
     if gate is not None and adapters is not None:
@@ -276,6 +284,7 @@ def inject(network: nn.Module, config: RunConfig) -> Adapters:
         "all" if lora is None else lora.layers,
         config.bottleneck,
         config.modules,
+        config.pointwise,
     )
     for bank in adapters.banks.values():
         assert lora is not None

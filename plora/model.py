@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plora.adapters import Adapters, Directions, Merging, Route, Switch, checkpoint_blocks, find_blocks
@@ -39,6 +40,7 @@ class ContinualModel(nn.Module):
         adapters: the backbone's slots, or None.
         gate: how much each slot contributes; needed with adapters.
         trains_backbone: the backbone itself trains (the method `full`).
+        head_dropout: probability with which features are dropped on their way into the head, in training.
 
     Attributes:
         forced: a route that stands in for the gate's own, while one is tried.
@@ -54,11 +56,12 @@ class ContinualModel(nn.Module):
         adapters: Adapters | None = None,
         gate: Gate | None = None,
         trains_backbone: bool = False,
+        head_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
         self.problem, self.adapters, self.gate = problem, adapters, gate
-        self.trains_backbone = trains_backbone
+        self.trains_backbone, self.head_dropout = trains_backbone, head_dropout
         if gate is not None and adapters is not None:
             counts = adapters.counts()
             gate.begin(counts["layer"], counts["site"])
@@ -92,6 +95,8 @@ class ContinualModel(nn.Module):
         weights = self._weights_of(batch.inputs, task)
         found = self._output(self._routed(task, weights, at), batch.inputs, at)
         features = self.problem.features(found, batch.inputs)
+        if features is not None and self.head_dropout:
+            features = F.dropout(features, self.head_dropout, self.training)
         scores = None if features is None else self.head(features)
         if scores is not None and weights is not None:
             scores = self.confined(scores, weights)

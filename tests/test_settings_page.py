@@ -2,10 +2,19 @@
 
 import importlib.util
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from plora.config import RunConfig
+from plora.gates.settings import GATES
+from plora.generators.settings import GENERATORS
+from plora.optimizers.settings import OPTIMIZERS
+from plora.problems.settings import PROBLEMS
+from plora.strategies.settings import STRATEGIES
+from plora.streams import STREAMS
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,3 +48,25 @@ def test_no_key_is_without_a_meaning_and_no_default_is_written_as_python(page: s
     told = "\n".join(default for _, default, _ in rows)
     assert not re.search(r"\b(None|True|False|PydanticUndefined|tuple|FieldInfo)\b|<", told)
     assert len(rows) == len(re.findall(r"^\| `", page, re.MULTILINE)), "a row is broken"
+
+
+TABLES: dict[str, Mapping[str, type]] = {
+    "gate": GATES,
+    "generator": GENERATORS,
+    "optimizer": OPTIMIZERS,
+    "problem": PROBLEMS,
+    "strategy": STRATEGIES,
+    "stream": STREAMS,
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_kind_is_on_the_page(table: str) -> None:
+    text = (ROOT / "docs/guide/settings.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^::: (plora\.[\w.]+)$", text, re.MULTILINE))
+    missing = [kind for kind, cls in TABLES[table].items() if f"{cls.__module__}.{cls.__name__}" not in named]
+    assert not missing
+
+
+def test_every_key_of_a_run_is_on_the_page(page: str) -> None:
+    assert [key for key in RunConfig.model_fields if f"| `{key}` |" not in page] == []

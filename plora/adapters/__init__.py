@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from plora.adapters.settings import Bottleneck, LoRA, Merging, SlotShape
+from plora.adapters.settings import Bottleneck, LoRA, Merging, Pointwise, SlotShape
 from plora.lazy import names_from
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from plora.adapters.linear import AdaptedLinear
     from plora.adapters.module_slot import ModuleSlot
     from plora.adapters.place import Can, Place
+    from plora.adapters.pointwise import PointwisePlace
     from plora.adapters.route import Route
     from plora.adapters.slots import Adapters, Slot
     from plora.adapters.switch import Switch, checkpoint_blocks
@@ -31,6 +32,8 @@ __all__ = [
     "Merging",
     "ModuleSlot",
     "Place",
+    "Pointwise",
+    "PointwisePlace",
     "Route",
     "Slot",
     "SlotShape",
@@ -68,6 +71,7 @@ __getattr__, _ = names_from(
         "linear": ["AdaptedLinear"],
         "module_slot": ["ModuleSlot"],
         "place": ["Can", "Place"],
+        "pointwise": ["PointwisePlace"],
         "route": ["Route"],
         "slots": ["Adapters", "Slot"],
         "switch": ["Switch", "checkpoint_blocks"],

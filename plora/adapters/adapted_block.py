@@ -1,4 +1,4 @@
-"""A block of the network with a bottleneck after it."""
+"""A block or layer of the network with slots after it, or beside it."""
 
 import copy
 from collections.abc import Callable
@@ -6,22 +6,22 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from plora.adapters.bottleneck import BottleneckPlace
+from plora.adapters.branch_place import BranchPlace
 from plora.adapters.stand_in import StandIn
 from plora.adapters.switch import Switch
 from plora.errors import AdapterError
 
 
 class AdaptedBlock(StandIn):
-    """What the block returns, with the bottleneck's share added to its states.
+    """What the block returns, with the slots' share added to its states.
 
     Args:
         base: returns states, or a tuple or ModelOutput that begins with them.
-        place: the slots after it.
+        place: the slots after it; those that read what it gets are called with its first argument.
         switch: holds the route in force.
     """
 
-    def __init__(self, base: nn.Module, place: BottleneckPlace, switch: Switch) -> None:
+    def __init__(self, base: nn.Module, place: BranchPlace, switch: Switch) -> None:
         super().__init__()
         self.base, self.place, self.switch = base, place, switch
         self.train(base.training)  # a network in eval mode gets no dropout
@@ -34,13 +34,14 @@ class AdaptedBlock(StandIn):
             return output
 
         def adapted(states: Tensor) -> Tensor:
-            result: Tensor = self.place(states, route, self.switch.recomputes)
+            x = args[0] if self.place.reads_input else states
+            result: Tensor = self.place(x, states, route, self.switch.recomputes)
             return result
 
         return _with_states(output, adapted, self.place)
 
 
-def _with_states(output: object, change: Callable[[Tensor], Tensor], place: BottleneckPlace) -> object:
+def _with_states(output: object, change: Callable[[Tensor], Tensor], place: BranchPlace) -> object:
     """What a block returns, with its states changed."""
     if isinstance(output, Tensor):
         return change(output)

@@ -5,28 +5,31 @@ Shapes: d features (channels of a map), w width of the path, B batch, T tokens, 
     residual   y + Σ_k c_k (U_k act(D_k norm_k(y) + b_k) + b'_k)           at every token, or position of a map
     pooled     y + Σ_k c_k (U_k act(D_k GAP(norm_k(y)) + b_k) + b'_k)      once per map, added to every position
 
-D `[w, d]` is drawn, U `[d, w]`, b and b' start at 0: a new slot does not change a bit. On maps the products are 1 × 1
-convolutions.
+D `[w, d]` is drawn, U `[d, w]`, b and b' start at 0: a new slot does not change a bit (`init: identity`). On maps the
+products are 1 × 1 convolutions.
 
-Sources: Houlsby et al. 2019 (arXiv 1902.00751), who draw both matrices near 0 and put the adapter inside the block,
-before its residual sum; Rebuffi et al. 2017 (arXiv 1705.08045), whose path has no bottleneck. Here it stands after the
-block, and U = 0, so that the start is exact and gradients reach U at once.
+The pooled form adds one vector to every position of a map: it moves channels and cannot tell positions apart. After the
+last stage, whose map is only averaged, it is a bottleneck in front of the head.
+
+Sources: Houlsby et al. 2019 (arXiv 1902.00751), who draw both matrices near 0 (`init: near_zero`) and put the adapter
+inside the block, after attention and after the MLP, before their residual sums (`after: sublayer`); Rebuffi et al. 2017
+(arXiv 1705.08045), whose path has no bottleneck (`pointwise.py`). With U = 0 the start is exact, and gradients reach U
+at once.
 """
 
 import json
 import math
-from contextlib import nullcontext
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from plora.adapters.module_place import ModulePlace, still
+from plora.adapters.branch_place import BranchPlace
 from plora.adapters.place import Can
-from plora.adapters.route import Route
 from plora.adapters.settings import Bottleneck
-from plora.errors import AdapterError
+
+_NEAR_ZERO = 1e-3
 
 
 class Branch(nn.Module):
@@ -72,12 +75,11 @@ class Branch(nn.Module):
         return F.conv2d(y, weight[:, :, None, None], bias) if self.maps else F.linear(y, weight, bias)
 
 
-class BottleneckPlace(ModulePlace):
+class BottleneckPlace(BranchPlace):
     """All slots after one block.
 
     Args:
-        features: d of what the block returns.
-        maps: it returns maps `[B, d, H, W]`, not states `[…, d]`.
+        features, maps: of what the block returns, see `BranchPlace`.
         settings: of every slot.
         path, index, site: see `Place`.
     """
@@ -91,71 +93,30 @@ class BottleneckPlace(ModulePlace):
             "export": "PEFT has no residual adapters; save the slots with save_slot, which plora reads",
         },
     )
-    where: Tensor
 
     def __init__(self, features: int, maps: bool, settings: Bottleneck, path: str, index: int, site: int) -> None:
-        super().__init__(path, index, site)
-        self.features, self.maps, self.settings = features, maps, settings
-        self.register_buffer("where", torch.empty(0), persistent=False)  # device and type of new slots
+        super().__init__(features, maps, path, index, site)
+        self.settings = settings
 
     def blank(self) -> Branch:
         """Return a path of zeros."""
         return Branch(self.features, self.settings, self.maps).to(self.where.device, self.where.dtype)
 
     def fresh(self) -> Branch:
-        """Return a path with D ~ U(±1/√d), drawn on the CPU: a seed draws the same for any device."""
+        """Return a path with D ~ U(±1/√d), or near 0 as the settings say; drawn on the CPU: a seed draws the same for
+        any device."""
         D = torch.empty(self.settings.width, self.features, dtype=self.where.dtype)
-        nn.init.kaiming_uniform_(D, a=math.sqrt(5))
         branch = self.blank()
+        if self.settings.init == "identity":
+            nn.init.kaiming_uniform_(D, a=math.sqrt(5))
+        else:
+            nn.init.normal_(D, std=_NEAR_ZERO)
+            U = nn.init.normal_(torch.empty_like(D.T), std=_NEAR_ZERO)
+            branch.U = nn.Parameter(U.to(self.where.device))
         branch.D = nn.Parameter(D.to(self.where.device))
         return branch
 
     def description(self) -> str:
         """Return the settings that give the tensors their meaning."""
-        return json.dumps(self.settings.model_dump(exclude={"after", "dropout"}), sort_keys=True)
-
-    def forward(self, y: Tensor, route: Route, again: bool = False) -> Tensor:
-        """Add the slots of `route` to what the block returned.
-
-        Args:
-            y: `[…, d]` or `[B, d, H, W]`.
-            route: slots and coefficients.
-            again: this is a second forward pass, for backward; statistics have moved already.
-
-        Returns:
-            As y.
-        """
-        if reason := self.refusal(route):
-            raise AdapterError(f"{self} cannot do this route: {reason}")
-        fits = y.dim() == 4 and y.shape[1] == self.features if self.maps else y.shape[-1] == self.features
-        if not fits:
-            expected = f"maps [B, {self.features}, H, W]" if self.maps else f"states […, {self.features}]"
-            raise AdapterError(f"{self} stands where {expected} were expected, got {list(y.shape)}; name other modules")
-        x = y
-        if x.dtype != self.where.dtype and not torch.is_autocast_enabled(x.device.type):
-            x = x.to(self.where.dtype)  # a network held in half precision: its slots stay fp32
-        coefficients = self._coefficients(route, y)
-        for k, name in enumerate(route.slots):
-            branch = self.module(name)
-            with still(branch) if again else nullcontext():
-                share = branch(x)
-            y = y + (share if coefficients is None else coefficients[k] * share).to(y.dtype)
-        return y
-
-    def _coefficients(self, route: Route, y: Tensor) -> Tensor | None:
-        """Coefficients of the route's slots, slots first, shaped to multiply y; None when all are 1."""
-        c = route.coefficients_of(self.index, self.site)
-        if c is None:
-            return None
-        c = c.movedim(-1, 0)  # [S], [S, B] or [S, B, T]
-        if route.per not in ("sample", "token"):
-            return c
-        positions = y.shape[2:] if self.maps else y.shape[1:-1]
-        found = [len(y)] if route.per == "sample" else [len(y), math.prod(positions)]
-        if list(c.shape[1:]) != found:
-            raise AdapterError(
-                f"coefficients per {route.per} are for {list(c.shape[1:])}, but the input of {self} is {list(y.shape)}"
-            )
-        ones = [1] * len(positions)
-        shape = [*c.shape[:2], *(ones if route.per == "sample" else positions)]
-        return c.reshape(shape).unsqueeze(2 if self.maps else -1)
+        where_and_how = {"after", "stages", "init", "dropout"}
+        return json.dumps(self.settings.model_dump(exclude=where_and_how), sort_keys=True)

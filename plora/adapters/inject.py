@@ -16,12 +16,15 @@ from plora.adapters.adapted_block import AdaptedBlock
 from plora.adapters.bank import Bank
 from plora.adapters.blocks import find_blocks
 from plora.adapters.bottleneck import BottleneckPlace
+from plora.adapters.branch_place import BranchPlace
 from plora.adapters.linear import WHOLE, AdaptedLinear, at_least_fp32, features, is_layer, is_linear, window_of
 from plora.adapters.module_slot import ModuleSlot
 from plora.adapters.place import Place
+from plora.adapters.pointwise import PointwisePlace
 from plora.adapters.roles import Role, attention_roles
-from plora.adapters.settings import Bottleneck, Targets
-from plora.adapters.spots import find_after, find_modules, refuse_bypassed, refuse_inside, returned, shapes
+from plora.adapters.settings import Bottleneck, Pointwise, Targets
+from plora.adapters.spots import find_after, find_beside, find_modules, refuse_bypassed, refuse_inside, returned, shapes
+from plora.adapters.statistics import hold_statistics
 from plora.adapters.switch import Switch
 from plora.errors import AdapterError, did_you_mean
 
@@ -98,8 +101,10 @@ def inject(
     targets: Sequence[Target],
     bottleneck: Bottleneck | None = None,
     modules: Sequence[str] = (),
+    pointwise: Pointwise | None = None,
 ) -> None:
-    """Put places into a network: banks beside layers, bottlenecks after modules, and slots in the place of modules.
+    """Put places into a network: banks beside layers, bottlenecks after modules, 1 × 1 convolutions beside others, and
+    slots in the place of modules. Statistics of BatchNorm layers that stay frozen never move from then on.
 
     A module used in several places of the network is wrapped once.
 
@@ -108,20 +113,25 @@ def inject(
         targets: what `find_targets` found.
         bottleneck: settings of the bottlenecks; None for none.
         modules: names of the modules of which every slot owns a copy.
+        pointwise: settings of the 1 × 1 convolutions, with which BatchNorm layers are the slots' own; None for none.
 
     Raises:
         AdapterError: nothing to put in, a name that matches nothing, or places that would lie in each other; the
             network is as it was.
     """
     refuse_adapted(model)
+    beside, norms = ([], []) if pointwise is None else find_beside(model, pointwise)
     copied = find_modules(model, modules)
+    copied += [path for path in norms if path not in copied]
+    for path in norms:
+        refuse_inside(path, [other for other in copied if other != path])
     after = [] if bottleneck is None else find_after(model, bottleneck)
     for target in targets:
         refuse_inside(target.path, copied)
-    for path in after:
+    for path in (*beside, *after):
         if path not in copied:
             refuse_inside(path, copied)
-    if not (targets or after or copied):
+    if not (targets or after or beside or copied):
         raise AdapterError("nothing to adapt: give targets, bottlenecks or modules")
     switch = Switch()
     index = site = 0
@@ -135,15 +145,25 @@ def inject(
         base = model.get_submodule(path)
         new[base] = ModuleSlot(base, switch, path, index, site)
         index, site = index + 1, site + 1
-    for path in after:
-        assert bottleneck is not None
+
+    def put(path: str, place: BranchPlace) -> None:
         base = model.get_submodule(path)
-        width, maps = returned(model, path)
-        place = BottleneckPlace(width, maps, bottleneck, f"{path}[after]", index, site)
         weight = next(base.parameters())
         new[base] = AdaptedBlock(new.get(base, base), place.to(weight.device, at_least_fp32(weight)), switch)
+
+    for path in beside:
+        assert pointwise is not None
+        layer = model.get_submodule(path)
+        assert isinstance(layer, nn.Conv2d)
+        put(path, PointwisePlace(layer, pointwise.form, f"{path}[beside]", index, site))
+        index, site = index + 1, site + 1
+    for path in after:
+        assert bottleneck is not None
+        width, maps = returned(model, path)
+        put(path, BottleneckPlace(width, maps, bottleneck, f"{path}[after]", index, site))
         index, site = index + 1, site + 1
     _replace(model, new)
+    hold_statistics(model)
     _leave_fast_path(model)
 
 

@@ -6,9 +6,9 @@ product: Σ_k c_k s_k B_k A_k = [c_1 s_1 B_1 … c_n s_n B_n] [A_1; …; A_n], o
 written as PEFT sees them, one adapter on the whole layer (A of q, k, v below each other, B block-diagonal); the
 header of the safetensors file keeps which rows belong to which site, so that our own slots come back as they were.
 
-Modules of which every slot owns a copy are PEFT's `modules_to_save`. Bottlenecks are nothing that PEFT knows: they
-stand in files of their own beside the others (`save_slot`), in a folder that PEFT refuses, because it would leave them
-out.
+Modules of which every slot owns a copy are PEFT's `modules_to_save`. Residual adapters are nothing that PEFT knows:
+they stand in files of their own beside the others (`save_slot`), in a folder that PEFT refuses, because it would leave
+them out.
 """
 
 import json
@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from plora import atomic
-from plora.adapters.bottleneck import BottleneckPlace
+from plora.adapters.branch_place import BranchPlace
 from plora.adapters.inject import find_targets, inject, refuse_adapted, require_rank
 from plora.adapters.linear import AdaptedLinear
 from plora.adapters.module_place import thaw
@@ -40,7 +40,7 @@ from plora.tensor_file import save_tensors
 CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _BEYOND_PEFT = "PLORA"
-"""The `peft_type` of a folder with bottlenecks; PEFT stops at a type that it does not know."""
+"""The `peft_type` of a folder with residual adapters; PEFT stops at a type that it does not know."""
 _NO_TARGETS = "dummy-target-modules"
 """PEFT's own name for an adapter without a low-rank layer."""
 _BEYOND_LORA = (
@@ -221,10 +221,10 @@ def save_slot(adapters: Adapters, slot: Slot, folder: Path, base_model: str = ""
     What PEFT has no format for goes into files beside it, and PEFT then refuses the folder.
     """
     written: list[Path] = []
-    bottlenecks = {path: place for path, place in adapters.others.items() if isinstance(place, BottleneckPlace)}
-    if bottlenecks:
-        written += write_places(bottlenecks, slot.name, folder)
-    kind = "LORA" if not bottlenecks else _BEYOND_PEFT
+    branches = {path: place for path, place in adapters.others.items() if isinstance(place, BranchPlace)}
+    if branches:
+        written += write_places(branches, slot.name, folder)
+    kind = "LORA" if not branches else _BEYOND_PEFT
     return written + _write_adapter(adapters, Route((slot.name,)), folder, base_model, kind)
 
 
@@ -550,7 +550,9 @@ def _read_adapter(folder: Path) -> tuple[dict[str, _Json], dict[str, Tensor], di
     if kind not in ("LORA", _BEYOND_PEFT):
         raise AdapterError(f"{folder}: peft_type is {kind!r}, expected 'LORA'")
     if kind == _BEYOND_PEFT and not (folder / DESCRIPTION_FILE).is_file():
-        raise AdapterError(f"{folder}: it has no {DESCRIPTION_FILE}, so its bottlenecks are missing; copy it again")
+        raise AdapterError(
+            f"{folder}: it has no {DESCRIPTION_FILE}, so its residual adapters are missing; copy it again"
+        )
     _refuse_more_than_lora(config, folder)
     return config, tensors, own
 

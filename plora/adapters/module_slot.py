@@ -22,10 +22,10 @@ class ModuleSlot(StandIn, ModulePlace):
     """A submodule of which every slot owns a copy: the one on the route runs, without a slot the pristine one.
 
     A slot starts from the pretrained values. Statistics of BatchNorm layers inside the open copy move with every
-    forward pass in train mode (a step of several micro-batches moves them once for each), but not when
-    `checkpoint_blocks` computes a block again; they are saved with the slot. The pristine module and committed copies
-    are in eval mode whatever `train()` is called with. Parameters that the module shares with others (an embedding
-    tied to an output layer) are the slot's own.
+    forward pass in train mode, but not when `checkpoint_blocks` computes a block again; in a run a step of several
+    passes moves them once (`plora.training.statistics`). They are saved with the slot. The pristine module and
+    committed copies are in eval mode whatever `train()` is called with. Parameters that the module shares with others
+    (an embedding tied to an output layer) are the slot's own.
 
     Args:
         base: the submodule.

@@ -1,4 +1,4 @@
-"""What of a slot PEFT has no format for, on disk: tensors of bottlenecks, and the settings that they belong to."""
+"""What of a slot PEFT has no format for, on disk: tensors of residual adapters, and the settings that they go with."""
 
 import json
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ def read_places(places: Mapping[str, ModulePlace], folder: Path) -> dict[str, di
         tensors = load_tensors(folder / PLACES_FILE)
     except (ValidationError, ValueError, OSError, RunError) as error:
         raise AdapterError(
-            f"{folder}: bottlenecks cannot be read ({error}); copy them again from their source"
+            f"{folder}: residual adapters cannot be read ({error}); copy them again from their source"
         ) from None
     for path, found in described.items():
         if path in places and (found.kind, found.settings) != (places[path].kind, places[path].description()):

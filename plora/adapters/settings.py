@@ -84,6 +84,15 @@ class LoRA(BaseModel):
         return SlotShape(self.rank, self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank))
 
 
+def _rising(stages: tuple[int, ...]) -> tuple[int, ...]:
+    if not stages or min(stages) < 1 or list(stages) != sorted(set(stages)):
+        raise PydanticCustomError("stages", "expected numbers of stages in order, counted from 1, such as [3, 4]")
+    return stages
+
+
+Stages = Annotated[tuple[int, ...], AfterValidator(_rising)]
+
+
 class Bottleneck(BaseModel):
     """Residual adapters after blocks: y + U act(D norm(y)), U from 0."""
 
@@ -93,7 +102,10 @@ class Bottleneck(BaseModel):
     """w, rows of D and columns of U."""
     after: str | tuple[str, ...] = "block"
     """After which modules: `block` (each of the repeated ones), `stage` (each group of blocks, as a convolutional
-    network has them), a list of names, or a regular expression for the whole path."""
+    network has them), `sublayer` (the attention and the MLP of each block, before their residual sums), a list of
+    names, or a regular expression for the whole path."""
+    stages: Stages | None = None
+    """In which stages, counted from 1, such as `[3, 4]`; None: in all of the network."""
     activation: Literal["relu", "gelu"] = "relu"
     """Between D and U."""
     form: Literal["residual", "pooled"] = "residual"
@@ -102,6 +114,23 @@ class Bottleneck(BaseModel):
     """What y is normalized with, on its way into D; the statistics of `batch` are each slot's own."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Probability with which inputs of D are dropped while the slot trains."""
+    init: Literal["identity", "near_zero"] = "identity"
+    """How a slot begins: D as a linear layer's and U = 0, which changes no bit; or `near_zero`, D and U from
+    N(0, 0.001²), as Houlsby et al. do, which changes outputs a little."""
+
+
+class Pointwise(BaseModel):
+    """Residual adapters beside convolutions: u + K x, K 1 × 1, from 0; with each slot its own BatchNorm layers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    form: Literal["parallel", "series"] = "parallel"
+    """K reads what the convolution reads, or in `series` what it returns, normalized: u + K BN(u)."""
+    beside: str | tuple[str, ...] = "block"
+    """Beside which convolutions: `block` (those of the repeated blocks that are larger than 1 × 1), a list of names, or
+    a regular expression for the whole path."""
+    stages: Stages | None = None
+    """In which stages, counted from 1, such as `[3, 4]`, BatchNorm layers too; None: in all of the network."""
 
 
 class Merging(BaseModel):

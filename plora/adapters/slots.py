@@ -16,7 +16,7 @@ from plora.adapters.module_place import ModulePlace
 from plora.adapters.module_slot import ModuleSlot
 from plora.adapters.place import Ability, Place
 from plora.adapters.route import Route
-from plora.adapters.settings import Bottleneck, LoRA, SlotShape, Targets
+from plora.adapters.settings import Bottleneck, LoRA, Pointwise, SlotShape, Targets
 from plora.adapters.switch import Switch
 from plora.errors import AdapterError, UnknownTaskError, did_you_mean
 
@@ -143,6 +143,7 @@ class Adapters:
         layers: str = "all",
         bottleneck: Bottleneck | None = None,
         modules: Sequence[str] = (),
+        pointwise: Pointwise | None = None,
     ) -> "Adapters":
         """Freeze `model`, give it places for slots, and return its (still empty) adapters.
 
@@ -153,12 +154,14 @@ class Adapters:
             bottleneck: residual adapters after blocks; None for none.
             modules: names of the modules of which every slot owns a copy: the last parts of a path, or a regular
                 expression for all of it.
+            pointwise: residual adapters beside convolutions; None for none.
 
         Raises:
             AdapterError: nothing matches, places would lie in each other, or the network is adapted already.
         """
         refuse_adapted(model)
-        inject(model, [] if targets is None else find_targets(model, targets, layers), bottleneck, modules)
+        found = [] if targets is None else find_targets(model, targets, layers)
+        inject(model, found, bottleneck, modules, pointwise)
         model.requires_grad_(False)
         return cls(model)
 
@@ -246,7 +249,7 @@ class Adapters:
             missing, extra = sorted(self.others.keys() - given.keys()), sorted(given.keys() - self.others.keys())
             raise AdapterError(
                 f"slot '{name}' does not fit this network: it lacks places {missing[:3]} and has unknown places "
-                f"{extra[:3]}; inject the bottlenecks and modules that it was trained with"
+                f"{extra[:3]}; inject the bottlenecks, modules and 1 × 1 convolutions that it was trained with"
             )
         for path, tensors in given.items():
             if wrong := self.others[path].misfit(tensors):

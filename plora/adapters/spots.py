@@ -1,4 +1,4 @@
-"""Find by name the modules after which bottlenecks stand, and those of which every slot owns a copy."""
+"""Find the modules after or beside which residual adapters stand, and those of which every slot owns a copy."""
 
 import inspect
 import re
@@ -8,8 +8,9 @@ from functools import cache
 from torch import nn
 
 from plora.adapters.blocks import find_blocks, find_inner_blocks, find_stages
-from plora.adapters.linear import features, is_layer
-from plora.adapters.settings import Bottleneck
+from plora.adapters.linear import features, is_layer, is_linear
+from plora.adapters.roles import attention_roles
+from plora.adapters.settings import Bottleneck, Pointwise
 from plora.errors import AdapterError, did_you_mean
 
 
@@ -28,8 +29,11 @@ def find_after(model: nn.Module, settings: Bottleneck) -> list[str]:
                 f"{_named(model)}"
             )
         paths = [path for path, _ in found]
+    elif after == "sublayer":
+        paths = _sublayers(model)
     else:
         paths = _matching(model, (after,) if isinstance(after, str) else after, "bottleneck after")
+    paths = _in_stages(model, paths, settings.stages, "bottleneck")
     for path in paths:
         _, maps = returned(model, path)
         if settings.form == "pooled" and not maps:
@@ -38,6 +42,98 @@ def find_after(model: nn.Module, settings: Bottleneck) -> list[str]:
                 "this module; choose form 'residual'"
             )
     return paths
+
+
+def find_beside(model: nn.Module, settings: Pointwise) -> tuple[list[str], list[str]]:
+    """Return paths of the convolutions beside which 1 × 1 ones stand, and of the BatchNorm layers that go with them.
+
+    Raises:
+        AdapterError: there are no such convolutions, or a path that reads their input would have outputs of another
+            size.
+    """
+    layers = {path: layer for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d)}
+    if settings.beside == "block":
+        blocks = [block for block, _ in find_blocks(model)]
+        larger = [path for path, layer in layers.items() if max(layer.kernel_size) > 1]
+        paths = [path for path in larger if any(path.startswith(f"{block}.") for block in blocks)]
+        if not paths:
+            raise AdapterError(
+                f"pointwise beside 'block': {type(model).__name__} has no convolution larger than 1 × 1 in repeated "
+                f"blocks; name others. {_named(model)}"
+            )
+    else:
+        names = (settings.beside,) if isinstance(settings.beside, str) else settings.beside
+        paths = _matching(model, names, "pointwise beside")
+        if others := [path for path in paths if path not in layers]:
+            raise AdapterError(
+                f"pointwise beside '{others[0]}', a {type(model.get_submodule(others[0])).__name__}; name convolutions"
+            )
+    paths = _in_stages(model, paths, settings.stages, "pointwise")
+    for path in paths:
+        if settings.form == "parallel" and not _keeps_positions(layers[path]):
+            raise AdapterError(
+                f"pointwise beside '{path}': with kernel {layers[path].kernel_size} and padding {layers[path].padding} "
+                "its output has other positions than its input; use form 'series', or name other convolutions"
+            )
+    norms = [path for path, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    within = norms if settings.stages is None else _inside(norms, _stages(model, settings.stages, "pointwise"))
+    return paths, within
+
+
+def _keeps_positions(layer: nn.Conv2d) -> bool:
+    """Whether a convolution pads so that it stops at every position of its input, or at every n-th."""
+    if isinstance(layer.padding, str):
+        return layer.padding == "same"
+    reach = [step * (size - 1) for step, size in zip(layer.dilation, layer.kernel_size, strict=True)]
+    return [2 * pad for pad in layer.padding] == reach
+
+
+def _sublayers(model: nn.Module) -> list[str]:
+    """The output projection of each attention, and the layer with which each MLP returns to the width of its block."""
+    linears = {path: layer for path, layer in model.named_modules() if path and is_linear(layer)}
+    found: list[str] = []
+    for block, _ in find_inner_blocks(model):
+        roles = {role.path: role.roles for role in attention_roles(model, block, linears)}
+        outputs = [path for path, names in roles.items() if names == "o"]
+        widths = {features(linears[path])[1] for path in outputs}
+        inside = _inside(linears, [block])
+        rest = [path for path in inside if path not in roles and "att" not in path.removeprefix(block).lower()]
+        last = [path for path in rest if features(linears[path])[1] in widths]
+        back = [path for path in last if features(linears[path])[0] not in widths] or last[-1:]
+        found += [path for path in inside if path in outputs or path in back]
+    if not found:
+        raise AdapterError(
+            f"bottleneck after 'sublayer': no attention recognised in any block of {type(model).__name__}; name the "
+            f"layers after which it should stand. {_named(model)}"
+        )
+    for path in found:
+        refuse_bypassed(model, path)
+    return found
+
+
+def _stages(model: nn.Module, numbers: Sequence[int], what: str) -> list[str]:
+    """Paths of some stages, counted from 1."""
+    stages = [path for path, _ in find_stages(model)]
+    if max(numbers) > len(stages):
+        raise AdapterError(
+            f"{what}.stages {list(numbers)}: {type(model).__name__} has {len(stages) or 'no'} stages"
+            + (f"; give numbers from 1 to {len(stages)}" if stages else "; leave stages out")
+        )
+    return [stages[number - 1] for number in numbers]
+
+
+def _in_stages(model: nn.Module, paths: list[str], numbers: Sequence[int] | None, what: str) -> list[str]:
+    """Those of some paths that are a stage with one of these numbers, or lie in one."""
+    if numbers is None:
+        return paths
+    found = _inside(paths, _stages(model, numbers, what))
+    if not found:
+        raise AdapterError(f"{what}: none of the modules, such as '{paths[0]}', lies in stages {list(numbers)}")
+    return found
+
+
+def _inside(paths: Iterable[str], outer: Sequence[str]) -> list[str]:
+    return [path for path in paths if any(path == one or path.startswith(f"{one}.") for one in outer)]
 
 
 def find_modules(model: nn.Module, names: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean
 from plora.kinds import is_own
 from plora.methods import OWN, PARTS, SOLVED
+from plora.problems.settings import ClassificationLoss
 from plora.strategies.settings import GenerativeReplaySettings
 
 
@@ -45,17 +46,35 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"gate: '{gate.kind}' compares how likely slots find a document, and problem '{config.problem.kind}' says "
             "nothing of that; use method 'routed' with its own gate"
         )
+    if gate is not None and gate.by_likelihood and getattr(config.problem, "score", "") == "exact_match":
+        yield (
+            f"gate: '{gate.kind}' says how likely an answer is, and not which one is likeliest; set "
+            "problem.score=nats_per_byte, or use method 'per_task' with scenario=task"
+        )
     if gate is not None and (gate.reads or gate.by_likelihood) and (row.slots != "per_task" or row.merging is not None):
         yield (
             f"gate: '{gate.kind}' weighs the slots of all tasks for each input, and method '{config.method}' "
             f"{'has one slot' if row.merging is None else 'makes one of them'}; use another gate or method"
         )
-    if row.slots != "none" and config.lora is None and config.bottleneck is None and not config.modules:
-        yield f"lora: method '{config.method}' has slots, and they need a place: set lora, bottleneck or modules"
+    others = [key for key in ("bottleneck", "pointwise", "modules") if getattr(config, key)]
+    if row.slots != "none" and config.lora is None and not others:
+        places = "lora, bottleneck, pointwise or modules"
+        yield f"lora: method '{config.method}' has slots, and they need a place: set {places}"
     if config.lora is None and (row.lateral or row.merging is not None):
         yield f"lora: method '{config.method}' works on low-rank slots, and lora is null"
-    if (row.merging is not None or row.lateral) and (config.bottleneck is not None or config.modules):
-        yield f"bottleneck, modules: method '{config.method}' works on low-rank slots alone; leave them out"
+    if (row.merging is not None or row.lateral) and others:
+        yield f"{', '.join(others)}: method '{config.method}' works on low-rank slots alone; leave {_them(others)} out"
+    if others and row.slots != "none" and gate is not None and gate.low_rank:
+        yield (
+            f"{', '.join(others)}: gate '{gate.kind}' of method '{config.method}' divides by the size of ΔW, which "
+            f"low-rank slots alone have; leave {_them(others)} out, or use another method"
+        )
+    for strategy in config.resolved_strategies():
+        if others and row.slots != "none" and strategy.low_rank:
+            yield (
+                f"{', '.join(others)}: strategy '{strategy.kind}' of method '{config.method}' knows low-rank slots "
+                f"alone and would protect nothing there; leave {_them(others)} out, or use another method"
+            )
     if config.lora is not None and config.lora.ranks and (row.slots != "per_task" or row.merging == "magmax"):
         yield f"lora.ranks: the slots of method '{config.method}' have one rank, for they are one or begin as another"
     possible = {part for phase in row.phases for part in phase.train}
@@ -84,6 +103,16 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"problem.augment: head '{config.resolved_head()}' of method '{config.method}' is solved once, and nothing "
             "else is learned; leave it out"
         )
+    loss = getattr(config.problem, "loss", ClassificationLoss())
+    for key, is_set in (
+        ("problem.loss", loss != ClassificationLoss()),
+        ("training.head_dropout", config.training.head_dropout),
+    ):
+        if is_set and config.solved and trained == ["head"]:
+            yield (
+                f"{key}: head '{config.resolved_head()}' of method '{config.method}' is solved once, and nothing is "
+                "learned step by step; leave it out"
+            )
     if row.merging not in (None, "ties") and config.merging.keep != Merging().keep:
         yield f"merging.keep: method '{config.method}' keeps every entry of a slot; it is a setting of merged_ties"
     if config.loss_rows is not None and config.scenario != "class":
@@ -103,6 +132,10 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
     for strategy in config.resolved_strategies():
         if reason := row.nothing_to_protect(strategy, config.resolved_head(), config.solved, shares_rows, gate):
             yield f"strategies: '{strategy.kind}' does not fit method '{config.method}': {reason}"
+
+
+def _them(keys: list[str]) -> str:
+    return "it" if len(keys) == 1 else "them"
 
 
 def _of_a_solved_head(config: RunConfig) -> Iterator[str]:
@@ -129,6 +162,8 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
     kind, row = config.problem.kind, config.row
     if config.scenario == "class":
         yield f"scenario: problem '{kind}' has no classes that tasks could add; use scenario=task or scenario=domain"
+    if config.training.head_dropout:
+        yield f"training.head_dropout: problem '{kind}' has no head whose features could be dropped; leave it out"
     if config.head not in (None, OWN):
         yield f"head: problem '{kind}' has answers of its own and no classes for a head '{config.head}'; leave it out"
     if "linear" not in row.heads:

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from plora.adapters.settings import Bottleneck, LoRA, Merging
+from plora.adapters.settings import Bottleneck, LoRA, Merging, Pointwise
 from plora.backbones.settings import BackboneConfig
 from plora.config.training import EvaluationConfig, TrainingConfig
 from plora.errors import ConfigError, did_you_mean
@@ -126,6 +126,8 @@ class RunConfig(BaseModel):
     the method has it."""
     bottleneck: Bottleneck | None = None
     """Residual adapters after blocks; None for none."""
+    pointwise: Pointwise | None = None
+    """Residual adapters beside convolutions, with each slot its own BatchNorm layers; None for none."""
     modules: tuple[str, ...] = ()
     """Modules of the backbone of which every slot owns a copy: last parts of their paths, or a regular expression."""
     gate: Annotated[SerializeAsAny[GateSettings], by_kind(GATES, "gate", GateSettings)] | None = None

@@ -60,6 +60,8 @@ class TrainingConfig(BaseModel):
     """Stop a phase after this many epochs without a better validation score, and go back to the best; None never."""
     first_task: FirstTask = FirstTask()
     """What differs in the first task."""
+    head_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Probability with which features are dropped on their way into a head that trains step by step."""
     activation_checkpointing: bool = False
     """Recompute the activations of each block during backward: less memory, about one more forward pass of time."""
     checkpoint_seconds: float | None = Field(default=60.0, ge=0)

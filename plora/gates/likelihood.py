@@ -13,8 +13,9 @@ class Likelihood(Gate):
 
     Where no task is named, K slots read a document, each alone, in K passes. Each token is predicted by all of them,
     weighed by how likely each has found the tokens before it: none is used to choose who predicts it, and p is a
-    distribution. A document costs at most ln K nats more than with the slot that finds it likeliest. While a task
-    trains, its own slot is the route; so is that of a task that is named.
+    distribution. Of documents with answers, x is the answers; their prompts are read, and weigh nothing. A document
+    costs at most ln K nats more than with the slot that finds it likeliest. While a task trains, its own slot is the
+    route; so is that of a task that is named.
 
     Source: the mixture of experts with equal shares, whose weights are the posterior of the expert (Bayes' rule).
     """

@@ -25,6 +25,8 @@ class GateSettings(PartSettings):
     """It weighs slots by the bare backbone's features of each input: it is a `ReadingGate`."""
     chooses: ClassVar[bool] = False
     """Where no task is named it chooses one slot for each input: it is a `ChoosingGate`."""
+    low_rank: ClassVar[bool] = False
+    """It divides by the size of ΔW, which low-rank slots alone have."""
     by_likelihood: ClassVar[bool] = False
     """Where no task is named each slot of its route reads an input alone, and the mean of what they find it to be
     likely counts; see `Likelihood`."""
@@ -165,6 +167,7 @@ class MagnitudesSettings(GateSettings):
     """Of `Magnitudes`."""
 
     part = "plora.gates.magnitudes:Magnitudes"
+    low_rank = True
     needs_task = False
     constant = False
     settles = True

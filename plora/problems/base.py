@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from plora.backbones import Backbone, BackboneConfig
 from plora.errors import BackboneError, DataError, RunError
 from plora.moment import Moment
-from plora.problems.settings import ProblemSettings
+from plora.problems.class_balance import class_weights, focused
+from plora.problems.settings import ClassificationLoss, ProblemSettings
 from plora.results import ACCURACY, RANKS, ClassRankings, Measurements, PixelCounts, Score
 from plora.streams.base import Scenario, Split, Stream, StreamSource
 
@@ -178,11 +179,13 @@ class LabelledExamples(Examples):
         inputs: N encoded inputs.
         rows: `[N]` their rows in the head.
         fingerprint: sha256 of the split's content.
+        weights: `[N]` how much each counts in the loss, by its class; None: all count 1.
     """
 
     inputs: EncodedInputs
     rows: Indices
     fingerprint: str = ""
+    weights: NDArray[np.float32] | None = None
 
     @property
     def fixed(self) -> bool:  # type: ignore[override]  # decided by the inputs
@@ -210,23 +213,37 @@ class LabelledExamples(Examples):
         return self.inputs.truncated
 
     def collate(self, indices: Indices, draw: int | None = None) -> Batch:
-        """Return inputs, `rows` `[B]`, and that each example weighs 1 in `cross_entropy`."""
-        rows = torch.from_numpy(self.rows[indices])
-        return Batch(self.inputs.collate(indices, draw), {"rows": rows}, indices, {"cross_entropy": len(indices)})
+        """Return inputs, `rows` `[B]`, `class_weights` `[B]` where there are any, and that the mean of `cross_entropy`
+        is over examples."""
+        targets = {"rows": torch.from_numpy(self.rows[indices])}
+        if self.weights is not None:
+            targets["class_weights"] = torch.from_numpy(self.weights[indices])
+        return Batch(self.inputs.collate(indices, draw), targets, indices, {"cross_entropy": len(indices)})
 
     def subset(self, indices: Indices) -> "LabelledExamples":
         """Return some of the examples."""
-        return LabelledExamples(self.inputs.subset(indices), self.rows[indices])
+        weights = None if self.weights is None else self.weights[indices]
+        return LabelledExamples(self.inputs.subset(indices), self.rows[indices], weights=weights)
 
     def followed_by(self, others: "Sequence[LabelledExamples]") -> "LabelledExamples":
         """Return these examples and others."""
-        rows = np.concatenate([self.rows, *(other.rows for other in others)])
-        return LabelledExamples(self.inputs.followed_by([other.inputs for other in others]), rows)
+        all_of_them = (self, *others)
+        rows = np.concatenate([one.rows for one in all_of_them])
+        weights = None
+        if any(one.weights is not None for one in all_of_them):
+            weights = np.concatenate([one.weights_or_ones() for one in all_of_them])
+        inputs = self.inputs.followed_by([other.inputs for other in others])
+        return LabelledExamples(inputs, rows, weights=weights)
+
+    def weights_or_ones(self) -> NDArray[np.float32]:
+        """Return how much each example counts in the loss, `[N]`."""
+        return np.ones(len(self.rows), np.float32) if self.weights is None else self.weights
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return `rows`, and those of the inputs as `inputs/…`."""
+        """Return `rows`, those of the inputs as `inputs/…`, and `class_weights` where there are any."""
         inputs = {f"inputs/{name}": tensor for name, tensor in self.inputs.tensors().items()}
-        return {"rows": torch.from_numpy(self.rows), **inputs}
+        weights = {} if self.weights is None else {"class_weights": torch.from_numpy(self.weights)}
+        return {"rows": torch.from_numpy(self.rows), **weights, **inputs}
 
 
 class Problem(ABC):
@@ -240,8 +257,10 @@ class Problem(ABC):
         items: what inputs are, in words, where a message speaks of many.
         size_key: key of a config that makes inputs smaller, for when memory is full; empty where there is none.
         of_stream: a pretrained network is made to fit the stream: `load_for` looks at it whatever the backbone.
+        loss: how examples weigh in the loss of a problem that classifies.
     """
 
+    loss: ClassificationLoss = ClassificationLoss()
     score: Score = ACCURACY
     record: type[Measurements] = ClassRankings
     classifies: ClassVar[bool] = True
@@ -285,6 +304,31 @@ class Problem(ABC):
             config: of the backbone.
             cache: folder for what may be kept of encoded splits, or None.
         """
+
+    def weights_of(self, labels: Indices) -> NDArray[np.float32] | None:
+        """Return how much each example of a split counts in the loss, by how many there are of its class; None: 1.
+
+        Args:
+            labels: `[N]` of the split.
+        """
+        if not self.loss.beta or not len(labels):
+            return None
+        weights: NDArray[np.float32] = class_weights(np.bincount(labels), self.loss.beta)[labels]
+        return weights
+
+    @staticmethod
+    def restored_weights(tensors: Mapping[str, Tensor], count: int) -> NDArray[np.float32] | None:
+        """Return how much each kept example counts in the loss; None where all count 1.
+
+        Raises:
+            RunError: the tensor has another type or length.
+        """
+        found = tensors.get("class_weights")
+        if found is None:
+            return None
+        if found.dtype != torch.float32 or found.shape != (count,):
+            raise RunError("the stored examples have 'class_weights' of another type or number")
+        return found.cpu().numpy()
 
     def save(self, backbone: Backbone, folder: Path) -> None:
         """Write a backbone as an ordinary `transformers` folder, with what turns inputs into tensors for it.
@@ -424,7 +468,10 @@ class Problem(ABC):
             competing: `[rows, rows]` bool; row r says among which rows an example whose true row is r is classified.
         """
         rows = batch.targets["rows"]
-        return {"cross_entropy": masked_cross_entropy(outputs["scores"], rows, competing[rows]).sum()}
+        nats = focused(masked_cross_entropy(outputs["scores"], rows, competing[rows]), self.loss.gamma)
+        if "class_weights" in batch.targets:
+            nats = batch.targets["class_weights"] * nats
+        return {"cross_entropy": nats.sum()}
 
     def right(self, outputs: Mapping[str, Tensor], batch: Batch, competing: Tensor) -> Tensor | None:
         """Return which examples of a batch are answered rightly, `[B]` bool; None where answers are no classes.

@@ -323,9 +323,13 @@ class CausalLM(Problem):
         return columns
 
     def mixed(self, each: Sequence[Columns]) -> Columns:
-        """Return − log of the mean of p_k(document) = exp(− nats of model k), for each document."""
+        """Return − log of the mean of p_k(document) = exp(− nats of model k), for each document.
+
+        Which token the mean finds likeliest nobody has measured, so that no answer is said to be exact.
+        """
         nats = np.stack([columns["nll"] for columns in each]).astype(np.float64)
-        return {**each[0], "nll": np.log(len(each)) - np.logaddexp.reduce(-nats, axis=0)}
+        same = {name: each[0][name] for name in ("tokens", "bytes")}
+        return {"nll": np.log(len(each)) - np.logaddexp.reduce(-nats, axis=0), **same}
 
     def measurements(
         self, task: NDArray[np.str_], example: NDArray[np.int32], columns: Columns, names: tuple[str, ...]

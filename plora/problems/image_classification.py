@@ -165,7 +165,8 @@ class ImageClassification(Problem):
         """Return the images of a split and their rows; no image is read."""
         assert isinstance(split, Images)
         inputs = self._encoded(split)
-        return LabelledExamples(inputs, split.labels + first_row, split.fingerprint())
+        rows, weights = split.labels + first_row, self.weights_of(split.labels)
+        return LabelledExamples(inputs, rows, split.fingerprint(), weights)
 
     def read_as(self, source: StreamSource) -> None:
         """Decode files as the `reading` of a stream says, where it has one."""
@@ -203,7 +204,8 @@ class ImageClassification(Problem):
         if rows is None or rows.dtype != torch.int64 or rows.shape != (len(pixels),):
             raise RunError("the stored images have no 'rows', one for each of them")
         array = PreparedImages(pixels.cpu().numpy(), np.zeros(len(pixels), np.int64))
-        return LabelledExamples(self._encoded(array), rows.cpu().numpy())
+        weights = self.restored_weights(tensors, len(rows))
+        return LabelledExamples(self._encoded(array), rows.cpu().numpy(), weights=weights)
 
     def augmented(self, batch: Batch, draw: int) -> Batch:
         """Return the batch with what chance does to each of its images."""

@@ -32,7 +32,29 @@ class ProblemSettings(PartSettings):
     makes the features that `part` makes: where a derived problem makes others, it names another one, or None."""
 
 
-class TextClassificationSettings(ProblemSettings):
+class ClassificationLoss(BaseModel):
+    """−w_y (1 − p_y)^γ log p_y, the class-balanced focal loss; as it is not set, the cross-entropy."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    gamma: float = Field(default=0.0, ge=0)
+    """γ: how much less an example weighs that is sure already; 0: not at all, and 2 is usual."""
+    beta: float = Field(default=0.0, ge=0, lt=1)
+    """β: how much more a class weighs that has fewer examples in its task's training split: 0: not at all; towards 1,
+    such as 0.9999, the inverse of their number, as long as that is well below 1 / (1 − β)."""
+
+
+class ClassificationSettings(ProblemSettings):
+    """Inputs with one class each."""
+
+    loss: ClassificationLoss = ClassificationLoss()
+    """What training minimises: `gamma` and `beta` of the class-balanced focal loss; {}: the cross-entropy."""
+    score: Literal["accuracy", "macro_f1"] = "accuracy"
+    """What a cell of the matrix is, and what validation chooses by: `accuracy`, or `macro_f1`, the mean of F1 over the
+    classes, in which each counts equally."""
+
+
+class TextClassificationSettings(ClassificationSettings):
     """Texts, or pairs of texts, with one class each."""
 
     part = "plora.problems.text_classification:TextClassification"
@@ -87,7 +109,7 @@ class PairAugmentation(BaseModel):
         return self
 
 
-class ImageClassificationSettings(ProblemSettings):
+class ImageClassificationSettings(ClassificationSettings):
     """Images with one class each."""
 
     part = "plora.problems.image_classification:ImageClassification"

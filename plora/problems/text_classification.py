@@ -159,7 +159,8 @@ class TextClassification(Problem):
     def encode(self, split: Split, first_row: int = 0) -> LabelledExamples:
         """Return the texts of a split and their rows; one split is tokenised once."""
         assert isinstance(split, Texts)
-        return LabelledExamples(self.tokenized(split), split.labels + first_row, split.fingerprint())
+        rows, weights = split.labels + first_row, self.weights_of(split.labels)
+        return LabelledExamples(self.tokenized(split), rows, split.fingerprint(), weights)
 
     def given(self, inputs: Sequence[object]) -> Texts:
         """Return texts, or pairs of texts."""
@@ -211,7 +212,7 @@ class TextClassification(Problem):
         rows = tensors.get("rows")
         if rows is None or rows.dtype != torch.int64 or rows.shape != (len(texts),):
             raise RunError("the stored texts have no 'rows', one for each of them")
-        return LabelledExamples(texts, rows.cpu().numpy())
+        return LabelledExamples(texts, rows.cpu().numpy(), weights=self.restored_weights(tensors, len(texts)))
 
     def restored_texts(self, tensors: Mapping[str, Tensor]) -> TokenizedTexts:
         """Return texts that were kept as tensors.

@@ -24,6 +24,8 @@ class StrategySettings(PartSettings):
     """It has a use for tasks that learn alone where their slots are merged later."""
     designs_slots: ClassVar[bool] = False
     """It designs the A of each new slot, so that of its low-rank matrices B alone trains."""
+    low_rank: ClassVar[bool] = False
+    """It knows low-rank slots alone: what slots have in other places it would leave unprotected."""
 
     @property
     def reads_scores(self) -> bool:
@@ -50,6 +52,7 @@ class OrthogonalitySettings(StrategySettings):
     """Of `Orthogonality`."""
 
     part = "plora.strategies.orthogonal:Orthogonality"
+    low_rank = True
 
     kind: Literal["orthogonality"] = "orthogonality"
     weight: float = Field(default=0.5, ge=0)
@@ -71,6 +74,7 @@ class SparsitySettings(StrategySettings):
     """Of `Sparsity`."""
 
     part = "plora.strategies.sparsity:Sparsity"
+    low_rank = True
     helps_merging = True
 
     kind: Literal["sparsity"] = "sparsity"
@@ -89,6 +93,7 @@ class EWCSettings(StrategySettings):
     """Of `EWC`."""
 
     part = "plora.strategies.ewc:EWC"
+    low_rank = True
 
     kind: Literal["ewc"] = "ewc"
     weight: float = Field(default=1000.0, ge=0)
@@ -125,6 +130,7 @@ class EWCLoRASettings(StrategySettings):
     """Of `EWCLoRA`."""
 
     part = "plora.strategies.ewc_lora:EWCLoRA"
+    low_rank = True
 
     kind: Literal["ewc_lora"] = "ewc_lora"
     weight: float = Field(default=1e7, ge=0)
@@ -153,6 +159,7 @@ class InfLoRASettings(StrategySettings):
     """Of `InfLoRA`."""
 
     part = "plora.strategies.inf_lora:InfLoRA"
+    low_rank = True
     designs_slots = True
 
     kind: Literal["inf_lora"] = "inf_lora"

@@ -30,6 +30,7 @@ from plora.run_folder.step_checkpoint import Position
 from plora.training.course import PhasePlan, StagePlan, one_seed
 from plora.training.meter import peak_memory
 from plora.training.session import Training, temperature_of, terms_of
+from plora.training.statistics import StepStatistics
 from plora.training.step import Backward, coming
 
 Saved = tuple[Position, dict[str, Tensor]]
@@ -73,6 +74,7 @@ def _train(
     optimizer = optimizer_of(settings, model, opened, parameters, phase.learning_rate)
     micro = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
     timed = meter.strategies.running if parts.strategies else nullcontext
+    statistics = StepStatistics(moving)
     best, patience, step, first = _Best(model.problem.score), settings.early_stop, 0, 0
     if saved is not None:
         at, tensors = saved
@@ -105,7 +107,7 @@ def _train(
                 seed = plan.step_seed(phase.number + 1, step)
                 torch.manual_seed(seed + processes.rank)  # dropout: from seed and step, of its own in each process
                 now = Moment(plan.position, step, total, epoch, seed, len(indices), phase.epochs)
-                backward = Backward(parts, plan, lesson, micro, timed, ahead)
+                backward = Backward(parts, plan, lesson, micro, timed, ahead, statistics)
                 full = False
                 try:
                     with meter.operations(tokens, first=step == 0):

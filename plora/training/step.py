@@ -19,6 +19,7 @@ from plora.problems import Batch, Examples
 from plora.processes import Processes
 from plora.strategies import Seen
 from plora.training.course import StagePlan
+from plora.training.statistics import StepStatistics
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Backward:
         micro: most examples in one forward pass.
         timed: makes the context in which strategies work.
         ahead: makes the batches of the training split; None: they are made when they are needed.
+        statistics: of BatchNorm layers that train.
         rehearsed: examples that strategies trained on.
         terms: of the loss by name, this process's part.
         right: `[2]` of this process's examples of the batch, how many were answered rightly, and of how many that can
@@ -49,6 +51,7 @@ class Backward:
     micro: int
     timed: Callable[[], AbstractContextManager[None]] = nullcontext
     ahead: Ahead | None = None
+    statistics: StepStatistics = field(default_factory=lambda: StepStatistics({}))
     rehearsed: int = 0
     terms: dict[str, Tensor] = field(default_factory=dict)
     right: Tensor = field(default_factory=lambda: torch.zeros(2))
@@ -82,12 +85,14 @@ class Backward:
             return losses
 
         train = self.plan.stage.train
-        self._examples(train, indices, own_losses, at, draw, ahead=self.ahead)
+        with self.statistics.step():
+            self._examples(train, indices, own_losses, at, draw, ahead=self.ahead)
+            with self.timed():
+                for strategy in strategies:
+                    for old in strategy.rehearse(self.lesson, at):
+                        self._examples(old.examples, old.indices, old.losses, at, at.seed, old.name)
+                        self.rehearsed += len(old.indices)
         with self.timed():
-            for strategy in strategies:
-                for old in strategy.rehearse(self.lesson, at):
-                    self._examples(old.examples, old.indices, old.losses, at, at.seed, old.name)
-                    self.rehearsed += len(old.indices)
             for strategy in strategies:
                 self._penalty(strategy.penalty(model, at))
         if model.gate is not None and model.adapters is not None:
@@ -122,6 +127,7 @@ class Backward:
             given = self.parts.learner.extractor.given(examples, part) if examples.fixed else nullcontext()
             with autocast(model.device, settings.precision), given:
                 outputs = model.outputs(batch, self.plan.task, at)
+            self.statistics.passed(len(part))
             found = losses_of(Seen(batch, outputs))
             scaled = {}
             for loss, value in found.items():
@@ -134,6 +140,7 @@ class Backward:
                 shown = loss if name is None else name if len(found) == 1 else f"{name}/{loss}"
                 scaled[shown] = share * value / total
             self._add(scaled)
+            self.statistics.restart()
 
     def _totals(self, batches: Sequence[Batch], share: float) -> dict[str, float]:
         """What each loss weighs in the whole step, over micro-batches and processes."""

@@ -11,10 +11,12 @@ from pydantic import ValidationError
 from reference.places import Array, Coefficient, Path, maps, states
 from tiny_networks import tiny
 from torch import Tensor, nn
+from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from plora.adapters import Adapters, Bottleneck, Route, find_blocks, find_stages
 from plora.errors import AdapterError
+from plora.heads import LinearHead
 
 ONE: Coefficient = lambda k, where: 1.0  # noqa: E731
 
@@ -131,6 +133,43 @@ def test_pooled_adapters_after_the_stages_of_a_resnet_18() -> None:
     assert [*adapters.places] == [f"encoder.stages.{n}[after]" for n in range(4)]
     adapters.open_task("a")
     assert sum(parameter.numel() for parameter in adapters.parameters()) == 124_096 == adapters.stored_parameters()
+    head = LinearHead(512)
+    head.open("a", 3, torch.Generator())
+    assert 124_096 + sum(parameter.numel() for parameter in head.parameters()) == 125_635
+
+
+def test_a_pooled_adapter_cannot_tell_positions_apart() -> None:
+    made = case("maps", form="pooled")
+    added = fast(made, Route(("c",))) - made.y
+    assert added.any()
+    np.testing.assert_allclose(added, np.broadcast_to(added[:, :, :1, :1], added.shape), rtol=0, atol=1e-12)
+
+
+def test_a_start_near_zero() -> None:
+    torch.manual_seed(0)
+    network = resnet()
+    x = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        plain = network(x).last_hidden_state
+        settings = Bottleneck(width=64, after="stage", form="pooled", init="near_zero")
+        tensors = Adapters.inject(network, bottleneck=settings).open_task("a").tensors["encoder.stages.1[after]"]
+        changed = network(x).last_hidden_state
+    for name in ("D", "U"):
+        assert tensors[name].std().item() == pytest.approx(1e-3, rel=0.2)
+    assert 0 < (changed - plain).abs().max() < 1e-3
+
+
+def test_after_attention_and_mlp_of_each_block() -> None:
+    """Twice 2 m d + m + d in each block, before its residual sums."""
+    with torch.device("meta"):
+        networks = {"bert": BertModel(BertConfig()), "vit": ViTModel(ViTConfig())}
+    for network in networks.values():
+        adapters = Adapters.inject(network, bottleneck=Bottleneck(width=64, after="sublayer"))
+        adapters.open_task("a")
+        assert len(adapters.places) == 24
+        assert sum(parameter.numel() for parameter in adapters.parameters()) == 2_379_264
+    with pytest.raises(AdapterError, match="after 'sublayer': no attention recognised in any block of ResNetModel"):
+        Adapters.inject(resnet(), bottleneck=Bottleneck(after="sublayer"))
 
 
 def test_blocks_and_stages() -> None:
@@ -149,6 +188,8 @@ def test_blocks_and_stages() -> None:
         "encoder.layer.1.attention.output",
         "encoder.layer.1.output",
     ]
+    for kind, mlp in (("bert", "output.dense"), ("distilbert", "ffn.lin2")):
+        assert [path for path in after(tiny(kind), "sublayer") if ".0." in path][1].endswith(f".0.{mlp}")
 
     def two() -> nn.Sequential:
         return nn.Sequential(*(Block(nn.Conv2d(4, 4, 1)) for _ in range(2)))

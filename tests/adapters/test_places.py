@@ -9,7 +9,7 @@ from place_networks import Normed, add, mixed, only, resnet, shake
 from tiny_networks import assert_same, mlp, outputs, tiny
 from torch import Tensor, nn
 
-from plora.adapters import Adapters, Bottleneck, LoRA, Place, Route, checkpoint_blocks, find_blocks
+from plora.adapters import Adapters, Bottleneck, LoRA, Place, Pointwise, Route, checkpoint_blocks, find_blocks
 from plora.errors import AdapterError
 
 
@@ -41,6 +41,12 @@ def made(kind: str) -> Made:
     if kind == "convolution":
         network = resnet()
         return network, Adapters.inject(network, "all_conv"), images
+    if kind in ("parallel", "series"):
+        network = resnet()
+        return network, Adapters.inject(network, pointwise=Pointwise(form=kind)), images
+    if kind == "sublayer":
+        network = tiny("bert")
+        return network, Adapters.inject(network, bottleneck=Bottleneck(width=5, after="sublayer")), outputs
     if kind == "module":
         network = Normed().eval()
         return network, Adapters.inject(network, modules=["norm", "last"]), rows
@@ -48,7 +54,7 @@ def made(kind: str) -> Made:
     return network, adapters, outputs
 
 
-KINDS = ["bank", "bottleneck", "pooled", "batch", "convolution", "module", "mixed"]
+KINDS = ["bank", "bottleneck", "sublayer", "pooled", "batch", "convolution", "parallel", "series", "module", "mixed"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -195,7 +201,7 @@ def test_places_are_named_and_numbered() -> None:
     assert [path for path, _ in find_blocks(network)] == ["encoder.layer.0", "encoder.layer.1"]
 
 
-@pytest.mark.parametrize("kind", ["bottleneck", "bank", "mixed", "batch", "convolution"])
+@pytest.mark.parametrize("kind", ["bottleneck", "sublayer", "bank", "mixed", "batch", "convolution", "series"])
 def test_blocks_are_recomputed_with_equal_gradients(kind: str) -> None:
     grads = []
     for checkpointed in (False, True):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from plora.adapters import (
     Adapters,
     Bottleneck,
+    Pointwise,
     Route,
     apply_lora,
     load_lora,
@@ -50,6 +51,7 @@ PLACES = {
         images,
     ),
     "bottleneck": (resnet, {"bottleneck": Bottleneck(width=3, norm="batch")}, images),
+    "beside convolutions": (resnet, {"pointwise": Pointwise(form="series")}, images),
     "all": (
         lambda: tiny("bert"),
         {"targets": "mlp", "modules": ["pooler"], "bottleneck": Bottleneck(width=3)},
@@ -69,7 +71,7 @@ def test_saved_and_loaded(kind: str, tmp_path: Path) -> None:
     with torch.no_grad():
         gave = run(network)
     save_slot(adapters, adapters["b"], tmp_path / "b")
-    beyond = ["plora_places.json", "plora_places.safetensors"] if "bottleneck" in where else []
+    beyond = ["plora_places.json", "plora_places.safetensors"] if {"bottleneck", "pointwise"} & where.keys() else []
     assert sorted(file.name for file in (tmp_path / "b").iterdir()) == FILES + beyond
     fresh = make()
     other = Adapters.inject(fresh, **where)
@@ -84,7 +86,10 @@ def test_saved_and_loaded(kind: str, tmp_path: Path) -> None:
     if beyond:
         with pytest.raises(KeyError, match="PLORA"):  # not loaded without the bottlenecks
             peft.PeftModel.from_pretrained(make(), tmp_path / "b")
-        with pytest.raises(AdapterError, match=r"no adapter for PEFT: bottleneck '.*PEFT has no residual adapters"):
+        with pytest.raises(
+            AdapterError,
+            match=r"no adapter for PEFT: (bottleneck|residual convolution) '.*PEFT has no residual adapters",
+        ):
             save_lora(network, tmp_path / "export")
         with pytest.raises(AdapterError, match="no adapter for PEFT"):
             save_route(adapters, Route(("b",)), tmp_path / "export")
@@ -175,10 +180,10 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
     _, other = mixed(dropout=0.5)  # no part of what a slot is
     load_slot(other, "b", tmp_path)
     (tmp_path / "plora_places.safetensors").write_bytes(b"broken")
-    with pytest.raises(AdapterError, match="bottlenecks cannot be read"):
+    with pytest.raises(AdapterError, match="residual adapters cannot be read"):
         load_slot(other, "c", tmp_path)
     (tmp_path / "plora_places.json").unlink()
-    with pytest.raises(AdapterError, match=r"has no plora_places.json, so its bottlenecks are missing"):
+    with pytest.raises(AdapterError, match=r"has no plora_places.json, so its residual adapters are missing"):
         load_slot(other, "c", tmp_path)
     assert network is not None
 

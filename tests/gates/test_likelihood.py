@@ -61,6 +61,15 @@ def test_a_document_is_scored_by_what_all_slots_say_of_its_tokens_before(routed:
         assert max(sum(nats) for nats in each) > best + 10  # else it does not matter who reads
 
 
+def test_no_answer_is_exact_that_nobody_has_measured(routed: Path) -> None:
+    problem = load_run(routed)[0].model.problem
+    one = {"nll": np.array([1.0, 9.0]), "tokens": np.array([1, 2]), "bytes": np.array([3, 4])}
+    found = problem.mixed([{**one, "exact": np.array([True, False])}, {**one, "exact": np.array([False, False])}])
+    assert {name: column.tolist() for name, column in found.items()} == {
+        name: pytest.approx(column.tolist()) for name, column in one.items()
+    }
+
+
 def test_no_task_is_forgotten_though_none_is_named(routed: Path) -> None:
     record = read_record(routed)
     size = len(SEA.encode())
@@ -99,6 +108,7 @@ def test_what_it_cannot_do_is_refused(routed: Path, tmp_path: Path) -> None:
             ("method=o_lora", "scenario=domain", GATE[2]),
             "'orthogonality' does not fit method 'o_lora': each",
         ),
+        ((*GATE, "problem.score=exact_match"), "says how likely an answer is, and not which one is likeliest"),
         ((*GATE, "problem={kind: text_classification}"), "compares how likely slots find a document, and problem"),
     ):
         with pytest.raises(ConfigError, match=message):

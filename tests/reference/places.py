@@ -52,6 +52,14 @@ def maps(y: Array, paths: Sequence[Path], c: Coefficient, pooled: bool = False) 
     return out
 
 
+def batch_norm(y: Array, mean: Array, variance: Array, scale: Array, shift: Array) -> Array:
+    """scale (y − mean) / √(variance + ε) + shift of each channel of y `[B, C, H, W]`."""
+    out = np.empty_like(y)
+    for c in range(y.shape[1]):
+        out[:, c] = scale[c] * (y[:, c] - mean[c]) / np.sqrt(variance[c] + 1e-5) + shift[c]
+    return out
+
+
 def convolution(x: Array, kernel: Array, stride: int, padding: int, dilation: int) -> Array:
     """x `[B, C, H, W]` with kernel `[O, C, k, k]`, one output at a time."""
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))

@@ -47,7 +47,7 @@ def test_texts_are_written_by_the_generator_that_the_config_names(
 @pytest.mark.parametrize(
     ("generator", "said"),
     [
-        ("{kind: poet}", r"generator: unknown generator kind 'poet' \(kinds: mlm, causal\)"),
+        ("{kind: poet}", r"generator: unknown generator kind 'poet' \(kinds: mlm, causal, self\)"),
         ("{kind: mln}", r"did you mean 'mlm'"),
         ("{sweeps: 2}", r"needs a 'kind' key; kinds: mlm, causal"),
         ("{kind: 'words_generator:Words'}", r"'words_generator:Words' is not derived from .*GeneratorSettings"),

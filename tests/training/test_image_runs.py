@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from killing import KILLED, in_child, quiet, snapshot
+from sklearn.metrics import f1_score
 from tiny_images import VALUES, new_backbone
 
 from plora.build import Workspace
@@ -20,7 +21,9 @@ PLACES = {
     "conv": ("lora.targets=all_conv", "lora.rank=2"),
     "bottleneck": ("lora=null", "bottleneck={width: 4, after: stage, norm: batch}"),
     "modules": ("lora=null", "modules=[normalization]"),
+    "pointwise": ("lora=null", "pointwise={form: series}"),
 }
+SLOWER = pytest.param("pointwise", marks=pytest.mark.slow)
 Config = Callable[..., RunConfig]
 
 
@@ -37,7 +40,7 @@ def config(tmp_path: Path) -> Config:
     return lambda *overrides: load_config(values, overrides)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", ["conv", "bottleneck", "modules", SLOWER])
 def test_two_image_tasks_are_learned_and_kept(config: Config, place: str) -> None:
     folder = run(config(*PLACES[place]), quiet())
     record = read_record(folder)
@@ -76,9 +79,26 @@ def killed(config: Config, point: str, *settings: str) -> tuple[dict[str, object
     return first, second
 
 
-def test_module_slots_of_a_killed_run_end_with_the_same_bits(config: Config) -> None:
-    whole, cut = killed(config, "step:15", *PLACES["modules"], "training.epochs=4")
+@pytest.mark.parametrize("place", ["modules", SLOWER])
+def test_statistics_of_a_killed_run_end_with_the_same_bits(config: Config, place: str) -> None:
+    whole, cut = killed(config, "step:15", *PLACES[place], "training.epochs=4", "training.micro_batch_size=6")
     assert whole == cut
+
+
+def test_macro_f1_of_a_run_that_weighs_its_classes(config: Config) -> None:
+    settings = ("problem.score=macro_f1", "problem.loss={gamma: 2, beta: 0.99}", "training.head_dropout=0.5")
+    folder = run(config(*PLACES["pointwise"], *settings, "training.epochs=3", "training.early_stop=1"), quiet())
+    record = read_record(folder)
+    assert record.score.name == "macro_f1"
+    said = ClassRankings.read(folder / "predictions/task-02.parquet").by_task()
+    for cell, task in zip(record.matrix[-1], record.tasks, strict=True):
+        expected = f1_score(said[task].label, said[task].prediction, average="macro")
+        assert cell == pytest.approx(expected, abs=1e-12)
+    before = said["five-nine"].prediction
+    forget(folder, "zero-four")
+    assert verify(folder).problems == ()
+    left = ClassRankings.read(folder / "predictions/task-02.parquet").by_task()
+    assert np.array_equal(left["five-nine"].prediction, before)
 
 
 def test_what_conv_slots_are_kept_out_of_is_the_same_after_a_kill(config: Config) -> None:
