@@ -26,7 +26,8 @@ def seen_from(config: RunConfig, folder: Path | None) -> RunConfig:
     if named_folder(backbone, folder):
         backbone = backbone.model_copy(update={"id": str(folder / backbone.id)})
     added = tuple(paths_from(task, folder) for task in config.added)
-    return config.model_copy(update={"backbone": backbone, "stream": paths_from(config.stream, folder), "added": added})
+    moved = {name: paths_from(getattr(config, name), folder) for name in ("stream", "problem")}
+    return config.model_copy(update={"backbone": backbone, "added": added, **moved})
 
 
 def named_folder(backbone: BackboneConfig, start: Path) -> bool:

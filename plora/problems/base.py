@@ -400,7 +400,7 @@ class Problem(ABC):
         return None
 
     def augmented(self, batch: Batch, draw: int) -> Batch:
-        """Return a batch that is learned, on its device, with what chance does to its inputs.
+        """Return a batch that is learned, on its device, with what chance does to its inputs, and what it weighs then.
 
         For what is fast for a whole batch on the device, and slow for one example at a time. Examples that it may
         change are not `fixed`.

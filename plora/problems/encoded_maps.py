@@ -1,6 +1,6 @@
 """Images with maps of classes, as a network takes them: resized whole, or in windows that overlap."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from plora.backbones import Preparation
 from plora.backbones.preparation import Size
 from plora.errors import DataError
 from plora.problems.base import Batch, Examples, Indices
+from plora.problems.outlier_scores import outlier_map
 from plora.streams.labelled_images import IGNORED, ClassPixels, LabelledImage, LabelledImages
 
 
@@ -23,13 +24,17 @@ class Layout:
         preparation: what is made of an image.
         classes: C.
         windows: an image keeps its shape and is read in windows of the network's size.
-        weighs: of maps `[R, h, w]` as they are learned, what they weigh in each loss.
+        weighs: of targets as they are learned, what they weigh in each loss.
+        expose: pastes outliers into an image that is learned, by its draw and its index; None: nothing does.
+        measures_outliers: outliers have a part in what is measured.
     """
 
     preparation: Preparation
     classes: int
     windows: bool
-    weighs: Callable[[ClassPixels], dict[str, float]]
+    weighs: Callable[[Mapping[str, Tensor]], dict[str, float]]
+    expose: Callable[[LabelledImage, int, int], LabelledImage] | None = None
+    measures_outliers: bool = False
 
     def canvas(self, height: int, width: int) -> Size:
         """Return the size that an image of this size is resized to; the network reads all of it, or windows of it."""
@@ -93,15 +98,20 @@ class EncodedMaps(Examples):
         Inputs are `pixel_values` `[R, C, h, w]` and `seeds` `[R]`. Targets are `classes` `[R, h, w]`; and where images
         are scored, each at its own size, `truth` `[B, H, W]` (what is beside a smaller one is ignored), `sizes`
         `[B, 3]`: height, width and number of rows; and `windows` `[R, 4]`: top, left, height and width of the canvas.
+        Maps of outliers stand beside both where they are wanted: `outliers` `[R, h, w]`, `true_outliers` `[B, H, W]`,
+        which is ignored in images of which nobody says what is an outlier.
         """
         layout, size = self.layout, self.layout.preparation.size
-        pixels, maps, seeds, windows, numbers = [], [], [], [], []
+        pixels, maps, kinds, seeds, windows, numbers = [], [], [], [], [], []
         found = self.read(indices)
+        if exposed := draw is not None and layout.expose is not None:
+            found = [layout.expose(one, draw, index) for index, one in zip(indices.tolist(), found, strict=True)]
         names = [split.name(own) for split, own in self._places(indices)]
         for index, one, name in zip(indices.tolist(), found, names, strict=True):
             canvas = layout.canvas(*one.classes.shape)
             prepared = replace(layout.preparation, size=canvas).resized(one.image, name)
             resized = nearest(one.classes, canvas)
+            of_outliers = nearest(outlier_map(one), canvas) if exposed else None
             seed = 0 if draw is None else _seed(draw, index)
             corners = layout.corners(canvas)
             numbers.append(len(corners))
@@ -109,14 +119,18 @@ class EncodedMaps(Examples):
                 own = (slice(top, top + size[0]), slice(left, left + size[1]))
                 pixels.append(prepared[:, *own])
                 maps.append(resized[own])
+                if of_outliers is not None:
+                    kinds.append(of_outliers[own])
                 seeds.append(seed)
                 windows.append((top, left, *canvas))
-        learned = np.stack(maps)
         inputs = {
             "pixel_values": layout.preparation.normalised(torch.stack(pixels)),
             "seeds": torch.tensor(seeds),
         }
-        targets = {"classes": torch.from_numpy(learned)}
+        targets = {"classes": torch.from_numpy(np.stack(maps))}
+        if exposed:
+            targets["outliers"] = torch.from_numpy(np.stack(kinds))
+        weights = layout.weighs(targets)
         if draw is None:
             shapes = [(*one.classes.shape, number) for one, number in zip(found, numbers, strict=True)]
             targets |= {
@@ -124,7 +138,10 @@ class EncodedMaps(Examples):
                 "sizes": torch.tensor(shapes),
                 "windows": torch.tensor(windows),
             }
-        return Batch(inputs, targets, indices, layout.weighs(learned))
+            if layout.measures_outliers:
+                told = [outlier_map(one) for one in found]
+                targets["true_outliers"] = torch.from_numpy(_beside(told))
+        return Batch(inputs, targets, indices, weights)
 
     def subset(self, indices: Indices) -> "EncodedMaps":
         """Return some of the examples, still unread."""
@@ -140,11 +157,17 @@ class EncodedMaps(Examples):
         return replace(self, parts=parts, fingerprint="")
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all bytes of `images` and `maps`, and `shapes` `[N · 3]`: height, width, channels."""
+        """Return all bytes of `images` and `maps`, and `shapes` `[N · 3]`: height, width, channels.
+
+        Where somebody says of an image what is an outlier, also the bytes of `outliers`, as `outlier_map` has them.
+        """
         found = self.read(np.arange(len(self)))
         shapes = [(*one.classes.shape, 1 if one.image.ndim == 2 else one.image.shape[2]) for one in found]
         empty = np.empty(0, np.uint8)
-        return {
+        told = {}
+        if any(one.outlier is not None for one in found):
+            told["outliers"] = torch.from_numpy(np.concatenate([outlier_map(one).ravel() for one in found]))
+        return told | {
             "images": torch.from_numpy(np.concatenate([empty, *(one.image.ravel() for one in found)])),
             "maps": torch.from_numpy(np.concatenate([empty, *(one.classes.ravel() for one in found)])),
             "shapes": torch.tensor(shapes, dtype=torch.int64).reshape(-1),

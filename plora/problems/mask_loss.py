@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from plora.problems.arcface import with_margin
+from plora.problems.settings import ArcFace
+
 
 @dataclass(frozen=True)
 class Points:
@@ -41,6 +44,7 @@ class MaskLoss:
         points: at which a mask is compared.
         oversample: candidates for each point.
         importance: share of the points that are least certain.
+        arcface: of a matched query the logit of its class is that of a wider angle; it is matched by the plain ones.
 
     Source: Cheng et al. 2022 (Mask2Former, arXiv 2112.01527); `EomtLoss` of transformers.
     """
@@ -52,10 +56,11 @@ class MaskLoss:
     points: int = 12544
     oversample: float = 3.0
     importance: float = 0.75
+    arcface: ArcFace | None = None
 
     @classmethod
-    def of(cls, settings: Any) -> Self:  # noqa: ANN401  (transformers has no types)
-        """Return the loss that a network's configuration describes."""
+    def of(cls, settings: Any, arcface: ArcFace | None = None) -> Self:  # noqa: ANN401  (transformers has no types)
+        """Return the loss that a network's configuration describes, with a margin where one is given."""
         return cls(
             settings.class_weight,
             settings.mask_weight,
@@ -64,6 +69,7 @@ class MaskLoss:
             settings.train_num_points,
             settings.oversample_ratio,
             settings.importance_sample_ratio,
+            arcface,
         )
 
     def weights(self, masks: Sequence[int], queries: int) -> dict[str, float]:
@@ -113,6 +119,8 @@ class MaskLoss:
         rows, columns = self.match(masks, classes, truth, labels, points.matching)
         wanted = torch.full((len(classes),), classes.shape[1] - 1, device=classes.device)
         wanted[rows] = labels[columns]
+        if self.arcface is not None and len(rows):
+            classes = classes.index_put((rows,), with_margin(classes[rows], labels[columns], self.arcface))
         weight = torch.ones(classes.shape[1], device=classes.device)
         weight[-1] = self.no_object
         found = {"class": self.class_weight * F.cross_entropy(classes, wanted, weight, reduction="sum")}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,21 +14,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plora.backbones import Backbone, BackboneConfig
+from plora.backbones.cosine_classes import require_cosines, with_cosines
 from plora.backbones.eomt import Masks, Segmenter
 from plora.backbones.segmenters import SegmentationBackbone, load_segmentation_backbone, save_segmentation_backbone
 from plora.errors import BackboneError, DataError, RunError
 from plora.moment import Moment
+from plora.problems.augmentation import require_kornia
 from plora.problems.bare_images import BareImages
 from plora.problems.base import Batch, Columns, Indices, Problem, stored
 from plora.problems.encoded_maps import EncodedMaps, Layout
 from plora.problems.mask_annealing import shares_masked
 from plora.problems.mask_loss import MaskLoss
+from plora.problems.outlier_data import require_outliers, with_outlier_class
+from plora.problems.outlier_exposure import Exposure
+from plora.problems.outlier_scores import INLIER, OUTLIER, UNSAID, OutlierMeasure
+from plora.problems.pair_augmentation import random_pairs
 from plora.problems.settings import ProblemSettings, SemanticSegmentationSettings
 from plora.results import SCORES, Measurements, PixelCounts
 from plora.streams.base import Scenario, Split, Stream, StreamSource
+from plora.streams.cutouts import Cutouts
 from plora.streams.image_reading import ImageReading
 from plora.streams.images import READING, ImageFiles, Pixels
-from plora.streams.labelled_images import IGNORED, ClassPixels, LabelledImageArray, LabelledImages
+from plora.streams.labelled_images import IGNORED, LabelledImageArray, LabelledImages
 
 _LAST = ("masks", "classes")
 """Outputs of the whole network; those that were made before block i of the last ones are called `masks i`, …"""
@@ -61,16 +69,31 @@ class SemanticSegmentation(Problem):
     size_key = "backbone.image.size"
 
     def __init__(self, settings: SemanticSegmentationSettings, backbone: SegmentationBackbone) -> None:
-        self.settings, self.class_names = settings, backbone.class_names
+        if settings.augment is not None:
+            require_kornia()
+        names = backbone.class_names
+        self.settings, self.class_names = settings, names[:-1] if settings.outlier_class else names
         self.score = SCORES[settings.score]
+        exposure, outlier = settings.exposure, settings.outlier
+        self.exposure = None if exposure is None else Exposure(exposure, Cutouts(exposure.objects))
+        self.outliers = (
+            None if outlier is None else OutlierMeasure(outlier, len(self.class_names), settings.answer == "patches")
+        )
         configuration = backbone.network.config
         self.mask_loss, self.queries, self.blocks = (
-            MaskLoss.of(configuration),
+            MaskLoss.of(configuration, settings.arcface),
             configuration.num_queries,
             configuration.num_blocks,
         )
         self.reading = READING
-        self.layout = Layout(backbone.preparation, len(self.class_names), settings.windows, self._weighs)
+        self.layout = Layout(
+            backbone.preparation,
+            len(self.class_names),
+            settings.windows,
+            self._weighs,
+            None if self.exposure is None else self.exposure.pasted,
+            self.outliers is not None,
+        )
 
     @classmethod
     def load(cls, settings: ProblemSettings, config: BackboneConfig) -> SegmentationBackbone:
@@ -81,17 +104,21 @@ class SemanticSegmentation(Problem):
     def load_for(
         cls, settings: ProblemSettings, config: BackboneConfig, stream: Callable[[], Stream]
     ) -> SegmentationBackbone:
-        """Load or make EoMT with a row for each class of a stream.
+        """Load or make EoMT with a row for each class of a stream, and one of outliers where they are a class.
 
         Raises:
-            BackboneError: as `load_segmentation_backbone`.
-            DataError: the stream has no images with maps.
+            BackboneError: as `load_segmentation_backbone`; or its classes were learned by angles, and are not asked so.
+            DataError: the stream has no images with maps, or a class that is called as that of outliers.
         """
+        assert isinstance(settings, SemanticSegmentationSettings)
         loaded = stream()
         _require_maps(loaded)
         first = loaded.tasks[0].train
         assert isinstance(first, LabelledImages)
-        return load_segmentation_backbone(config, first.class_names)
+        names = with_outlier_class(first.class_names) if settings.outlier_class else first.class_names
+        backbone = load_segmentation_backbone(config, names)
+        require_cosines(backbone, settings.arcface is not None)
+        return backbone if settings.arcface is None else with_cosines(backbone, settings.arcface.scale)
 
     @classmethod
     def around(cls, settings: ProblemSettings, backbone: Backbone, config: BackboneConfig, cache: Path | None) -> Self:
@@ -106,7 +133,7 @@ class SemanticSegmentation(Problem):
         save_segmentation_backbone(backbone, folder)
 
     def check(self, stream: Stream, scenario: Scenario) -> None:
-        """Refuse a stream of anything but images with maps, and tasks of other classes."""
+        """Refuse a stream of anything but images with maps, tasks of other classes, and a lack of known outliers."""
         _require_maps(stream)
         for task in stream.tasks:
             for _, split in task.splits():
@@ -116,6 +143,8 @@ class SemanticSegmentation(Problem):
                         f"task '{task.name}' has the classes {', '.join(split.class_names)}, and the network tells "
                         f"apart {', '.join(self.class_names)}; give all tasks of the stream the same, in one order"
                     )
+        if self.outliers is not None:
+            require_outliers(stream, ("test",) if self.settings.score == "mean_iou" else ("validation", "test"))
 
     def encode(self, split: Split, first_row: int = 0) -> EncodedMaps:
         """Return the images of a split and their maps; none is read."""
@@ -142,6 +171,18 @@ class SemanticSegmentation(Problem):
     def pictures(self, split: Split, indices: Indices) -> Sequence[Pixels] | None:
         """Return some images as they are read."""
         return [one.image for one in split.read(indices)] if isinstance(split, LabelledImages) else None
+
+    def augmented(self, batch: Batch, draw: int) -> Batch:
+        """Return the batch with what chance does to each image and its map, and what it weighs then."""
+        if self.settings.augment is None:
+            return batch
+        prepared, names = self.layout.preparation, list(batch.targets)
+        pixels = prepared.pixels(batch.inputs["pixel_values"])
+        maps = torch.stack([*batch.targets.values()], dim=1)
+        changed, maps = random_pairs(pixels, maps, batch.indices, draw, self.settings.augment)
+        targets = dict(zip(names, maps.unbind(1), strict=True))
+        inputs = {**batch.inputs, "pixel_values": prepared.normalised(255 * changed)}
+        return replace(batch, inputs=inputs, targets=targets, weights=self._weighs(targets))
 
     def restored(self, tensors: Mapping[str, Tensor]) -> EncodedMaps:
         """Return images and maps that were kept as tensors.
@@ -181,7 +222,7 @@ class SemanticSegmentation(Problem):
         While queries learn, there are those that were made before each of the last blocks, too: `masks 0`, …
         """
         if isinstance(found, Tensor):
-            return {"patches": found[:, : len(self.class_names)]}
+            return {"patches": found[:, : self._rows]}
         last = dict(zip(_LAST, (found.masks[-1], found.classes[-1]), strict=True))
         earlier = enumerate(zip(found.masks[:-1], found.classes[:-1], strict=True))
         return last | {f"{name} {block}": one for block, both in earlier for name, one in zip(_LAST, both, strict=True)}
@@ -189,15 +230,23 @@ class SemanticSegmentation(Problem):
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch, competing: Tensor) -> dict[str, Tensor]:
         """Return `class`, `mask` and `dice`, sums over images and supervised outputs; or `cross_entropy` of pixels.
 
+        Of exposed images `exposure_inlier` and `exposure_outlier` besides, sums over pixels.
+
         Args:
             outputs: of the batch.
             batch: with its targets.
             competing: `[rows, rows]`, as many as classes are learned by now, the first ones; without rows: all are.
         """
-        maps, C = batch.targets["classes"], len(competing) or len(self.class_names)
+        maps, C = self._learned(batch.targets), len(competing) or self._rows
+        exposed: dict[str, Tensor] = {}
+        if self.exposure is not None and "outliers" in batch.targets:
+            hidden = self._hidden(None, maps.device)
+            known = [self._scores(outputs, row, hidden)[: len(self.class_names)] for row in range(len(maps))]
+            exposed = dict(self.exposure.losses(known, batch.targets["outliers"]))
         if self.settings.answer == "patches":
             logits = F.interpolate(outputs["patches"][:, :C].float(), maps.shape[1:], mode="bilinear")
-            return {"cross_entropy": F.cross_entropy(logits, maps.long(), ignore_index=IGNORED, reduction="sum")}
+            own = F.cross_entropy(logits, maps.long(), ignore_index=IGNORED, reduction="sum")
+            return {"cross_entropy": own, **exposed}
         supervised = [""] + [f" {block}" for block in range(self.blocks) if f"masks {block}" in outputs]
         sums: dict[str, list[Tensor]] = {}
         for image, seed in enumerate(batch.inputs["seeds"].tolist()):
@@ -210,7 +259,7 @@ class SemanticSegmentation(Problem):
                 classes = torch.cat([every[:, :C], every[:, -1:]], dim=1)
                 for name, loss in self.mask_loss.losses(masks, classes, truth, labels, generator).items():
                     sums.setdefault(name, []).append(loss)
-        return {name: torch.stack(found).sum() for name, found in sums.items()}
+        return {name: torch.stack(found).sum() for name, found in sums.items()} | exposed
 
     def pixel_logits(self, outputs: Mapping[str, Tensor], classes: int) -> Tensor:
         """Return `[R, C, h, w]`: logits of patches, or log scores of queries, of which softmax is the share of each.
@@ -237,15 +286,33 @@ class SemanticSegmentation(Problem):
             batch: with its targets.
             visible: `[rows]` the classes learned by now, the others score −∞; None, or without rows: all are.
         """
-        hidden = torch.zeros(len(self.class_names), dtype=torch.bool, device=batch.targets["truth"].device)
-        if visible is not None and len(visible):
-            hidden[: len(visible)] = torch.from_numpy(~visible)
-            hidden[len(visible) :] = True
+        for answers in self.answers(outputs, batch, visible):
+            yield answers[: len(self.class_names)]
+
+    def outlier_maps(self, outputs: Mapping[str, Tensor], batch: Batch) -> Iterator[Tensor]:
+        """Yield where the outlier scores of each image lie in the range of the score, `[H, W]` in 0 to 1, for people.
+
+        Args:
+            outputs, batch: as `scores` has them.
+
+        Raises:
+            DataError: no outlier score is measured.
+        """
+        if self.outliers is None:
+            raise DataError("no outlier score is measured; set problem.outlier, such as {score: rba}")
+        for answers in self.answers(outputs, batch):
+            yield self.outliers.places(self.outliers.scores(answers))
+
+    def answers(
+        self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_] | None = None
+    ) -> Iterator[Tensor]:
+        """Yield what `scores` does, and the score of the outlier class after them where there is one."""
+        hidden = self._hidden(visible, batch.targets["truth"].device)
         size, windows = self.layout.preparation.size, batch.targets["windows"].tolist()
         first = 0
         for height, width, number in batch.targets["sizes"].tolist():
             canvas = windows[first][2:]
-            summed = torch.zeros(len(self.class_names), *canvas, device=batch.targets["truth"].device)
+            summed = torch.zeros(self._rows, *canvas, device=batch.targets["truth"].device)
             counts = torch.zeros(canvas, device=summed.device)
             for row in range(first, first + number):
                 top, left, *_ = windows[row]
@@ -257,7 +324,8 @@ class SemanticSegmentation(Problem):
             yield found.masked_fill(hidden[:, None, None], float("-inf"))
 
     def measure(self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_]) -> Columns:
-        """Return `confusion` `[B, C, C]`: how many pixels of a class are taken for which.
+        """Return `confusion` `[B, C, C]`: how many pixels of a class are taken for which; and histograms `inlier` and
+        `outlier` `[B, bins]` where an outlier score is measured.
 
         Args:
             outputs: of the batch, in evaluation.
@@ -265,23 +333,29 @@ class SemanticSegmentation(Problem):
             visible: `[rows]` the classes learned by now: others are background, the first. Without rows: all are.
         """
         C = len(self.class_names)
-        found = []
-        for truth, scores in zip(batch.targets["truth"], self.scores(outputs, batch, visible), strict=True):
-            true = truth[: scores.shape[1], : scores.shape[2]].long()
+        found: dict[str, list[Tensor]] = {}
+        for image, answers in enumerate(self.answers(outputs, batch, visible)):
+            own = (image, slice(answers.shape[1]), slice(answers.shape[2]))
+            true = batch.targets["truth"][own].long()
             if len(visible):
                 known = torch.zeros(IGNORED + 1, dtype=torch.bool)
                 known[IGNORED], known[: len(visible)] = True, torch.from_numpy(visible)
                 true = true.where(known.to(true.device)[true], 0)
             valid = true != IGNORED
-            pairs = true[valid] * C + scores.argmax(0)[valid]
-            found.append(pairs.bincount(minlength=C * C).reshape(C, C).cpu().numpy())
-        return {"confusion": np.stack(found)}
+            pairs = true[valid] * C + answers[:C].argmax(0)[valid]
+            found.setdefault("confusion", []).append(pairs.bincount(minlength=C * C).reshape(C, C))
+            if self.outliers is not None:
+                both = self.outliers.histograms(answers, batch.targets["true_outliers"][own])
+                for name, histogram in zip(("inlier", "outlier"), both, strict=True):
+                    found.setdefault(name, []).append(histogram)
+        return {name: torch.stack(each).cpu().numpy() for name, each in found.items()}
 
     def measurements(
         self, task: NDArray[np.str_], example: NDArray[np.int32], columns: Columns, names: tuple[str, ...]
     ) -> PixelCounts:
         """Return the record."""
-        return PixelCounts.of_confusions(task, example, columns["confusion"], self.class_names)  # type: ignore[arg-type]
+        counted = (columns["confusion"], self.class_names, columns.get("inlier"), columns.get("outlier"))
+        return PixelCounts.of_confusions(task, example, *counted)  # type: ignore[arg-type]
 
     def with_names(self, kept: Measurements, names: tuple[str, ...]) -> Measurements:
         """Return the record as it is: it knows all classes from the start."""
@@ -300,10 +374,35 @@ class SemanticSegmentation(Problem):
         ]
         return hashlib.sha256(json.dumps([*content, "bilinear scores, nearest maps"]).encode()).hexdigest()
 
-    def _weighs(self, maps: ClassPixels) -> dict[str, float]:
+    def _weighs(self, targets: Mapping[str, Tensor]) -> dict[str, float]:
+        maps = self._learned(targets).cpu().numpy()
+        exposed: dict[str, float] = {}
+        if self.exposure is not None and "outliers" in targets:
+            exposed = self.exposure.weights(targets["outliers"])
         if self.settings.answer == "patches":
-            return {"cross_entropy": float((maps != IGNORED).sum()) or 1e-9}  # beside any pixel, nothing in fp32
-        return self.mask_loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries)
+            # Beside any pixel, nothing in fp32.
+            return {"cross_entropy": float((maps != IGNORED).sum()) or 1e-9, **exposed}
+        return self.mask_loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries) | exposed
+
+    def _learned(self, targets: Mapping[str, Tensor]) -> Tensor:
+        """Maps as they are learned, `[R, h, w]`: outliers have the row after those of the classes, or none."""
+        maps = targets["classes"]
+        if not self.settings.outlier_class or "outliers" not in targets:
+            return maps
+        return maps.masked_fill(targets["outliers"] == OUTLIER, len(self.class_names))
+
+    @property
+    def _rows(self) -> int:
+        """How many classes the network tells apart."""
+        return len(self.class_names) + self.settings.outlier_class
+
+    def _hidden(self, visible: NDArray[np.bool_] | None, device: torch.device) -> Tensor:
+        """Which rows of the network are not learned yet, `[rows]`."""
+        hidden = torch.zeros(self._rows, dtype=torch.bool, device=device)
+        if visible is not None and len(visible):
+            hidden[: len(visible)] = torch.from_numpy(~visible)
+            hidden[len(visible) :] = True
+        return hidden
 
     def _scores(self, outputs: Mapping[str, Tensor], row: int, hidden: Tensor) -> Tensor:
         """Of one row, `[C, h, w]` at the network's size; hidden classes, `[C]`, are in no softmax."""
@@ -335,20 +434,27 @@ def _require_maps(stream: Stream) -> None:
 def _kept(tensors: Mapping[str, Tensor], class_names: tuple[str, ...]) -> LabelledImageArray:
     """Images and maps that stand one after the other in bytes."""
     types = {"images": torch.uint8, "maps": torch.uint8, "shapes": torch.int64}
-    images, maps, shapes = (tensor.numpy() for tensor in stored(tensors, types, "images").values())
+    told = {"outliers": torch.uint8} if "outliers" in tensors else {}
+    images, maps, shapes, *kinds = (tensor.numpy() for tensor in stored(tensors, types | told, "images").values())
     shapes = shapes.reshape(-1, 3) if len(shapes) % 3 == 0 else np.full((1, 3), -1)
     pixels = shapes[:, 0] * shapes[:, 1]
-    if (shapes < 1).any() or pixels.sum() != len(maps) or (pixels * shapes[:, 2]).sum() != len(images):
+    fit = all(pixels.sum() == len(part) for part in (maps, *kinds)) and (pixels * shapes[:, 2]).sum() == len(images)
+    if (shapes < 1).any() or not fit:
         raise RunError("the parts of the stored images differ in length")
     starts = np.concatenate([np.zeros((1, 2), np.int64), np.cumsum([pixels * shapes[:, 2], pixels], axis=1).T])
+
+    def planes(part: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        ends = zip(shapes, starts[:-1, 1], starts[1:, 1], strict=True)
+        return [part[start:end].reshape(h, w) for (h, w, _), start, end in ends]
+
+    of_outliers = [None if (one == UNSAID).any() else one for part in kinds for one in planes(part)]
     return LabelledImageArray(
         [
             images[start:end].reshape((h, w, c) if c > 1 else (h, w))
             for (h, w, c), start, end in zip(shapes, starts[:-1, 0], starts[1:, 0], strict=True)
         ],
-        [
-            maps[start:end].reshape(h, w)
-            for (h, w, _), start, end in zip(shapes, starts[:-1, 1], starts[1:, 1], strict=True)
-        ],
+        planes(maps),
         class_names,
+        [None if one is None else one == OUTLIER for one in of_outliers] if kinds else None,
+        [None if one is None else one == INLIER for one in of_outliers] if kinds else None,
     )

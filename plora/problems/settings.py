@@ -1,6 +1,7 @@
 """What a run's inputs and answers look like, as settings: the section `problem:` of a config."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -155,6 +156,64 @@ class CausalLMSettings(ProblemSettings):
         return given
 
 
+class OutlierScore(BaseModel):
+    """How much a pixel looks like nothing that was learned; measured on images of which somebody says what is an
+    outlier."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    score: Literal["rba", "msp", "max_logit", "entropy", "outlier_class"] = "rba"
+    """Rejected by all classes, one minus the largest probability, the negative largest score, the entropy of
+    probabilities, or by how much the outlier class is above the others."""
+    temperature: float = Field(default=1.0, gt=0)
+    """What scores of classes are divided by before they are made probabilities, for `msp` and `entropy`."""
+    bins: int = Field(default=8192, ge=64, le=65536)
+    """Of the histograms that are kept of each image: pixels in one bin are not told apart."""
+
+    @model_validator(mode="after")
+    def _temperature_is_used(self) -> Self:
+        if self.temperature != 1 and self.score not in ("msp", "entropy"):
+            raise ValueError(f"temperature: {self.score} is made of no probabilities; leave it out")
+        return self
+
+
+class OutlierExposure(BaseModel):
+    """Objects are pasted into training images, and no class may claim their pixels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    objects: Path
+    """A folder of images that are transparent around an object, or a .parquet file with such in its column `image`;
+    none of them should show a class that is learned."""
+    probability: float = Field(default=0.1, gt=0, le=1)
+    """Share of the images that get an object whenever they are learned."""
+    weight: float = Field(default=1.0, ge=0)
+    """Of the losses `exposure_inlier` and `exposure_outlier` beside those of the classes; 0 pastes, and no class learns
+    from these pixels."""
+    inlier: float = -0.8
+    """Inliers learn an outlier score (RbA) below this."""
+    outlier: float = -0.1
+    """Outliers learn one above this."""
+
+    @model_validator(mode="after")
+    def _bounds_leave_room(self) -> Self:
+        if self.inlier >= self.outlier:
+            raise ValueError(f"inlier: {self.inlier:g} is not below outlier, {self.outlier:g}")
+        return self
+
+
+class ArcFace(BaseModel):
+    """Classes by angles: logits are s cos θ, and s cos(θ + m) of the class of a query that is matched, while it learns.
+    That of no object stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    scale: float = Field(default=16.0, gt=0)
+    """s."""
+    margin: float = Field(default=0.2, ge=0, le=1.5)
+    """m, an angle in radians."""
+
+
 class SemanticSegmentationSettings(ProblemSettings):
     """Images with a class for every pixel; pixels that are ignored count in nothing."""
 
@@ -170,12 +229,40 @@ class SemanticSegmentationSettings(ProblemSettings):
     answer: Literal["queries", "patches"] = "queries"
     """`queries` answer with a mask and a class each; or each of the `patches` has a class of its own, by the linear
     layer that gives queries theirs: the plainest answer, and what a new encoder is pretrained on first."""
+    augment: PairAugmentation | None = None
+    """What chance does to training images and their maps: `scale`, `flip`, `colour`; None: nothing."""
     windows: bool = False
     """An image keeps its shape and is read in windows that overlap: all of them where it is scored, one of them by
     chance where it is learned. False resizes it to `backbone.image.size`, whatever its shape."""
-    score: Literal["mean_iou", "foreground_iou"] = "mean_iou"
+    outlier: OutlierScore | None = None
+    """The outlier score that is measured of each pixel that is scored: `score`, `temperature`, `bins`; None: none
+    is."""
+    exposure: OutlierExposure | None = None
+    """Outliers to learn from: `objects`, `probability`, `weight`, `inlier`, `outlier`; None: there are none."""
+    outlier_class: bool = False
+    """Outliers have a class of their own beside those of the stream, which is learned from `exposure`. It is nobody's
+    answer: `outlier.score: outlier_class` reads it."""
+    arcface: ArcFace | None = None
+    """Queries are told their classes by angles, with a margin: `scale`, `margin`; None: by a linear layer."""
+    score: Literal["mean_iou", "foreground_iou", "outlier_ap", "outlier_fpr95", "outlier_auroc"] = "mean_iou"
     """What a cell of the matrix is: `mean_iou` is a mean over all classes, and `foreground_iou` leaves the first one,
-    the background, out."""
+    the background, out. Those of outliers need `outlier`, and outliers to validate on, too."""
+
+    @model_validator(mode="after")
+    def _parts_have_what_they_need(self) -> Self:
+        if self.score.startswith("outlier") and self.outlier is None:
+            raise ValueError(f"score: {self.score} is of an outlier score; set outlier, such as {{score: rba}}")
+        if self.outlier_class and self.exposure is None:
+            raise ValueError("outlier_class: nothing is learned of it without outliers; set exposure.objects")
+        if self.outlier is not None and self.outlier.score == "outlier_class" and not self.outlier_class:
+            raise ValueError("outlier.score: outlier_class is the score of a class of its own; set outlier_class: true")
+        if self.answer == "patches" and self.outlier is not None and self.outlier.score == "rba":
+            raise ValueError("outlier.score: rba is of scores that are at least 0, those of queries; set max_logit")
+        if self.answer == "patches" and self.exposure is not None and self.exposure.weight:
+            raise ValueError("exposure.weight: its losses are of RbA, which is of queries; set it to 0")
+        if self.arcface is not None and self.answer == "patches":
+            raise ValueError("arcface: its margin is for queries that are matched; set answer: queries")
+        return self
 
 
 PROBLEMS: Mapping[str, type[ProblemSettings]] = {

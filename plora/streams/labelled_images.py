@@ -95,7 +95,7 @@ class LabelledImageArray(LabelledImages):
         images: N of `[H, W, 3]` or `[H, W]` uint8 each; their sizes may differ.
         maps: N of `[H, W]` uint8.
         class_names: of the C classes.
-        outliers: N of `[H, W]` bool, or None.
+        outliers, inliers: N of `[H, W]` bool, or None, as `LabelledImage` has them; None: of all images.
 
     Raises:
         DataError: there are not as many of one as of the other, or one is of another size.
@@ -104,10 +104,11 @@ class LabelledImageArray(LabelledImages):
     images: Sequence[Pixels]
     maps: Sequence[ClassPixels]
     class_names: tuple[str, ...]
-    outliers: Sequence[NDArray[np.bool_]] | None = None
+    outliers: Sequence[NDArray[np.bool_] | None] | None = None
+    inliers: Sequence[NDArray[np.bool_] | None] | None = None
 
     def __post_init__(self) -> None:
-        lengths = {len(part) for part in (self.images, self.maps, self.outliers) if part is not None}
+        lengths = {len(part) for part in (self.images, self.maps, self.outliers, self.inliers) if part is not None}
         if len(lengths) > 1:
             raise DataError(f"{len(self.images)} images have {len(self.maps)} maps; expected one for each")
         self.read(np.arange(len(self)))
@@ -118,7 +119,12 @@ class LabelledImageArray(LabelledImages):
     def read(self, indices: NDArray[np.int64]) -> Sequence[LabelledImage]:
         """Return some of the images."""
         return [
-            LabelledImage(self.images[at], self.maps[at], None if self.outliers is None else self.outliers[at])
+            LabelledImage(
+                self.images[at],
+                self.maps[at],
+                None if self.outliers is None else self.outliers[at],
+                None if self.inliers is None else self.inliers[at],
+            )
             for at in indices.tolist()
         ]
 

@@ -113,14 +113,17 @@ class Backward:
         settings, model = self.parts.config.training, self.parts.model
         parts, share = _cut(self.parts, examples, indices, self.micro)
         collate = examples.collate if ahead is None else ahead.collate
+
+        def learned(part: Indices) -> Batch:
+            return model.problem.augmented(collate(part, draw).to(model.device), draw)
+
         several = len(parts) > 1 or self.parts.learner.processes.count > 1
         # What a step weighs is known before its first pass; batches wait in memory until then.
-        batches = [collate(part, draw) for part in parts] if several else []
+        batches = [learned(part) for part in parts] if several else []
         totals = self._totals(batches, share) if several else {}
         for position, part in enumerate(parts):
-            batch = batches[position] if several else collate(part, draw)
+            batch = batches[position] if several else learned(part)
             totals = totals or dict(batch.weights)
-            batch = model.problem.augmented(batch.to(model.device), draw)
             given = self.parts.learner.extractor.given(examples, part) if examples.fixed else nullcontext()
             with autocast(model.device, settings.precision), given:
                 outputs = model.outputs(batch, self.plan.task, at)

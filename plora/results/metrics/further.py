@@ -195,6 +195,21 @@ OF_KINDS = (
         "pixel_counts",
     ),
     _of_all_examples(
+        "outlier_ap",
+        "AP",
+        "Average precision of outliers",
+        "Mean precision over the pixels of outliers, each at its own outlier score: AP = sum over thresholds of "
+        "(recall - recall before) * precision.",
+        "pixel_counts",
+    ),
+    _of_all_examples(
+        "outlier_fpr95",
+        "FPR95",
+        "False alarms where 95% of the outliers are found",
+        "Share of the other pixels above the threshold above which 95% of the pixels of outliers are.",
+        "pixel_counts",
+    ),
+    _of_all_examples(
         "outlier_auroc",
         "AUROC",
         "AUROC of outliers",

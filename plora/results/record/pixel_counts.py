@@ -8,7 +8,7 @@ class · C + predicted class, rising) and `counts` (list of int64). Where an out
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -30,12 +30,18 @@ from plora.results.record.columns import (
     require_schema,
     write_columns,
 )
+from plora.results.record.detection import auroc, average_precision, false_alarms
 from plora.results.record.matrix import Matrix
 from plora.results.record.measurements import Chosen, Measurements, Which
 from plora.results.record.score import Score
 from plora.sealed import Identity
 
 SCHEMA = 1
+_DETECTION: Mapping[str, Callable[[NDArray[np.int64], NDArray[np.int64]], float]] = {
+    "outlier_ap": average_precision,
+    "outlier_fpr95": false_alarms,
+    "outlier_auroc": auroc,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +63,7 @@ class PixelCounts(Measurements):
     """
 
     kind: ClassVar[str] = "pixel_counts"
-    scores: ClassVar[tuple[str, ...]] = ("mean_iou", "foreground_iou", "pixel_accuracy", "outlier_auroc")
+    scores: ClassVar[tuple[str, ...]] = ("mean_iou", "foreground_iou", "pixel_accuracy", *_DETECTION)
 
     task: NDArray[np.str_]
     example: NDArray[np.int32]
@@ -123,7 +129,9 @@ class PixelCounts(Measurements):
         }
         for name, histogram in (("inlier", self.inlier), ("outlier", self.outlier)):
             if histogram is not None:
-                columns[name] = pa.array(histogram.tolist(), pa.list_(pa.int64()))
+                ends = pa.array(np.arange(len(histogram) + 1, dtype=np.int32) * histogram.shape[1])
+                flat = pa.array(np.ascontiguousarray(histogram, dtype=np.int64).ravel())
+                columns[name] = pa.ListArray.from_arrays(ends, flat)
         names = json.dumps(self.class_names)
         write_columns(path, columns, {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA), CLASS_NAMES_KEY: names}, of)
 
@@ -144,7 +152,7 @@ class PixelCounts(Measurements):
         if not np.array_equal(lengths, of_counts):
             raise RunError(f"{path} is damaged: pairs and counts differ in length")
         histograms = [
-            column(path, table, name, pa.list_(pa.int64())).to_pylist() if name in table.column_names else None
+            column(path, table, name, pa.list_(pa.int64())).combine_chunks() if name in table.column_names else None
             for name in ("inlier", "outlier")
         ]
         task, example = examples_of(path, table)
@@ -233,7 +241,8 @@ class PixelCounts(Measurements):
 
             mean IoU = mean of IoU_c over the classes that occur      pixel accuracy = Σ_c TP_c / Σ pixels
             foreground IoU = mean of IoU_c over those that occur but the first one, the background
-            outlier AUROC = P(outlier > inlier) + ½ P(same bin)
+
+        and of outlier scores AP, FPR at 95 % recall and AUROC, as `plora.results.record.detection` has them.
 
         Source: Everingham et al. 2010 (PASCAL VOC) for IoU over a whole set; means over images are another number.
 
@@ -242,8 +251,10 @@ class PixelCounts(Measurements):
         """
         if score.name not in self.scores:
             raise self._unknown(score)
-        if score.name == "outlier_auroc":
-            return self._auroc()
+        if score.name in _DETECTION:
+            if self.inlier is None or self.outlier is None:
+                return float("nan")
+            return _DETECTION[score.name](self.inlier.sum(axis=0), self.outlier.sum(axis=0))
         if not len(self.counts):
             return float("nan")
         if score.name == "mean_iou":
@@ -253,21 +264,12 @@ class PixelCounts(Measurements):
         counts = self.confusion()
         return float(counts.trace() / counts.sum())
 
-    def _auroc(self) -> float:
-        if self.inlier is None or self.outlier is None:
-            return float("nan")
-        inside, outside = self.inlier.sum(axis=0).astype(np.float64), self.outlier.sum(axis=0).astype(np.float64)
-        if not inside.sum() or not outside.sum():
-            return float("nan")
-        below = np.cumsum(inside) - inside
-        return float((outside * (below + inside / 2)).sum() / (inside.sum() * outside.sum()))
-
     def differs(self, other: Self) -> Chosen:
-        """Return which images have another confusion matrix."""
+        """Return which images have another confusion matrix, or other outlier scores."""
         return self._distances(other) > 0
 
     def farthest(self, other: Self) -> float:
-        """Return the most pixels of an image by which a cell of its confusion matrix differs."""
+        """Return the most pixels of an image by which a cell of its confusion matrix or of a histogram differs."""
         return float(self._distances(other).max())
 
     def _distances(self, other: Self) -> NDArray[np.int64]:
@@ -278,6 +280,11 @@ class PixelCounts(Measurements):
             for pair, count in zip(*other._cells(image), strict=True):
                 cells[int(pair)] = cells.get(int(pair), 0) - int(count)
             found[image] = max(map(abs, cells.values()), default=0)
+        for own, others in ((self.inlier, other.inlier), (self.outlier, other.outlier)):
+            if own is not None and others is not None and own.shape == others.shape:
+                found = np.maximum(found, np.abs(own - others).max(axis=1, initial=0))
+            elif own is not None or others is not None:
+                found[:] = np.maximum(found, 1)  # measured in one of them, or in other bins
         return found
 
     def _cells(self, image: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -290,5 +297,9 @@ def mean_of(ious: Matrix) -> float:
     return float("nan") if np.isnan(ious).all() else float(np.nanmean(ious))
 
 
-def _histograms(lists: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    return np.array(lists, dtype=np.int64).reshape(len(lists), -1) if lists else np.zeros((0, 1), np.int64)
+def _histograms(lists: pa.ListArray) -> NDArray[np.int64]:
+    lengths = np.asarray(lists.value_lengths(), dtype=np.int64)
+    if len(np.unique(lengths)) > 1:
+        raise RunError("pixel counts: inlier and outlier scores have the same bins")
+    flat: NDArray[np.int64] = lists.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(lengths), -1) if len(lengths) else np.zeros((0, 1), np.int64)

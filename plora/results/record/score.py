@@ -161,7 +161,9 @@ _TITLES = {
     "macro_f1": "macro-F1",
     "mean_iou": "mean IoU",
     "foreground_iou": "foreground IoU",
+    "outlier_ap": "outlier AP",
     "outlier_auroc": "outlier AUROC",
+    "outlier_fpr95": "outlier FPR95",
 }
 
 SCORES: Mapping[str, Score] = {
@@ -172,7 +174,9 @@ SCORES: Mapping[str, Score] = {
         Score("mean_iou", PERCENT, "higher", 0.0, 1.0),
         Score("foreground_iou", PERCENT, "higher", 0.0, 1.0),
         Score("pixel_accuracy", PERCENT, "higher", 0.0, 1.0),
+        Score("outlier_ap", PERCENT, "higher", 0.0, 1.0),
         Score("outlier_auroc", PERCENT, "higher", 0.0, 1.0),
+        Score("outlier_fpr95", PERCENT, "lower", 0.0, 1.0),
         Score("exact_match", PERCENT, "higher", 0.0, 1.0),
         Score("nats_per_byte", "nats per byte", "lower", 0.0),
         Score("nats_per_token", "nats per token", "lower", 0.0),
