@@ -14,8 +14,8 @@ def command(
         str,
         typer.Option(
             help="`methods`: mean ± standard deviation over seeds and orders; `differences`: paired tests between "
-            "methods; `runs`: a row per run; `costs`: what predictions of each method take; of one run `matrix`, or "
-            "`slots`: opened, active and pruned after each task."
+            "methods; `runs`: a row per run; `costs`: what predictions of each method take; of one run `matrix`, "
+            "`slots`: opened, active and pruned after each task, or `steps`: mean IoU of old and new classes."
         ),
     ] = "methods",
     metric: Annotated[
@@ -30,7 +30,7 @@ def command(
     standalone: Annotated[bool, typer.Option("--standalone", help="With `latex`: a whole document.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write; default: stdout.")] = None,
 ) -> None:
-    """Print a table of methods, their differences or costs, of runs, or the accuracy matrix or slots of one run."""
+    """Print a table of methods, their differences or costs, of runs, or the matrix, slots or steps of one run."""
     from plora.atomic import write_text
     from plora.results import write_table
 

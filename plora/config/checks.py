@@ -160,8 +160,15 @@ def _of_a_solved_head(config: RunConfig) -> Iterator[str]:
 def _without_rows(config: RunConfig) -> Iterator[str]:
     """Mistakes of a problem whose answers are no classes, so that no head has rows for them."""
     kind, row = config.problem.kind, config.row
-    if config.scenario == "class":
+    if config.scenario == "class" and not config.problem.adds_classes:
         yield f"scenario: problem '{kind}' has no classes that tasks could add; use scenario=task or scenario=domain"
+    if config.scenario == "class" and row.at_once:
+        yield (
+            f"method: '{config.method}' learns all tasks together, and a class of one step is background in the maps "
+            "of another; learn all classes as one task: leave stream.increment out"
+        )
+    if config.scenario == "class" and config.loss_rows is not None:
+        yield f"loss_rows: problem '{kind}' learns all classes seen by now; leave it out"
     if config.training.head_dropout:
         yield f"training.head_dropout: problem '{kind}' has no head whose features could be dropped; leave it out"
     if config.head not in (None, OWN):
@@ -187,5 +194,5 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
                 f"strategies: generator '{strategy.generator.kind}' writes texts of classes, and problem '{kind}' has "
                 "none; set strategies=[{kind: generative_replay, generator: {kind: self}}]"
             )
-        elif strategy.reads_scores:
+        elif strategy.reads_scores and not (strategy.reads_pixels and config.problem.segments):
             yield f"strategies: '{strategy.kind}' reads scores of classes, and problem '{kind}' has none"

@@ -459,6 +459,15 @@ class Problem(ABC):
         assert scores is not None
         return {"scores": scores}
 
+    def pixel_logits(self, outputs: Mapping[str, Tensor], classes: int) -> Tensor:
+        """Return logits `[R, C, h, w]` of the first C classes for each pixel, where answers are maps of classes.
+
+        Args:
+            outputs: of a batch.
+            classes: C; 0: all.
+        """
+        raise DataError(f"{type(self).__name__} answers with no maps of classes")
+
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch, competing: Tensor) -> dict[str, Tensor]:
         """Return the losses of a batch by name, each a sum over what `batch.weights` counts under that name.
 

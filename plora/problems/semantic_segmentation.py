@@ -30,7 +30,7 @@ from plora.problems.outlier_exposure import Exposure
 from plora.problems.outlier_scores import INLIER, OUTLIER, UNSAID, OutlierMeasure
 from plora.problems.pair_augmentation import random_pairs
 from plora.problems.settings import ProblemSettings, SemanticSegmentationSettings
-from plora.results import SCORES, PixelCounts
+from plora.results import SCORES, Measurements, PixelCounts
 from plora.streams.base import Scenario, Split, Stream, StreamSource
 from plora.streams.cutouts import Cutouts
 from plora.streams.image_reading import ImageReading
@@ -47,20 +47,21 @@ class SemanticSegmentation(Problem):
         score of class c at a pixel = Σ_q softmax(classes of q)_c · sigmoid(mask of q)
 
     over the C classes without that of no object; the class of a pixel is that of the highest score, at the size that
-    the image had. Of patches, scores are their logits, between them bilinear, and the loss is the mean cross-entropy
-    of the pixels that are not ignored.
+    the image had. Where classes arrive in steps, those of later steps have no scores yet, stand in no softmax, and are
+    background, the first class, where images are scored. Of patches, scores are their logits, between them bilinear,
+    and the loss is the mean cross-entropy of the pixels that are not ignored.
 
     Args:
         settings: what answers, and whether images are read in windows.
         backbone: EoMT.
 
     Attributes:
+        score: `mean_iou`, or `foreground_iou`, as the settings say.
         reading: how files of images are decoded.
 
     Source: Kerssies et al. 2025 (EoMT, arXiv 2503.19108); scores: Cheng et al. 2021 (MaskFormer, arXiv 2107.06278).
     """
 
-    score = SCORES["mean_iou"]
     record = PixelCounts
     classifies: ClassVar[bool] = False
     of_stream: ClassVar[bool] = True
@@ -143,7 +144,9 @@ class SemanticSegmentation(Problem):
                         f"apart {', '.join(self.class_names)}; give all tasks of the stream the same, in one order"
                     )
         if self.outliers is not None:
-            require_outliers(stream, ("test",) if self.settings.score == "mean_iou" else ("validation", "test"))
+            require_outliers(
+                stream, ("test",) if not self.settings.score.startswith("outlier") else ("validation", "test")
+            )
 
     def encode(self, split: Split, first_row: int = 0) -> EncodedMaps:
         """Return the images of a split and their maps; none is read."""
@@ -230,13 +233,21 @@ class SemanticSegmentation(Problem):
         """Return `class`, `mask` and `dice`, sums over images and supervised outputs; or `cross_entropy` of pixels.
 
         Of exposed images `exposure_inlier` and `exposure_outlier` besides, sums over pixels.
+
+        Args:
+            outputs: of the batch.
+            batch: with its targets.
+            competing: `[rows, rows]`, as many as classes are learned by now, the first ones; without rows: all are.
         """
-        maps, exposed = self._learned(batch.targets), {}
+        every, C = len(self.class_names), len(competing) or len(self.class_names)
+        maps, exposed = self._learned(batch.targets, C), {}
         if self.exposure is not None and "outliers" in batch.targets:
-            known = [self._scores(outputs, row)[: len(self.class_names)] for row in range(len(maps))]
+            hidden = self._hidden(np.ones(C, np.bool_), maps.device)
+            known = [self._scores(outputs, row, hidden)[:C] for row in range(len(maps))]
             exposed = self.exposure.losses(known, batch.targets["outliers"])
         if self.settings.answer == "patches":
-            logits = F.interpolate(outputs["patches"].float(), maps.shape[1:], mode="bilinear")
+            logits = torch.cat([outputs["patches"][:, :C], outputs["patches"][:, every:]], dim=1).float()
+            logits = F.interpolate(logits, maps.shape[1:], mode="bilinear")
             own = F.cross_entropy(logits, maps.long(), ignore_index=IGNORED, reduction="sum")
             return {"cross_entropy": own, **exposed}
         supervised = [""] + [f" {block}" for block in range(self.blocks) if f"masks {block}" in outputs]
@@ -247,37 +258,61 @@ class SemanticSegmentation(Problem):
             truth = (maps[image] == labels[:, None, None]).float()
             generator = _generator(seed, 1, maps)
             for which in supervised:
-                masks, classes = (outputs[f"{name}{which}"][image] for name in _LAST)
+                masks, rows = (outputs[f"{name}{which}"][image] for name in _LAST)
+                classes = torch.cat([rows[:, :C], rows[:, every:]], dim=1)
                 for name, loss in self.mask_loss.losses(masks, classes, truth, labels, generator).items():
                     sums.setdefault(name, []).append(loss)
         return {name: torch.stack(found).sum() for name, found in sums.items()} | exposed
 
-    def scores(self, outputs: Mapping[str, Tensor], batch: Batch) -> Iterator[Tensor]:
+    def pixel_logits(self, outputs: Mapping[str, Tensor], classes: int) -> Tensor:
+        """Return `[R, C, h, w]`: logits of patches, or log scores of queries, of which softmax is the share of each.
+
+        Args:
+            outputs: of a batch.
+            classes: the C first ones; 0: all.
+        """
+        C = classes or len(self.class_names)
+        if self.settings.answer == "patches":
+            return outputs["patches"][:, :C].float()
+        masks, every = (outputs[name].float() for name in _LAST)
+        shares = torch.cat([every[..., :C], every[..., -1:]], dim=-1).softmax(-1)[..., :-1]
+        scores = torch.einsum("rqc,rqhw->rchw", shares, masks.sigmoid())
+        return scores.clamp_min(1e-8).log()
+
+    def scores(
+        self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_] | None = None
+    ) -> Iterator[Tensor]:
         """Yield the scores `[C, H, W]` of each image of a batch that is scored, at the size that it had.
 
         Args:
             outputs: of the batch, in evaluation.
             batch: with its targets.
+            visible: `[rows]` the classes learned by now, the others score −∞; None, or without rows: all are.
         """
-        for answers in self.answers(outputs, batch):
+        for answers in self.answers(outputs, batch, visible):
             yield answers[: len(self.class_names)]
 
-    def outlier_maps(self, outputs: Mapping[str, Tensor], batch: Batch) -> Iterator[Tensor]:
+    def outlier_maps(
+        self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_] | None = None
+    ) -> Iterator[Tensor]:
         """Yield where the outlier scores of each image lie in the range of the score, `[H, W]` in 0 to 1, for people.
 
         Args:
-            outputs, batch: as `scores` has them.
+            outputs, batch, visible: as `scores` has them.
 
         Raises:
             DataError: no outlier score is measured.
         """
         if self.outliers is None:
             raise DataError("no outlier score is measured; set problem.outlier, such as {score: rba}")
-        for answers in self.answers(outputs, batch):
+        for answers in self.answers(outputs, batch, visible):
             yield self.outliers.places(self.outliers.scores(answers))
 
-    def answers(self, outputs: Mapping[str, Tensor], batch: Batch) -> Iterator[Tensor]:
+    def answers(
+        self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_] | None = None
+    ) -> Iterator[Tensor]:
         """Yield what `scores` does, and the score of the outlier class after them where there is one."""
+        hidden = self._hidden(visible, batch.targets["truth"].device)
         size, windows = self.layout.preparation.size, batch.targets["windows"].tolist()
         first = 0
         for height, width, number in batch.targets["sizes"].tolist():
@@ -287,19 +322,30 @@ class SemanticSegmentation(Problem):
             for row in range(first, first + number):
                 top, left, *_ = windows[row]
                 place = (slice(top, top + size[0]), slice(left, left + size[1]))
-                summed[:, *place] += self._scores(outputs, row)
+                summed[:, *place] += self._scores(outputs, row, hidden)
                 counts[place] += 1
             first += number
-            yield F.interpolate((summed / counts)[None], (height, width), mode="bilinear")[0]
+            found = F.interpolate((summed / counts)[None], (height, width), mode="bilinear")[0]
+            yield found.masked_fill(hidden[:, None, None], float("-inf"))
 
     def measure(self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_]) -> Columns:
         """Return `confusion` `[B, C, C]`: how many pixels of a class are taken for which; and histograms `inlier` and
-        `outlier` `[B, bins]` where an outlier score is measured."""
+        `outlier` `[B, bins]` where an outlier score is measured.
+
+        Args:
+            outputs: of the batch, in evaluation.
+            batch: with its targets.
+            visible: `[rows]` the classes learned by now: others are background, the first. Without rows: all are.
+        """
         C = len(self.class_names)
         found: dict[str, list[Tensor]] = {}
-        for image, answers in enumerate(self.answers(outputs, batch)):
+        for image, answers in enumerate(self.answers(outputs, batch, visible)):
             own = (image, slice(answers.shape[1]), slice(answers.shape[2]))
             true = batch.targets["truth"][own].long()
+            if len(visible):
+                known = torch.zeros(IGNORED + 1, dtype=torch.bool)
+                known[IGNORED], known[: len(visible)] = True, torch.from_numpy(visible)
+                true = true.where(known.to(true.device)[true], 0)
             valid = true != IGNORED
             pairs = true[valid] * C + answers[:C].argmax(0)[valid]
             found.setdefault("confusion", []).append(pairs.bincount(minlength=C * C).reshape(C, C))
@@ -316,6 +362,10 @@ class SemanticSegmentation(Problem):
         counted = (columns["confusion"], self.class_names, columns.get("inlier"), columns.get("outlier"))
         return PixelCounts.of_confusions(task, example, *counted)  # type: ignore[arg-type]
 
+    def with_names(self, kept: Measurements, names: tuple[str, ...]) -> Measurements:
+        """Return the record as it is: it knows all classes from the start."""
+        return kept
+
     def fingerprint(self) -> str:
         """Return the sha256 of classes and of how images and maps are resized and normalised."""
         prepared = self.layout.preparation
@@ -330,7 +380,7 @@ class SemanticSegmentation(Problem):
         return hashlib.sha256(json.dumps([*content, "bilinear scores, nearest maps"]).encode()).hexdigest()
 
     def _weighs(self, targets: Mapping[str, Tensor]) -> dict[str, float]:
-        maps = self._learned(targets).cpu().numpy()
+        maps = self._learned(targets, len(self.class_names)).cpu().numpy()
         exposed: dict[str, float] = {}
         if self.exposure is not None and "outliers" in targets:
             exposed = self.exposure.weights(targets["outliers"])
@@ -339,25 +389,34 @@ class SemanticSegmentation(Problem):
             return {"cross_entropy": float((maps != IGNORED).sum()) or 1e-9, **exposed}
         return self.mask_loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries) | exposed
 
-    def _learned(self, targets: Mapping[str, Tensor]) -> Tensor:
+    def _learned(self, targets: Mapping[str, Tensor], classes: int) -> Tensor:
         """Maps as they are learned, `[R, h, w]`: outliers have the row after those of the classes, or none."""
         maps = targets["classes"]
         if not self.settings.outlier_class or "outliers" not in targets:
             return maps
-        return maps.masked_fill(targets["outliers"] == OUTLIER, len(self.class_names))
+        return maps.masked_fill(targets["outliers"] == OUTLIER, classes)
+
+    def _hidden(self, visible: NDArray[np.bool_] | None, device: torch.device) -> Tensor:
+        """Which rows are of classes that are not learned yet, `[rows]`; that of outliers is of none."""
+        hidden = torch.zeros(self._rows, dtype=torch.bool, device=device)
+        if visible is not None and len(visible):
+            hidden[: len(visible)] = torch.from_numpy(~visible)
+            hidden[len(visible) : len(self.class_names)] = True
+        return hidden
 
     @property
     def _rows(self) -> int:
         """How many classes the network tells apart."""
         return len(self.class_names) + self.settings.outlier_class
 
-    def _scores(self, outputs: Mapping[str, Tensor], row: int) -> Tensor:
-        """Of one row, `[C, h, w]` at the network's size."""
+    def _scores(self, outputs: Mapping[str, Tensor], row: int, hidden: Tensor) -> Tensor:
+        """Of one row, `[C, h, w]` at the network's size; hidden classes, `[C]`, are in no softmax."""
         size = self.layout.preparation.size
         if self.settings.answer == "patches":
             return F.interpolate(outputs["patches"][row : row + 1].float(), size, mode="bilinear")[0]
         masks = F.interpolate(outputs["masks"][row : row + 1].float(), size, mode="bilinear")[0].sigmoid()
-        classes = outputs["classes"][row].float().softmax(1)[:, :-1]
+        every = F.pad(hidden, (0, 1))  # that of no object is always there
+        classes = outputs["classes"][row].float().masked_fill(every, float("-inf")).softmax(1)[:, :-1]
         return torch.einsum("qc,qhw->chw", classes, masks)
 
 

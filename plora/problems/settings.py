@@ -25,6 +25,8 @@ class ProblemSettings(PartSettings):
     """The network has the head with which it continues texts."""
     segments: ClassVar[bool] = False
     """The network answers with masks."""
+    adds_classes: ClassVar[bool] = False
+    """Though it does not classify examples, tasks may add classes to its answers."""
     in_lines: ClassVar[bool] = True
     """New inputs may be the lines of a file or of stdin; where they are not, each is a file of its own."""
     export: ClassVar[str | type[object] | None] = None
@@ -218,6 +220,7 @@ class SemanticSegmentationSettings(ProblemSettings):
     part = "plora.problems.semantic_segmentation:SemanticSegmentation"
     classifies = False
     segments = True
+    adds_classes = True
     in_lines = False
 
     kind: Literal["semantic_segmentation"] = "semantic_segmentation"
@@ -240,12 +243,13 @@ class SemanticSegmentationSettings(ProblemSettings):
     answer: `outlier.score: outlier_class` reads it."""
     arcface: ArcFace | None = None
     """Queries are told their classes by angles, with a margin: `scale`, `margin`; None: by a linear layer."""
-    score: Literal["mean_iou", "outlier_ap", "outlier_fpr95", "outlier_auroc"] = "mean_iou"
-    """What a cell of the matrix is. Those of outliers need `outlier`, and outliers to validate on, too."""
+    score: Literal["mean_iou", "foreground_iou", "outlier_ap", "outlier_fpr95", "outlier_auroc"] = "mean_iou"
+    """What a cell of the matrix is: `mean_iou` is a mean over all classes, and `foreground_iou` leaves the first one,
+    the background, out. Those of outliers need `outlier`, and outliers to validate on, too."""
 
     @model_validator(mode="after")
     def _parts_have_what_they_need(self) -> Self:
-        if self.score != "mean_iou" and self.outlier is None:
+        if self.score.startswith("outlier") and self.outlier is None:
             raise ValueError(f"score: {self.score} is of an outlier score; set outlier, such as {{score: rba}}")
         if self.outlier_class and self.exposure is None:
             raise ValueError("outlier_class: nothing is learned of it without outliers; set exposure.objects")

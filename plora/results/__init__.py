@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         seen_intervals,
     )
     from plora.results.metrics.chance import Chance, chance_of
+    from plora.results.metrics.class_steps import ClassStep, class_steps
     from plora.results.metrics.classification import (
         ClassScore,
         class_scores,
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from plora.results.record.token_likelihoods import TokenLikelihoods
     from plora.results.report.html import write_report
     from plora.results.tables.all_metrics import AllMetrics, metrics_of_matrix, metrics_of_path
+    from plora.results.tables.class_step_table import class_steps_table
     from plora.results.tables.cost_table import costs_table
     from plora.results.tables.latex import latex_text
     from plora.results.tables.slot_table import slots_table
@@ -163,6 +165,8 @@ __all__ = [
     "RunCost",
     "run_cost",
     "RunMetrics",
+    "ClassStep",
+    "class_steps",
     "VARIANTS",
     "Variant",
     "variants",
@@ -192,6 +196,7 @@ __all__ = [
     "AllMetrics",
     "metrics_of_matrix",
     "metrics_of_path",
+    "class_steps_table",
     "costs_table",
     "latex_text",
     "slots_table",
@@ -303,6 +308,10 @@ __getattr__, _ = names_from(
         "record.token_likelihoods": [
             "TokenLikelihoods",
         ],
+        "metrics.class_steps": [
+            "ClassStep",
+            "class_steps",
+        ],
         "metrics.classification": [
             "ClassScore",
             "class_scores",
@@ -386,6 +395,9 @@ __getattr__, _ = names_from(
             "AllMetrics",
             "metrics_of_matrix",
             "metrics_of_path",
+        ],
+        "tables.class_step_table": [
+            "class_steps_table",
         ],
         "tables.cost_table": [
             "costs_table",

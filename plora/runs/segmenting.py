@@ -52,6 +52,7 @@ def segment(path: Path, images: Sequence[object], task: str | None = None) -> It
     if not isinstance(problem, SemanticSegmentation):
         raise RunError(f"{path} gives pixels no classes, it is scored by {problem.score.title}; use `plora predict`")
     named = require_task(task, learned.tasks, space.scenario)
+    visible = space.visible(named, learned.tasks)
     examples = problem.encode(problem.given(images))
     model.eval()
     for indices in plan_scoring(examples.costs, extractor.tokens_per_batch):
@@ -59,6 +60,7 @@ def segment(path: Path, images: Sequence[object], task: str | None = None) -> It
             batch = examples.collate(indices).to(model.device)
             with autocast(model.device, extractor.precision):
                 outputs = model.outputs(batch, named)
-            maps = [scores.argmax(0).to(torch.uint8).cpu().numpy() for scores in problem.scores(outputs, batch)]
+            scored = problem.scores(outputs, batch, visible)
+            maps = [scores.argmax(0).to(torch.uint8).cpu().numpy() for scores in scored]
         for index, classes in zip(indices.tolist(), maps, strict=True):
             yield Segmented(images[index], classes, problem.class_names)

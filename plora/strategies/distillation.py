@@ -1,13 +1,17 @@
 """Learning without forgetting: the new task's inputs keep the answers that the old model gave."""
 
+from collections.abc import Callable, Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from plora.lesson import Lesson
 from plora.model import ContinualModel
+from plora.strategies.background_shift import behind_the_background
 from plora.strategies.base import Seen, Strategy
 from plora.strategies.settings import DistillationSettings
+from plora.streams.base import Stream
 
 
 class Distillation(Strategy):
@@ -17,6 +21,9 @@ class Distillation(Strategy):
     the scores of the model as it was before the task, for the task's own training inputs: no old example is needed.
     They are computed once before the task; where inputs are augmented, with a second forward pass of the old model.
 
+    Where each pixel has a class, it is the mean over pixels, and what was background may be of a new class; see
+    `behind_the_background`.
+
     Source: Li & Hoiem 2016 (LwF, arXiv 1606.09282).
     """
 
@@ -25,21 +32,31 @@ class Distillation(Strategy):
     def __init__(self, settings: DistillationSettings) -> None:
         super().__init__(settings)
         self._old: Tensor | None = None
+        self._pixels: Callable[[Mapping[str, Tensor], int], Tensor] | None = None
+
+    def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
+        """See whether each pixel has a class."""
+        self._pixels = None if model.problem.classifies else model.problem.pixel_logits
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Ask the old model about the new task's inputs."""
-        asked = lesson.old and self.settings.weight and lesson.train.fixed
+        asked = lesson.old and self.settings.weight and lesson.train.fixed and self._pixels is None
         self._old = lesson.scores(lesson.train) if asked else None
 
     def on_batch(self, lesson: Lesson, seen: Seen) -> dict[str, Tensor]:
         """Return `distillation`, from the second task on."""
         if not lesson.old or not self.settings.weight:
             return {}
+        if self._pixels is not None:
+            before = self._pixels(lesson.teacher(seen.batch), lesson.old[-1].stop)
+            now = self._pixels(seen.outputs, len(lesson.competing))
+            apart = behind_the_background(before, now, self.settings.temperature)
+            return {"distillation": self.settings.weight * self.settings.temperature**2 * apart}
         if self._old is None:
             old = lesson.teacher(seen.batch)["scores"].float()
         else:
             old = self._old[torch.from_numpy(seen.batch.indices)]
-        apart = [
+        groups = [
             F.kl_div(
                 F.log_softmax(seen.scores[:, rows].float() / self.settings.temperature, dim=1),
                 F.log_softmax(old[:, rows] / self.settings.temperature, dim=1).to(seen.scores.device),
@@ -48,4 +65,4 @@ class Distillation(Strategy):
             )
             for rows in lesson.old
         ]
-        return {"distillation": self.settings.weight * self.settings.temperature**2 * torch.stack(apart).sum()}
+        return {"distillation": self.settings.weight * self.settings.temperature**2 * torch.stack(groups).sum()}

@@ -33,6 +33,11 @@ class StrategySettings(PartSettings):
         return False
 
     @property
+    def reads_pixels(self) -> bool:
+        """Whether it has a meaning for scores of classes of pixels."""
+        return False
+
+    @property
     def counts_tasks(self) -> str | None:
         """Why the number of tasks, which must then be known from the start, changes what it does; None: it does not."""
         return None
@@ -276,6 +281,11 @@ class DistillationSettings(StrategySettings):
     @property
     def reads_scores(self) -> bool:
         """It does."""
+        return True
+
+    @property
+    def reads_pixels(self) -> bool:
+        """It does, where each has a class."""
         return True
 
     @classmethod

@@ -65,6 +65,7 @@ class LabelledImages(Split):
     """
 
     labels = None
+    pixelwise = True
     class_names: tuple[str, ...]
 
     @abstractmethod

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from plora.errors import did_you_mean
-from plora.streams.base import SPLITS, SplitName, Stream, StreamSource, Task
+from plora.streams.base import SPLITS, SplitName, Stream, Task
+from plora.streams.class_steps import ClassSteps, classes_shown
 from plora.streams.glyph_characters import STREAM
 from plora.streams.glyphs import rendered_by
-from plora.streams.labelled_images import LabelledImage, LabelledImages
+from plora.streams.labelled_images import JoinedLabelledImages, LabelledImage, LabelledImages
 from plora.streams.photographs import photograph_hash
 from plora.streams.scene_rendering import LOOKS, RENDERING, SceneName, render_scene
 from plora.streams.scene_shapes import SHAPES
@@ -78,8 +79,8 @@ class SceneImages(LabelledImages):
         return self.salt << 32 | domain << 24, SPLITS.index(self.split) << 32 | index
 
 
-class Scenes(StreamSource):
-    """Scenes of objects cut and pasted onto photographs, with exact maps; each domain is a task.
+class Scenes(ClassSteps):
+    """Scenes of objects cut and pasted onto photographs, with exact maps; a task for each domain or step of classes.
 
     Objects are simple shapes, or characters of the fonts that matplotlib ships, each with a size, slant, stretch,
     colours and texture of its own; two to five stand in a scene, and later ones cover earlier ones. Domains differ in
@@ -103,6 +104,8 @@ class Scenes(StreamSource):
     """Test scenes of each task."""
     size: int = Field(default=96, ge=32, le=1024)
     """Height and width of a scene in pixels."""
+    background: Literal["ground"] = "ground"
+    """Class that stands for what is of no class of a step."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Decides the scenes, and has nothing to do with the run's seed. Another one gives others of the same kind."""
 
@@ -127,17 +130,22 @@ class Scenes(StreamSource):
         return self
 
     def load(self) -> Stream:
-        """Name the scenes of all tasks; none is rendered.
+        """Name the scenes of all tasks; where classes arrive in steps, each is rendered once to see which it shows.
 
         Raises:
-            DataError: a photograph or a font is not there.
+            DataError: a photograph or a font is not there, or classes do not divide into steps.
         """
         objects = _SETS[self.objects][: self.classes - 1]
         numbers = {"train": self.train, "validation": self.validation, "test": self.test}
-        tasks = []
+        tasks, scenes = [], []
         for domain in self.domains:
             own = {split: SceneImages(domain, objects, self.seed, split, numbers[split], self.size) for split in SPLITS}
             for photograph in LOOKS[domain].photographs:
                 photograph_hash(photograph)  # it is missed here, and not at the first batch
+            scenes.append(own)
             tasks.append(Task(domain, (), **own))
-        return Stream("scenes", tuple(tasks), ("task", "domain"), rendered_by())
+        if self.increment is None:
+            return Stream("scenes", tuple(tasks), ("task", "domain"), rendered_by())
+        joined = {split: JoinedLabelledImages(tuple(own[split] for own in scenes)) for split in SPLITS}
+        steps, notes = self.steps(joined, {split: classes_shown(images) for split, images in joined.items()})
+        return Stream("scenes", steps, ("class",), rendered_by(), notes)

@@ -1,16 +1,17 @@
-"""A stream of images with maps of classes: one task, or a task for each domain."""
+"""A stream of images with maps of classes: one task, a task for each domain, or for each step of classes."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from plora.errors import DataError
-from plora.streams.base import SPLITS, SplitName, Stream, StreamSource, Task
+from plora.streams.base import SPLITS, SplitName, Stream, Task
+from plora.streams.class_steps import ClassSteps, Present
 from plora.streams.image_reading import ImageReading
 from plora.streams.pair_data import (
     CamVidPairs,
@@ -56,8 +57,12 @@ class _Usable:
         found: NDArray[np.int64] = np.sum([self.pixels[digest.tobytes()] for digest in pairs.digests], axis=0)
         return found
 
+    def shown(self, pairs: "StoredPairs") -> Present:
+        """Return which classes each of the pairs shows, `[N, C]`."""
+        return np.stack([self.pixels[digest.tobytes()] > 0 for digest in pairs.digests])
 
-class SegmentationStream(StreamSource):
+
+class SegmentationStream(ClassSteps):
     """Images with a mask each: folders, Cityscapes, CamVid, parquet files or a data set of the hub."""
 
     kind: Literal["segmentation"] = "segmentation"
@@ -88,6 +93,12 @@ class SegmentationStream(StreamSource):
     reading: ImageReading = ImageReading()
     """How images are decoded: `ground`, `highest`, `colours`, `max_pixels` (of masks too)."""
 
+    @model_validator(mode="after")
+    def _outliers_are_of_no_step(self) -> Self:
+        if self.anomalies is not None and self.increment is not None:
+            raise ValueError("anomalies: their images show no class of a step; leave anomalies or increment out")
+        return self
+
     def load(self) -> Stream:
         """Find images and masks, cut the splits that are missing, decode every one once, and make the tasks.
 
@@ -107,6 +118,12 @@ class SegmentationStream(StreamSource):
         for domain, split in splits:
             if split == "train":
                 notes |= _never_learned(domain, usable.pixels_of(splits[domain, split]), found.classes.names)
+        if self.increment is not None:
+            domains = list(dict.fromkeys(domain for domain, _ in splits))
+            joined = {split: JoinedLabelledImages(tuple(splits[one, split] for one in domains)) for split in SPLITS}
+            present = {split: np.concatenate([usable.shown(splits[one, split]) for one in domains]) for split in SPLITS}
+            steps, said = self.steps(joined, present)
+            return Stream(self.name, steps, ("class",), found.provenance, {**row_notes(rows), **notes, **said}, rows)
         outliers: list[LabelledImages] = []
         if self.anomalies is not None:
             beside = self.anomalies.pairs(found.classes.names)

@@ -271,3 +271,39 @@ def test_the_record_is_of_the_pixels_of_all_images() -> None:
     record = problem.measurements(np.array(["a", "a"]), np.arange(2, dtype=np.int32), columns, ())
     assert record.class_names == CLASSES
     assert record.value(SCORES["mean_iou"]) == pytest.approx((0.5 + 0) / 2)
+
+
+# ---------------------------------------------------------------------- classes that arrive in steps
+
+
+@pytest.mark.parametrize("answer", ["queries", "patches"])
+def test_classes_of_later_steps_are_not_there_yet(answer: str) -> None:
+    """What the row of a later class says changes no loss, no score and no count of the steps before it."""
+    backbone = network()
+    problem = problem_of(backbone, answer=answer)
+    classes = np.zeros((32, 32), np.uint8)
+    classes[4:20, 4:20], classes[24:, 8:] = 1, 2
+    batch, competing, visible = (
+        batch_of(problem, pair(classes)),
+        torch.ones(2, 2, dtype=torch.bool),
+        [True, True, False],
+    )
+    learned = batch_of(problem, pair(np.where(classes == 2, 0, classes)), 3)
+    found = []
+    with torch.no_grad():
+        for bias in (0.0, 50.0):
+            backbone.network.class_predictor.bias[2] = bias
+            outputs = problem.outputs(problem.run(backbone.network, batch.inputs, {}), None)
+            losses = problem.losses(outputs, learned, competing)
+            (scores,) = problem.scores(outputs, batch, np.array(visible))
+            counts = problem.measure(outputs, batch, np.array(visible))["confusion"][0]
+            found.append((losses, scores, counts, problem.pixel_logits(outputs, 2)))
+    (losses, scores, counts, logits), (again, same, recounted, others) = found
+    assert {name: loss.item() for name, loss in losses.items()} == {name: loss.item() for name, loss in again.items()}
+    assert torch.equal(scores, same)
+    assert torch.equal(logits, others)
+    assert np.array_equal(counts, recounted)
+    assert not counts[2].any()
+    assert not counts[:, 2].any()
+    assert counts.sum() == 32 * 32
+    assert counts[0].sum() == (classes != 1).sum()

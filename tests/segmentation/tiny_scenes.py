@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 
 from plora.streams.base import Stream, StreamSource, Task
+from plora.streams.class_steps import ClassSteps, classes_shown
 from plora.streams.labelled_images import IGNORED, LabelledImageArray
 
 CLASSES = ("ground", "square", "stripe")
@@ -63,6 +64,23 @@ class TinyScenes(StreamSource):
             for look in range(self.tasks)
         ]
         return Stream("tiny-scenes", tuple(tasks))
+
+
+class TinySteps(ClassSteps):
+    """Squares are learned first and stripes then, on the same scenes where steps overlap."""
+
+    kind: Literal["tiny_scenes:TinySteps"] = "tiny_scenes:TinySteps"
+    increment: int | None = 1
+    background: str | None = "ground"
+    number: int = 16
+    """Scenes to train on; half as many to validate and to test."""
+
+    def load(self) -> Stream:
+        """Return the steps."""
+        names, numbers = ("train", "validation", "test"), (self.number, self.number // 2, self.number // 2)
+        splits = {name: scenes(number, part) for part, (name, number) in enumerate(zip(names, numbers, strict=True))}
+        tasks, notes = self.steps(splits, {name: classes_shown(images) for name, images in splits.items()})  # type: ignore[arg-type]
+        return Stream("tiny-steps", tasks, ("class",), notes=notes)
 
 
 VALUES = {

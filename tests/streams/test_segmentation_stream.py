@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from plora.config import load_config
 from plora.errors import ConfigError, DataError
@@ -154,6 +155,28 @@ def test_domains_by_folder_and_by_sequence(tmp_path: Path, domains: str) -> None
     (root / "images" / "c.png").write_bytes(png(pixels(0)))
     (root / "masks" / "c.png").write_bytes(png(mask(0)))
     assert refused(folders(root, domains=domains)).startswith(f"domains: {domains}, and the ")
+
+
+def test_classes_in_steps_are_of_the_images_of_all_domains(root: Path) -> None:
+    data = folders(root, domains="sequence", classes={"tree": 1, "ground": 0, "bush": 2})
+    loaded = stream(data, increment=1, background="ground", test_fraction=0.4)
+    assert [task.label_names for task in loaded.tasks] == [("ground", "tree"), ("bush",)]
+    loaded.require("class")
+    assert loaded.notes["class steps"] == "overlapped: ground, tree | bush"
+    first, second = loaded.tasks
+    assert first.train.identities() == second.train.identities()  # every image shows both
+    for one, other in zip(every(first.train), every(second.train), strict=True):
+        number = int(one.image[0, 0, 0])
+        own = mask(number)
+        assert np.array_equal(one.classes, np.where(own == 2, 0, own))
+        assert np.array_equal(other.classes, np.where(own == 1, 0, own))
+    tested = [[int(one.image[0, 0, 0]) for one in every(task.test)] for task in loaded.tasks]
+    assert len(tested[0]) == len(tested[1]) == 2
+    assert not set(tested[0]) & set(tested[1])
+    assert {number % 2 for number in (*tested[0], *tested[1])} == {0, 1}  # of both sequences
+    outliers = {"kind": "road_anomaly", "root": str(root)}
+    with pytest.raises(ValidationError, match="leave anomalies or increment out"):
+        stream(data, increment=1, anomalies=outliers)
 
 
 @pytest.mark.parametrize("struct", [True, False], ids=["the hub's struct", "plain bytes"])

@@ -180,6 +180,14 @@ OF_KINDS = (
         "pixel_counts",
     ),
     _of_all_examples(
+        "foreground_iou",
+        "mIoU fg",
+        "Mean IoU of all images without the background",
+        "Mean over the classes that occur but the first one, the background, of the intersection over union of all "
+        "test images after the last row: mIoU fg = mean over c > 0 of TP_c / (TP_c + FP_c + FN_c).",
+        "pixel_counts",
+    ),
+    _of_all_examples(
         "pixel_accuracy",
         "PA",
         "Pixel accuracy of all images",

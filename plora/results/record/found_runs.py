@@ -89,13 +89,19 @@ def unfinished_line(record: RunRecord) -> str:
     return f"unfinished: {learned} of {len(record.tasks)} tasks learned"
 
 
-def predictions_file(folder: Path, record: RunRecord) -> Path | None:
-    """Return the predictions behind the last row that was measured; None where there is no such row or file.
+def predictions_file(folder: Path, record: RunRecord, row: int | None = None) -> Path | None:
+    """Return the predictions behind a row that was measured; None where there is no such row or file.
+
+    Args:
+        folder: of the run.
+        record: of it.
+        row: after how many tasks; None: the last that was measured.
 
     Raises:
         RunError: they are not those that the record was made from.
     """
-    number = max((number for number, status in enumerate(record.status, start=1) if status == "evaluated"), default=0)
+    measured = [number for number, status in enumerate(record.status, start=1) if status == "evaluated"]
+    number = max(measured, default=0) if row is None else row
     file = inside(folder, "predictions", f"task-{number:02}.parquet")
     if not number or not file.exists():
         return None

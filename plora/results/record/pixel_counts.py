@@ -63,7 +63,7 @@ class PixelCounts(Measurements):
     """
 
     kind: ClassVar[str] = "pixel_counts"
-    scores: ClassVar[tuple[str, ...]] = ("mean_iou", "pixel_accuracy", *_DETECTION)
+    scores: ClassVar[tuple[str, ...]] = ("mean_iou", "foreground_iou", "pixel_accuracy", *_DETECTION)
 
     task: NDArray[np.str_]
     example: NDArray[np.int32]
@@ -240,6 +240,7 @@ class PixelCounts(Measurements):
         """Return a score of the pixels of all images together, as one large image.
 
             mean IoU = mean of IoU_c over the classes that occur      pixel accuracy = Σ_c TP_c / Σ pixels
+            foreground IoU = mean of IoU_c over those that occur but the first one, the background
 
         and of outlier scores AP, FPR at 95 % recall and AUROC, as `plora.results.record.detection` has them.
 
@@ -257,7 +258,9 @@ class PixelCounts(Measurements):
         if not len(self.counts):
             return float("nan")
         if score.name == "mean_iou":
-            return float(np.nanmean(self.ious()))
+            return mean_of(self.ious())
+        if score.name == "foreground_iou":
+            return mean_of(self.ious()[1:])
         counts = self.confusion()
         return float(counts.trace() / counts.sum())
 
@@ -287,6 +290,11 @@ class PixelCounts(Measurements):
     def _cells(self, image: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         own = slice(int(self.starts[image]), int(self.starts[image + 1]))
         return self.pairs[own], self.counts[own]
+
+
+def mean_of(ious: Matrix) -> float:
+    """Return the mean over the classes that occur; NaN where none does."""
+    return float("nan") if np.isnan(ious).all() else float(np.nanmean(ious))
 
 
 def _histograms(lists: pa.ListArray) -> NDArray[np.int64]:

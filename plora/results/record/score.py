@@ -160,6 +160,7 @@ class Score:
 _TITLES = {
     "macro_f1": "macro-F1",
     "mean_iou": "mean IoU",
+    "foreground_iou": "foreground IoU",
     "outlier_ap": "outlier AP",
     "outlier_auroc": "outlier AUROC",
     "outlier_fpr95": "outlier FPR95",
@@ -171,6 +172,7 @@ SCORES: Mapping[str, Score] = {
         Score("accuracy", PERCENT, "higher", 0.0, 1.0),
         Score("macro_f1", PERCENT, "higher", 0.0, 1.0),
         Score("mean_iou", PERCENT, "higher", 0.0, 1.0),
+        Score("foreground_iou", PERCENT, "higher", 0.0, 1.0),
         Score("pixel_accuracy", PERCENT, "higher", 0.0, 1.0),
         Score("outlier_ap", PERCENT, "higher", 0.0, 1.0),
         Score("outlier_auroc", PERCENT, "higher", 0.0, 1.0),

@@ -27,6 +27,7 @@ from plora.results.record.found_runs import FoundRuns, find_runs
 from plora.results.record.matrix_metrics import seen_accuracy
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY, NOT_APPLICABLE, NOT_MEASURED, Score
+from plora.results.tables.class_step_table import table_of_class_steps
 from plora.results.tables.cost_table import HOW_TO_READ, kept_bytes, passes_of, table_of_costs, told_passes
 from plora.results.tables.folding import ENDS, FOLD, shown
 from plora.results.tables.numbers import (
@@ -43,8 +44,8 @@ from plora.results.tables.table import GONE, Table
 
 NAMES_UP_TO = 8  # tasks: with more, columns have numbers and a legend follows
 
-Kind = Literal["methods", "differences", "runs", "costs", "matrix", "slots"]
-OF_ONE_RUN = ("matrix", "slots")
+Kind = Literal["methods", "differences", "runs", "costs", "matrix", "slots", "steps"]
+OF_ONE_RUN = ("matrix", "slots", "steps")
 """Kinds of tables that are about one run, which may be unfinished."""
 
 
@@ -152,9 +153,10 @@ def write_table(
     Args:
         paths: run folders, or parents of some.
         kind: `methods` (`comparison_table`), `differences` (`differences_table`), `runs` (`summary_table`), `costs`
-            (`costs_table`), and of one run `matrix` (`matrix_table`) or `slots` (`slots_table`). Unfinished runs are
-            left out of all but the last two. Where tasks were taken out of runs (`plora forget`), notes say so, and CSV
-            has a column `taken_out` with them; in the last two a † stands beside their names, in CSV too.
+            (`costs_table`), and of one run `matrix` (`matrix_table`), `slots` (`slots_table`) or `steps`
+            (`class_steps_table`). Unfinished runs are left out of all but those of one run. Where tasks were taken out
+            of runs (`plora forget`), notes say so, and CSV has a column `taken_out` with them; in `matrix` and `slots`
+            a † stands beside their names, in CSV too.
         metrics, format, standalone, against: see these functions.
 
     Raises:
@@ -185,6 +187,8 @@ def write_table(
         table = _matrix(records[0], metric_of, next(iter(gone.values())))
     elif kind == "slots":
         table = table_of_slots(records[0], next(iter(gone.values())))
+    elif kind == "steps":
+        table = table_of_class_steps(next(path for path, one in found.runs.items() if one is records[0]), records[0])
     elif kind == "costs":
         table = table_of_costs(records, metric_of)
     elif kind == "runs":
