@@ -59,9 +59,11 @@ class OutlierMeasure:
         """Return s `[H, W]`.
 
         Args:
-            answers: L `[C, H, W]`, and that of the outlier class after them where there is one.
+            answers: L `[C, H, W]`, and that of the outlier class after them where there is one. Classes of −∞
+                everywhere are not learned yet, and have no part in it.
         """
         known = answers[: self.classes].float()
+        known = known[(known > float("-inf")).flatten(1).any(1)]
         if self.settings.score == "outlier_class":
             return answers[self.classes].float() - known.amax(0)
         return _SCORES[self.settings.score](known, self.settings.temperature)

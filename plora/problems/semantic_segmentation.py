@@ -144,7 +144,9 @@ class SemanticSegmentation(Problem):
                         f"apart {', '.join(self.class_names)}; give all tasks of the stream the same, in one order"
                     )
         if self.outliers is not None:
-            require_outliers(stream, ("test",) if self.settings.score == "mean_iou" else ("validation", "test"))
+            require_outliers(
+                stream, ("test",) if not self.settings.score.startswith("outlier") else ("validation", "test")
+            )
 
     def encode(self, split: Split, first_row: int = 0) -> EncodedMaps:
         """Return the images of a split and their maps; none is read."""
@@ -237,14 +239,15 @@ class SemanticSegmentation(Problem):
             batch: with its targets.
             competing: `[rows, rows]`, as many as classes are learned by now, the first ones; without rows: all are.
         """
-        maps, C = self._learned(batch.targets), len(competing) or self._rows
-        exposed: dict[str, Tensor] = {}
+        every, C = len(self.class_names), len(competing) or len(self.class_names)
+        maps, exposed = self._learned(batch.targets, C), {}
         if self.exposure is not None and "outliers" in batch.targets:
-            hidden = self._hidden(None, maps.device)
-            known = [self._scores(outputs, row, hidden)[: len(self.class_names)] for row in range(len(maps))]
-            exposed = dict(self.exposure.losses(known, batch.targets["outliers"]))
+            hidden = self._hidden(np.ones(C, np.bool_), maps.device)
+            known = [self._scores(outputs, row, hidden)[:C] for row in range(len(maps))]
+            exposed = self.exposure.losses(known, batch.targets["outliers"])
         if self.settings.answer == "patches":
-            logits = F.interpolate(outputs["patches"][:, :C].float(), maps.shape[1:], mode="bilinear")
+            logits = torch.cat([outputs["patches"][:, :C], outputs["patches"][:, every:]], dim=1).float()
+            logits = F.interpolate(logits, maps.shape[1:], mode="bilinear")
             own = F.cross_entropy(logits, maps.long(), ignore_index=IGNORED, reduction="sum")
             return {"cross_entropy": own, **exposed}
         supervised = [""] + [f" {block}" for block in range(self.blocks) if f"masks {block}" in outputs]
@@ -255,8 +258,8 @@ class SemanticSegmentation(Problem):
             truth = (maps[image] == labels[:, None, None]).float()
             generator = _generator(seed, 1, maps)
             for which in supervised:
-                masks, every = (outputs[f"{name}{which}"][image] for name in _LAST)
-                classes = torch.cat([every[:, :C], every[:, -1:]], dim=1)
+                masks, rows = (outputs[f"{name}{which}"][image] for name in _LAST)
+                classes = torch.cat([rows[:, :C], rows[:, every:]], dim=1)
                 for name, loss in self.mask_loss.losses(masks, classes, truth, labels, generator).items():
                     sums.setdefault(name, []).append(loss)
         return {name: torch.stack(found).sum() for name, found in sums.items()} | exposed
@@ -289,18 +292,20 @@ class SemanticSegmentation(Problem):
         for answers in self.answers(outputs, batch, visible):
             yield answers[: len(self.class_names)]
 
-    def outlier_maps(self, outputs: Mapping[str, Tensor], batch: Batch) -> Iterator[Tensor]:
+    def outlier_maps(
+        self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_] | None = None
+    ) -> Iterator[Tensor]:
         """Yield where the outlier scores of each image lie in the range of the score, `[H, W]` in 0 to 1, for people.
 
         Args:
-            outputs, batch: as `scores` has them.
+            outputs, batch, visible: as `scores` has them.
 
         Raises:
             DataError: no outlier score is measured.
         """
         if self.outliers is None:
             raise DataError("no outlier score is measured; set problem.outlier, such as {score: rba}")
-        for answers in self.answers(outputs, batch):
+        for answers in self.answers(outputs, batch, visible):
             yield self.outliers.places(self.outliers.scores(answers))
 
     def answers(
@@ -375,7 +380,7 @@ class SemanticSegmentation(Problem):
         return hashlib.sha256(json.dumps([*content, "bilinear scores, nearest maps"]).encode()).hexdigest()
 
     def _weighs(self, targets: Mapping[str, Tensor]) -> dict[str, float]:
-        maps = self._learned(targets).cpu().numpy()
+        maps = self._learned(targets, len(self.class_names)).cpu().numpy()
         exposed: dict[str, float] = {}
         if self.exposure is not None and "outliers" in targets:
             exposed = self.exposure.weights(targets["outliers"])
@@ -384,12 +389,20 @@ class SemanticSegmentation(Problem):
             return {"cross_entropy": float((maps != IGNORED).sum()) or 1e-9, **exposed}
         return self.mask_loss.weights([int((np.unique(one) != IGNORED).sum()) for one in maps], self.queries) | exposed
 
-    def _learned(self, targets: Mapping[str, Tensor]) -> Tensor:
+    def _learned(self, targets: Mapping[str, Tensor], classes: int) -> Tensor:
         """Maps as they are learned, `[R, h, w]`: outliers have the row after those of the classes, or none."""
         maps = targets["classes"]
         if not self.settings.outlier_class or "outliers" not in targets:
             return maps
-        return maps.masked_fill(targets["outliers"] == OUTLIER, len(self.class_names))
+        return maps.masked_fill(targets["outliers"] == OUTLIER, classes)
+
+    def _hidden(self, visible: NDArray[np.bool_] | None, device: torch.device) -> Tensor:
+        """Which rows are of classes that are not learned yet, `[rows]`; that of outliers is of none."""
+        hidden = torch.zeros(self._rows, dtype=torch.bool, device=device)
+        if visible is not None and len(visible):
+            hidden[: len(visible)] = torch.from_numpy(~visible)
+            hidden[len(visible) : len(self.class_names)] = True
+        return hidden
 
     @property
     def _rows(self) -> int:

@@ -201,6 +201,28 @@ def test_outliers_are_a_class_that_is_learned_and_nobodys_answer(objects: Path) 
     assert problem.measure(outputs, scored, np.ones(0, np.bool_))["confusion"].sum(1)[0].argmax() == 1
 
 
+def test_outliers_are_learned_beside_the_classes_that_are_there_by_now(objects: Path) -> None:
+    """Two of three classes compete: what the third one scores has no part in a loss, and the outlier class has."""
+    settings = {"outlier_class": True, "exposure": {"objects": objects, "probability": 1.0}}
+    config = BackboneConfig.model_validate({"kind": "new", "network": NETWORK, "image": IMAGE})
+    split = scenes(1, 0)
+    split = LabelledImageArray(split.images, [np.where(one == 2, 0, one) for one in split.maps], CLASSES)
+    stream = Stream("s", (Task("a", (), split, split, split),))
+    wanted = SemanticSegmentationSettings.model_validate(settings)
+    problem = problem_of(SemanticSegmentation.load_for(wanted, config, lambda: stream), **settings)
+    batch, g = batch_of(problem, split, 0), torch.Generator().manual_seed(0)
+    masks, classes = torch.randn(1, 8, 16, 16, generator=g), torch.randn(1, 8, 5, generator=g)
+    two = torch.ones(2, 2, dtype=torch.bool)
+
+    def losses(row: int) -> list[float]:
+        moved = classes.index_add(2, torch.tensor([row]), torch.full((1, 8, 1), 3.0))
+        return [float(loss) for loss in problem.losses({"masks": masks, "classes": moved}, batch, two).values()]
+
+    plain = [float(loss) for loss in problem.losses({"masks": masks, "classes": classes}, batch, two).values()]
+    assert losses(2) == pytest.approx(plain)
+    assert losses(3) != pytest.approx(plain, rel=1e-3)
+
+
 def test_what_no_class_claims_is_light_in_a_picture() -> None:
     """One query claims the left half: what lies to the right is black nowhere."""
     problem = problem_of(network(), outlier={"score": "rba"})

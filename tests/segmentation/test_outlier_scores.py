@@ -84,3 +84,13 @@ def test_histograms_tell_what_exact_scores_do(score: str, queries: bool, classes
     alarms, found, _ = roc_curve(truth, scores)
     assert false_alarms(inliers, outliers) == pytest.approx(alarms[found >= RECALL][0], abs=1e-3)
     assert 0.6 < auroc(inliers, outliers) < 0.9999
+
+
+@pytest.mark.parametrize("score", KINDS)
+def test_classes_that_are_not_learned_yet_have_no_part(score: str) -> None:
+    pixels, _ = answers(0, 3, True)
+    hidden = pixels.index_fill(0, torch.tensor([1]), float("-inf"))
+    expected = measure(score, 2).scores(pixels[[0, 2, 3]])
+    found = measure(score).scores(hidden)
+    torch.testing.assert_close(found, expected)
+    assert measure(score).places(found).isfinite().all()
