@@ -87,10 +87,15 @@ def test_the_folder_gives_the_scores_of_the_run_in_a_process_of_its_own(
     assert ("model.safetensors" in shipped) == merged
 
 
-def test_what_transformers_cannot_do_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("own", "said"), [("answer=patches", "its patches answer"), ("arcface={margin: 0.1}", "it tells classes by angles")]
+)
+def test_what_transformers_cannot_do_is_refused(
+    own: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PLORA_TRUST_OWN_PARTS", "1")
-    settings = ["stream.number=4", "stream.tasks=1", "training.epochs=1", "problem.answer=patches", "method=full"]
+    settings = ["stream.number=4", "stream.tasks=1", "training.epochs=1", f"problem.{own}", "method=full"]
     path = run(load_config(VALUES, [f"output={tmp_path / 'run'}", *settings]))
-    with pytest.raises(RunError, match="has no export: its patches answer"):
+    with pytest.raises(RunError, match=f"has no export: {said}"):
         export(path, tmp_path / "out", merged=True)
     assert not (tmp_path / "out").exists()

@@ -167,12 +167,6 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
             f"method: '{config.method}' learns all tasks together, and a class of one step is background in the maps "
             "of another; learn all classes as one task: leave stream.increment out"
         )
-    outliers = getattr(config.problem, "outlier", None) or getattr(config.problem, "exposure", None)
-    if config.scenario == "class" and outliers is not None:
-        yield (
-            "problem.outlier: classes of later steps would be outliers of earlier ones; measure outliers where all "
-            "classes are known, scenario=task or scenario=domain"
-        )
     if config.scenario == "class" and config.loss_rows is not None:
         yield f"loss_rows: problem '{kind}' learns all classes seen by now; leave it out"
     if config.training.head_dropout:

@@ -119,7 +119,8 @@ class SegmentationExport(ExportPart):
     """Images whose pixels have classes.
 
     Raises:
-        RunError: `transformers` has no such network: patches answer, or images are not square.
+        RunError: `transformers` has no such network: patches answer, images are not square, classes are told by angles,
+            or outliers have one.
     """
 
     def __init__(self, backbone: Backbone, config: BackboneConfig, problem: Problem) -> None:
@@ -129,10 +130,14 @@ class SegmentationExport(ExportPart):
         reason = "its patches answer" if problem.settings.answer == "patches" else ""
         if height != width:
             reason = f"it reads images of {height} × {width} pixels"
+        if problem.settings.arcface is not None:
+            reason = "it tells classes by angles (problem.arcface)"
+        if problem.settings.outlier_class:
+            reason = "it has a class of outliers that is nobody's answer (problem.outlier_class)"
         if reason:
             raise RunError(
-                f"the run has no export: {reason}, and EoMT of transformers answers by queries, of square images "
-                "alone; use the run with `plora predict`"
+                f"the run has no export: {reason}, and EoMT of transformers answers by queries with a linear layer for "
+                "the classes, of square images alone; use the run with `plora predict`"
             )
         self._problem = problem
 

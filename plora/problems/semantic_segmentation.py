@@ -409,14 +409,6 @@ class SemanticSegmentation(Problem):
         """How many classes the network tells apart."""
         return len(self.class_names) + self.settings.outlier_class
 
-    def _hidden(self, visible: NDArray[np.bool_] | None, device: torch.device) -> Tensor:
-        """Which rows of the network are not learned yet, `[rows]`."""
-        hidden = torch.zeros(self._rows, dtype=torch.bool, device=device)
-        if visible is not None and len(visible):
-            hidden[: len(visible)] = torch.from_numpy(~visible)
-            hidden[len(visible) :] = True
-        return hidden
-
     def _scores(self, outputs: Mapping[str, Tensor], row: int, hidden: Tensor) -> Tensor:
         """Of one row, `[C, h, w]` at the network's size; hidden classes, `[C]`, are in no softmax."""
         size = self.layout.preparation.size
