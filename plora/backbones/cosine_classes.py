@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,10 +27,14 @@ class CosineClasses(nn.Linear):
         self.weight, self.bias, self.scale = before.weight, before.bias, scale
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return `[…, C + 1]`."""
-        cosines = F.linear(F.normalize(states, dim=-1), F.normalize(self.weight[:-1], dim=-1))
-        nothing = F.linear(states, self.weight[-1:], self.bias[-1:])
-        return F.pad(self.scale * cosines, (0, 1)) + F.pad(nothing, (cosines.shape[-1], 0))
+        """Return `[…, C + 1]`, in the type of the states.
+
+        In fp64: where rows begin in memory decides the order of fp32 sums, and a checkpoint has to give the same bits.
+        """
+        x, w, b = states.double(), self.weight.double(), self.bias.double()
+        cosines = F.linear(F.normalize(x, dim=-1), F.normalize(w[:-1], dim=-1))
+        nothing = F.linear(x, w[-1:], b[-1:])
+        return torch.cat([self.scale * cosines, nothing], dim=-1).to(states.dtype)
 
 
 def require_cosines(backbone: SegmentationBackbone, cosines: bool) -> None:
