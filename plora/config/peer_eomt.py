@@ -84,5 +84,6 @@ def _flat(values: Mapping[str, object]) -> dict[str, object]:
     """Their keys without the levels that Lightning and Hydra put them on."""
     found: dict[str, object] = {}
     for key, value in values.items():
-        found |= _flat(value) if key in _LEVELS and isinstance(value, Mapping) else {str(key): value}
+        if isinstance(key, str):  # none of theirs is anything else
+            found |= _flat(value) if key in _LEVELS and isinstance(value, Mapping) else {key: value}
     return found
