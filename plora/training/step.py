@@ -92,9 +92,8 @@ class Backward:
                     for old in strategy.rehearse(self.lesson, at):
                         self._examples(old.examples, old.indices, old.losses, at, at.seed, old.name)
                         self.rehearsed += len(old.indices)
-        with self.timed():
-            for strategy in strategies:
-                self._penalty(strategy.penalty(model, at))
+                for strategy in strategies:
+                    self._penalty(strategy.penalty(model, at))
         if model.gate is not None and model.adapters is not None:
             self._penalty(model.gate.penalty(model.route(self.plan.task, at), at))
         return self.terms
