@@ -70,7 +70,7 @@ METHODS = {
     "name", ["lora", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS if name != "lora")]
 )
 def test_it_learns_and_verify_and_evaluate_agree(make: Make, name: str) -> None:
-    config = make("run", *METHODS[name], "training.epochs=5")
+    config = make("run", *METHODS[name], "training.epochs=10")
     path = learned(config)
     record = read_record(path)
     assert record.score.name == "mean_iou"
