@@ -108,7 +108,7 @@ def dry_run(config: RunConfig, steps: int = 3) -> Estimate:
         trainable=trainable,
         frozen=frozen,
         truncated_share=sum(task.truncated_share() for task in parts.tasks) / len(parts.tasks),
-        seconds=per_step * sum(total) + per_text * (scored + train_texts * (reads_all + again)),
+        seconds=per_step * sum(total) + per_text * (_scoring_passes(parts) + train_texts * (reads_all + again)),
         peak_memory_bytes=peak_memory(parts.model.device),
         remembers=(parts.model.gate is not None and type(parts.model.gate).state is not Gate.state)
         or any(type(s).state is not Strategy.state for s in parts.strategies),
@@ -148,6 +148,19 @@ def _scored_texts(parts: Parts) -> int:
     counts = [len(task.splits[parts.config.evaluation.split]) for task in parts.tasks]
     if parts.config.row.at_once:
         return 2 * sum(counts)
+    return sum(counts) + sum(_rows(parts, counts))
+
+
+def _rows(parts: Parts, counts: list[int]) -> list[int]:
+    """Texts that are scored after each task."""
     isolated = parts.model.gate is not None and parts.model.gate.needs_task
-    rows = [counts[i] if isolated else sum(counts[: i + 1]) for i in range(len(counts))]
-    return sum(counts) + sum(rows)
+    return [counts[i] if isolated else sum(counts[: i + 1]) for i in range(len(counts))]
+
+
+def _scoring_passes(parts: Parts) -> int:
+    """Passes of one text through the network: as many as texts, but where each slot reads them alone."""
+    gate, config = parts.model.gate, parts.config
+    if gate is None or not gate.by_likelihood or config.scenario == "task":
+        return _scored_texts(parts)
+    counts = [len(task.splits[config.evaluation.split]) for task in parts.tasks]
+    return sum(counts) + sum(slots * texts for slots, texts in enumerate(_rows(parts, counts), 1))
