@@ -11,6 +11,7 @@ from plora.cascade.folder import RESULT_FILE, Cascade
 from plora.cascade.members import LoadedRun, Member, Members, Progress
 from plora.errors import DataError, RunError
 from plora.results import ClassRankings, read_measurements, read_record
+from plora.results.comparison.sampling import wilson
 from plora.results.metrics.cascade import (
     CascadeAnswers,
     Ids,
@@ -94,7 +95,8 @@ def evaluate_cascade(
         thresholds[one] = choose_thresholds(found["validation"], leaves["validation"].costs, one)
     scores = node_scores(test)
     doubts += [
-        f"node '{score.node}' has collapsed: it answers '{score.collapsed}' nearly always" for score in scores
+        f"node '{score.node}' has collapsed: it answers '{score.collapsed}' nearly always"
+        for score in scores
         if score.collapsed
     ]
     flat_ends = None if flat_answers is None else flat_answers.argmax(axis=1)
@@ -128,7 +130,9 @@ def evaluate_cascade(
     return result
 
 
-def answers_of(members: Members, stream: Stream, leaves: Leaves, split: SplitName, progress: Progress) -> CascadeAnswers:
+def answers_of(
+    members: Members, stream: Stream, leaves: Leaves, split: SplitName, progress: Progress
+) -> CascadeAnswers:
     """Return what each node says of all examples of a split.
 
     Those that belong to a node are encoded and scored as the run itself scored them, so that its numbers are the same
@@ -205,7 +209,7 @@ def _flat_answers(flat: LoadedRun, stream: TreeStream, tree: LabelTree, inputs: 
     if set(leaf_of.values()) != set(tree.leaves):
         strange = sorted(set(leaf_of.values()) ^ set(tree.leaves))
         raise RunError(
-            f"{flat.path} tells other classes than the tree has leaves ('{strange[0]}' is in one of them); give a run "
+            f"{flat.path} tells other classes than the tree has leaves ('{strange[0]}' is in one alone); give a run "
             "of the same data"
         )
     found = np.zeros((len(probabilities), len(tree.leaves)))
@@ -229,10 +233,10 @@ def _wholes(test: CascadeAnswers, flat: Ids | None) -> dict[str, Whole]:
         ways["flat"] = flat
     found = {}
     for way, ends in ways.items():
-        right = (ends == test.truth).astype(np.float64)
-        low, high = resampled_mean(right)
+        accuracy = float((ends == test.truth).mean())
+        low, high = (float(end) for end in wilson(np.array([accuracy]), [len(ends)])[0])
         counts = confusion_of(test.truth, ends, len(test.tree.leaves))
-        found[way] = Whole(accuracy=float(right.mean()), low=low, high=high, macro_f1=f1_of(counts))
+        found[way] = Whole(accuracy=accuracy, low=low, high=high, macro_f1=f1_of(counts))
     return found
 
 
@@ -255,7 +259,7 @@ def _flows(test: CascadeAnswers) -> list[Flow]:
 
 
 def _curves(test: CascadeAnswers, flat: Numbers | None, costs: Numbers | None) -> dict[str, list[Point]]:
-    """What is saved and lost by one threshold for all nodes, by the k likeliest leaves, and by those of the flat run."""
+    """What is saved and lost by one threshold for all nodes, the k likeliest leaves, and those of the flat run."""
 
     def point(at: float, tried: Which) -> Point:
         return Point(at=at, **asdict(saving(tried, test.truth, costs)))
@@ -288,5 +292,7 @@ def compared(results: Mapping[str, CascadeResult]) -> Mapping[str, CascadeResult
     first = next(iter(results))
     for name, result in results.items():
         if (result.leaves, result.truth) != (results[first].leaves, results[first].truth):
-            raise RunError(f"{name} was scored on other leaves or test examples than {first}; compare cascades of the same")
+            raise RunError(
+                f"{name} was scored on other leaves or test examples than {first}; compare cascades of the same"
+            )
     return results

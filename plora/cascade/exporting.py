@@ -99,7 +99,7 @@ def _card(nodes: dict[str, list[str]], models: dict[str, list[dict[str, str]]]) 
         for node, answers in nodes.items()
     )
     return (
-        "# A tree of classifiers\n\nEach node is asked by the network that learned it; the probability of a leaf is the "
+        "# A tree of classifiers\n\nEach node is answered by what learned it; the probability of a leaf is the "
         "product of those on its way.\n\n| node | answers | asked in |\n| --- | --- | --- |\n"
         f"{rows}\n```bash\npython inference.py INPUT…\n```\n"
     )

@@ -94,6 +94,8 @@ def run_that_reads(folder: Path, task: str | None) -> Path:
         UnknownTaskError: a task is named.
     """
     if task is not None:
-        raise UnknownTaskError(f"{folder} is a cascade, which finds its way without being told a task; leave --task out")
+        raise UnknownTaskError(
+            f"{folder} is a cascade, which finds its way without being told a task; leave --task out"
+        )
     cascade = read_cascade(folder)
     return cascade.nodes[tree_of(cascade, folder).root][0].run

@@ -136,8 +136,8 @@ class Members:
         """
         if sorted(cascade.nodes) != sorted(tree.nodes):
             raise RunError(
-                f"the tree has the nodes {', '.join(tree.names)}, and the cascade {', '.join(cascade.nodes)}; each needs "
-                "a run that learned it"
+                f"the tree has the nodes {', '.join(tree.names)}, and the cascade {', '.join(cascade.nodes)}; each "
+                "needs a run that learned it"
             )
         paths = list(dict.fromkeys(one.run.resolve() for learned in cascade.nodes.values() for one in learned))
         runs: dict[Path, LoadedRun] = {}
@@ -180,5 +180,3 @@ def _member(run: LoadedRun, learned: LearnedNode, node: str, tree: LabelTree) ->
 
 def _names(names: Sequence[str]) -> str:
     return ", ".join(f"'{name}'" for name in names[:6]) + (" …" if len(names) > 6 else "")
-
-

@@ -15,8 +15,8 @@ CascadeArguments = Annotated[
     list[Path],
     typer.Argument(
         metavar="RUN…|CASCADE",
-        help="A run whose stream is a tree, several of the same tree (the mean of their answers), or a cascade.yaml that "
-        "says which run learned which node.",
+        help="A run whose stream is a tree, several of the same tree (the mean of their answers), or a cascade.yaml "
+        "that says which run learned which node.",
         show_default=False,
     ),
 ]

@@ -47,8 +47,8 @@ def command(
 
     Where a task was learned on pairs of texts, a pair is written with a tab between its texts. A folder of images
     stands for its files, in the order of their names. A run of segmentation says which classes the pixels of an image
-    have, and their share. A folder of `plora cascade evaluate` stands for a run: its labels are the leaves, and `--json`
-    says the way to the first and the leaves that its thresholds leave to be tried.
+    have, and their share. A folder of `plora cascade evaluate` stands for a run: its labels are the leaves, and
+    `--json` says the way to the first and the leaves that its thresholds leave to be tried.
 
     Example: `plora predict runs/topics/o_lora/seed-0 mails.csv --text body --out labelled.csv`
     """

@@ -105,7 +105,9 @@ class LabelTree:
         for said, names in (("map", list(mapped)), ("drop", list(dropped))):
             for name in names:
                 if name in self.leaves:
-                    raise DataError(f"{said}: '{name}' is a leaf of the tree; take it out of {said}, or out of the tree")
+                    raise DataError(
+                        f"{said}: '{name}' is a leaf of the tree; take it out of {said}, or out of the tree"
+                    )
                 if name not in labels:
                     raise DataError(f"{said}: no class '{name}'{did_you_mean(name, labels)}; there are {_some(labels)}")
         for name, leaf in mapped.items():

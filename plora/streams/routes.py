@@ -62,8 +62,8 @@ class Routes:
         """
         if leaves != self.leaves:
             raise DataError(
-                f"routes: they lead to {', '.join(self.leaves[:6])}, and the tree has {', '.join(leaves[:6])}; make them "
-                "again with `plora cascade route`"
+                f"routes: they lead to {', '.join(self.leaves[:6])}, and the tree has {', '.join(leaves[:6])}; make "
+                "them again with `plora cascade route`"
             )
         if len(examples) != len(self.ends) or examples.fingerprint() != self.examples:
             raise DataError(

@@ -161,9 +161,7 @@ class TreeStream(StreamSource):
         """The leaf of a class; −1 of one that is dropped."""
         return -1 if label in self.drop else tree.leaves.index(self.map.get(label, label))
 
-    def _task(
-        self, node: str, tree: LabelTree, splits: Mapping[SplitName, Leaves], routes: Routes | None
-    ) -> Task:
+    def _task(self, node: str, tree: LabelTree, splits: Mapping[SplitName, Leaves], routes: Routes | None) -> Task:
         """What is learned at one node."""
         answers, made = tree.answers(node), {}
         for name, leaves in splits.items():
@@ -172,8 +170,8 @@ class TreeStream(StreamSource):
                 found = np.bincount(answer[answer >= 0], minlength=len(tree.nodes[node]))
                 if (empty := np.flatnonzero(found == 0)).size:
                     raise DataError(
-                        f"node '{node}': no training example has the answer '{tree.nodes[node][empty[0]]}'; take it out "
-                        "of the tree, or map another class to it"
+                        f"node '{node}': no training example has the answer '{tree.nodes[node][empty[0]]}'; take it "
+                        "out of the tree, or map another class to it"
                     )
             elif not (answer >= 0).any():
                 raise DataError(f"node '{node}': no {name} example has a class below it; each node needs at least one")

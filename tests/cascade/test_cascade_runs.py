@@ -43,7 +43,9 @@ def test_told_the_way_each_node_gives_what_its_run_recorded(result: CascadeResul
     for score, cell in zip(result.scores, record.matrix[-1], strict=True):
         assert score.accuracy == score.recorded == cell
     assert result.doubts == []
-    told = np.average([score.accuracy for score in result.scores[1:]], weights=[one.support for one in result.scores[1:]])
+    told = np.average(
+        [score.accuracy for score in result.scores[1:]], weights=[one.support for one in result.scores[1:]]
+    )
     assert result.whole["oracle"].accuracy == pytest.approx(told)
 
 
@@ -84,7 +86,9 @@ def test_new_texts_end_at_leaves(folder: Path, learned: dict[str, Path]) -> None
     below = plora.predict(learned["tree"], TEXTS[:1], "food")[0]
     p = dict(zip(by_hand.labels, by_hand.probabilities, strict=True))["food"]
     fruit = dict(zip(below.labels, below.probabilities, strict=True))["fruit"]
-    assert dict(zip(found[0].labels, found[0].probabilities, strict=True))["fruit"] == pytest.approx(p * fruit, abs=1e-6)
+    assert dict(zip(found[0].labels, found[0].probabilities, strict=True))["fruit"] == pytest.approx(
+        p * fruit, abs=1e-6
+    )
 
 
 def test_the_verbs(folder: Path, learned: dict[str, Path], tmp_path: Path) -> None:
@@ -139,7 +143,9 @@ def test_a_cascade_of_runs_that_were_learned_apart(learned: dict[str, Path], tmp
         assert score.accuracy == accuracy[score.node]
     wrong = {**values, "nodes": {**values["nodes"], "food": [{"run": str(learned["toy"]), "task": "travel"}]}}
     file.write_text(yaml.safe_dump(wrong), encoding="utf-8")
-    with pytest.raises(RunError, match="node 'food' has the answers 'fruit', 'bread', and task 'travel' of .* other lab"):
+    with pytest.raises(
+        RunError, match=r"node 'food' has the answers 'fruit', 'bread', and task 'travel' of .* other lab"
+    ):
         evaluate_cascade(read_cascade(file), tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()
     file.write_text(yaml.safe_dump({**values, "nodes": {"root": [{"run": "x"}]}}), encoding="utf-8")
@@ -197,7 +203,7 @@ def test_routes_of_other_examples_are_refused(
     path = tmp_path / "routes.json"
     route_cascade(cascade_of_runs([learned["tree"]])).write(path)
     values = tree_values(tiny_backbone, toy_files, tmp_path)
-    with pytest.raises(DataError, match="they are of .* other examples"):
+    with pytest.raises(DataError, match=r"they are of .* other examples"):
         load_config(values, [f"stream.routes={path}", "stream.of.validation_fraction=0.3"]).stream.load()
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match="routes"):

@@ -60,5 +60,5 @@ def test_classes_without_a_place_are_said(
 
 
 def test_a_leaf_that_no_class_is_is_said() -> None:
-    with pytest.raises(DataError, match="leaf 'VERT_B' is no class of the data; did you mean 'VERT_A'|is no class"):
+    with pytest.raises(DataError, match="leaf 'VERT_B' is no class of the data"):
         BLOCKS.require_labels(BLOCKS.leaves[:-1], {}, ())

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plora.results.comparison.sampling import wilson
 from plora.results.metrics.cascade import CascadeAnswers, Ids, Numbers, Which, resampled_ratio
 
 THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
@@ -20,7 +21,7 @@ class Saving:
         saved: 1 − searches / leaves.
         lost: Σ (cost of the best leaf tried − cost of the best leaf) / Σ cost of the best leaf, or / N where the best
             may cost nothing; without costs the share of examples whose right leaf is not tried.
-        low, high: the 95 % interval of `lost` over examples, by the bootstrap.
+        low, high: the 95 % interval of `lost` over examples: of costs by the bootstrap, of a share Wilson's.
     """
 
     searches: float
@@ -79,7 +80,10 @@ def saving(tried: Which, truth: Ids, costs: Numbers | None) -> Saving:
         costs: `[N, leaves]` what each leaf costs, 0 or more; None: a leaf is right or wrong.
     """
     lost, of = lost_of(tried, truth, costs)
-    low, high = resampled_ratio(lost, of)
+    if costs is None:
+        low, high = (float(end) for end in wilson(np.array([lost.mean()]), [len(lost)])[0])
+    else:
+        low, high = resampled_ratio(lost, of)
     searches = float(tried.sum(axis=1).mean())
     return Saving(searches, 1 - searches / tried.shape[1], float(lost.sum() / of.sum()), low, high)
 

@@ -76,7 +76,10 @@ def flow_of_cascade(result: CascadeResult) -> Figure:
     ax.set(xlim=(-0.1, max(level.values()) + 0.75), ylim=(len(rows) - 0.3, -1.2))
     ax.axis("off")
     title(ax, f"Where {result.examples:,} test examples go", pad=22)
-    subtitle(ax, "blue: belongs there, orange: does not; % right: of a node's own examples at the node, of a leaf's own at the end")
+    subtitle(
+        ax,
+        "blue: belongs there, orange: does not; % right: of a node's own examples there, of a leaf's own at the end",
+    )
     return figure
 
 

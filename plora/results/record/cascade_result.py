@@ -22,7 +22,7 @@ class Whole(BaseModel):
     accuracy: float
     """Share whose leaf is right."""
     low: float
-    """The 95 % interval of the accuracy over examples, by the bootstrap: its lower end."""
+    """The 95 % interval of the accuracy over examples, Wilson's: its lower end."""
     high: float
     """Its upper end."""
     macro_f1: float
@@ -30,7 +30,8 @@ class Whole(BaseModel):
 
 
 class Gain(BaseModel):
-    """The accuracy of the pipeline less that of the flat classifier, on the same examples."""
+    """The accuracy of the pipeline less that of the flat classifier, on the same examples; its 95 % interval by the
+    bootstrap."""
 
     model_config = _STRICT
 

@@ -17,7 +17,18 @@ _WAYS = {
 
 def table_of_nodes(result: CascadeResult) -> Table:
     """Return a row per node; see `plora.results.metrics.cascade.NodeScore`."""
-    heads = ["node", "examples", "arrived", "strangers", "alone %", "F1", "recall %", "below %", "pipeline %", "error %"]
+    heads = [
+        "node",
+        "examples",
+        "arrived",
+        "strangers",
+        "alone %",
+        "F1",
+        "recall %",
+        "below %",
+        "pipeline %",
+        "error %",
+    ]
     rows = [
         [
             shorten(score.node, 24),
@@ -62,12 +73,12 @@ def table_of_ways(result: CascadeResult) -> Table:
         [_WAYS[way], percent(whole.accuracy), f"{percent(whole.low)} to {percent(whole.high)}", percent(whole.macro_f1)]
         for way, whole in result.whole.items()
     ]
-    notes = [f"95 % intervals over {result.examples:,} test examples, by the bootstrap; F1: macro, of the leaves"]
+    notes = [f"95 % intervals over {result.examples:,} test examples (Wilson); F1: macro, of the leaves"]
     if result.gain is not None:
         gain = result.gain
         notes.append(
             f"pipeline less flat, on the same examples: {100 * gain.value:+.1f} points "
-            f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+            f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f} by the bootstrap)"
         )
     return Table(
         caption="Ways of asking a cascade",
@@ -127,6 +138,8 @@ def table_of_cascades(results: Mapping[str, CascadeResult]) -> Table:
         rows=rows,
         data_heads=["cascade", "pipeline", "low", "high", "macro_f1", "oracle", "cascade_error", "saved"],
         data=data,
-        notes=["cascade error: mean over the nodes below the root, by their examples; saved: with thresholds for a loss "
-               "of 1 % on validation"],
+        notes=[
+            "cascade error: mean over the nodes below the root, by their examples; saved: with thresholds for a loss "
+            "of 1 % on validation"
+        ],
     )
