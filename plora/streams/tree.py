@@ -136,7 +136,8 @@ class TreeStream(StreamSource):
             parts.append((own, kept))
             labels.append(leaf_of[own.labels[kept]])
             if own.answer_costs is not None and set(tree.leaves) <= set(task.label_names):
-                costs.append(own.answer_costs[np.ix_(kept, [task.label_names.index(leaf) for leaf in tree.leaves])])
+                columns = np.array([task.label_names.index(leaf) for leaf in tree.leaves], np.int64)
+                costs.append(own.answer_costs[kept][:, columns])
         whole = np.concatenate(costs) if len(costs) == len(found.tasks) else None
         return Leaves(chosen(parts, np.concatenate(labels)), whole)
 

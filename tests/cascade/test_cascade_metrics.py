@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from reference import cascade as slow
 from sklearn.metrics import confusion_matrix, f1_score
 
 from plora.results.metrics.cascade import (
@@ -18,7 +19,6 @@ from plora.results.metrics.searches import (
     tried_of_likeliest,
 )
 from plora.streams import LabelTree
-from tests.reference import cascade as slow
 
 NODES = {"top": ("a", "left", "right"), "left": ("b", "c"), "right": ("d", "deep"), "deep": ("e", "f", "g")}
 TREE = LabelTree(NODES)

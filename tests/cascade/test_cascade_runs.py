@@ -9,6 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+
+from killing import KILLED, in_child, quiet
+from tiny_images import new_backbone
+from tiny_tree import tree_values
 from typer.testing import CliRunner
 
 import plora
@@ -18,7 +24,6 @@ from plora.config import load_config
 from plora.errors import ConfigError, DataError, RunError, UnknownTaskError
 from plora.results import read_record
 from plora.results.record.cascade_result import CascadeResult, read_cascade_result
-from tests.cascade.conftest import tree_values
 from tests.conftest import TOPICS
 
 TEXTS = ["the old train and a ticket", "apple plum pear", "a wave of the reef"]
@@ -208,6 +213,30 @@ def test_routes_of_other_examples_are_refused(
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match="routes"):
         load_config(values, [f"stream.routes={path}"]).stream.load()
+
+
+@pytest.mark.slow
+def test_a_cascade_of_images_killed_and_resumed(tmp_path: Path) -> None:
+    """The tree of parity over digits: told the way as recorded, and after a kill the same bits."""
+    nodes = {"parity": ["even", "odd"], "even": ["zero", "two", "four"], "odd": ["one", "three", "five"]}
+    gone = ["six", "seven", "eight", "nine"]
+    source = {"kind": "digits", "held_back": 0.8, "per_task": 10, "validation_fraction": 0.2}
+    values = {
+        "name": "digits",
+        "problem": {"kind": "image_classification"},
+        "stream": {"kind": "tree", "of": source, "nodes": nodes, "drop": gone},
+        "method": "per_task",
+        "backbone": new_backbone("resnet"),
+        "lora": {"rank": 2, "targets": "all_conv"},
+        "training": {"epochs": 1, "batch_size": 16, "learning_rate": 0.02},
+    }
+    whole, cut = (load_config({**values, "output": str(tmp_path / name)}) for name in ("whole", "cut"))
+    assert in_child(lambda: plora.run(cut, quiet()), "step:9") == KILLED
+    folders = [plora.run(whole), plora.resume(cut.folder)]
+    found = [evaluate_cascade(cascade_of_runs([run]), tmp_path / f"out-{at}") for at, run in enumerate(folders)]
+    assert [score.accuracy for score in found[0].scores] == [score.recorded for score in found[0].scores]
+    assert all("collapsed" in doubt for doubt in found[0].doubts)
+    assert found[0].model_dump(exclude={"runs"}) == found[1].model_dump(exclude={"runs"})
 
 
 @pytest.mark.slow

@@ -5,13 +5,13 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from tiny_tree import tree_values
 
 from plora.config import load_config
 from plora.errors import ConfigError, DataError
 from plora.runs import validate
 from plora.streams import STREAMS, Stream, StreamSource, Task, TreeStream
 from plora.streams.base import Texts
-from tests.cascade.conftest import tree_values
 from tests.conftest import TOPICS
 
 PARITY = {

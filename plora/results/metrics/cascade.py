@@ -48,7 +48,8 @@ class CascadeAnswers:
     @cached_property
     def ends(self) -> Ids:
         """The leaf at which each example ends, `[N]`: the cascade as a pipeline."""
-        return np.stack([self.arrived[leaf] for leaf in self.tree.leaves]).argmax(axis=0)
+        found: Ids = np.stack([self.arrived[leaf] for leaf in self.tree.leaves]).argmax(axis=0)
+        return found
 
     @cached_property
     def leaf_probabilities(self) -> Numbers:
