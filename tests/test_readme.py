@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from plora.cli import VERBS
+from plora.cli import GROUPS, VERBS
 from plora.methods import METHODS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def test_each_python_example_runs_as_it_is_pasted(
 
 def test_every_verb_that_is_shown_exists_and_every_verb_is_shown() -> None:
     shown = set(re.findall(r"^plora (\w+)", "".join(_blocks("bash")), flags=re.MULTILINE))
-    assert shown == set(VERBS)
+    assert shown == {*VERBS, *GROUPS}
 
 
 def test_the_method_table_is_the_method_table() -> None:

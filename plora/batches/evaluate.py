@@ -22,7 +22,9 @@ from plora.streams.incremental import LabelSpace
 
 
 @torch.inference_mode()
-def probabilities(extractor: Extractor, split: Examples, task: str | None, visible: NDArray[np.bool_]) -> torch.Tensor:
+def probabilities(
+    extractor: Extractor, split: Examples, task: str | None, visible: NDArray[np.bool_], block: str | None = None
+) -> torch.Tensor:
     """Return softmax over the visible rows, `[N, rows]`, 0 in the others; in the split's own order, on the CPU.
 
     Args:
@@ -30,8 +32,9 @@ def probabilities(extractor: Extractor, split: Examples, task: str | None, visib
         split: the inputs.
         task: the task, where the gate needs it.
         visible: `[rows]` the rows that may be predicted.
+        block: of the head, where those are its rows: the others are not computed.
     """
-    return among(_scores(extractor, split, task), visible)
+    return among(_scores(extractor, split, task, block), visible)
 
 
 def measure(

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from plora.cli import (
+    cascade,
     cp,
     evaluate,
     export,
@@ -87,6 +88,10 @@ _PATIENCE = 10.0
 """Seconds until a process that is not the first of its machine says its own mistake."""
 for name, verb in VERBS.items():
     app.command(name)(verb)
+GROUPS: dict[str, typer.Typer] = {"cascade": cascade.app}
+"""Verbs that have verbs of their own."""
+for name, group in GROUPS.items():
+    app.add_typer(group, name=name, help="A tree of tasks as one classifier: evaluate, route, table.")
 
 
 def _say_version(asked: bool) -> None:

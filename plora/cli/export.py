@@ -23,9 +23,18 @@ def command(
 ) -> None:
     """Write PEFT adapters or one `transformers` network, with heads, inference.py and a model card.
 
+    Of a folder of `plora cascade evaluate`: those of each run, and an inference.py that walks the tree.
+
     Example: `plora export runs/topics/o_lora/seed-0 --out topics --merged`
     """
+    from plora.cascade import export_cascade, is_cascade
+    from plora.errors import RunError
     from plora.export import SCRIPT_FILE, export
 
-    folder = export(run, out, task, merged, push)
+    if not is_cascade(run):
+        folder = export(run, out, task, merged, push)
+    elif task is not None or push is not None:
+        raise RunError(f"{run} is a cascade, which is exported whole, into a folder here; leave --task and --push out")
+    else:
+        folder = export_cascade(run, out, merged)
     say(str(folder), f"python {shell_word(str(folder / SCRIPT_FILE))} --help", *([f"pushed to {push}"] if push else []))

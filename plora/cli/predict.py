@@ -1,7 +1,7 @@
 """`plora predict`: label new texts or images, or each pixel of images."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ from plora.cli.saying import say
 from plora.shown import visible, visible_json
 
 if TYPE_CHECKING:
-    from plora.runs import GivenInputs
+    from plora.runs import GivenInputs, Prediction
 
 
 def command(
@@ -47,13 +47,16 @@ def command(
 
     Where a task was learned on pairs of texts, a pair is written with a tab between its texts. A folder of images
     stands for its files, in the order of their names. A run of segmentation says which classes the pixels of an image
-    have, and their share.
+    have, and their share. A folder of `plora cascade evaluate` stands for a run: its labels are the leaves, and
+    `--json` says the way to the first and the leaves that its thresholds leave to be tried.
 
     Example: `plora predict runs/topics/o_lora/seed-0 mails.csv --text body --out labelled.csv`
     """
+    from plora.cascade import descend, is_cascade, run_that_reads
     from plora.runs import predict, read_inputs, require_writable, write_labelled
 
-    given = read_inputs(run, inputs or [], sys.stdin.buffer, task, text or ())
+    cascade = is_cascade(run)
+    given = read_inputs(run_that_reads(run, task) if cascade else run, inputs or [], sys.stdin.buffer, task, text or ())
     if given.segmented:
         for image, shares in _segmented(run, given, task, out):
             _say_one(given.noun, image, "classes", dict(list(shares.items())[:top]), as_json)
@@ -63,14 +66,18 @@ def command(
         require_writable(out, inputs or [], given)
     hidden = not sys.stderr.isatty()
     with typer.progressbar(length=len(given.inputs), label="label", file=sys.stderr, hidden=hidden) as bar:
-        predictions = predict(run, given.inputs, task, top or 3, bar.update)
+        if cascade:
+            predictions: Sequence[Prediction] = descend(run, given.inputs, top or 3, bar.update)
+        else:
+            predictions = predict(run, given.inputs, task, top or 3, bar.update)
     _say_remarks(given)
     if out is not None:
         write_labelled(out, given, predictions)
         return
     for prediction in predictions:
         labels = dict(zip(prediction.labels, prediction.probabilities, strict=True))
-        _say_one(given.noun, prediction.input, "labels", labels, as_json)
+        more = {name: getattr(prediction, name) for name in ("path", "tried") if cascade}
+        _say_one(given.noun, prediction.input, "labels", labels, as_json, more)
 
 
 def _segmented(
@@ -95,10 +102,17 @@ def _say_remarks(given: "GivenInputs") -> None:
     say(*given.remarks, error=True)
 
 
-def _say_one(noun: str, one: object, what: str, values: Mapping[str, float], as_json: bool) -> None:
-    """Print an input with what was found of it."""
+def _say_one(
+    noun: str,
+    one: object,
+    what: str,
+    values: Mapping[str, float],
+    as_json: bool,
+    more: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Print an input with what was found of it, and as JSON what more is known."""
     if as_json:
-        typer.echo(visible_json({noun: one, what: values}))
+        typer.echo(visible_json({noun: one, what: values, **(more or {})}))
         return
     shown = "  ".join(f"{visible(name)} {share:.1%}" for name, share in values.items())
     words = " ⇥ ".join(one) if isinstance(one, tuple) else str(one)

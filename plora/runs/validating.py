@@ -15,6 +15,7 @@ from plora.errors import ConfigError, DataError, PloraError
 from plora.streams.base import Stream
 from plora.streams.local import LocalStream
 from plora.streams.text_to_text import TextToText
+from plora.streams.tree import TreeStream
 
 _IN_EVERY_BLOCK = ("attention", "attention:qkv", "mlp", "all_linear")
 """Targets that every transformer has."""
@@ -68,7 +69,7 @@ def _paths(value: object, key: str) -> Iterator[tuple[str, Path]]:
 
 def _of_the_data(config: RunConfig) -> Iterator[str]:
     """What the files of a local stream say: rows, columns, labels, and labels beside those of other tasks."""
-    source = config.stream.of if isinstance(config.stream, TextToText) else config.stream
+    source = config.stream.of if isinstance(config.stream, TextToText | TreeStream) else config.stream
     if not isinstance(source, LocalStream):
         return
     try:

@@ -18,20 +18,18 @@ from plora.streams.domains import Domain
 from plora.streams.glyphs import Glyphs
 from plora.streams.hub import HUB_TASKS, HubStream, HubTask
 from plora.streams.image_stream import ImageStream
+from plora.streams.label_tree import LabelTree
+from plora.streams.labelled import LABELLED
 from plora.streams.labelled_images import IGNORED, LabelledImage, LabelledImageArray, LabelledImages
 from plora.streams.local import LocalStream, LocalTask
 from plora.streams.scenes import Scenes
 from plora.streams.segmentation_stream import SegmentationStream
 from plora.streams.text_to_text import TextToText
+from plora.streams.tree import TreeStream
 
 STREAMS: dict[str, type[StreamSource]] = {
-    "docstring_topics": DocstringTopics,
-    "docstring_skills": DocstringSkills,
-    "digits": Digits,
-    "glyphs": Glyphs,
-    "local": LocalStream,
-    "hub": HubStream,
-    "images": ImageStream,
+    **LABELLED,
+    "tree": TreeStream,
     "segmentation": SegmentationStream,
     "scenes": Scenes,
     "corpora": Corpora,
@@ -56,12 +54,15 @@ __all__ = [
     "LabelledImageArray",
     # where it comes from
     "STREAMS",
+    "LABELLED",
     "StreamSource",
     "DocstringTopics",
     "DocstringSkills",
     "Digits",
     "Glyphs",
     "ImageStream",
+    "TreeStream",
+    "LabelTree",
     "SegmentationStream",
     "Scenes",
     "Corpora",

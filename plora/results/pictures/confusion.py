@@ -59,7 +59,8 @@ def confusion(predictions: ClassRankings, task: str | None = None) -> Figure:
     classes, counts = confusion_counts(predictions, task)
     edges = (_task_edges(predictions, classes[counts.sum(axis=1) > 0]), _task_edges(predictions, classes))
     names = [predictions.class_names[c] for c in classes]
-    return _drawn(counts, names, task, "true class", edges if task is None else ([], []))
+    what = "all tasks" if task is None else task
+    return confusion_of_counts(counts, names, what, edges=edges if task is None else ([], []))
 
 
 def confusion_of_pixels(measured: PixelCounts, task: str | None = None) -> Figure:
@@ -77,17 +78,26 @@ def confusion_of_pixels(measured: PixelCounts, task: str | None = None) -> Figur
     if not len(classes):
         raise RunError(f"no pixel of task '{task}' was predicted" if task else "there are no predictions")
     names = [measured.class_names[c] for c in classes]
-    return _drawn(counts[np.ix_(classes, classes)], names, task, "true class, pixels", ([], []))
+    what = "all tasks" if task is None else task
+    return confusion_of_counts(counts[np.ix_(classes, classes)], names, what, "true class, pixels")
 
 
-def _drawn(
+def confusion_of_counts(
     counts: NDArray[np.int64],
     class_names: Sequence[str],
-    task: str | None,
-    truth: str,
-    edges: tuple[Sequence[int], Sequence[int]],
+    what: str,
+    truth: str = "true class",
+    edges: tuple[Sequence[int], Sequence[int]] = ((), ()),
 ) -> Figure:
-    """Draw counts `[C, C]`; `edges` are places of lines between rows and between columns."""
+    """Draw counts as `confusion` does.
+
+    Args:
+        counts: `[C, C]`, entry (i, j) are examples of class i that were predicted as j.
+        class_names: of the C classes.
+        what: the title says that these are.
+        truth: name of the axis of true classes.
+        edges: places of lines between rows and between columns.
+    """
     C = len(counts)
     kept = counts.sum(axis=1) > 0
     shares = 100 * counts[kept] / counts[kept].sum(axis=1, keepdims=True)
@@ -110,8 +120,7 @@ def _drawn(
     unit = f" (number, of {C})" if many else ""
     ax.set_xlabel(f"predicted class{unit}", fontsize=FONT_POINTS, color=MUTED)
     ax.set_ylabel(f"{truth}{unit}", fontsize=FONT_POINTS, color=MUTED)
-    what = "all tasks" if task is None else shorten(task, 30)
-    title(ax, f"Confusion, {what} (% of each true class)")
+    title(ax, f"Confusion, {shorten(what, 30)} (% of each true class)")
     return figure
 
 

@@ -255,8 +255,8 @@ def render(groups: Sequence[GroupSection], left_out: Sequence[str]) -> str:
         open_runs=OPEN_RUNS,
         style=Markup(style),
         script=Markup(script),
-        style_hash=Markup(_hash(style)),
-        script_hash=Markup(_hash(script)),
+        style_hash=Markup(content_hash(style)),
+        script_hash=Markup(content_hash(script)),
         numbers=_numbers(groups),
     )
     return page
@@ -551,7 +551,7 @@ def _told(value: float | None, score: Score) -> str:
     return score.text(value)
 
 
-def _hash(text: str) -> str:
+def content_hash(text: str) -> str:
     """Return the hash of an inline script or style sheet as a content security policy writes it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
