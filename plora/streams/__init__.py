@@ -11,6 +11,7 @@ from plora.streams.base import (
     Task,
     TextInput,
 )
+from plora.streams.blocks import Blocks
 from plora.streams.corpora import Corpora
 from plora.streams.digits import Digits
 from plora.streams.docstrings import DocstringSkills, DocstringTopics
@@ -32,6 +33,7 @@ STREAMS: dict[str, type[StreamSource]] = {
     "local": LocalStream,
     "hub": HubStream,
     "images": ImageStream,
+    "blocks": Blocks,
     "segmentation": SegmentationStream,
     "scenes": Scenes,
     "corpora": Corpora,
@@ -62,6 +64,7 @@ __all__ = [
     "Digits",
     "Glyphs",
     "ImageStream",
+    "Blocks",
     "SegmentationStream",
     "Scenes",
     "Corpora",
