@@ -18,6 +18,7 @@ from plora.adapters.module_place import ModulePlace
 from plora.adapters.module_slot import ModuleSlot
 from plora.adapters.prefix import Prefix
 from plora.adapters.settings import Way
+from plora.adapters.statistics import hold_statistics
 from plora.fingerprint import hash_tensors
 from plora.gates import ChoosingGate, Gate, ReadingGate, Verdict
 from plora.heads import Head
@@ -68,6 +69,8 @@ class ContinualModel(nn.Module):
             if isinstance(gate, ReadingGate):
                 gate.begin_reading(head.features)
         backbone.requires_grad_(trains_backbone)
+        if trains_backbone:
+            hold_statistics(backbone)  # of layers that a phase does not train
         self.slot_hashes: dict[str, str] = {}
         self.folded = False
         self.forced: Route | None = None

@@ -11,6 +11,7 @@ from plora.streams.base import (
     Task,
     TextInput,
 )
+from plora.streams.blocks import Blocks
 from plora.streams.corpora import Corpora
 from plora.streams.digits import Digits
 from plora.streams.docstrings import DocstringSkills, DocstringTopics
@@ -63,6 +64,7 @@ __all__ = [
     "ImageStream",
     "TreeStream",
     "LabelTree",
+    "Blocks",
     "SegmentationStream",
     "Scenes",
     "Corpora",

@@ -44,7 +44,7 @@ class Split(ABC):
         slow: reading takes so long, because inputs are files or come from elsewhere, that batches are read ahead in
             threads; `read` is then called by several at once.
         answer_costs: `[N, classes]` float64, what each class costs as the answer to each input, 0 or more, in any unit;
-            None where an answer is right or wrong and nothing more is known.
+            None where an answer is right or wrong and nothing more is known. No network sees them.
     """
 
     labels: NDArray[np.int64] | None

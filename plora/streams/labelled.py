@@ -1,6 +1,7 @@
 """The streams of inputs with a class each: what a tree of their classes can be made of."""
 
 from plora.streams.base import StreamSource
+from plora.streams.blocks import Blocks
 from plora.streams.digits import Digits
 from plora.streams.docstrings import DocstringSkills, DocstringTopics
 from plora.streams.glyphs import Glyphs
@@ -16,5 +17,6 @@ LABELLED: dict[str, type[StreamSource]] = {
     "local": LocalStream,
     "hub": HubStream,
     "images": ImageStream,
+    "blocks": Blocks,
 }
 """`kind:` of such a stream → its source."""

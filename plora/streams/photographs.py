@@ -36,6 +36,17 @@ def photograph(name: str) -> Pixels:
 
 
 @cache
+def luma(name: str) -> Pixels:
+    """Return the luma of a photograph, `[H, W]`: (299 R + 587 G + 114 B) / 1000, rounded (BT.601, full range).
+
+    Raises:
+        DataError: its package is not installed, or does not ship it.
+    """
+    found: Pixels = np.floor(photograph(name) @ np.array([0.299, 0.587, 0.114]) + 0.5).astype(np.uint8)
+    return found
+
+
+@cache
 def photograph_hash(name: str) -> str:
     """Return the sha256 (hex) of the file of a photograph.
 
