@@ -55,7 +55,8 @@ def test_lightning_goes_on_from_its_checkpoint_and_the_slot_stands_alone() -> No
     cut, resumed, alone = done.stdout.splitlines()
     losses = [float(re.search(r"loss ([\d.]+)", line)[1]) for line in (cut, resumed)]  # type: ignore[index]
     assert losses[1] < losses[0]
-    assert resumed.startswith("resumed, epoch 4") and resumed.endswith("rates [0.001, 0.0001]")
+    assert resumed.startswith("resumed, epoch 4")
+    assert resumed.endswith("rates [0.001, 0.0001]")
     slot, whole = (int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", alone))
     assert 4 * slot < whole
     assert alone.endswith("the same masks")

@@ -38,7 +38,8 @@ def command(
         Path | None,
         typer.Option(
             help="Write a table there, by its ending: the columns that were read, `predicted`, `probability`. "
-            "Of a run of segmentation, a new folder with `masks`, `overlays` and `classes.json`."
+            "Of a run of segmentation, a new folder with `masks`, `overlays`, `classes.json`, and `outliers` "
+            "where their score is measured."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per input.")] = False,

@@ -10,17 +10,19 @@ from PIL import Image
 from plora import atomic
 from plora.errors import RunError
 from plora.results.pictures.overlay import class_colours, overlay
+from plora.results.pictures.score_map import score_map
 from plora.runs.segmenting import Segmented
 from plora.streams.labelled_images import ClassPixels
 
-MASKS, OVERLAYS, CLASSES = "masks", "overlays", "classes.json"
+MASKS, OVERLAYS, OUTLIERS, CLASSES = "masks", "overlays", "outliers", "classes.json"
 
 
 def write_segmented(found: Iterable[Segmented], folder: Path) -> Iterator[Segmented]:
     """Write the classes of images as `masks/NAME.png` and `overlays/NAME.png`, and yield each when it is written.
 
     A mask is a palette PNG whose indices are the classes; `classes.json` has the index of each name, as the streams of
-    segmentation take it for `data.classes`.
+    segmentation take it for `data.classes`. `outliers/NAME.png` are pictures of outlier scores, where they are
+    measured.
 
     Args:
         found: of files; named after them.
@@ -39,6 +41,9 @@ def write_segmented(found: Iterable[Segmented], folder: Path) -> Iterator[Segmen
             name = _name(str(one.input))
             _palette(one.classes).save(place / MASKS / name)
             Image.fromarray(overlay(one.image, one.classes, one.class_names)).save(place / OVERLAYS / name)
+            if one.outliers is not None:
+                (place / OUTLIERS).mkdir(exist_ok=True)
+                Image.fromarray(score_map(one.outliers, 0, 1)).save(place / OUTLIERS / name)
             yield one
 
 

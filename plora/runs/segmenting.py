@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plora.batches.class_maps import class_maps
 from plora.errors import DataError, RunError
@@ -24,12 +25,14 @@ class Segmented:
         image: `[H, W, 3]` or `[H, W]` uint8, as it was read.
         classes: `[H, W]` uint8, 0 … C − 1, at the size of the image.
         class_names: of the C classes.
+        outliers: `[H, W]` in 0 to 1, where the outlier score lies in its range; None where the run measures none.
     """
 
     input: object
     image: Pixels
     classes: ClassPixels
     class_names: tuple[str, ...]
+    outliers: NDArray[np.float32] | None = None
 
     @property
     def shares(self) -> dict[str, float]:
@@ -61,6 +64,6 @@ def segment(path: Path, images: Sequence[object], task: str | None = None) -> It
     named = require_task(task, learned.tasks, space.scenario)
     visible = space.visible(named, learned.tasks)
     examples = problem.encode(problem.given(images))
-    for index, classes in class_maps(learner.extractor, problem, examples, named, visible):
-        (read,) = examples.read(np.array([index]))
-        yield Segmented(images[index], read.image, classes, problem.class_names)
+    for one in class_maps(learner.extractor, problem, examples, named, visible):
+        (read,) = examples.read(np.array([one.index]))
+        yield Segmented(images[one.index], read.image, one.classes, problem.class_names, one.outliers)
