@@ -133,7 +133,9 @@ class SemanticSegmentation(Problem):
         save_segmentation_backbone(backbone, folder)
 
     def check(self, stream: Stream, scenario: Scenario) -> None:
-        """Refuse a stream of anything but images with maps, tasks of other classes, and a lack of known outliers."""
+        """Refuse a stream of anything but images with maps, tasks of other classes, a lack of known outliers, and
+        objects to learn from that cannot be read.
+        """
         _require_maps(stream)
         for task in stream.tasks:
             for _, split in task.splits():
@@ -143,6 +145,8 @@ class SemanticSegmentation(Problem):
                         f"task '{task.name}' has the classes {', '.join(split.class_names)}, and the network tells "
                         f"apart {', '.join(self.class_names)}; give all tasks of the stream the same, in one order"
                     )
+        if self.exposure is not None:
+            self.exposure.cutouts.require_readable()
         if self.outliers is not None:
             require_outliers(
                 stream, ("test",) if not self.settings.score.startswith("outlier") else ("validation", "test")

@@ -13,12 +13,13 @@ from typer.testing import CliRunner
 
 from plora.cli import app
 from plora.config import load_config
+from plora.errors import ConfigError, DataError
 from plora.problems.outlier_scores import INLIER, OUTLIER, UNSAID, OutlierMeasure
 from plora.problems.settings import OutlierScore, SemanticSegmentationSettings
 from plora.results import SCORES, PixelCounts, write_report
 from plora.results.pictures.score_map import score_map
 from plora.results.record.sheet import read_sheet, sheet_files
-from plora.runs import evaluate, run, segment
+from plora.runs import evaluate, run, segment, validate
 from plora.streams.labelled_images import IGNORED
 
 
@@ -77,3 +78,18 @@ def test_a_pixel_is_of_an_object_from_the_threshold_on() -> None:
 def test_objects_need_a_threshold() -> None:
     with pytest.raises(ValidationError, match=r"outlier_f1 is of objects; set outlier\.threshold"):
         SemanticSegmentationSettings(score="outlier_f1", outlier=OutlierScore())
+
+
+def test_objects_that_are_none_are_told_before_anything_is_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLORA_TRUST_OWN_PARTS", "1")
+    objects = tmp_path / "objects"
+    config = load_config(VALUES, [f"output={tmp_path / 'run'}", f"problem.exposure={{objects: {objects}}}"])
+    with pytest.raises(ConfigError, match=r"problem\.exposure\.objects: .* does not exist"):
+        validate(config)
+    objects.mkdir()
+    Image.fromarray(scenes(1, 0).images[0]).save(objects / "a.png")
+    with pytest.raises(DataError, match=r"a\.png is transparent nowhere"):
+        run(config)
+    assert not (tmp_path / "run").exists()
