@@ -79,7 +79,7 @@ $(PY):
 		&& $(PYTHON) -m pip --python $(VENV) install --quiet pip; }
 
 $(USE): EXTRAS = quickstart
-$(DEVELOP): EXTRAS = quickstart,hub,images,sweep,docs,dev
+$(DEVELOP): EXTRAS = quickstart,hub,images,sweep,lightning,video,docs,dev
 $(USE) $(DEVELOP): pyproject.toml constraints.txt | $(PY)
 	@echo "installing plora[$(EXTRAS)] into $(VENV); torch is large, the first time takes minutes"
 	@$(PIP_INSTALL) -e '.[$(EXTRAS)]'

@@ -22,6 +22,7 @@ SHOWN_TEXTS = 3
 PAGES = (
     *("README.md", "docs/results/index.md", "docs/results/text.md", "docs/results/digits.md"),
     *("docs/results/ledger.md", "docs/results/images.md", "docs/results/language-models.md"),
+    "docs/results/segmentation.md",
     "plora/backbones/glyph_vit/README.md",
 )
 
@@ -660,6 +661,55 @@ def image_step(data: dict[str, object]) -> str:
     return f"{table(heads, rows)}\n\nBatch 8, rank 10 on q and v, {data['precision']}; medians. {source(data)}"
 
 
+ARMS = {
+    "full": "all of the network",
+    "lora": "LoRA, and what answers",
+    "frozen": "what answers, on a frozen encoder",
+    "linear": "a linear layer for each patch",
+}
+
+
+def segmentation(data: dict[str, object]) -> str:
+    """The arms, best first: what is right in the end, of each domain too, and what it takes."""
+    runs, rows = _rows(data, "runs"), []
+    for arm in dict.fromkeys(str(run["arm"]) for run in runs):
+        own = [run for run in runs if run["arm"] == arm]
+        lasts = [_list(run["last_row"]) for run in own]
+        domains = [_spread([{"iou": last[task]} for last in lasts], "iou") for task in range(len(lasts[0]))]
+        kept, seconds = (fmean(float(str(run[name])) for run in own) for name in ("kept_bytes", "seconds"))
+        peaks = [float(str(run["peak_memory_bytes"])) for run in own if run["peak_memory_bytes"] is not None]
+        cells = [_spread(own, "mean_iou"), _spread(own, "forgetting"), *domains, f"{own[0]['trainable']:,}"]
+        cells += [f"{seconds:.0f}", f"{fmean(peaks) / 2**20:,.0f}" if peaks else NONE, f"{kept / 1024:,.0f}"]
+        rows.append((-fmean(float(str(run["mean_iou"])) for run in own), [ARMS[arm], str(len(own)), *cells]))
+    first = runs[0]
+    heads = ["what trains", "runs", "mean IoU", "forgetting", *map(str, _list(first["tasks"])), "trainable"]
+    heads += ["seconds", "peak memory, MiB", "KiB kept"]
+    said = (
+        "Percent of mean IoU after the last task, over all tasks and of each, mean ± standard deviation over seeds; "
+        f"{first['train_images']:,} images to train and {first['test_images']:,} to test. Peak memory is that of the "
+        f"process. KiB kept: on disk after the last task. {source(data)}"
+    )
+    return "\n\n".join([table(heads, [cells for _, cells in sorted(rows)]), said, *_chosen(data)])
+
+
+def segmentation_step(data: dict[str, object]) -> str:
+    """What a step takes and holds, of both ways."""
+    ways = _part(data, "ways")
+    rows = []
+    for name in ("full", "lora"):
+        way = _part(ways, name)
+        parts = (way[part] for part in ("activation_bytes", "gradient_bytes", "optimizer_bytes", "bytes"))
+        sizes = [f"{int(str(part)) / 2**20:,.0f}" for part in parts]
+        rows.append([ARMS[name], f"{way['ms']:,.0f}", f"{way['trainable']:,}", *sizes])
+    heads = ["what trains", "ms", "trainable", "activations, MiB", "gradients, MiB", "optimizer, MiB", "together, MiB"]
+    said = (
+        f"LoRA takes {data['time_lora_over_full']} of the time and {data['memory_lora_over_full']} of the memory of "
+        f"training all; {data['precision']}, medians of {data['steps']} steps that alternate. Activations are what is "
+        f"kept for the backward pass; weights, the same for both, are left out. {source(data)}"
+    )
+    return f"{table(heads, rows)}\n\n{said}"
+
+
 def image_stream(data: dict[str, object]) -> str:
     rows, shown = _rows(data, "rows"), []
     for row in (rows[at] for at in sorted({0, 1, len(rows) // 2, len(rows) - 1})):
@@ -888,6 +938,10 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "glyph_vit": ("glyph_vit", glyph_vit),
     "image_step": ("image_step", image_step),
     "image_stream": ("image_stream", image_stream),
+    "segmentation_scenes": ("segmentation-scenes", segmentation),
+    "segmentation_camvid": ("segmentation-camvid", segmentation),
+    "segmentation_step": ("segmentation-step", segmentation_step),
+    "segmentation_step_gpu": ("segmentation-step-gpu", segmentation_step),
     "ledger": ("ledger", ledger),
 }
 

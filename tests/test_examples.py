@@ -46,9 +46,25 @@ def test_an_example_learns_three_tasks_and_forgets_none(name: str) -> None:
     assert all(percent >= 95 for accuracy, _ in said for percent in accuracy.values()), said
 
 
+@pytest.mark.slow
+def test_lightning_goes_on_from_its_checkpoint_and_the_slot_stands_alone() -> None:
+    pytest.importorskip("lightning", reason="the extra `lightning` is not installed")
+    command = [sys.executable, EXAMPLES / "lightning_segmentation.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    cut, resumed, alone = done.stdout.splitlines()
+    losses = [float(re.search(r"loss ([\d.]+)", line)[1]) for line in (cut, resumed)]  # type: ignore[index]
+    assert losses[1] < losses[0]
+    assert resumed.startswith("resumed, epoch 4")
+    assert resumed.endswith("rates [0.001, 0.0001]")
+    slot, whole = (int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", alone))
+    assert 4 * slot < whole
+    assert alone.endswith("the same masks")
+
+
 def test_every_example_is_tested_and_shown() -> None:
     page = (EXAMPLES.parent / "docs/guide/your-loop.md").read_text(encoding="utf-8")
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*NAMES, "tasks"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*NAMES, "tasks", "lightning_segmentation"}
     for path in EXAMPLES.glob("*.py"):
         assert f"examples/{path.name}" in page
 

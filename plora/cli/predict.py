@@ -22,7 +22,8 @@ def command(
         typer.Argument(
             metavar="[TEXT…|FILE…]",
             help="Texts, files with one per line, a table (CSV, TSV, JSON lines, parquet), or nothing to read stdin; "
-            "or image files, and folders of them, whose paths stdin may have, one per line.",
+            "or image files, and folders of them, whose paths stdin may have, one per line; a run of segmentation "
+            "takes videos too.",
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task; needed where a run has a head per task.")] = None,
@@ -38,7 +39,8 @@ def command(
         Path | None,
         typer.Option(
             help="Write a table there, by its ending: the columns that were read, `predicted`, `probability`. "
-            "Of a run of segmentation, a new folder with `masks`, `overlays` and `classes.json`."
+            "Of a run of segmentation, a new folder with `masks`, `overlays`, `classes.json`, and `outliers` "
+            "where their score is measured."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per input.")] = False,
@@ -82,7 +84,7 @@ def command(
 
 def _segmented(
     run: Path, given: "GivenInputs", task: str | None, out: Path | None
-) -> Iterator[tuple[object, Mapping[str, float]]]:
+) -> Iterator[tuple[str, Mapping[str, float]]]:
     """Each image and the share of each class, written to a folder where one is given."""
     from plora.runs import require_new_folder, segment, write_segmented
 
@@ -90,7 +92,7 @@ def _segmented(
         require_new_folder(out, given.inputs)
     found = segment(run, given.inputs, task)
     for one in found if out is None else write_segmented(found, out):
-        yield one.input, one.shares
+        yield str(one.input), one.shares
 
 
 def _say_remarks(given: "GivenInputs") -> None:

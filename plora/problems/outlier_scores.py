@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from plora.problems.settings import OutlierScore
+from plora.results.record.components import WIDTH, component_counts
 from plora.streams.labelled_images import IGNORED, ClassPixels, LabelledImage
 
 _LOGITS = 8.0
@@ -96,6 +97,19 @@ class OutlierMeasure:
         places = (self.places(self.scores(answers)) * bins).long().clamp(max=bins - 1)
         inlier, outlier = (places[outliers == kind].bincount(minlength=bins) for kind in (INLIER, OUTLIER))
         return inlier, outlier
+
+    def components(self, answers: Tensor, outliers: Tensor, threshold: float) -> Tensor:
+        """Return what is kept of the outliers of an image as objects, `[WIDTH]` float64; zeros where nobody says which
+        they are.
+
+        Args:
+            answers, outliers: as `histograms` has them; what is ignored is never taken for an outlier.
+            threshold: from which place on a pixel is taken for one.
+        """
+        if bool((outliers == UNSAID).any()):
+            return torch.zeros(WIDTH, dtype=torch.float64)
+        seen = (self.places(self.scores(answers)) >= threshold) & (outliers != IGNORED)
+        return torch.from_numpy(component_counts((outliers == OUTLIER).cpu().numpy(), seen.cpu().numpy()))
 
 
 def rejected_by_all(known: Tensor, temperature: float = 1.0) -> Tensor:

@@ -133,7 +133,9 @@ class SemanticSegmentation(Problem):
         save_segmentation_backbone(backbone, folder)
 
     def check(self, stream: Stream, scenario: Scenario) -> None:
-        """Refuse a stream of anything but images with maps, tasks of other classes, and a lack of known outliers."""
+        """Refuse a stream of anything but images with maps, tasks of other classes, a lack of known outliers, and
+        objects to learn from that cannot be read.
+        """
         _require_maps(stream)
         for task in stream.tasks:
             for _, split in task.splits():
@@ -143,6 +145,8 @@ class SemanticSegmentation(Problem):
                         f"task '{task.name}' has the classes {', '.join(split.class_names)}, and the network tells "
                         f"apart {', '.join(self.class_names)}; give all tasks of the stream the same, in one order"
                     )
+        if self.exposure is not None:
+            self.exposure.cutouts.require_readable()
         if self.outliers is not None:
             require_outliers(
                 stream, ("test",) if not self.settings.score.startswith("outlier") else ("validation", "test")
@@ -329,8 +333,9 @@ class SemanticSegmentation(Problem):
             yield found.masked_fill(hidden[:, None, None], float("-inf"))
 
     def measure(self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_]) -> Columns:
-        """Return `confusion` `[B, C, C]`: how many pixels of a class are taken for which; and histograms `inlier` and
-        `outlier` `[B, bins]` where an outlier score is measured.
+        """Return `confusion` `[B, C, C]`: how many pixels of a class are taken for which; histograms `inlier` and
+        `outlier` `[B, bins]` where an outlier score is measured, and `components` `[B, WIDTH]` where it has a
+        threshold.
 
         Args:
             outputs: of the batch, in evaluation.
@@ -350,17 +355,20 @@ class SemanticSegmentation(Problem):
             pairs = true[valid] * C + answers[:C].argmax(0)[valid]
             found.setdefault("confusion", []).append(pairs.bincount(minlength=C * C).reshape(C, C))
             if self.outliers is not None:
-                both = self.outliers.histograms(answers, batch.targets["true_outliers"][own])
+                truth, threshold = batch.targets["true_outliers"][own], self.outliers.settings.threshold
+                both = self.outliers.histograms(answers, truth)
                 for name, histogram in zip(("inlier", "outlier"), both, strict=True):
                     found.setdefault(name, []).append(histogram)
+                if threshold is not None:
+                    found.setdefault("components", []).append(self.outliers.components(answers, truth, threshold))
         return {name: torch.stack(each).cpu().numpy() for name, each in found.items()}
 
     def measurements(
         self, task: NDArray[np.str_], example: NDArray[np.int32], columns: Columns, names: tuple[str, ...]
     ) -> PixelCounts:
         """Return the record."""
-        counted = (columns["confusion"], self.class_names, columns.get("inlier"), columns.get("outlier"))
-        return PixelCounts.of_confusions(task, example, *counted)  # type: ignore[arg-type]
+        more = (columns.get(name) for name in ("inlier", "outlier", "components"))
+        return PixelCounts.of_confusions(task, example, columns["confusion"], self.class_names, *more)  # type: ignore[arg-type]
 
     def with_names(self, kept: Measurements, names: tuple[str, ...]) -> Measurements:
         """Return the record as it is: it knows all classes from the start."""

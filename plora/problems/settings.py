@@ -169,6 +169,9 @@ class OutlierScore(BaseModel):
     """What scores of classes are divided by before they are made probabilities, for `msp` and `entropy`."""
     bins: int = Field(default=8192, ge=64, le=65536)
     """Of the histograms that are kept of each image: pixels in one bin are not told apart."""
+    threshold: float | None = Field(default=None, gt=0, lt=1)
+    """From where in the range of the score, 0 to 1, a pixel is taken for an outlier, so that outliers are counted as
+    objects (F1*, sIoU, PPV); choose it on validation data. None: they are not counted."""
 
     @model_validator(mode="after")
     def _temperature_is_used(self) -> Self:
@@ -235,8 +238,8 @@ class SemanticSegmentationSettings(ProblemSettings):
     """An image keeps its shape and is read in windows that overlap: all of them where it is scored, one of them by
     chance where it is learned. False resizes it to `backbone.image.size`, whatever its shape."""
     outlier: OutlierScore | None = None
-    """The outlier score that is measured of each pixel that is scored: `score`, `temperature`, `bins`; None: none
-    is."""
+    """The outlier score that is measured of each pixel that is scored: `score`, `temperature`, `bins`,
+    `threshold`; None: none is."""
     exposure: OutlierExposure | None = None
     """Outliers to learn from: `objects`, `probability`, `weight`, `inlier`, `outlier`; None: there are none."""
     outlier_class: bool = False
@@ -244,14 +247,19 @@ class SemanticSegmentationSettings(ProblemSettings):
     answer: `outlier.score: outlier_class` reads it."""
     arcface: ArcFace | None = None
     """Queries are told their classes by angles, with a margin: `scale`, `margin`; None: by a linear layer."""
-    score: Literal["mean_iou", "foreground_iou", "outlier_ap", "outlier_fpr95", "outlier_auroc"] = "mean_iou"
+    score: Literal["mean_iou", "foreground_iou", "outlier_ap", "outlier_fpr95", "outlier_auroc", "outlier_f1"] = (
+        "mean_iou"
+    )
     """What a cell of the matrix is: `mean_iou` is a mean over all classes, and `foreground_iou` leaves the first one,
-    the background, out. Those of outliers need `outlier`, and outliers to validate on, too."""
+    the background, out. Those of outliers need `outlier`, and outliers to validate on, too; `outlier_f1`
+    needs its `threshold`."""
 
     @model_validator(mode="after")
     def _parts_have_what_they_need(self) -> Self:
         if self.score.startswith("outlier") and self.outlier is None:
             raise ValueError(f"score: {self.score} is of an outlier score; set outlier, such as {{score: rba}}")
+        if self.score == "outlier_f1" and (self.outlier is None or self.outlier.threshold is None):
+            raise ValueError("score: outlier_f1 is of objects; set outlier.threshold, from where a pixel is of one")
         if self.outlier_class and self.exposure is None:
             raise ValueError("outlier_class: nothing is learned of it without outliers; set exposure.objects")
         if self.outlier is not None and self.outlier.score == "outlier_class" and not self.outlier_class:

@@ -10,6 +10,7 @@ from plora.build import Parts
 from plora.problems.semantic_segmentation import SemanticSegmentation
 from plora.results import Measurements
 from plora.results.pictures.overlay import coloured
+from plora.results.pictures.score_map import score_map
 from plora.results.record.sheet import EXAMPLES, Pixels, SheetRow, draw_sheet, sheet_name
 from plora.results.record.thinning import spread_over
 from plora.run_folder.folder import RunFolder
@@ -29,7 +30,8 @@ def write_map_sheet(
     rows: Mapping[str, Measurements],
     hold: Callable[[], object],
 ) -> None:
-    """Write image, truth and prediction of some images after a stage; nothing where pixels have no classes.
+    """Write image, truth, prediction and outlier scores of some images after a stage; nothing where pixels have no
+    classes.
 
     Args:
         parts: of the run.
@@ -52,11 +54,15 @@ def write_map_sheet(
         chosen = examples[spread_over(len(examples), APIECE)]
         named = task if parts.space.scenario == "task" else None
         some, visible = problem.encode(split).subset(chosen), parts.space.visible(named, seen)
-        maps = dict(class_maps(parts.learner.extractor, problem, some, named, visible))
+        maps = {one.index: one for one in class_maps(parts.learner.extractor, problem, some, named, visible)}
         for at, (example, one) in enumerate(zip(chosen.tolist(), split.read(chosen), strict=True)):
-            shown = np.setdiff1d(np.concatenate([one.classes.ravel(), maps[at].ravel()]), [IGNORED]).tolist()
+            answers = maps[at]
+            shown = np.setdiff1d(np.concatenate([one.classes.ravel(), answers.classes.ravel()]), [IGNORED]).tolist()
             classes = tuple((number, problem.class_names[number]) for number in shown)
-            found.append(SheetRow(f"{task}, image {example + 1}", (None,) * 3, None, classes, task))
-            images.append([one.image, coloured(one.classes), coloured(maps[at])])
+            pictures = [one.image, coloured(one.classes), coloured(answers.classes)]
+            if answers.outliers is not None:
+                pictures.append(score_map(answers.outliers, 0, 1))
+            found.append(SheetRow(f"{task}, image {example + 1}", (None,) * len(pictures), None, classes, task))
+            images.append(pictures)
     if found:
         atomic.write_bytes(folder.inside(EXAMPLES, sheet_name(number)), draw_sheet(found, images))

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plora.batches.class_maps import class_maps
 from plora.errors import DataError, RunError
@@ -13,6 +15,10 @@ from plora.runs.loading import load_learner
 from plora.runs.predicting import require_task
 from plora.streams.image_reading import Pixels
 from plora.streams.labelled_images import ClassPixels
+from plora.streams.video import is_video, read_frames
+
+_FRAMES = 32
+"""Of a video that are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -20,16 +26,18 @@ class Segmented:
     """The class of each pixel of one image.
 
     Args:
-        input: as it was given.
+        input: as it was given; of a video its `Frame`.
         image: `[H, W, 3]` or `[H, W]` uint8, as it was read.
         classes: `[H, W]` uint8, 0 … C − 1, at the size of the image.
         class_names: of the C classes.
+        outliers: `[H, W]` in 0 to 1, where the outlier score lies in its range; None where the run measures none.
     """
 
     input: object
     image: Pixels
     classes: ClassPixels
     class_names: tuple[str, ...]
+    outliers: NDArray[np.float32] | None = None
 
     @property
     def shares(self) -> dict[str, float]:
@@ -44,7 +52,7 @@ def segment(path: Path, images: Sequence[object], task: str | None = None) -> It
 
     Args:
         path: the run folder.
-        images: paths of images, or pixels `[H, W]` or `[H, W, 3]` uint8.
+        images: paths of images or videos, or pixels `[H, W]` or `[H, W, 3]` uint8. A video stands for its frames.
         task: the task that they belong to; needed in the task-incremental scenario, and only there.
 
     Raises:
@@ -60,7 +68,21 @@ def segment(path: Path, images: Sequence[object], task: str | None = None) -> It
         raise RunError(f"{path} gives pixels no classes, it is scored by {problem.score.title}; use `plora predict`")
     named = require_task(task, learned.tasks, space.scenario)
     visible = space.visible(named, learned.tasks)
-    examples = problem.encode(problem.given(images))
-    for index, classes in class_maps(learner.extractor, problem, examples, named, visible):
-        (read,) = examples.read(np.array([index]))
-        yield Segmented(images[index], read.image, classes, problem.class_names)
+    for inputs, given in _portions(images):
+        examples = problem.encode(problem.given(given))
+        for one in class_maps(learner.extractor, problem, examples, named, visible):
+            (read,) = examples.read(np.array([one.index]))
+            yield Segmented(inputs[one.index], read.image, one.classes, problem.class_names, one.outliers)
+
+
+def _portions(images: Sequence[object]) -> Iterator[tuple[Sequence[object], Sequence[object]]]:
+    """What to call some images, and the images: those between videos, and frames of a video, few at once."""
+    for video, several in groupby(images, is_video):
+        if not video:
+            between = list(several)
+            yield between, between
+            continue
+        for path in several:
+            frames = read_frames(Path(str(path)))
+            while portion := list(islice(frames, _FRAMES)):
+                yield [frame for frame, _ in portion], [pixels for _, pixels in portion]

@@ -45,7 +45,8 @@ def validate(config: RunConfig) -> None:
 
 def _missing(config: RunConfig) -> Iterator[str]:
     """Files and folders that are named and not there."""
-    for key, settings in (("stream", config.stream), *((f"added.{at}", task) for at, task in enumerate(config.added))):
+    added = ((f"added.{at}", task) for at, task in enumerate(config.added))
+    for key, settings in (("problem", config.problem), ("stream", config.stream), *added):
         for place, path in _paths(settings, key):
             if not os.path.exists(path):
                 yield f"{place}: {path} does not exist; correct the path, which leads from {Path.cwd()}"

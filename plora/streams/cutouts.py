@@ -45,6 +45,15 @@ class Cutouts:
                 raise DamagedImageError(f"{file} cannot be read as an image: {error.strerror}") from None
         return cutout_of_alpha(self._found.content(index), self._found.name(index))
 
+    def require_readable(self) -> None:
+        """Refuse where one of them is no object: before anything is learned, and not when chance first takes it.
+
+        Raises:
+            DataError: see `cutout`; or there are none.
+        """
+        for index in range(len(self)):
+            self.cutout(index)
+
     @cached_property
     def _found(self) -> tuple[Path, ...] | ImageColumn:
         if self.path.is_file() and has_ending(self.path, ".parquet"):

@@ -19,6 +19,7 @@ from plora.results import (
     TokenLikelihoods,
     read_measurements,
 )
+from plora.results.record.components import WIDTH
 
 TASKS = ["b", "a"]
 OF_TASK = np.array(["a", "b", "a", "b", "a"])
@@ -53,7 +54,8 @@ def confusions(seed: int = 0) -> np.ndarray:
 def pixels(seed: int = 0, outliers: bool = False) -> PixelCounts:
     rng = np.random.default_rng(seed)
     inlier, outlier = (rng.integers(0, 5, (5, 6)) if outliers else None for _ in range(2))
-    return PixelCounts.of_confusions(OF_TASK, EXAMPLE, confusions(seed), tuple("wxyz"), inlier, outlier)
+    objects = rng.integers(1, 5, (5, WIDTH)) / 2 if outliers else None
+    return PixelCounts.of_confusions(OF_TASK, EXAMPLE, confusions(seed), tuple("wxyz"), inlier, outlier, objects)
 
 
 ALL = [rankings, likelihoods, answers, pixels, lambda seed=0: pixels(seed, outliers=True)]

@@ -216,6 +216,29 @@ OF_KINDS = (
         "Probability that a pixel of an outlier has a higher outlier score than another one, equal ones counting half.",
         "pixel_counts",
     ),
+    _of_all_examples(
+        "outlier_f1",
+        "F1*",
+        "F1 of outliers as objects",
+        "F1 of connected components, the mean over the levels 0.25, 0.30, ..., 0.75: a true one counts as found where "
+        "its sIoU is above the level, and one that is seen as false where its PPV is not.",
+        "pixel_counts",
+    ),
+    _of_all_examples(
+        "outlier_siou",
+        "sIoU",
+        "sIoU of outliers as objects",
+        "Mean over the true components of their intersection over union with those seen that meet them, pixels of "
+        "other true components left out.",
+        "pixel_counts",
+    ),
+    _of_all_examples(
+        "outlier_ppv",
+        "PPV",
+        "PPV of outliers as objects",
+        "Mean over the components that are seen of the share of their pixels that are outliers.",
+        "pixel_counts",
+    ),
 )
 """Metrics of what is measured per example where that is no ranking of classes."""
 

@@ -3,15 +3,16 @@
 `predictions/task-03.parquet` holds, after task 3, the columns `task` (string), `example` (int32, position in the split
 that was scored), and for each image the cells of its confusion matrix that are not 0: `pairs` (list of int32, true
 class · C + predicted class, rising) and `counts` (list of int64). Where an outlier score was measured, `inlier` and
-`outlier` (lists of int64) are its histograms over the pixels of both. The file's metadata holds `plora.kind`
-`pixel_counts`, `plora.schema` 1 and `plora.class_names`, a JSON list of the names of the C classes.
+`outlier` (lists of int64) are its histograms over the pixels of both, and where outliers were counted as objects
+`components` (list of float64) is what `plora.results.record.components` keeps of an image. The file's metadata holds
+`plora.kind` `pixel_counts`, `plora.schema` 1 and `plora.class_names`, a JSON list of the names of the C classes.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,7 @@ from plora.results.record.columns import (
     require_schema,
     write_columns,
 )
+from plora.results.record.components import WIDTH, component_f1, component_ppv, component_siou
 from plora.results.record.detection import auroc, average_precision, false_alarms
 from plora.results.record.matrix import Matrix
 from plora.results.record.measurements import Chosen, Measurements, Which
@@ -41,6 +43,13 @@ _DETECTION: Mapping[str, Callable[[NDArray[np.int64], NDArray[np.int64]], float]
     "outlier_ap": average_precision,
     "outlier_fpr95": false_alarms,
     "outlier_auroc": auroc,
+}
+_LISTS: Mapping[str, pa.DataType] = {"inlier": pa.int64(), "outlier": pa.int64(), "components": pa.float64()}
+"""Columns with as many numbers of each image, which need not be there."""
+_OBJECTS: Mapping[str, Callable[[Matrix], float]] = {
+    "outlier_f1": component_f1,
+    "outlier_siou": component_siou,
+    "outlier_ppv": component_ppv,
 }
 
 
@@ -57,13 +66,14 @@ class PixelCounts(Measurements):
         class_names: the names of the C classes.
         inlier, outlier: `[N, bins]` int64, how many pixels of each kind have an outlier score in each bin, low scores
             first; None where none was measured. Pixels that count in neither are left out.
+        components: `[N, WIDTH]` float64, what is kept of outliers as objects; None where they were not counted.
 
     Raises:
         RunError: the columns do not fit each other, or a class or a count is out of range.
     """
 
     kind: ClassVar[str] = "pixel_counts"
-    scores: ClassVar[tuple[str, ...]] = ("mean_iou", "foreground_iou", "pixel_accuracy", *_DETECTION)
+    scores: ClassVar[tuple[str, ...]] = ("mean_iou", "foreground_iou", "pixel_accuracy", *_DETECTION, *_OBJECTS)
 
     task: NDArray[np.str_]
     example: NDArray[np.int32]
@@ -73,6 +83,7 @@ class PixelCounts(Measurements):
     class_names: tuple[str, ...]
     inlier: NDArray[np.int64] | None = None
     outlier: NDArray[np.int64] | None = None
+    components: Matrix | None = None
 
     def __post_init__(self) -> None:
         N, M, C = len(self.task), len(self.pairs), len(self.class_names)
@@ -90,6 +101,10 @@ class PixelCounts(Measurements):
                 raise RunError(f"pixel counts: histograms of {N} images are [N, bins] and never negative")
         if self.inlier is not None and self.outlier is not None and self.inlier.shape != self.outlier.shape:
             raise RunError("pixel counts: inlier and outlier scores have the same bins")
+        if self.components is not None:
+            whole = self.components.shape == (N, WIDTH) and bool(np.isfinite(self.components).all())
+            if not whole or bool((self.components < 0).any()):
+                raise RunError(f"pixel counts: components of {N} images are [{N}, {WIDTH}] and never negative")
 
     @classmethod
     def of_confusions(
@@ -100,12 +115,13 @@ class PixelCounts(Measurements):
         class_names: Sequence[str],
         inlier: NDArray[np.int64] | None = None,
         outlier: NDArray[np.int64] | None = None,
+        components: Matrix | None = None,
     ) -> Self:
         """Return the record of whole confusion matrices.
 
         Args:
             confusions: `[N, C, C]`, entry (i, j) of each counts pixels of class i that were taken for j.
-            task, example, class_names, inlier, outlier: as they stand in the record.
+            task, example, class_names, inlier, outlier, components: as they stand in the record.
 
         Raises:
             RunError: the matrices do not have the size of the classes, or what the class itself refuses.
@@ -118,7 +134,8 @@ class PixelCounts(Measurements):
         images, pairs = np.nonzero(flat)
         starts = np.searchsorted(images, np.arange(len(task) + 1)).astype(np.int64)
         counts = flat[images, pairs].astype(np.int64)
-        return cls(task, example, starts, pairs.astype(np.int32), counts, tuple(class_names), inlier, outlier)
+        cells = (starts, pairs.astype(np.int32), counts)
+        return cls(task, example, *cells, tuple(class_names), inlier, outlier, components)
 
     def write(self, path: Path, of: Identity | None = None) -> None:
         """Write a parquet file, atomically."""
@@ -127,10 +144,11 @@ class PixelCounts(Measurements):
             "pairs": pa.ListArray.from_arrays(starts, pa.array(np.ascontiguousarray(self.pairs, dtype=np.int32))),
             "counts": pa.ListArray.from_arrays(starts, pa.array(np.ascontiguousarray(self.counts, dtype=np.int64))),
         }
-        for name, histogram in (("inlier", self.inlier), ("outlier", self.outlier)):
-            if histogram is not None:
-                ends = pa.array(np.arange(len(histogram) + 1, dtype=np.int32) * histogram.shape[1])
-                flat = pa.array(np.ascontiguousarray(histogram, dtype=np.int64).ravel())
+        for name, type_ in _LISTS.items():
+            kept = getattr(self, name)
+            if kept is not None:
+                ends = pa.array(np.arange(len(kept) + 1, dtype=np.int32) * kept.shape[1])
+                flat = pa.array(np.ascontiguousarray(kept).ravel(), type_)
                 columns[name] = pa.ListArray.from_arrays(ends, flat)
         names = json.dumps(self.class_names)
         write_columns(path, columns, {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA), CLASS_NAMES_KEY: names}, of)
@@ -151,13 +169,13 @@ class PixelCounts(Measurements):
         lengths, of_counts = (np.asarray(lists.value_lengths(), dtype=np.int64) for lists in (pairs, counts))
         if not np.array_equal(lengths, of_counts):
             raise RunError(f"{path} is damaged: pairs and counts differ in length")
-        histograms = [
-            column(path, table, name, pa.list_(pa.int64())).combine_chunks() if name in table.column_names else None
-            for name in ("inlier", "outlier")
+        lists = [
+            column(path, table, name, pa.list_(type_)).combine_chunks() if name in table.column_names else None
+            for name, type_ in _LISTS.items()
         ]
         task, example = examples_of(path, table)
         try:
-            inlier, outlier = (None if found is None else _histograms(found) for found in histograms)
+            inlier, outlier, components = (None if found is None else _rectangle(found) for found in lists)
             return cls(
                 task,
                 example,
@@ -167,6 +185,7 @@ class PixelCounts(Measurements):
                 class_names_of(path, table),
                 inlier,
                 outlier,
+                components,
             )
         except (RunError, ValueError) as error:
             raise RunError(f"{path}: {error}") from None
@@ -186,6 +205,7 @@ class PixelCounts(Measurements):
             self.class_names,
             None if self.inlier is None else self.inlier[chosen],
             None if self.outlier is None else self.outlier[chosen],
+            None if self.components is None else self.components[chosen],
         )
 
     @classmethod
@@ -199,13 +219,14 @@ class PixelCounts(Measurements):
             raise RunError("pixel counts: there is nothing to join")
         if len({part.class_names for part in parts}) > 1:
             raise RunError("pixel counts: records of other classes cannot be joined")
-        scored = [part.inlier is not None for part in parts]
-        if any(scored) != all(scored):
-            raise RunError("pixel counts: some images have an outlier score and some have none")
+        for name in _LISTS:
+            measured = [getattr(part, name) is not None for part in parts]
+            if any(measured) != all(measured):
+                raise RunError("pixel counts: some images have an outlier score and some have none")
         lengths = np.concatenate([np.diff(part.starts) for part in parts])
-        inlier, outlier = (
-            np.concatenate(some) if (some := [found for found in histograms if found is not None]) else None
-            for histograms in ([part.inlier for part in parts], [part.outlier for part in parts])
+        inlier, outlier, components = (
+            None if getattr(parts[0], name) is None else np.concatenate([getattr(part, name) for part in parts])
+            for name in _LISTS
         )
         return cls(
             np.concatenate([part.task for part in parts]),
@@ -216,6 +237,7 @@ class PixelCounts(Measurements):
             parts[0].class_names,
             inlier,
             outlier,
+            components,
         )
 
     def confusion(self) -> NDArray[np.int64]:
@@ -242,7 +264,8 @@ class PixelCounts(Measurements):
             mean IoU = mean of IoU_c over the classes that occur      pixel accuracy = Σ_c TP_c / Σ pixels
             foreground IoU = mean of IoU_c over those that occur but the first one, the background
 
-        and of outlier scores AP, FPR at 95 % recall and AUROC, as `plora.results.record.detection` has them.
+        and of outlier scores AP, FPR at 95 % recall and AUROC, as `plora.results.record.detection` has them; of
+        outliers as objects F1*, mean sIoU and mean PPV, as `plora.results.record.components` has them.
 
         Source: Everingham et al. 2010 (PASCAL VOC) for IoU over a whole set; means over images are another number.
 
@@ -255,6 +278,8 @@ class PixelCounts(Measurements):
             if self.inlier is None or self.outlier is None:
                 return float("nan")
             return _DETECTION[score.name](self.inlier.sum(axis=0), self.outlier.sum(axis=0))
+        if score.name in _OBJECTS:
+            return float("nan") if self.components is None else _OBJECTS[score.name](self.components)
         if not len(self.counts):
             return float("nan")
         if score.name == "mean_iou":
@@ -269,18 +294,18 @@ class PixelCounts(Measurements):
         return self._distances(other) > 0
 
     def farthest(self, other: Self) -> float:
-        """Return the most pixels of an image by which a cell of its confusion matrix or of a histogram differs."""
+        """Return the most by which a cell of a confusion matrix, of a histogram or of components differs."""
         return float(self._distances(other).max())
 
-    def _distances(self, other: Self) -> NDArray[np.int64]:
+    def _distances(self, other: Self) -> NDArray[np.float64]:
         """`[N]`: of each image, the largest difference of a cell."""
-        found = np.zeros(len(self), dtype=np.int64)
+        found = np.zeros(len(self))
         for image in range(len(self)):
             cells = {int(pair): int(count) for pair, count in zip(*self._cells(image), strict=True)}
             for pair, count in zip(*other._cells(image), strict=True):
                 cells[int(pair)] = cells.get(int(pair), 0) - int(count)
             found[image] = max(map(abs, cells.values()), default=0)
-        for own, others in ((self.inlier, other.inlier), (self.outlier, other.outlier)):
+        for own, others in ((getattr(self, name), getattr(other, name)) for name in _LISTS):
             if own is not None and others is not None and own.shape == others.shape:
                 found = np.maximum(found, np.abs(own - others).max(axis=1, initial=0))
             elif own is not None or others is not None:
@@ -297,9 +322,10 @@ def mean_of(ious: Matrix) -> float:
     return float("nan") if np.isnan(ious).all() else float(np.nanmean(ious))
 
 
-def _histograms(lists: pa.ListArray) -> NDArray[np.int64]:
+def _rectangle(lists: pa.ListArray) -> Any:  # noqa: ANN401  (of integers or of floats)
+    """`[N, width]`: lists of one length; of none the width of components, which histograms may have too."""
     lengths = np.asarray(lists.value_lengths(), dtype=np.int64)
     if len(np.unique(lengths)) > 1:
         raise RunError("pixel counts: inlier and outlier scores have the same bins")
-    flat: NDArray[np.int64] = lists.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(lengths), -1) if len(lengths) else np.zeros((0, 1), np.int64)
+    flat = lists.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(lengths), -1) if len(lengths) else flat.reshape(0, WIDTH)

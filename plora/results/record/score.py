@@ -164,6 +164,9 @@ _TITLES = {
     "outlier_ap": "outlier AP",
     "outlier_auroc": "outlier AUROC",
     "outlier_fpr95": "outlier FPR95",
+    "outlier_f1": "outlier F1*",
+    "outlier_siou": "outlier sIoU",
+    "outlier_ppv": "outlier PPV",
 }
 
 SCORES: Mapping[str, Score] = {
@@ -177,6 +180,9 @@ SCORES: Mapping[str, Score] = {
         Score("outlier_ap", PERCENT, "higher", 0.0, 1.0),
         Score("outlier_auroc", PERCENT, "higher", 0.0, 1.0),
         Score("outlier_fpr95", PERCENT, "lower", 0.0, 1.0),
+        Score("outlier_f1", PERCENT, "higher", 0.0, 1.0),
+        Score("outlier_siou", PERCENT, "higher", 0.0, 1.0),
+        Score("outlier_ppv", PERCENT, "higher", 0.0, 1.0),
         Score("exact_match", PERCENT, "higher", 0.0, 1.0),
         Score("nats_per_byte", "nats per byte", "lower", 0.0),
         Score("nats_per_token", "nats per token", "lower", 0.0),

@@ -1,8 +1,8 @@
 """Sheets of images, kept for the readers of a run: `examples/task-03.png`, and `examples/confusions.png`.
 
 A sheet is a PNG of at most 100,000 bytes, a row of small images per class; what the network took for another class has
-a frame. Where each pixel has a class, a row is an image, its true map, and the map that the network gave. What stands
-in each row is JSON in the file's text `plora`.
+a frame. Where each pixel has a class, a row is an image, its true map, the map that the network gave, and one of
+outlier scores where they are measured. What stands in each row is JSON in the file's text `plora`.
 """
 
 import io
