@@ -21,6 +21,10 @@ class ProblemSettings(PartSettings):
 
     classifies: ClassVar[bool] = True
     """Each example has one class as its answer: heads make scores of features, and rows of classes compete."""
+    headed: ClassVar[bool] = False
+    """Though an example has not one class as its answer, heads make scores of features: of each of its parts."""
+    dense: ClassVar[bool] = False
+    """Each part of an input has a class: a pixel, a word."""
     writes: ClassVar[bool] = False
     """The network has the head with which it continues texts."""
     segments: ClassVar[bool] = False
@@ -32,6 +36,11 @@ class ProblemSettings(PartSettings):
     export: ClassVar[str | type[object] | None] = None
     """What writes its part of `plora export`: an `ExportPart`, `package.module:Class` or the class; None: no export. It
     makes the features that `part` makes: where a derived problem makes others, it names another one, or None."""
+
+    @property
+    def has_head(self) -> bool:
+        """Whether heads make scores of features; else the network answers by itself."""
+        return self.classifies or self.headed
 
 
 class ClassificationLoss(BaseModel):
@@ -122,6 +131,27 @@ class ImageClassificationSettings(ClassificationSettings):
 
     augment: Augmentation | None = None
     """What chance does to training images: `crop`, `flip`, `colour`; None: nothing."""
+
+
+class TokenClassificationSettings(ProblemSettings):
+    """Sentences with a tag for each word: entities in the scheme IOB2 (`O`, `B-…`, `I-…`)."""
+
+    part = "plora.problems.token_classification:TokenClassification"
+    export = "plora.problems.token_export:TokenExport"
+    classifies = False
+    headed = True
+    dense = True
+    adds_classes = True
+
+    kind: Literal["token_classification"] = "token_classification"
+
+    context: int | None = Field(default=None, ge=0)
+    """Tokens that two windows of a sentence longer than `backbone.max_length` share; each word is tagged where it
+    stands farther from a border. None: half of a window."""
+    score: Literal["entity_f1", "entity_f1_strict", "word_accuracy"] = "entity_f1"
+    """What a cell of the matrix is. `entity_f1` is seqeval's F1 over all entities (micro), in which an I- that follows
+    no word of its type begins one; `entity_f1_strict` its mode `strict` with scheme IOB2, in which B- alone does;
+    `word_accuracy` the share of words with the right tag. All are in the record, whichever is chosen."""
 
 
 class CausalLMSettings(ProblemSettings):
@@ -220,6 +250,7 @@ class SemanticSegmentationSettings(ProblemSettings):
     part = "plora.problems.semantic_segmentation:SemanticSegmentation"
     export = "plora.problems.segmentation_export:SegmentationExport"
     classifies = False
+    dense = True
     segments = True
     adds_classes = True
     in_lines = False
@@ -268,6 +299,7 @@ class SemanticSegmentationSettings(ProblemSettings):
 PROBLEMS: Mapping[str, type[ProblemSettings]] = {
     "text_classification": TextClassificationSettings,
     "image_classification": ImageClassificationSettings,
+    "token_classification": TokenClassificationSettings,
     "causal_lm": CausalLMSettings,
     "semantic_segmentation": SemanticSegmentationSettings,
 }

@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from plora.results.record.score import ACCURACY, SCORES, Better, Score
     from plora.results.record.slot_state import SlotState
     from plora.results.record.token_likelihoods import TokenLikelihoods
+    from plora.results.record.word_tags import WordTags
     from plora.results.report.html import write_report
     from plora.results.tables.all_metrics import AllMetrics, metrics_of_matrix, metrics_of_path
     from plora.results.tables.class_step_table import class_steps_table
@@ -142,6 +143,7 @@ __all__ = [
     "Score",
     "SlotState",
     "TokenLikelihoods",
+    "WordTags",
     "ClassScore",
     "class_scores",
     "expected_calibration_error",
@@ -307,6 +309,9 @@ __getattr__, _ = names_from(
         ],
         "record.token_likelihoods": [
             "TokenLikelihoods",
+        ],
+        "record.word_tags": [
+            "WordTags",
         ],
         "metrics.class_steps": [
             "ClassStep",

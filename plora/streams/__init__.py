@@ -22,6 +22,8 @@ from plora.streams.labelled_images import IGNORED, LabelledImage, LabelledImageA
 from plora.streams.local import LocalStream, LocalTask
 from plora.streams.scenes import Scenes
 from plora.streams.segmentation_stream import SegmentationStream
+from plora.streams.tagged import Tagged, TaggedTask
+from plora.streams.tagged_sentences import TaggedSentences
 from plora.streams.text_to_text import TextToText
 
 STREAMS: dict[str, type[StreamSource]] = {
@@ -36,6 +38,7 @@ STREAMS: dict[str, type[StreamSource]] = {
     "scenes": Scenes,
     "corpora": Corpora,
     "text_to_text": TextToText,
+    "tagged": Tagged,
 }
 """`kind:` of a stream in a config → its source."""
 
@@ -67,6 +70,9 @@ __all__ = [
     "Corpora",
     "Domain",
     "TextToText",
+    "Tagged",
+    "TaggedTask",
+    "TaggedSentences",
     "LocalStream",
     "LocalTask",
     "HubStream",

@@ -159,6 +159,8 @@ class Score:
 
 _TITLES = {
     "macro_f1": "macro-F1",
+    "entity_f1": "entity F1",
+    "entity_f1_strict": "strict entity F1",
     "mean_iou": "mean IoU",
     "foreground_iou": "foreground IoU",
     "outlier_ap": "outlier AP",
@@ -171,6 +173,9 @@ SCORES: Mapping[str, Score] = {
     for score in (
         Score("accuracy", PERCENT, "higher", 0.0, 1.0),
         Score("macro_f1", PERCENT, "higher", 0.0, 1.0),
+        Score("entity_f1", PERCENT, "higher", 0.0, 1.0),
+        Score("entity_f1_strict", PERCENT, "higher", 0.0, 1.0),
+        Score("word_accuracy", PERCENT, "higher", 0.0, 1.0),
         Score("mean_iou", PERCENT, "higher", 0.0, 1.0),
         Score("foreground_iou", PERCENT, "higher", 0.0, 1.0),
         Score("pixel_accuracy", PERCENT, "higher", 0.0, 1.0),
