@@ -1,4 +1,4 @@
-"""`plora predict`: label new texts or images, or each pixel of images."""
+"""`plora predict`: label new texts or images, each word of texts, or each pixel of images."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -38,7 +38,8 @@ def command(
         Path | None,
         typer.Option(
             help="Write a table there, by its ending: the columns that were read, `predicted`, `probability`. "
-            "Of a run of segmentation, a new folder with `masks`, `overlays` and `classes.json`."
+            "Of a run that tags words, JSON lines with `words` and `tags`; of one of segmentation, a new folder with "
+            "`masks`, `overlays` and `classes.json`."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per input.")] = False,
@@ -47,7 +48,7 @@ def command(
 
     Where a task was learned on pairs of texts, a pair is written with a tab between its texts. A folder of images
     stands for its files, in the order of their names. A run of segmentation says which classes the pixels of an image
-    have, and their share.
+    have, and their share; one that tags words says which of them are entities.
 
     Example: `plora predict runs/topics/o_lora/seed-0 mails.csv --text body --out labelled.csv`
     """
@@ -58,6 +59,9 @@ def command(
         for image, shares in _segmented(run, given, task, out):
             _say_one(given.noun, image, "classes", dict(list(shares.items())[:top]), as_json)
         _say_remarks(given)
+        return
+    if given.tagged:
+        _tagged(run, given, task, out, as_json)
         return
     if out is not None:
         require_writable(out, inputs or [], given)
@@ -84,6 +88,27 @@ def _segmented(
     found = segment(run, given.inputs, task)
     for one in found if out is None else write_segmented(found, out):
         yield one.input, one.shares
+
+
+def _tagged(run: Path, given: "GivenInputs", task: str | None, out: Path | None, as_json: bool) -> None:
+    """Print the entities of each text, or write its words and their tags to a file."""
+    from plora.runs import require_sentence_file, tag, write_tagged
+
+    if out is not None:
+        require_sentence_file(out)
+    hidden = not sys.stderr.isatty()
+    with typer.progressbar(length=len(given.inputs), label="tag", file=sys.stderr, hidden=hidden) as bar:
+        found = tag(run, given.inputs, task, bar.update)
+    _say_remarks(given)
+    if out is not None:
+        write_tagged(out, found)
+        return
+    for one in found:
+        if as_json:
+            typer.echo(visible_json({"text": one.input, "words": one.words, "tags": one.tags}))
+            continue
+        shown = "  ".join(f"{visible(kind)}: {visible(words)}" for kind, words in one.entities)
+        typer.echo(f"{shown or '–'}\t{visible(' '.join(one.words)[:80])}")
 
 
 def _say_remarks(given: "GivenInputs") -> None:
