@@ -9,6 +9,7 @@ from plora.errors import did_you_mean
 from plora.kinds import is_own
 from plora.methods import OWN, PARTS, SOLVED
 from plora.problems.settings import ClassificationLoss
+from plora.results.record.rouge import ROUGE
 from plora.strategies.settings import GenerativeReplaySettings
 
 
@@ -50,7 +51,7 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"gate: '{gate.kind}' compares how likely slots find a document, and problem '{config.problem.kind}' says "
             "nothing of that; use method 'routed' with its own gate"
         )
-    if gate is not None and gate.by_likelihood and getattr(config.problem, "score", "") == "exact_match":
+    if gate is not None and gate.by_likelihood and getattr(config.problem, "score", "") in ("exact_match", *ROUGE):
         yield (
             f"gate: '{gate.kind}' says how likely an answer is, and not which one is likeliest; set "
             "problem.score=nats_per_byte, or use method 'per_task' with scenario=task"

@@ -186,6 +186,25 @@ class CausalLMSettings(ProblemSettings):
         return given
 
 
+class TextToTextSettings(ProblemSettings):
+    """Prompts that an encoder reads, and answers that a decoder writes: for encoder-decoders, such as T5."""
+
+    part = "plora.problems.text_to_text:TextToText"
+    export = "plora.problems.text_to_text_export:TextToTextExport"
+    classifies = False
+    writes = True
+
+    kind: Literal["text_to_text"] = "text_to_text"
+
+    answer_length: int = Field(default=128, ge=2)
+    """Most tokens of an answer, its end included: longer ones lose their end, and so many are written for ROUGE. Of
+    prompts `backbone.max_length` says it; longer ones lose their beginning."""
+    score: Literal["exact_match", "rouge_1", "rouge_2", "rouge_l", "nats_per_byte"] = "exact_match"
+    """What a cell of the matrix is. `exact_match` is the share of answers that greedy decoding writes to the letter;
+    ROUGE the mean F1 of words, pairs of words, or the longest common subsequence (rouge_score, without stemming), for
+    which every answer is written token by token: the record has it where one of the three is chosen."""
+
+
 class OutlierScore(BaseModel):
     """How much a pixel looks like nothing that was learned; measured on images of which somebody says what is an
     outlier."""
@@ -301,6 +320,7 @@ PROBLEMS: Mapping[str, type[ProblemSettings]] = {
     "image_classification": ImageClassificationSettings,
     "token_classification": TokenClassificationSettings,
     "causal_lm": CausalLMSettings,
+    "text_to_text": TextToTextSettings,
     "semantic_segmentation": SemanticSegmentationSettings,
 }
 """Every kind of problem; a class of your own is named `package.module:Class`."""

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     )
     from plora.results.record.measurements import Measurements
     from plora.results.record.pixel_counts import PixelCounts
+    from plora.results.record.rouge import ROUGE, rouge
     from plora.results.record.run_record import (
         RESULTS_FILE,
         RunRecord,
@@ -128,6 +129,8 @@ __all__ = [
     "summary",
     "Measurements",
     "PixelCounts",
+    "ROUGE",
+    "rouge",
     "RESULTS_FILE",
     "RunRecord",
     "ScoredSplit",
@@ -286,6 +289,10 @@ __getattr__, _ = names_from(
         ],
         "record.pixel_counts": [
             "PixelCounts",
+        ],
+        "record.rouge": [
+            "ROUGE",
+            "rouge",
         ],
         "record.run_record": [
             "RESULTS_FILE",

@@ -15,7 +15,7 @@ from plora.backbones import BackboneConfig
 from plora.errors import AdapterError, BackboneError, ConfigError, DataError, RunError, TrainingError
 from plora.generators.causal_generator import CausalGenerator
 from plora.generators.causal_language import CausalLanguage, Drill
-from plora.generators.continuing import drawing_from
+from plora.backbones.continuing import drawing_from
 from plora.generators.settings import CausalGeneratorSettings
 from plora.generators.writing import Writing
 from plora.lesson import Lesson
