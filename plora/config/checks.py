@@ -193,8 +193,8 @@ def _of_parts(config: RunConfig) -> Iterator[str]:
     for strategy in config.resolved_strategies():
         if strategy.reads_scores and not strategy.reads_parts:
             yield (
-                f"strategies: '{strategy.kind}' reads the scores of one class for each example, and problem '{kind}' has "
-                "one for each of its parts; leave it out"
+                f"strategies: '{strategy.kind}' reads the scores of one class for each example, and problem '{kind}' "
+                "has one for each of its parts; leave it out"
             )
 
 

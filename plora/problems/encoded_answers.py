@@ -21,7 +21,12 @@ ARRAYS = {
     "bytes": torch.int64,
 }
 """Of some prompts and answers, as tensors."""
-_OF_EACH = (("prompts", "prompt_lengths"), ("answers", "answer_lengths"), ("counted", "answer_lengths"), ("texts", "bytes"))
+_OF_EACH = (
+    ("prompts", "prompt_lengths"),
+    ("answers", "answer_lengths"),
+    ("counted", "answer_lengths"),
+    ("texts", "bytes"),
+)
 """What stands one after the other, and how much of it each has."""
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -178,6 +179,6 @@ def spans(tokens: int, layout: SentenceLayout) -> Iterator[tuple[int, int, int, 
         layout: width of a window, and what two share.
     """
     found = [(one.first, one.first + one.read) for one in windows(0, tokens, layout.width, layout.context)]
-    cuts = [0, *((first + last + 1) // 2 for (_, last), (first, _) in zip(found[:-1], found[1:], strict=True)), tokens]
+    cuts = [0, *((first + last + 1) // 2 for (_, last), (first, _) in pairwise(found)), tokens]
     for (first, last), low, high in zip(found, cuts[:-1], cuts[1:], strict=True):
         yield first, last, low, high

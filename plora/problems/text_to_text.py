@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from plora.backbones import Backbone, BackboneConfig, TextBackbone, load_backbone
-from plora.errors import BackboneError, DataError, RunError
 from plora.backbones.continuing import Drawing, continued
+from plora.errors import BackboneError, DataError, RunError
 from plora.moment import Moment
 from plora.problems.base import Batch, Columns, Examples, Problem, stored
 from plora.problems.encoded_answers import ARRAYS, AnswerLayout, EncodedAnswers, fit
@@ -105,12 +105,16 @@ class TextToText(Problem):
                 if not isinstance(split, Documents):
                     raise DataError(
                         f"problem 'text_to_text' needs prompts with answers, and task '{task.name}' of stream "
-                        f"'{stream.name}' has {type(split).__name__.lower()}; set stream to text_to_text, or to corpora "
-                        "with prompt and answer"
+                        f"'{stream.name}' has {type(split).__name__.lower()}; set stream to text_to_text, or to "
+                        "corpora with prompt and answer"
                     )
                 for number, document in enumerate(split.texts, start=1):
                     if _asked(document) is None:
-                        got = "a text without an answer" if isinstance(document, str) else "a conversation of another form"
+                        got = (
+                            "a text without an answer"
+                            if isinstance(document, str)
+                            else "a conversation of another form"
+                        )
                         raise DataError(
                             f"task '{task.name}': document {number} of the {name} split is {got}; problem "
                             "'text_to_text' needs one prompt and its answer each (problem 'causal_lm' takes others)"
@@ -125,13 +129,15 @@ class TextToText(Problem):
                 "".join(texts).encode()
             except UnicodeEncodeError as error:
                 raise DataError(
-                    f"document {number} cannot be written in UTF-8 ({error.reason} at character {error.start}); correct "
-                    "it"
+                    f"document {number} cannot be written in UTF-8 ({error.reason} at character {error.start}); "
+                    "correct it"
                 ) from None
         prompts = self._tokens([prompt for prompt, _ in both])
         answers = self._tokens([answer for _, answer in both])
         layout = self.layout
-        long = sum(len(p) > layout.width or len(a) > layout.answer for (p, _), (a, _) in zip(prompts, answers, strict=True))
+        long = sum(
+            len(p) > layout.width or len(a) > layout.answer for (p, _), (a, _) in zip(prompts, answers, strict=True)
+        )
         asked = [_shortened(ids, special, layout.width) for ids, special in prompts]
         said = [(ids[: layout.answer], special[: layout.answer]) for ids, special in answers]
         texts = [answer.encode() for _, answer in both]
@@ -141,7 +147,7 @@ class TextToText(Problem):
             np.array([token for ids, _ in said for token in ids], np.int32),
             np.array([len(ids) for ids, _ in said], np.int64),
             np.array([1 - one for _, special in said for one in special], np.uint8),
-            np.frombuffer(b"".join(texts), np.uint8),
+            np.frombuffer(b"".join(texts), np.uint8).copy(),
             np.array([len(text) for text in texts], np.int64),
             layout,
             split.fingerprint(),
@@ -151,7 +157,11 @@ class TextToText(Problem):
     def _tokens(self, texts: Sequence[str]) -> list[tuple[list[int], list[int]]]:
         """The tokens of each text, and which of them are special ones (1)."""
         found = self.tokenizer(
-            [*texts], split_special_tokens=True, return_special_tokens_mask=True, return_attention_mask=False, verbose=False
+            [*texts],
+            split_special_tokens=True,
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            verbose=False,
         )
         return [*zip(found["input_ids"], found["special_tokens_mask"], strict=True)]
 
@@ -234,7 +244,7 @@ class TextToText(Problem):
         return [str(decode([*row], skip_special_tokens=True)) for row in written]
 
     def mixed(self, each: Sequence[Columns]) -> Columns:
-        """Return − log of the mean of p_k(answer) = exp(− nats of model k), for each answer; none is said to be exact."""
+        """Return − log of the mean of p_k(answer) = exp(− nats of model k), for each answer; none is exact."""
         nats = np.stack([columns["nll"] for columns in each]).astype(np.float64)
         same = {name: each[0][name] for name in ("tokens", "bytes")}
         return {"nll": np.log(len(each)) - np.logaddexp.reduce(-nats, axis=0), **same}

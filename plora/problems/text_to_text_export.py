@@ -72,7 +72,7 @@ class TextToTextExport(ExportPart):
             pipeline_tag="text-generation",
             article="a",
             noun="prompt",
-            limit=f"It learned from prompts of at most {self.config.max_length} tokens; longer ones lost their beginning.",
+            limit=f"It learned from prompts of at most {self.config.max_length} tokens; of others it read the end.",
             example='"a prompt" "another prompt"',
             note="The likeliest token is written each time, until the answer ends by itself.",
             described_in="adapters.json",

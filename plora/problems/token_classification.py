@@ -19,7 +19,7 @@ from plora.problems.base import Batch, Columns, Problem, masked_cross_entropy, s
 from plora.problems.encoded_sentences import ARRAYS, WORDS, EncodedSentences, SentenceLayout
 from plora.problems.settings import ProblemSettings, TokenClassificationSettings
 from plora.problems.text_classification import TextClassification
-from plora.results import SCORES, Measurements, WordTags
+from plora.results import SCORES, WordTags
 from plora.streams.base import Scenario, Split, Stream
 from plora.streams.tagged_sentences import OUTSIDE, TaggedSentences
 
@@ -93,8 +93,8 @@ class TokenClassification(Problem):
                 text.encode()
             except UnicodeEncodeError as error:
                 raise DataError(
-                    f"sentence {number} cannot be written in UTF-8 ({error.reason} at character {error.start}); correct "
-                    "it"
+                    f"sentence {number} cannot be written in UTF-8 ({error.reason} at character {error.start}); "
+                    "correct it"
                 ) from None
         own = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
         found = self.tokenizer(texts, return_offsets_mapping=True, **own) if texts else {"input_ids": []}

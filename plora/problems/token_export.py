@@ -1,8 +1,7 @@
-"""What token classification writes of an export: the tokenizer, how words become tokens, and a script that tags them."""
+"""What token classification writes of an export: the tokenizer, its special tokens, and a script that tags words."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from plora import atomic
 from plora.backbones import TextBackbone

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from plora.backbones.continuing import Drawing
 from plora.batches.evaluate import measured
 from plora.errors import ConfigError, DataError, RunError
-from plora.backbones.continuing import Drawing
 from plora.problems.causal_lm import CausalLM
 from plora.problems.encoded_documents import EncodedDocuments
 from plora.runs.generating import Continuation, generate

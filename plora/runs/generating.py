@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 from plora.adapters import Route
 from plora.adapters.route import side_by_side
 from plora.backbones import positions
+from plora.backbones.continuing import Drawing, continued, drawing_from
 from plora.batches.evaluate import measured
 from plora.batches.features import Extractor, autocast
 from plora.errors import AdapterError, ConfigError, DataError, RunError, UnknownTaskError, did_you_mean
-from plora.backbones.continuing import Drawing, continued, drawing_from
 from plora.model import ContinualModel
 from plora.problems.causal_lm import CausalLM
 from plora.problems.encoded_answers import EncodedAnswers
@@ -64,8 +64,8 @@ def generate(
 
     The data that it was learned from are not needed, but by a network that was new: they say what its words are.
 
-    A prompt stands after the token that begins a text, and an empty one is that token alone; an encoder-decoder reads it
-    as it was learned, and what follows is its answer. Prompts of different
+    A prompt stands after the token that begins a text, and an empty one is that token alone; an encoder-decoder reads
+    it as it was learned, and what follows is its answer. Prompts of different
     tasks stand side by side in one pass, each with the slots of its own task, where the method's gate and places can.
 
     Args:
@@ -144,9 +144,7 @@ class _Writer(ABC):
 
     # ------------------------------------------------------------------ tasks and routes
 
-    def tasks(
-        self, prompts: Prompts, task: str | Sequence[str] | None, learned: Sequence[str]
-    ) -> list[str | None]:
+    def tasks(self, prompts: Prompts, task: str | Sequence[str] | None, learned: Sequence[str]) -> list[str | None]:
         """The task of each prompt; None where all tasks have the same slots."""
         gate, known = self.model.gate, f"the run has learned: {', '.join(learned)}"
         if self.model.adapters is None or gate is None or not (gate.needs_task or gate.by_likelihood):
@@ -278,7 +276,6 @@ class _Answering(_Writer):
         raise UnknownTaskError(
             f"--task {AUTO}: this run says how likely answers are, and not prompts; name a task: {', '.join(learned)}"
         )
-
 
 
 class _Shown:

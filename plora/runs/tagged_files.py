@@ -18,7 +18,9 @@ def require_sentence_file(path: Path) -> None:
         DataError: its ending is another one, or it is a folder.
     """
     if path.suffix.lower() != _ENDING:
-        raise DataError(f"--out {path}: sentences with tags are written as JSON lines; give a name that ends in {_ENDING}")
+        raise DataError(
+            f"--out {path}: sentences with tags are written as JSON lines; give a name that ends in {_ENDING}"
+        )
     if path.is_dir():
         raise DataError(f"--out {path} is a folder; name a file in it")
 

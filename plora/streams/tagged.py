@@ -16,7 +16,7 @@ from plora.streams.hub_set import HubSet
 if TYPE_CHECKING:
     from plora.streams.row_count import RowCount
     from plora.streams.tagged_files import FoundSentences
-    from plora.streams.tagged_sentences import TaggedSentences, Words
+    from plora.streams.tagged_sentences import Words
 
 _SHOWN = 5
 
@@ -171,9 +171,7 @@ class Tagged(ArrivingClasses):
                 )
         return splits
 
-    def _steps(
-        self, tasks: "Mapping[str, Mapping[SplitName, _Sentences]]"
-    ) -> tuple[tuple[Task, ...], dict[str, str]]:
+    def _steps(self, tasks: "Mapping[str, Mapping[SplitName, _Sentences]]") -> tuple[tuple[Task, ...], dict[str, str]]:
         """A task for each step of types, and what there is to know of them."""
         from plora.streams.class_steps import images_of_steps
 
@@ -189,7 +187,9 @@ class Tagged(ArrivingClasses):
                     owner[one] = name
             types = [*owner]
             given = {name: [one for one in types if owner[one] == name] for name in tasks}
-            of_tasks = [_task(name, own, types, given[name], first=not at) for at, (name, own) in enumerate(tasks.items())]
+            of_tasks = [
+                _task(name, own, types, given[name], first=not at) for at, (name, own) in enumerate(tasks.items())
+            ]
             return tuple(of_tasks), _note(given)
         assert self.increment is not None
         joined: dict[SplitName, _Sentences] = {
@@ -200,7 +200,9 @@ class Tagged(ArrivingClasses):
         types = [one for _, own in arriving for one in own]
         steps = [[types.index(one) for one in own] for _, own in arriving]
         chosen = {
-            split: images_of_steps(_shown(joined[split], types), steps, "partitioned" if split == "test" else self.protocol)
+            split: images_of_steps(
+                _shown(joined[split], types), steps, "partitioned" if split == "test" else self.protocol
+            )
             for split in SPLITS
         }
         made = []
@@ -208,8 +210,8 @@ class Tagged(ArrivingClasses):
             splits = {split: [joined[split][index] for index in chosen[split][at].tolist()] for split in SPLITS}
             if empty := [split for split in SPLITS if not splits[split]]:
                 raise DataError(
-                    f"step '{step}' ({', '.join(own)}) has no {empty[0]} sentences (protocol {self.protocol}); give more "
-                    "sentences, another class_order, or larger steps"
+                    f"step '{step}' ({', '.join(own)}) has no {empty[0]} sentences (protocol {self.protocol}); give "
+                    "more sentences, another class_order, or larger steps"
                 )
             made.append(_task(step, splits, types, own, first=not at))
         return tuple(made), _note(dict(arriving), f"{self.protocol}: ")

@@ -36,7 +36,14 @@ def _start_of_chunk(prev_tag: str, tag: str, prev_type: str, type_: str) -> bool
     return tag != "O" and prev_type != type_
 
 
-_END = {("I", "O", "any"), ("I", "I", "diff"), ("I", "B", "any"), ("B", "O", "any"), ("B", "I", "diff"), ("B", "B", "any")}
+_END = {
+    ("I", "O", "any"),
+    ("I", "I", "diff"),
+    ("I", "B", "any"),
+    ("B", "O", "any"),
+    ("B", "I", "diff"),
+    ("B", "B", "any"),
+}
 
 
 def strict_entities(sentences: Sentences) -> set[tuple[str, int, int, int]]:

@@ -69,7 +69,11 @@ def test_types_of_tasks_arrive_under_one_outside(tmp_path: Path) -> None:
 def test_steps_of_types_hide_what_others_mark(tmp_path: Path) -> None:
     both = tagged(TYPES | MORE, 80, 3)
     file = write_sentences(tmp_path / "all.jsonl", both)
-    values = {"tasks": [{"name": "all", "train": file}], "increment": 2, "class_order": ["sea", "metal", "fruit", "animal"]}
+    values = {
+        "tasks": [{"name": "all", "train": file}],
+        "increment": 2,
+        "class_order": ["sea", "metal", "fruit", "animal"],
+    }
     stream = Tagged.model_validate(values).load()
     assert [task.label_names for task in stream.tasks] == [
         ("O", "B-sea", "I-sea", "B-metal", "I-metal"),
@@ -148,9 +152,10 @@ def test_settings_that_mean_nothing_are_refused(tmp_path: Path) -> None:
         Tagged.model_validate({"tasks": [{"name": "t"}]})
     with pytest.raises(ValueError, match="'t' has hub and train"):
         Tagged.model_validate({"tasks": [{"name": "t", "train": "a.jsonl", "hub": {"id": "a/b"}}]})
+    file = write_sentences(tmp_path / "a.jsonl", tagged(TYPES, 12, 0))
+    both = Tagged.model_validate({"tasks": [{"name": n, "train": file} for n in "ab"], "increment": "task"})
     with pytest.raises(DataError, match="type 'animal' is in both 'a' and 'b'"):
-        file = write_sentences(tmp_path / "a.jsonl", tagged(TYPES, 12, 0))
-        Tagged.model_validate({"tasks": [{"name": n, "train": file} for n in "ab"], "increment": "task"}).load()
+        both.load()
 
 
 def test_validate_reads_the_files(tmp_path: Path) -> None:

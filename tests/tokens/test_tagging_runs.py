@@ -115,7 +115,9 @@ def test_new_sentences_are_tagged_as_they_are_scored(learned: Callable[..., Path
         tag(folder, [])
 
 
-def test_the_command_says_entities_and_writes_what_the_stream_reads(learned: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_command_says_entities_and_writes_what_the_stream_reads(
+    learned: Callable[..., Path], tmp_path: Path
+) -> None:
     folder, out = learned(*STEPS, "method=lwf"), tmp_path / "tagged.jsonl"
     (expected,) = tag(folder, TEXTS[:1])
     shown = CliRunner().invoke(app, ["predict", str(folder), TEXTS[0]]).output
@@ -166,7 +168,9 @@ SETTINGS = ("method=replay", "training.checkpoint_seconds=0", "training.epochs=2
     "point",
     ["step:9", *(pytest.param(p, marks=pytest.mark.slow) for p in ("tensors_saved:2", "micro_batch:14", "trained:2"))],
 )
-def test_a_run_killed_at_any_point_ends_with_the_same_bits(make: Make, point: str, learned: Callable[..., Path]) -> None:
+def test_a_run_killed_at_any_point_ends_with_the_same_bits(
+    make: Make, point: str, learned: Callable[..., Path]
+) -> None:
     whole = learned(*SETTINGS)
     config = make(f"cut-{point.partition(':')[0]}", *SETTINGS)
     assert in_child(lambda: run(config, quiet()), point) == KILLED
@@ -180,9 +184,9 @@ def test_a_run_killed_at_any_point_ends_with_the_same_bits(make: Make, point: st
 
 @pytest.mark.slow
 def test_micro_batches_weigh_by_their_words(make: Make) -> None:
-    one, several = (run(make(name, "training.epochs=1", *more), quiet()) for name, more in (
-        ("one", ()), ("several", ("training.micro_batch_size=3",))
-    ))
+    one, several = (
+        run(make(name, "training.epochs=1", *more), quiet())
+        for name, more in (("one", ()), ("several", ("training.micro_batch_size=3",)))
+    )
     for p, q in zip(*(read_curves(folder / "curves.jsonl") for folder in (one, several)), strict=True):
         assert q.loss == pytest.approx(p.loss, rel=1e-4)
-

@@ -73,9 +73,7 @@ def test_each_token_counts_in_one_window_and_far_from_its_borders(tokens: int, c
         assert first <= low <= high <= last
         for at in range(low, high):
             own = min(at - first if first else 99, last - 1 - at if last < tokens else 99)
-            others = [
-                min(at - a if a else 99, b - 1 - at if b < tokens else 99) for a, b, _, _ in found if a <= at < b
-            ]
+            others = [min(at - a if a else 99, b - 1 - at if b < tokens else 99) for a, b, _, _ in found if a <= at < b]
             assert own >= max(others) - 1  # an even overlap has two middles
 
 
@@ -173,7 +171,5 @@ def test_methods_that_make_no_sense_say_why(tmp_path: Path, reader: Path, settin
 def test_a_stream_of_something_else_is_refused(reader: Path, toy_files: dict[str, Path]) -> None:
     texts = {"kind": "local", "tasks": [{"name": "food", "train": str(toy_files["food-train"])}]}
     config = load_config({"name": "n", "stream": texts, "problem": {"kind": "token_classification"}})
-    with pytest.raises(DataError, match="needs sentences with a tag for each word, and task 'food' .* has texts"):
+    with pytest.raises(DataError, match=r"needs sentences with a tag for each word, and task 'food' .* has texts"):
         problem(reader).check(config.stream.load(), "task")
-
-

@@ -176,7 +176,8 @@ OF_KINDS = (
             name,
             symbol,
             f"{symbol} of all answers",
-            f"Mean over all answers after the last row of the F1 of {what} that are written and right, without stemming.",
+            f"Mean over all answers after the last row of the F1 of {what}, of what is written and what is right, "
+            "without stemming.",
             "token_likelihoods",
         )
         for name, symbol, what in (

@@ -31,7 +31,7 @@ class Entities(NamedTuple):
 
     def shared(self, other: "Entities") -> int:
         """Return how many entities have the same words and type in both."""
-        own, others = ({*zip(one.first.tolist(), one.last.tolist(), one.kind.tolist())} for one in (self, other))
+        own, others = ({*zip(*(part.tolist() for part in one[:3]), strict=True)} for one in (self, other))
         return len(own & others)
 
 

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 ROUGE: tuple[str, ...] = ("rouge_1", "rouge_2", "rouge_l")
 """Names of the scores, in the order in which `rouge` returns them."""
@@ -24,7 +25,7 @@ def rouge(right: str, written: str) -> tuple[float, float, float]:
     Source: Lin 2004 (ROUGE); as the package rouge_score 0.1.2 computes them with `use_stemmer=False`.
     """
     a, b = (_NO_WORD.sub(" ", text.lower()).split() for text in (right, written))
-    pairs = [Counter(zip(words[:-1], words[1:], strict=True)) for words in (a, b)]
+    pairs = [Counter(pairwise(words)) for words in (a, b)]
     ones = Counter(a) & Counter(b)
     return (
         _f1(ones.total(), len(a), len(b)),

@@ -1,9 +1,9 @@
 """What a language model gave documents: the record of a run whose answers are texts.
 
 `predictions/task-03.parquet` holds, after task 3, the columns `task` (string), `example` (int32, position in the split
-that was scored), `nll` (float64, in nats), `tokens` and `bytes` (int64), of documents with answers `exact` (bool), and where their texts were compared `rouge_1`, `rouge_2` and
-`rouge_l` (float64).
-The file's metadata holds `plora.kind` `token_likelihoods` and `plora.schema` 1.
+that was scored), `nll` (float64, in nats), `tokens` and `bytes` (int64), of documents with answers `exact` (bool), and
+where texts were written `rouge_1`, `rouge_2` and `rouge_l` (float64). The file's metadata holds `plora.kind`
+`token_likelihoods` and `plora.schema` 1.
 """
 
 from collections.abc import Sequence
