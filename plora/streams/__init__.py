@@ -13,6 +13,7 @@ from plora.streams.base import (
 )
 from plora.streams.corpora import Corpora
 from plora.streams.digits import Digits
+from plora.streams.docstring_arguments import DocstringArguments
 from plora.streams.docstrings import DocstringSkills, DocstringTopics
 from plora.streams.domains import Domain
 from plora.streams.glyphs import Glyphs
@@ -29,6 +30,7 @@ from plora.streams.text_to_text import TextToText
 STREAMS: dict[str, type[StreamSource]] = {
     "docstring_topics": DocstringTopics,
     "docstring_skills": DocstringSkills,
+    "docstring_arguments": DocstringArguments,
     "digits": Digits,
     "glyphs": Glyphs,
     "local": LocalStream,
@@ -62,6 +64,7 @@ __all__ = [
     "StreamSource",
     "DocstringTopics",
     "DocstringSkills",
+    "DocstringArguments",
     "Digits",
     "Glyphs",
     "ImageStream",

@@ -79,7 +79,7 @@ class DocstringTopics(StreamSource):
             DataError: a library is not installed, or a subpackage has no docstrings.
         """
         caps = dict(zip(SPLITS, (self.train_per_class, self.validation_per_class, self.test_per_class), strict=True))
-        by_split = _by_split(read_corpus())
+        by_split = by_split(read_corpus())
         tasks = []
         for domain, topics in TOPICS.items():
             names = tuple(f"{domain}.{topic}" for topic in topics)
@@ -136,7 +136,7 @@ class DocstringSkills(StreamSource):
         Raises:
             DataError: a library is not installed.
         """
-        by_split = _by_split(read_corpus())
+        by_split = by_split(read_corpus())
         sizes = dict(zip(SPLITS, (self.train_per_task, self.validation_per_task, self.test_per_task), strict=True))
         tasks = []
         for name, (label_names, ask) in QUESTIONS.items():
@@ -149,7 +149,8 @@ class DocstringSkills(StreamSource):
         return Stream(name="docstring skills", tasks=tuple(tasks), scenarios=("task",), provenance=library_versions())
 
 
-def _by_split(items: Iterable[DocumentedObject]) -> dict[SplitName, list[DocumentedObject]]:
+def by_split(items: Iterable[DocumentedObject]) -> dict[SplitName, list[DocumentedObject]]:
+    """Return the objects of each split, by the hash of their prose, in its order."""
     by_split: dict[SplitName, list[DocumentedObject]] = {split: [] for split in SPLITS}
     for item in items:
         position = unit(item.key)

@@ -102,6 +102,12 @@ class Tagged(ArrivingClasses):
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     """Share of the training sentences of each task that becomes test, where no test data are given."""
 
+    root: Path | None = None
+    """Folder with local copies of data sets of the hub, `<root>/<id>/` each in the hub's own layout; None: download."""
+
+    cache: Path | None = None
+    """Folder in which `datasets` keeps what it downloads and converts; None: its own default."""
+
     @model_validator(mode="after")
     def _steps_where_something_is_said_of_them(self) -> Self:
         usual = type(self).model_fields
@@ -125,7 +131,7 @@ class Tagged(ArrivingClasses):
         rows: dict[str, RowCount] = {}
         origin: dict[str, str] = {}
         for task in self.tasks:
-            found[task.name], told = _read(task, self)
+            found[task.name], told = _read(task, self.root, self.cache)
             origin |= told
             for split, sentences in found[task.name].items():
                 rows[f"{task.name}.{split}"] = _counted(sentences)
@@ -228,14 +234,16 @@ def types_of(sentences: "_Sentences") -> list[str]:
     return sorted({one for _, tags in sentences for tag in tags if (one := type_of(tag)) is not None})
 
 
-def _read(task: TaggedTask, stream: Tagged) -> tuple["dict[SplitName, FoundSentences]", dict[str, str]]:
+def _read(
+    task: TaggedTask, root: Path | None, cache: Path | None
+) -> tuple["dict[SplitName, FoundSentences]", dict[str, str]]:
     """The sentences of each split that is given, and where they come from."""
     from plora.streams.hub_set import hub_tables
     from plora.streams.readers import content_hash
     from plora.streams.tagged_files import read_tagged, tagged_table
 
     if task.hub is not None:
-        tables = hub_tables(task.hub, None, None)
+        tables = hub_tables(task.hub, root, cache)
         origin = {task.name: "@".join(part for part in (task.hub.id, task.hub.config, task.hub.revision) if part)}
         return {name: tagged_table(one, task.words, task.tags, task.tag_names) for name, one in tables.items()}, origin
     paths: dict[SplitName, Path | None] = {"train": task.train, "validation": task.validation, "test": task.test}

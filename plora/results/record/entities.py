@@ -27,7 +27,8 @@ class Entities(NamedTuple):
     @property
     def strict(self) -> "Entities":
         """Those that begin with B-."""
-        return Entities(*(part[self.begun] for part in self))
+        chosen = self.begun
+        return Entities(self.first[chosen], self.last[chosen], self.kind[chosen], chosen[chosen])
 
     def shared(self, other: "Entities") -> int:
         """Return how many entities have the same words and type in both."""
