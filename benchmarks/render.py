@@ -424,8 +424,8 @@ def arguments(data: dict[str, object]) -> str:
     tells = round(above, 1) >= 5 and round(below, 1) >= 5
     said = (
         f"`joint` is {_signed(above)} points against a head on frozen features, and {_signed(below)} against "
-        f"`sequential`, which nothing protects: the stream {'tells' if tells else 'does not tell'} methods apart as the "
-        "project asks, 5 points each."
+        f"`sequential`, which nothing protects: the stream {'tells' if tells else 'does not tell'} methods apart as "
+        "the project asks, 5 points each."
     )
     heads = ["method", "seeds", "entity F1", "forgetting", "strict F1 of all", "words right", "trainable", "seconds"]
     tasks = runs[0]["tasks"]
