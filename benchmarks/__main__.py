@@ -17,6 +17,7 @@ for name in (
     "choices",
     "sweep",
     "digits",
+    "arguments",
     "large_stream",
     "ahead",
     "image_step",

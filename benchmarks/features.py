@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.render import table
+from benchmarks.render import NONE, table
 from plora.config import load_config
 from plora.errors import PloraError
 from plora.export import refuse
@@ -26,6 +26,15 @@ TESTS = {
     "export": "tests/test_export.py::test_labels_and_probabilities_are_those_of_predict",
 }
 """Feature → the test whose parameters have the name of the method in them."""
+LEARNING = {
+    "token_classification": "tests/tokens/test_every_method_tags.py::test_a_method_learns_to_tag",
+    "text_to_text": "tests/text_to_text/test_every_method_answers.py::test_a_method_learns_to_answer",
+}
+"""Problem → the test in which a method learns it, and what it has written is verified."""
+_STREAMS: dict[str, dict[str, object]] = {
+    "token_classification": {"kind": "docstring_arguments"},
+    "text_to_text": {"kind": "corpora", "domains": [{"name": "x", "path": "x.jsonl", "prompt": "p", "answer": "a"}]},
+}
 
 
 _INTRODUCTION = """\
@@ -66,7 +75,7 @@ def collected() -> list[str]:
         "pytest",
         "--collect-only",
         "-q",
-        *{test.partition("::")[0] for test in TESTS.values()},
+        *{test.partition("::")[0] for test in (*TESTS.values(), *LEARNING.values())},
     ]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if found.returncode:
@@ -89,10 +98,26 @@ def cell(method: str, feature: str, ids: list[str]) -> tuple[str, str] | None:
     return None
 
 
+def learning(method: str, problem: str, ids: list[str]) -> tuple[str, str] | None:
+    """Return `tested` and the test, or `refused` and why the method cannot learn a problem; None for neither."""
+    if own := [one for one in ids if one == f"{LEARNING[problem]}[{method}]"]:
+        return "tested", own[0]
+    scenario = next(s for s in ("domain", "task") if s not in METHODS[method].refusals)
+    settings = {"problem": {"kind": problem}, "stream": _STREAMS[problem], "scenario": scenario}
+    try:
+        load_config(_config(method, **settings))
+    except PloraError as error:
+        lines = [line for line in str(error).splitlines() if "mistake" not in line]
+        return "refused", lines[0].strip()
+    return None
+
+
 def main() -> None:
     ids = collected()
     cells = {(method, feature): cell(method, feature, ids) for method in METHODS for feature in TESTS}
-    if empty := [f"{method}: {feature}" for (method, feature), found in cells.items() if found is None]:
+    learned = {(method, problem): learning(method, problem, ids) for method in METHODS for problem in LEARNING}
+    every = [*cells.items(), *learned.items()]
+    if empty := [f"{method}: {what}" for (method, what), found in every if found is None]:
         sys.exit(f"{len(empty)} cells of the table of features are neither tested nor refused: {'; '.join(empty)}")
     filled = {place: found for place, found in cells.items() if found is not None}
     rows = [[f"`{PROBLEM}`", f"`{m}`", *(filled[m, feature][0] for feature in TESTS)] for m in METHODS]
@@ -106,6 +131,22 @@ def main() -> None:
             *_INTRODUCTION.splitlines(),
             "",
             table(["problem", "method", *TESTS], rows, left=2 + len(TESTS)),
+            "",
+            "## Other problems",
+            "",
+            "Which methods learn them: *tested* means that a run learns, and that all it has written is verified.",
+            "",
+            table(
+                ["method", *LEARNING],
+                [[f"`{m}`", *((learned[m, p] or NONE)[0] for p in LEARNING)] for m in METHODS],
+                left=1 + len(LEARNING),
+            ),
+            "",
+            table(
+                ["method", "problem", "refused with"],
+                [[f"`{m}`", f"`{p}`", f[1]] for (m, p), f in learned.items() if f is not None and f[0] == "refused"],
+                left=3,
+            ),
             "",
             "## Tests and refusals",
             "",

@@ -24,6 +24,7 @@ from statistics import median
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
+from plora.generators.continuing import Drawing, continued
 from pydantic import JsonValue
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -35,7 +36,6 @@ from plora.adapters.route import side_by_side
 from plora.build import build
 from plora.config import load_config
 from plora.configs import find_config
-from plora.generators.continuing import Drawing, continued
 from plora.problems.encoded_documents import NOT_SCORED, EncodedDocuments, Layout
 from plora.problems.vocabulary_loss import token_nats
 from plora.results import read_record

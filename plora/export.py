@@ -85,7 +85,7 @@ def export(run: Path, folder: Path, task: str | None = None, merged: bool = Fals
     load_checkpoint(source, learned, learner)
     tasks = _wanted(task, list(learned.tasks), config, merged)
     heads = {}
-    if config.problem.classifies:
+    if config.problem.has_head:
         heads = _heads(learner.model.head, LabelSpace.lay_out(learned.labels, config.scenario), tasks)
     names = [*heads] or (tasks if _by_task(learner.model) else [ONE_HEAD])
     part = _part(config)(learner.backbone, config.backbone, learner.model.problem)
@@ -333,7 +333,7 @@ def _card(
 ) -> str:
     """The model card: what the record says, and how this folder is used."""
     words = part.words
-    heads = f", `{TENSOR_FILE}` holds the heads" if config.problem.classifies else ""
+    heads = f", `{TENSOR_FILE}` holds the heads" if config.problem.has_head else ""
     prints = words.prints or f"a label's probability for each {words.noun}"
     option = f"--task {shell_word(next(iter(adapters)))} " if len(adapters) > 1 else ""
     usage = f"""```sh

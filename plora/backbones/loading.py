@@ -22,7 +22,9 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -81,12 +83,13 @@ class TextBackbone(Backbone):
     pooling: Pooling
 
 
-def load_backbone(config: BackboneConfig, writes: bool = False) -> TextBackbone:
+def load_backbone(config: BackboneConfig, writes: bool = False, encoder_decoder: bool = False) -> TextBackbone:
     """Load the network in fp32 and eval mode, all its parameters frozen.
 
     Args:
         config: which.
-        writes: with the head that continues texts, as a causal language model.
+        writes: with the head that writes texts.
+        encoder_decoder: an encoder reads what a decoder answers; else the network is one of the two.
 
     Raises:
         BackboneError: the folder or the hub id is not there, has no safetensors weights or quantised ones, a file of it
@@ -108,9 +111,10 @@ def load_backbone(config: BackboneConfig, writes: bool = False) -> TextBackbone:
         )
     own = {"local_files_only": True, "trust_remote_code": config.trust_remote_code}
     with naming(folder / "config.json"):
-        AutoConfig.from_pretrained(folder, **own)
+        described = AutoConfig.from_pretrained(folder, **own)
+    _require_form(config, described, encoder_decoder)
     with naming(folder / "config.json", "with the weights beside it"), quiet_loading():
-        network, report = _auto(writes).from_pretrained(
+        network, report = _auto(writes, encoder_decoder=encoder_decoder).from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **own
         )
     # Many checkpoints have no pooler, whose output is not used; transformers fills every other gap with random numbers.
@@ -118,7 +122,7 @@ def load_backbone(config: BackboneConfig, writes: bool = False) -> TextBackbone:
         if writes:
             raise BackboneError(
                 f"'{config.id}' cannot continue texts: its *.safetensors lack {len(missing)} weights of a "
-                f"{type(network).__name__}, such as '{missing[0]}'; choose a causal language model"
+                f"{type(network).__name__}, such as '{missing[0]}'; choose one that was trained to write"
             )
         raise BackboneError(
             f"the *.safetensors of {folder} lack {len(missing)} weights of a {type(network).__name__}, such as "
@@ -377,20 +381,25 @@ def empty_backbone(config: BackboneConfig, writes: bool = False, segments: bool 
         settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=config.trust_remote_code)
         with torch.device("meta"):
             trusted = {} if segments else {"trust_remote_code": config.trust_remote_code}
-            network: nn.Module = _auto(writes, segments).from_config(settings, **trusted)
+            kind = _auto(writes, segments, bool(settings.is_encoder_decoder))
+            network: nn.Module = kind.from_config(settings, **trusted)
     if config.image is not None:
         require_whole_patches(network, config.image.sides, "backbone.image.size")
         fit_positions(network, config.image.sides)
     return network.requires_grad_(False)
 
 
-def _auto(writes: bool = False, segments: bool = False) -> Any:  # noqa: ANN401  (classes without a common one)
+def _auto(  # classes without a common one
+    writes: bool = False, segments: bool = False, encoder_decoder: bool = False
+) -> Any:  # noqa: ANN401
     """What makes and loads a network of a kind."""
     if segments:
         from plora.backbones.eomt import AutoSegmenter  # half a second that other networks need not wait for
 
         return AutoSegmenter
-    return AutoModelForCausalLM if writes else AutoModel
+    if writes:
+        return AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
+    return AutoModel
 
 
 def find_backbone(config: BackboneConfig, weights: bool = True) -> Path:
@@ -550,12 +559,23 @@ def _require_here(path: Path, names: Iterable[object]) -> None:
             )
 
 
+def _require_form(config: BackboneConfig, described: PretrainedConfig, encoder_decoder: bool) -> None:
+    """Refuse an encoder-decoder where one of the two is needed, and the reverse."""
+    kind = described.model_type
+    if described.is_encoder_decoder and not encoder_decoder:
+        raise BackboneError(
+            f"backbone '{config.id}' is an encoder-decoder ({kind}); expected an encoder or a decoder, or set "
+            "problem.kind=text_to_text, which answers prompts with one"
+        )
+    if encoder_decoder and not described.is_encoder_decoder:
+        raise BackboneError(
+            f"backbone '{config.id}' is no encoder-decoder ({kind}), which problem 'text_to_text' needs: choose one, "
+            "such as google-t5/t5-small, or set problem.kind=causal_lm for a decoder"
+        )
+
+
 def _require_fit(config: BackboneConfig, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse what would end in an index error inside the network."""
-    if network.config.is_encoder_decoder:
-        raise BackboneError(
-            f"backbone '{config.id}' is an encoder-decoder ({type(network).__name__}); expected an encoder or a decoder"
-        )
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise BackboneError(f"backbone '{config.id}' has no fast tokenizer (tokenizer.json); save one beside the model")
     words: int = getattr(network.get_input_embeddings(), "num_embeddings", len(tokenizer))

@@ -44,7 +44,7 @@ def command(
 
     Example: `plora generate runs/domains/per_task/seed-0 --task scipy --prompt "Return the"`
     """
-    from plora.generators.continuing import Drawing
+    from plora.backbones.continuing import Drawing
     from plora.runs import generate, read_prompts
     from plora.runs.generating import AUTO
 

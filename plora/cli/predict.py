@@ -1,4 +1,4 @@
-"""`plora predict`: label new texts or images, or each pixel of images."""
+"""`plora predict`: label new texts or images, each word of texts, or each pixel of images."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,8 +39,8 @@ def command(
         Path | None,
         typer.Option(
             help="Write a table there, by its ending: the columns that were read, `predicted`, `probability`. "
-            "Of a run of segmentation, a new folder with `masks`, `overlays`, `classes.json`, and `outliers` "
-            "where their score is measured."
+            "Of a run that tags words, JSON lines with `words` and `tags`; of one of segmentation, a new folder with "
+            "`masks`, `overlays`, `classes.json`, and `outliers` where their score is measured."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per input.")] = False,
@@ -49,8 +49,9 @@ def command(
 
     Where a task was learned on pairs of texts, a pair is written with a tab between its texts. A folder of images
     stands for its files, in the order of their names. A run of segmentation says which classes the pixels of an image
-    have, and their share. A folder of `plora cascade evaluate` stands for a run: its labels are the leaves, and
-    `--json` says the way to the first and the leaves that its thresholds leave to be tried.
+    have, and their share; one that tags words says which of them are entities. A folder of `plora cascade evaluate`
+    stands for a run: its labels are the leaves, and `--json` says the way to the first and the leaves that its
+    thresholds leave to be tried.
 
     Example: `plora predict runs/topics/o_lora/seed-0 mails.csv --text body --out labelled.csv`
     """
@@ -63,6 +64,9 @@ def command(
         for image, shares in _segmented(run, given, task, out):
             _say_one(given.noun, image, "classes", dict(list(shares.items())[:top]), as_json)
         _say_remarks(given)
+        return
+    if given.tagged:
+        _tagged(run, given, task, out, as_json)
         return
     if out is not None:
         require_writable(out, inputs or [], given)
@@ -93,6 +97,27 @@ def _segmented(
     found = segment(run, given.inputs, task)
     for one in found if out is None else write_segmented(found, out):
         yield str(one.input), one.shares
+
+
+def _tagged(run: Path, given: "GivenInputs", task: str | None, out: Path | None, as_json: bool) -> None:
+    """Print the entities of each text, or write its words and their tags to a file."""
+    from plora.runs import require_sentence_file, tag, write_tagged
+
+    if out is not None:
+        require_sentence_file(out)
+    hidden = not sys.stderr.isatty()
+    with typer.progressbar(length=len(given.inputs), label="tag", file=sys.stderr, hidden=hidden) as bar:
+        found = tag(run, given.inputs, task, bar.update)
+    _say_remarks(given)
+    if out is not None:
+        write_tagged(out, found)
+        return
+    for one in found:
+        if as_json:
+            typer.echo(visible_json({"text": one.input, "words": one.words, "tags": one.tags}))
+            continue
+        shown = "  ".join(f"{visible(kind)}: {visible(words)}" for kind, words in one.entities)
+        typer.echo(f"{shown or '–'}\t{visible(' '.join(one.words)[:80])}")
 
 
 def _say_remarks(given: "GivenInputs") -> None:

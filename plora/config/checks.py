@@ -9,6 +9,7 @@ from plora.errors import did_you_mean
 from plora.kinds import is_own
 from plora.methods import OWN, PARTS, SOLVED
 from plora.problems.settings import ClassificationLoss
+from plora.results.record.rouge import ROUGE
 from plora.strategies.settings import GenerativeReplaySettings
 
 
@@ -20,14 +21,18 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
         yield f"stream.tasks: '{name}' is the name of {names.count(name)} tasks; names must be unique"
     if refusal := row.refusal(config.scenario):
         yield f"scenario: {refusal}"
-    if not config.problem.classifies:
+    if not config.problem.classifies and config.scenario == "class":
+        yield from _of_arriving_classes(config)
+    if config.problem.headed:
+        yield from _of_parts(config)
+    if not config.problem.has_head:
         yield from _without_rows(config)
     elif config.resolved_head() not in row.heads and not is_own(config.resolved_head()):
         yield (
             f"head: '{config.head}' does not fit method '{config.method}'{did_you_mean(str(config.head), row.heads)} "
             f"(heads: {', '.join(row.heads)})"
         )
-    for strategy in config.resolved_strategies() if config.problem.classifies else ():
+    for strategy in config.resolved_strategies() if config.problem.has_head else ():
         if isinstance(strategy, GenerativeReplaySettings) and strategy.generator.writes_documents:
             yield (
                 f"strategies: generator '{strategy.generator.kind}' writes documents, and problem "
@@ -46,7 +51,7 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"gate: '{gate.kind}' compares how likely slots find a document, and problem '{config.problem.kind}' says "
             "nothing of that; use method 'routed' with its own gate"
         )
-    if gate is not None and gate.by_likelihood and getattr(config.problem, "score", "") == "exact_match":
+    if gate is not None and gate.by_likelihood and getattr(config.problem, "score", "") in ("exact_match", *ROUGE):
         yield (
             f"gate: '{gate.kind}' says how likely an answer is, and not which one is likeliest; set "
             "problem.score=nats_per_byte, or use method 'per_task' with scenario=task"
@@ -157,16 +162,45 @@ def _of_a_solved_head(config: RunConfig) -> Iterator[str]:
         )
 
 
+def _of_arriving_classes(config: RunConfig) -> Iterator[str]:
+    """Mistakes about classes that arrive, where an example has not one of them as its answer."""
+    if not config.problem.adds_classes:
+        yield (
+            f"scenario: problem '{config.problem.kind}' has no classes that tasks could add; use scenario=task or "
+            "scenario=domain"
+        )
+    elif config.row.at_once:
+        yield (
+            f"method: '{config.method}' learns all tasks together, and a class of one step is background in the "
+            "examples of another; learn all classes as one task: leave stream.increment out"
+        )
+
+
+def _of_parts(config: RunConfig) -> Iterator[str]:
+    """Mistakes of a problem whose heads score parts of an example, so that it has not one feature and one class."""
+    kind, gate = config.problem.kind, config.resolved_gate()
+    if config.solved:
+        yield (
+            f"head: '{config.resolved_head()}' of method '{config.method}' is solved from one feature and one class of "
+            f"each example, and problem '{kind}' has them for each of its parts; "
+            + ("use head=linear" if "linear" in config.row.heads else "use another method")
+        )
+    if gate is not None and gate.reads:
+        yield (
+            f"gate: '{gate.kind}' of method '{config.method}' weighs slots by one feature of each example, and problem "
+            f"'{kind}' has one for each of its parts; use another method, such as merged_average"
+        )
+    for strategy in config.resolved_strategies():
+        if strategy.reads_scores and not strategy.reads_parts:
+            yield (
+                f"strategies: '{strategy.kind}' reads the scores of one class for each example, and problem '{kind}' "
+                "has one for each of its parts; leave it out"
+            )
+
+
 def _without_rows(config: RunConfig) -> Iterator[str]:
     """Mistakes of a problem whose answers are no classes, so that no head has rows for them."""
     kind, row = config.problem.kind, config.row
-    if config.scenario == "class" and not config.problem.adds_classes:
-        yield f"scenario: problem '{kind}' has no classes that tasks could add; use scenario=task or scenario=domain"
-    if config.scenario == "class" and row.at_once:
-        yield (
-            f"method: '{config.method}' learns all tasks together, and a class of one step is background in the maps "
-            "of another; learn all classes as one task: leave stream.increment out"
-        )
     if config.scenario == "class" and config.loss_rows is not None:
         yield f"loss_rows: problem '{kind}' learns all classes seen by now; leave it out"
     if config.training.head_dropout:
@@ -194,5 +228,5 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
                 f"strategies: generator '{strategy.generator.kind}' writes texts of classes, and problem '{kind}' has "
                 "none; set strategies=[{kind: generative_replay, generator: {kind: self}}]"
             )
-        elif strategy.reads_scores and not (strategy.reads_pixels and config.problem.segments):
+        elif strategy.reads_scores and not (strategy.reads_parts and config.problem.dense):
             yield f"strategies: '{strategy.kind}' reads scores of classes, and problem '{kind}' has none"

@@ -230,7 +230,7 @@ class RunConfig(BaseModel):
 
     def resolved_head(self) -> str:
         """The head's name, with the method's default filled in; where there are no rows, the network answers itself."""
-        return self.head or (self.row.heads[0] if self.problem.classifies else OWN)
+        return self.head or (self.row.heads[0] if self.problem.has_head else OWN)
 
     @property
     def solved(self) -> bool:

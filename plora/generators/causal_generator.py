@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from plora.backbones import BackboneConfig
+from plora.backbones.continuing import drawing_from
 from plora.errors import DataError, RunError
 from plora.generators.causal_language import CausalLanguage, Drill
-from plora.generators.continuing import drawing_from
 from plora.generators.settings import CausalGeneratorSettings
 from plora.generators.text_generator import Drafts, TextGenerator
 from plora.lesson import Lesson

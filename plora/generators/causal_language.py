@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from plora.adapters import Adapters, LoRA, SlotShape
 from plora.backbones import TRUST_HINT, BackboneConfig
+from plora.backbones.continuing import Drawing, continued, drawing_from
 from plora.errors import AdapterError, BackboneError, NonFiniteLossError, RunError, TrainingError
 from plora.gates.one_hot import OneHot
-from plora.generators.continuing import Drawing, continued, drawing_from
 from plora.generators.writing import Writing
 from plora.heads.own import OwnHead
 from plora.lesson import Lesson, Practice

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from plora.backbones.continuing import Drawing, continued, drawing_from
 from plora.errors import ConfigError, DataError, RunError
-from plora.generators.continuing import Drawing, continued, drawing_from
 from plora.generators.settings import SelfGeneratorSettings
 from plora.generators.text_generator import Drafts, TextGenerator
 from plora.lesson import Lesson

@@ -17,7 +17,7 @@ from plora.errors import BackboneError, DataError, RunError
 from plora.moment import Moment
 from plora.problems.class_balance import class_weights, focused
 from plora.problems.settings import ClassificationLoss, ProblemSettings
-from plora.results import ACCURACY, RANKS, ClassRankings, Measurements, PixelCounts, Score
+from plora.results import ACCURACY, RANKS, ClassRankings, Measurements, PixelCounts, Score, WordTags
 from plora.streams.base import Scenario, Split, Stream, StreamSource
 
 Indices = NDArray[np.int64]
@@ -252,7 +252,8 @@ class Problem(ABC):
     Attributes:
         score: what a cell of the matrix is.
         record: what is kept of each example that was scored; `score` is computed from it.
-        classifies: each example has one row of the head as its answer, and `scores` is one of the outputs.
+        classifies: each example has one row of the head as its answer, and `scores` is one of the outputs. Where none
+            has one and there are features all the same, `scores` has a row for each part of an example, such as a word.
         moving: names (regular expressions) of the backbone's buffers that may change while a task is learned.
         items: what inputs are, in words, where a message speaks of many.
         size_key: key of a config that makes inputs smaller, for when memory is full; empty where there is none.
@@ -434,7 +435,10 @@ class Problem(ABC):
 
     @abstractmethod
     def features(self, found: Any, inputs: Mapping[str, Tensor]) -> Tensor | None:  # noqa: ANN401  (a class per network)
-        """Return what heads and routers read, `[B, d]` fp32, of what the backbone returned; None: there is none."""
+        """Return what heads and routers read, `[B, d]` fp32, of what the backbone returned; None: there is none.
+
+        Of a problem that does not classify it is `[P, d]`, of P parts of the inputs.
+        """
 
     def depths(self, found: Any, inputs: Mapping[str, Tensor], blocks: int, below: int) -> Tensor:  # noqa: ANN401
         """Return features `[B, D, d]` at D depths of the bare backbone, the last those of its output.
@@ -459,14 +463,15 @@ class Problem(ABC):
         assert scores is not None
         return {"scores": scores}
 
-    def pixel_logits(self, outputs: Mapping[str, Tensor], classes: int) -> Tensor:
-        """Return logits `[R, C, h, w]` of the first C classes for each pixel, where answers are maps of classes.
+    def dense_logits(self, outputs: Mapping[str, Tensor], classes: int) -> Tensor:
+        """Return logits `[R, C, h, w]` of the first C classes for each part of an input: for h · w pixels of an image,
+        or one word.
 
         Args:
             outputs: of a batch.
             classes: C; 0: all.
         """
-        raise DataError(f"{type(self).__name__} answers with no maps of classes")
+        raise DataError(f"{type(self).__name__} gives parts of its inputs no classes")
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch, competing: Tensor) -> dict[str, Tensor]:
         """Return the losses of a batch by name, each a sum over what `batch.weights` counts under that name.
@@ -543,7 +548,8 @@ class Problem(ABC):
 
         Where the tasks name none, because no example has one class as its answer, the record keeps those that it has.
         """
-        return replace(kept, class_names=names) if names and isinstance(kept, ClassRankings | PixelCounts) else kept
+        known = ClassRankings | PixelCounts | WordTags
+        return replace(kept, class_names=names) if names and isinstance(kept, known) else kept
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -268,7 +268,7 @@ class SemanticSegmentation(Problem):
                     sums.setdefault(name, []).append(loss)
         return {name: torch.stack(found).sum() for name, found in sums.items()} | exposed
 
-    def pixel_logits(self, outputs: Mapping[str, Tensor], classes: int) -> Tensor:
+    def dense_logits(self, outputs: Mapping[str, Tensor], classes: int) -> Tensor:
         """Return `[R, C, h, w]`: logits of patches, or log scores of queries, of which softmax is the share of each.
 
         Args:

@@ -21,6 +21,10 @@ class ProblemSettings(PartSettings):
 
     classifies: ClassVar[bool] = True
     """Each example has one class as its answer: heads make scores of features, and rows of classes compete."""
+    headed: ClassVar[bool] = False
+    """Though an example has not one class as its answer, heads make scores of features: of each of its parts."""
+    dense: ClassVar[bool] = False
+    """Each part of an input has a class: a pixel, a word."""
     writes: ClassVar[bool] = False
     """The network has the head with which it continues texts."""
     segments: ClassVar[bool] = False
@@ -32,6 +36,11 @@ class ProblemSettings(PartSettings):
     export: ClassVar[str | type[object] | None] = None
     """What writes its part of `plora export`: an `ExportPart`, `package.module:Class` or the class; None: no export. It
     makes the features that `part` makes: where a derived problem makes others, it names another one, or None."""
+
+    @property
+    def has_head(self) -> bool:
+        """Whether heads make scores of features; else the network answers by itself."""
+        return self.classifies or self.headed
 
 
 class ClassificationLoss(BaseModel):
@@ -124,6 +133,27 @@ class ImageClassificationSettings(ClassificationSettings):
     """What chance does to training images: `crop`, `flip`, `colour`; None: nothing."""
 
 
+class TokenClassificationSettings(ProblemSettings):
+    """Sentences with a tag for each word: entities in the scheme IOB2 (`O`, `B-…`, `I-…`)."""
+
+    part = "plora.problems.token_classification:TokenClassification"
+    export = "plora.problems.token_export:TokenExport"
+    classifies = False
+    headed = True
+    dense = True
+    adds_classes = True
+
+    kind: Literal["token_classification"] = "token_classification"
+
+    context: int | None = Field(default=None, ge=0)
+    """Tokens that two windows of a sentence longer than `backbone.max_length` share; each word is tagged where it
+    stands farther from a border. None: half of a window."""
+    score: Literal["entity_f1", "entity_f1_strict", "word_accuracy"] = "entity_f1"
+    """What a cell of the matrix is. `entity_f1` is seqeval's F1 over all entities (micro), in which an I- that follows
+    no word of its type begins one; `entity_f1_strict` its mode `strict` with scheme IOB2, in which B- alone does;
+    `word_accuracy` the share of words with the right tag. All are in the record, whichever is chosen."""
+
+
 class CausalLMSettings(ProblemSettings):
     """Documents, of which each token is predicted from those before it: − Σ log p(token | tokens before)."""
 
@@ -154,6 +184,25 @@ class CausalLMSettings(ProblemSettings):
         if given is not None and given != CHAT and "{" not in given:
             raise ValueError(f"'{given}' is no template: expected '{CHAT}', or a text in Jinja such as {_EXAMPLE}")
         return given
+
+
+class TextToTextSettings(ProblemSettings):
+    """Prompts that an encoder reads, and answers that a decoder writes: for encoder-decoders, such as T5."""
+
+    part = "plora.problems.text_to_text:TextToText"
+    export = "plora.problems.text_to_text_export:TextToTextExport"
+    classifies = False
+    writes = True
+
+    kind: Literal["text_to_text"] = "text_to_text"
+
+    answer_length: int = Field(default=128, ge=2)
+    """Most tokens of an answer, its end included: longer ones lose their end, and so many are written for ROUGE. Of
+    prompts `backbone.max_length` says it; longer ones lose their beginning."""
+    score: Literal["exact_match", "rouge_1", "rouge_2", "rouge_l", "nats_per_byte"] = "exact_match"
+    """What a cell of the matrix is. `exact_match` is the share of answers that greedy decoding writes to the letter;
+    ROUGE the mean F1 of words, pairs of words, or the longest common subsequence (rouge_score, without stemming), for
+    which every answer is written token by token: the record has it where one of the three is chosen."""
 
 
 class OutlierScore(BaseModel):
@@ -223,6 +272,7 @@ class SemanticSegmentationSettings(ProblemSettings):
     part = "plora.problems.semantic_segmentation:SemanticSegmentation"
     export = "plora.problems.segmentation_export:SegmentationExport"
     classifies = False
+    dense = True
     segments = True
     adds_classes = True
     in_lines = False
@@ -276,7 +326,9 @@ class SemanticSegmentationSettings(ProblemSettings):
 PROBLEMS: Mapping[str, type[ProblemSettings]] = {
     "text_classification": TextClassificationSettings,
     "image_classification": ImageClassificationSettings,
+    "token_classification": TokenClassificationSettings,
     "causal_lm": CausalLMSettings,
+    "text_to_text": TextToTextSettings,
     "semantic_segmentation": SemanticSegmentationSettings,
 }
 """Every kind of problem; a class of your own is named `package.module:Class`."""

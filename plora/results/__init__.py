@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     )
     from plora.results.record.measurements import Measurements
     from plora.results.record.pixel_counts import PixelCounts
+    from plora.results.record.rouge import ROUGE, rouge
     from plora.results.record.run_record import (
         RESULTS_FILE,
         RunRecord,
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from plora.results.record.score import ACCURACY, SCORES, Better, Score
     from plora.results.record.slot_state import SlotState
     from plora.results.record.token_likelihoods import TokenLikelihoods
+    from plora.results.record.word_tags import WordTags
     from plora.results.report.html import write_report
     from plora.results.tables.all_metrics import AllMetrics, metrics_of_matrix, metrics_of_path
     from plora.results.tables.class_step_table import class_steps_table
@@ -127,6 +129,8 @@ __all__ = [
     "summary",
     "Measurements",
     "PixelCounts",
+    "ROUGE",
+    "rouge",
     "RESULTS_FILE",
     "RunRecord",
     "ScoredSplit",
@@ -142,6 +146,7 @@ __all__ = [
     "Score",
     "SlotState",
     "TokenLikelihoods",
+    "WordTags",
     "ClassScore",
     "class_scores",
     "expected_calibration_error",
@@ -285,6 +290,10 @@ __getattr__, _ = names_from(
         "record.pixel_counts": [
             "PixelCounts",
         ],
+        "record.rouge": [
+            "ROUGE",
+            "rouge",
+        ],
         "record.run_record": [
             "RESULTS_FILE",
             "RunRecord",
@@ -307,6 +316,9 @@ __getattr__, _ = names_from(
         ],
         "record.token_likelihoods": [
             "TokenLikelihoods",
+        ],
+        "record.word_tags": [
+            "WordTags",
         ],
         "metrics.class_steps": [
             "ClassStep",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from plora.runs.predicting import Prediction, predict
     from plora.runs.segmented_files import require_new_folder, write_segmented
     from plora.runs.segmenting import Segmented, segment
+    from plora.runs.tagged_files import require_sentence_file, write_tagged
+    from plora.runs.tagging import TaggedWords, tag
     from plora.runs.validating import validate
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "Prediction",
     "Rescored",
     "Segmented",
+    "TaggedWords",
     "Verified",
     "Written",
     "evaluate",
@@ -39,15 +42,18 @@ __all__ = [
     "read_prompts",
     "read_task",
     "require_new_folder",
+    "require_sentence_file",
     "require_writable",
     "resume",
     "run",
     "segment",
+    "tag",
     "validate",
     "verify",
     "write_labelled",
     "write_segmented",
     "write_side_by_side",
+    "write_tagged",
 ]
 
 __getattr__, _ = names_from(
@@ -64,6 +70,8 @@ __getattr__, _ = names_from(
         "predicting": ["Prediction", "predict"],
         "segmented_files": ["require_new_folder", "write_segmented"],
         "segmenting": ["Segmented", "segment"],
+        "tagged_files": ["require_sentence_file", "write_tagged"],
+        "tagging": ["TaggedWords", "tag"],
         "validating": ["validate"],
     },
 )

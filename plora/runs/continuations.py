@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from plora.backbones.continuing import Drawing
 from plora.batches.evaluate import measured
-from plora.errors import ConfigError, DataError
-from plora.generators.continuing import Drawing
+from plora.errors import ConfigError, DataError, RunError
 from plora.problems.causal_lm import CausalLM
 from plora.problems.encoded_documents import EncodedDocuments
 from plora.runs.generating import Continuation, generate
@@ -96,7 +96,8 @@ def _nats(judge: Path, texts: dict[Path, list[Continuation]]) -> dict[Path, floa
     """Nats per byte of each run's texts under one run's model, after the prompts that they continue."""
     learner, learned, _ = load_learner(judge)
     model, problem = learner.model.eval(), learner.model.problem
-    assert isinstance(problem, CausalLM)  # `generate` has refused others
+    if not isinstance(problem, CausalLM):
+        raise RunError(f"{judge} answers prompts, and texts have no nats under it; ask one run at a time")
     gate = model.gate
     per_task = model.adapters is not None and gate is not None and gate.needs_task
     found: dict[Path, float | None] = {}

@@ -1,6 +1,7 @@
 """Continue prompts with what a run has learned."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,15 @@ from transformers import PreTrainedModel
 from plora.adapters import Route
 from plora.adapters.route import side_by_side
 from plora.backbones import positions
+from plora.backbones.continuing import Drawing, continued, drawing_from
 from plora.batches.evaluate import measured
 from plora.batches.features import Extractor, autocast
 from plora.errors import AdapterError, ConfigError, DataError, RunError, UnknownTaskError, did_you_mean
-from plora.generators.continuing import Drawing, continued, drawing_from
 from plora.model import ContinualModel
 from plora.problems.causal_lm import CausalLM
+from plora.problems.encoded_answers import EncodedAnswers
 from plora.problems.encoded_documents import EncodedDocuments
+from plora.problems.text_to_text import TextToText
 from plora.runs.loading import load_learner
 
 AUTO = "auto"
@@ -61,7 +64,8 @@ def generate(
 
     The data that it was learned from are not needed, but by a network that was new: they say what its words are.
 
-    A prompt stands after the token that begins a text, and an empty one is that token alone. Prompts of different
+    A prompt stands after the token that begins a text, and an empty one is that token alone; an encoder-decoder reads
+    it as it was learned, and what follows is its answer. Prompts of different
     tasks stand side by side in one pass, each with the slots of its own task, where the method's gate and places can.
 
     Args:
@@ -88,10 +92,15 @@ def generate(
         raise ConfigError([f"tokens is {tokens}, expected 1 or more"])
     learner, learned, _ = load_learner(path)
     model = learner.model.eval()
-    if not isinstance(model.problem, CausalLM):
-        raise RunError(f"{path} writes no texts, it is scored by {model.problem.score.title}; use `plora predict`")
-    writer = _Writer(model, model.problem, learner.extractor)
-    examples = model.problem.encode(model.problem.given([*prompts]))
+    problem = model.problem
+    if not isinstance(problem, CausalLM | TextToText):
+        raise RunError(f"{path} writes no texts, it is scored by {problem.score.title}; use `plora predict`")
+    writer: _Writer = (
+        _Continuing(model, problem, learner.extractor)
+        if isinstance(problem, CausalLM)
+        else _Answering(model, problem, learner.extractor)
+    )
+    examples = problem.encode(problem.given([*prompts]))
     begun = writer.begun(examples, tokens, drop_oldest)
     tasks = writer.tasks(examples, task, learned.tasks)
     written: dict[int, list[int]] = {}
@@ -104,12 +113,15 @@ def generate(
     ]
 
 
+Prompts = EncodedDocuments | EncodedAnswers
+
+
 @dataclass(frozen=True)
-class _Writer:
-    """A model that continues texts."""
+class _Writer(ABC):
+    """A model that writes after prompts."""
 
     model: ContinualModel
-    problem: CausalLM
+    problem: CausalLM | TextToText
     extractor: Extractor
 
     @property
@@ -118,28 +130,21 @@ class _Writer:
         assert isinstance(self.model.backbone, PreTrainedModel)
         return self.model.backbone
 
-    def begun(self, prompts: EncodedDocuments, tokens: int, drop_oldest: bool) -> list[list[int]]:
-        """The start and the tokens of each prompt: as many as the network can read with those that are to follow."""
-        found = [[self.problem.layout.start, *ids.tolist()] for ids in prompts.parts()]
-        places = positions(self.network)
-        if places is None:
-            return found
-        room = places - tokens
-        if room < 1:
-            raise DataError(f"{tokens} tokens are to be written, and the network reads {places} at once; ask for fewer")
-        for number, ids in enumerate(found, start=1):
-            if len(ids) > room and not drop_oldest:
-                raise DataError(
-                    f"prompt {number} has {len(ids)} tokens, its start among them, and there is room for {room}: the "
-                    f"network reads {places} at once, and {tokens} are to follow; ask for fewer, or drop the oldest"
-                )
-        return [ids[-room:] for ids in found]
+    @abstractmethod
+    def begun(self, prompts: Prompts, tokens: int, drop_oldest: bool) -> list[list[int]]:
+        """The tokens of each prompt, as the network reads them."""
+
+    @abstractmethod
+    def text(self, begun: Sequence[int], written: Sequence[int]) -> str:
+        """What follows a prompt."""
+
+    @abstractmethod
+    def likeliest(self, prompts: Prompts, learned: Sequence[str]) -> list[str]:
+        """The task whose slots find each prompt likeliest."""
 
     # ------------------------------------------------------------------ tasks and routes
 
-    def tasks(
-        self, prompts: EncodedDocuments, task: str | Sequence[str] | None, learned: Sequence[str]
-    ) -> list[str | None]:
+    def tasks(self, prompts: Prompts, task: str | Sequence[str] | None, learned: Sequence[str]) -> list[str | None]:
         """The task of each prompt; None where all tasks have the same slots."""
         gate, known = self.model.gate, f"the run has learned: {', '.join(learned)}"
         if self.model.adapters is None or gate is None or not (gate.needs_task or gate.by_likelihood):
@@ -156,17 +161,8 @@ class _Writer:
         routed = [row for row, name in enumerate(named) if name == AUTO and AUTO not in learned]
         if unknown := [name for row, name in enumerate(named) if name not in learned and row not in routed]:
             raise UnknownTaskError(f"no task '{unknown[0]}'{did_you_mean(unknown[0], learned)}; {known}")
-        likeliest = self._likeliest(prompts.subset(np.array(routed, np.int64)), learned)
+        likeliest = self.likeliest(prompts.subset(np.array(routed, np.int64)), learned) if routed else []
         return [*(dict(enumerate(named)) | dict(zip(routed, likeliest, strict=True))).values()]
-
-    def _likeliest(self, prompts: EncodedDocuments, learned: Sequence[str]) -> list[str]:
-        """The task whose route has the least −Σ log p(token | tokens before) for each prompt; the first of several."""
-        if not len(prompts):
-            return []
-        if not prompts.lengths.all():
-            raise DataError("an empty prompt says nothing of its task; name one with --task")
-        nats = [measured(self.extractor, prompts, task, np.ones(0, np.bool_))["nll"] for task in learned]
-        return [learned[row] for row in np.stack(nats).argmin(axis=0)]
 
     def passes(self, tasks: Sequence[str | None]) -> list[tuple[list[int], Route]]:
         """Which prompts are continued in one pass, and under which route."""
@@ -221,11 +217,65 @@ class _Writer:
                 told(row, rest)  # bytes that no whole character came of
         return dict(zip(rows, written, strict=True))
 
+
+class _Continuing(_Writer):
+    """A causal language model, which continues prompts."""
+
+    def begun(self, prompts: Prompts, tokens: int, drop_oldest: bool) -> list[list[int]]:
+        """The start and the tokens of each prompt: as many as the network can read with those that are to follow."""
+        assert isinstance(prompts, EncodedDocuments)
+        found = [[self.problem.layout.start, *ids.tolist()] for ids in prompts.parts()]
+        places = positions(self.network)
+        if places is None:
+            return found
+        room = places - tokens
+        if room < 1:
+            raise DataError(f"{tokens} tokens are to be written, and the network reads {places} at once; ask for fewer")
+        for number, ids in enumerate(found, start=1):
+            if len(ids) > room and not drop_oldest:
+                raise DataError(
+                    f"prompt {number} has {len(ids)} tokens, its start among them, and there is room for {room}: the "
+                    f"network reads {places} at once, and {tokens} are to follow; ask for fewer, or drop the oldest"
+                )
+        return [ids[-room:] for ids in found]
+
     def text(self, begun: Sequence[int], written: Sequence[int]) -> str:
         """What follows a prompt, as it reads after it: some tokenizers leave the first space of a text out."""
         backend = self.problem.tokenizer.backend_tokenizer
         before, whole = (str(backend.decode([*ids], skip_special_tokens=True)) for ids in (begun, (*begun, *written)))
         return whole[len(before) :]
+
+    def likeliest(self, prompts: Prompts, learned: Sequence[str]) -> list[str]:
+        """The task whose route has the least −Σ log p(token | tokens before) for each prompt; the first of several."""
+        assert isinstance(prompts, EncodedDocuments)
+        if not prompts.lengths.all():
+            raise DataError("an empty prompt says nothing of its task; name one with --task")
+        nats = [measured(self.extractor, prompts, task, np.ones(0, np.bool_))["nll"] for task in learned]
+        return [learned[row] for row in np.stack(nats).argmin(axis=0)]
+
+
+class _Answering(_Writer):
+    """An encoder-decoder, which answers prompts."""
+
+    def begun(self, prompts: Prompts, tokens: int, drop_oldest: bool) -> list[list[int]]:
+        """The tokens of each prompt, its special ones among them: as many as were learned."""
+        assert isinstance(prompts, EncodedAnswers)
+        if prompts.truncated and not drop_oldest:
+            raise DataError(
+                f"{prompts.truncated} of the prompts have more than the {self.problem.layout.width} tokens that were "
+                "learned (backbone.max_length); give shorter ones, or drop the oldest"
+            )
+        return [prompts.part("prompts", row).tolist() for row in range(len(prompts))]
+
+    def text(self, begun: Sequence[int], written: Sequence[int]) -> str:
+        """What the tokens of an answer say."""
+        return str(self.problem.tokenizer.backend_tokenizer.decode([*written], skip_special_tokens=True))
+
+    def likeliest(self, prompts: Prompts, learned: Sequence[str]) -> list[str]:
+        """Refuse: an encoder-decoder says how likely an answer is, and not how likely its prompt."""
+        raise UnknownTaskError(
+            f"--task {AUTO}: this run says how likely answers are, and not prompts; name a task: {', '.join(learned)}"
+        )
 
 
 class _Shown:

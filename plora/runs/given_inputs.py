@@ -44,6 +44,7 @@ class GivenInputs:
         left_out: lines or files that are no input, by reason.
         remarks: what else to know of how they were read.
         segmented: the run answers with a class for each pixel of them.
+        tagged: the run answers with a tag for each word of them.
     """
 
     inputs: Sequence[object]
@@ -53,6 +54,7 @@ class GivenInputs:
     left_out: Mapping[str, int] = field(default_factory=dict)
     remarks: Sequence[str] = ()
     segmented: bool = False
+    tagged: bool = False
 
 
 def read_inputs(
@@ -81,13 +83,14 @@ def read_inputs(
     if tables:
         if len(given) > 1:
             raise DataError(f"'{tables[0]}' is a table, and {len(given)} inputs are given; name one table, alone")
-        return _table(Path(tables[0]), _columns(config, task, columns))
+        found = _table(Path(tables[0]), _columns(config, task, columns))
+        return replace(found, tagged=config.problem.dense)
     if columns:
         raise DataError(f"--text names a column of a table, and no table is given ({', '.join(READERS)})")
     pairs = folder.read_environment().stream.pairs
     is_pair = _columns(config, task, ()).is_pair if pairs is None else bool(pairs) and (task is None or task in pairs)
     inputs = [_input(text, where, is_pair) for text, where in _texts(given, stdin)]
-    return GivenInputs(inputs, [_as_row(text) for text in inputs])
+    return GivenInputs(inputs, [_as_row(text) for text in inputs], tagged=config.problem.dense)
 
 
 def read_prompts(given: Sequence[str], file: Path | None, stdin: BinaryIO) -> list[str]:

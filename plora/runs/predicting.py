@@ -54,7 +54,8 @@ def predict(
     learner, learned, space = load_learner(path)
     problem = learner.model.problem
     if not problem.classifies:
-        verb = "generate" if RunFolder(path).read_config().problem.writes else "evaluate"
+        settings = RunFolder(path).read_config().problem
+        verb = "generate" if settings.writes else "predict" if settings.dense else "evaluate"
         raise RunError(f"{path} does not label its inputs, it is scored by {problem.score.title}; use `plora {verb}`")
     seen, named = learned.tasks, require_task(task, learned.tasks, space.scenario)
     visible = space.visible(task, seen)

@@ -14,6 +14,7 @@ from plora.config.made_in import named_folder
 from plora.errors import ConfigError, DataError, PloraError
 from plora.streams.base import Stream
 from plora.streams.local import LocalStream
+from plora.streams.tagged import Tagged
 from plora.streams.text_to_text import TextToText
 from plora.streams.tree import TreeStream
 
@@ -69,9 +70,10 @@ def _paths(value: object, key: str) -> Iterator[tuple[str, Path]]:
 
 
 def _of_the_data(config: RunConfig) -> Iterator[str]:
-    """What the files of a local stream say: rows, columns, labels, and labels beside those of other tasks."""
+    """What local files of texts say: rows, columns, labels, and labels beside those of other tasks."""
     source = config.stream.of if isinstance(config.stream, TextToText | TreeStream) else config.stream
-    if not isinstance(source, LocalStream):
+    of_files = isinstance(source, Tagged) and all(task.hub is None for task in source.tasks)
+    if not isinstance(source, LocalStream) and not of_files:
         return
     try:
         stream: Stream = config.stream.load()

@@ -29,7 +29,7 @@ class Seen:
 
     @property
     def scores(self) -> Tensor:
-        """`[B, rows]` of the head, where the problem classifies."""
+        """`[B, rows]` of the head, where there is one; of parts of examples `[P, rows]`."""
         return self.outputs["scores"]
 
 

@@ -21,8 +21,8 @@ class Distillation(Strategy):
     the scores of the model as it was before the task, for the task's own training inputs: no old example is needed.
     They are computed once before the task; where inputs are augmented, with a second forward pass of the old model.
 
-    Where each pixel has a class, it is the mean over pixels, and what was background may be of a new class; see
-    `behind_the_background`.
+    Where each part of an input has a class, a pixel or a word, it is the mean over these; and where one class is the
+    background, what was of it may be of a new class: see `behind_the_background`.
 
     Source: Li & Hoiem 2016 (LwF, arXiv 1606.09282).
     """
@@ -32,24 +32,24 @@ class Distillation(Strategy):
     def __init__(self, settings: DistillationSettings) -> None:
         super().__init__(settings)
         self._old: Tensor | None = None
-        self._pixels: Callable[[Mapping[str, Tensor], int], Tensor] | None = None
+        self._parts: Callable[[Mapping[str, Tensor], int], Tensor] | None = None
 
     def begin(self, model: ContinualModel, stream: Stream, names: tuple[str, ...]) -> None:
-        """See whether each pixel has a class."""
-        self._pixels = None if model.problem.classifies else model.problem.pixel_logits
+        """See whether what is of no class so far is of one that stands for it."""
+        self._parts = model.problem.dense_logits if stream.tasks[0].train.background else None
 
     def before_task(self, model: ContinualModel, lesson: Lesson) -> None:
         """Ask the old model about the new task's inputs."""
-        asked = lesson.old and self.settings.weight and lesson.train.fixed and self._pixels is None
+        asked = lesson.old and self.settings.weight and lesson.train.fixed and model.problem.classifies
         self._old = lesson.scores(lesson.train) if asked else None
 
     def on_batch(self, lesson: Lesson, seen: Seen) -> dict[str, Tensor]:
         """Return `distillation`, from the second task on."""
         if not lesson.old or not self.settings.weight:
             return {}
-        if self._pixels is not None:
-            before = self._pixels(lesson.teacher(seen.batch), lesson.old[-1].stop)
-            now = self._pixels(seen.outputs, len(lesson.competing))
+        if self._parts is not None:
+            before = self._parts(lesson.teacher(seen.batch), lesson.old[-1].stop)
+            now = self._parts(seen.outputs, len(lesson.competing))
             apart = behind_the_background(before, now, self.settings.temperature)
             return {"distillation": self.settings.weight * self.settings.temperature**2 * apart}
         if self._old is None:

@@ -33,8 +33,8 @@ class StrategySettings(PartSettings):
         return False
 
     @property
-    def reads_pixels(self) -> bool:
-        """Whether it has a meaning for scores of classes of pixels."""
+    def reads_parts(self) -> bool:
+        """Whether it has a meaning for scores of classes of parts of an input: pixels, words."""
         return False
 
     @property
@@ -284,7 +284,7 @@ class DistillationSettings(StrategySettings):
         return True
 
     @property
-    def reads_pixels(self) -> bool:
+    def reads_parts(self) -> bool:
         """It does, where each has a class."""
         return True
 

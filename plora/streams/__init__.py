@@ -14,6 +14,7 @@ from plora.streams.base import (
 from plora.streams.blocks import Blocks
 from plora.streams.corpora import Corpora
 from plora.streams.digits import Digits
+from plora.streams.docstring_arguments import DocstringArguments
 from plora.streams.docstrings import DocstringSkills, DocstringTopics
 from plora.streams.domains import Domain
 from plora.streams.glyphs import Glyphs
@@ -25,16 +26,20 @@ from plora.streams.labelled_images import IGNORED, LabelledImage, LabelledImageA
 from plora.streams.local import LocalStream, LocalTask
 from plora.streams.scenes import Scenes
 from plora.streams.segmentation_stream import SegmentationStream
+from plora.streams.tagged import Tagged, TaggedTask
+from plora.streams.tagged_sentences import TaggedSentences
 from plora.streams.text_to_text import TextToText
 from plora.streams.tree import TreeStream
 
 STREAMS: dict[str, type[StreamSource]] = {
     **LABELLED,
     "tree": TreeStream,
+    "docstring_arguments": DocstringArguments,
     "segmentation": SegmentationStream,
     "scenes": Scenes,
     "corpora": Corpora,
     "text_to_text": TextToText,
+    "tagged": Tagged,
 }
 """`kind:` of a stream in a config → its source."""
 
@@ -59,6 +64,7 @@ __all__ = [
     "StreamSource",
     "DocstringTopics",
     "DocstringSkills",
+    "DocstringArguments",
     "Digits",
     "Glyphs",
     "ImageStream",
@@ -70,6 +76,9 @@ __all__ = [
     "Corpora",
     "Domain",
     "TextToText",
+    "Tagged",
+    "TaggedTask",
+    "TaggedSentences",
     "LocalStream",
     "LocalTask",
     "HubStream",

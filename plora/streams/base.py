@@ -40,7 +40,10 @@ class Split(ABC):
 
     Attributes:
         labels: `[N]` int64, ids local to the task (0 … classes − 1); None where the answer is no class.
-        pixelwise: each pixel has a class, so that a task may name those that it adds though no input has one label.
+        dense: each part of an input, a pixel or a word, has a class, so that a task may name those that it adds though
+            no input has one label.
+        background: its first class stands for all that no task has named so far, so that its meaning shifts as tasks
+            come.
         slow: reading takes so long, because inputs are files or come from elsewhere, that batches are read ahead in
             threads; `read` is then called by several at once.
         answer_costs: `[N, classes]` float64, what each class costs as the answer to each input, 0 or more, in any unit;
@@ -49,7 +52,8 @@ class Split(ABC):
 
     labels: NDArray[np.int64] | None
     answer_costs: NDArray[np.float64] | None = None
-    pixelwise: bool = False
+    dense: bool = False
+    background: bool = False
     slow: bool = False
 
     @abstractmethod
@@ -132,10 +136,10 @@ class Task:
                     f"task '{self.name}': the {split_name} split is empty; every task needs at least one "
                     f"{split_name} example"
                 )
-            if (split.labels is None) != (not self.label_names) and not split.pixelwise:
+            if (split.labels is None) != (not self.label_names) and not split.dense:
                 has, named = ("no" if split.labels is None else "its"), len(self.label_names)
                 raise DataError(f"task '{self.name}': the {split_name} split has {has} labels, and {named} are named")
-        if not self.label_names or self.train.pixelwise:
+        if not self.label_names or self.train.dense:
             return
         labels = {name: _checked_labels(self, name, split) for name, split in self.splits()}
         trained = set(labels["train"].tolist())

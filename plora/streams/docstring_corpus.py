@@ -126,7 +126,7 @@ class DocumentedObject:
         name: its own name.
         owner: the class around it, or `""`.
         kind: what it is.
-        parameters: how many parameters it takes, `self` and `cls` left out, `*args` and `**kwargs` one each;
+        arguments: names of the parameters it takes, `self` and `cls` left out, `*args` and `**kwargs` by their names;
             None for a class.
         paragraphs: its prose; the first is the summary.
         key: hash of the normalised prose; decides the split, the same one for every question.
@@ -137,9 +137,14 @@ class DocumentedObject:
     name: str
     owner: str
     kind: ObjectKind
-    parameters: int | None
+    arguments: tuple[str, ...] | None
     paragraphs: tuple[str, ...]
     key: int
+
+    @property
+    def parameters(self) -> int | None:
+        """How many parameters it takes; None for a class."""
+        return None if self.arguments is None else len(self.arguments)
 
     @property
     def text(self) -> str:
@@ -227,7 +232,11 @@ def _read(path: Path) -> list[DocumentedObject] | None:
         rows = read_sealed(path).get("objects")
         if not isinstance(rows, list):
             return None
-        return [DocumentedObject(**{**row, "paragraphs": tuple(row["paragraphs"])}) for row in rows]
+        lists = ("paragraphs", "arguments")
+        return [
+            DocumentedObject(**{**row, **{name: None if row[name] is None else tuple(row[name]) for name in lists}})
+            for row in rows
+        ]
     except (RunError, LookupError, TypeError):
         return None
 
@@ -306,7 +315,7 @@ def _objects(file: Path, module: str, topic: str) -> Iterator[DocumentedObject]:
             name=node.name,
             owner=owner,
             kind="class" if is_class else "method" if owner else "function",
-            parameters=None if isinstance(node, ast.ClassDef) else _count_parameters(node, owner),
+            arguments=None if isinstance(node, ast.ClassDef) else _arguments(node, owner),
             paragraphs=paragraphs,
             key=text_key(key_text),
         )
@@ -329,10 +338,11 @@ def definitions(body: Iterable[ast.stmt], owner: str) -> Iterator[tuple[Definiti
             yield from definitions(node.orelse, owner)
 
 
-def _count_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, owner: str) -> int:
+def _arguments(node: ast.FunctionDef | ast.AsyncFunctionDef, owner: str) -> tuple[str, ...]:
     arguments = node.args
     names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
     static = any(isinstance(mark, ast.Name) and mark.id == "staticmethod" for mark in node.decorator_list)
     if owner and names and not static:
         names = names[1:]
-    return len(names) + len(arguments.kwonlyargs) + bool(arguments.vararg) + bool(arguments.kwarg)
+    others = (*arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
+    return (*names, *(other.arg for other in others if other is not None))

@@ -79,14 +79,14 @@ class DocstringTopics(StreamSource):
             DataError: a library is not installed, or a subpackage has no docstrings.
         """
         caps = dict(zip(SPLITS, (self.train_per_class, self.validation_per_class, self.test_per_class), strict=True))
-        by_split = _by_split(read_corpus())
+        objects = by_split(read_corpus())
         tasks = []
         for domain, topics in TOPICS.items():
             names = tuple(f"{domain}.{topic}" for topic in topics)
             examples: Examples = {
                 split: [
                     (first_words(item.text, self.max_words), names.index(item.topic), item.key)
-                    for item in by_split[split]
+                    for item in objects[split]
                     if item.topic in names and len(item.text.split()) >= self.min_words
                 ]
                 for split in SPLITS
@@ -136,11 +136,11 @@ class DocstringSkills(StreamSource):
         Raises:
             DataError: a library is not installed.
         """
-        by_split = _by_split(read_corpus())
+        objects = by_split(read_corpus())
         sizes = dict(zip(SPLITS, (self.train_per_task, self.validation_per_task, self.test_per_task), strict=True))
         tasks = []
         for name, (label_names, ask) in QUESTIONS.items():
-            examples: Examples = {split: list(ask(by_split[split], self.max_words)) for split in SPLITS}
+            examples: Examples = {split: list(ask(objects[split], self.max_words)) for split in SPLITS}
             caps = {
                 split: min(sizes[split] // len(label_names), _smallest_class(examples[split], len(label_names)))
                 for split in SPLITS
@@ -149,13 +149,14 @@ class DocstringSkills(StreamSource):
         return Stream(name="docstring skills", tasks=tuple(tasks), scenarios=("task",), provenance=library_versions())
 
 
-def _by_split(items: Iterable[DocumentedObject]) -> dict[SplitName, list[DocumentedObject]]:
-    by_split: dict[SplitName, list[DocumentedObject]] = {split: [] for split in SPLITS}
+def by_split(items: Iterable[DocumentedObject]) -> dict[SplitName, list[DocumentedObject]]:
+    """Return the objects of each split, by the hash of their prose, in its order."""
+    placed: dict[SplitName, list[DocumentedObject]] = {split: [] for split in SPLITS}
     for item in items:
         position = unit(item.key)
         held_out: SplitName = "validation" if position < TRAIN_SHARE + VALIDATION_SHARE else "test"
-        by_split["train" if position < TRAIN_SHARE else held_out].append(item)
-    return by_split
+        placed["train" if position < TRAIN_SHARE else held_out].append(item)
+    return placed
 
 
 def _smallest_class(examples: Iterable[Example], num_classes: int) -> int:

@@ -65,7 +65,8 @@ class LabelledImages(Split):
     """
 
     labels = None
-    pixelwise = True
+    dense = True
+    background = True
     class_names: tuple[str, ...]
 
     @abstractmethod

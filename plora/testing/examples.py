@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plora.heads import LinearHead
 from plora.problems import Batch, Examples, Problem
 from plora.problems.base import Columns
 from plora.streams.base import Split
@@ -13,11 +14,13 @@ from plora.testing.promises import Promises
 from plora.testing.tiny import own_random_numbers
 
 _DRAWS = (None, 0, 1)
+_ROWS = 32
+"""Of the head, where the problem has features that one reads: at least as many as the split has classes."""
 
 
 @own_random_numbers()
 def check_examples(problem: Problem, split: Split, network: nn.Module) -> None:
-    """Check that a problem whose network answers by itself gives the loop what it expects.
+    """Check that a problem whose examples have not one class each gives the loop what it expects.
 
     - encoding the same split again gives the same; the fingerprint is one sha256, the same at every call;
     - an example is a function of draw and position: neither the rest of the batch nor its order has a part in it, and
@@ -115,8 +118,9 @@ def _check_record(promises: Promises, problem: Problem, examples: Examples, netw
                 np.allclose(column[::-1], drawn[name], rtol=1e-4, atol=1e-6), promise, f"another {name}", "the same"
             )
     tasks = np.full(len(examples), "task")
+    names = tuple(f"class {row}" for row in range(_ROWS))
     with promises.no_error("what is measured becomes a record"):
-        record = problem.with_names(problem.measurements(tasks, everything.astype(np.int32), columns, ()), ())
+        record = problem.with_names(problem.measurements(tasks, everything.astype(np.int32), columns, names), ())
         value = record.value(problem.score)
     inside = problem.score.low <= value <= problem.score.high
     promises.keep(inside, "its score is in its range", value, [problem.score.low, problem.score.high])
@@ -129,7 +133,13 @@ def _a_row_each(examples: Examples, batch: Batch) -> bool:
 
 
 def _outputs(problem: Problem, batch: Batch, network: nn.Module) -> Mapping[str, Tensor]:
-    return problem.outputs(problem.run(network, batch.inputs, {}), None)
+    found = problem.run(network, batch.inputs, {})
+    features = problem.features(found, batch.inputs)
+    if features is None:
+        return problem.outputs(found, None)
+    head = LinearHead(features.shape[-1])
+    head.open("task", _ROWS, torch.Generator().manual_seed(0))
+    return problem.outputs(found, head(features))
 
 
 def _measured(problem: Problem, batch: Batch, network: nn.Module) -> Columns:

@@ -334,7 +334,7 @@ def test_a_run_without_a_cache_takes_longer_and_nothing_else(
 
 
 def test_a_corpus_that_cannot_be_kept_is_parsed_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    one = docstring_corpus.DocumentedObject("t", "m", "n", "", "function", 0, ("a", "b"), 1)
+    one = docstring_corpus.DocumentedObject("t", "m", "n", "", "function", (), ("a", "b"), 1)
     source = docstring_corpus._Source(Path(__file__), "m", "t")
     monkeypatch.setattr(docstring_corpus, "_all_sources", lambda: [source])
     monkeypatch.setattr(docstring_corpus, "_objects", lambda *_: [one])

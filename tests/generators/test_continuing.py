@@ -15,8 +15,8 @@ from transformers import (
 
 from plora.adapters import Adapters, LoRA, Route
 from plora.adapters.route import side_by_side
+from plora.backbones.continuing import Drawing, continued, drawing_from
 from plora.errors import AdapterError, ConfigError
-from plora.generators.continuing import Drawing, continued, drawing_from
 
 END = 40
 PROMPTS = [[END, 3, 1, 4, 1, 5], [END], [END, 9, 2], [END, 6, 5, 3, 5, 8, 9, 7, 9]]

@@ -13,9 +13,9 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
+from plora.backbones.continuing import Drawing
 from plora.cli import app
 from plora.errors import ConfigError, DataError, RunError, UnknownTaskError
-from plora.generators.continuing import Drawing
 from plora.runs import generate, load_learner, predict, read_prompts
 from plora.runs.generating import _Shown, _Writer
 

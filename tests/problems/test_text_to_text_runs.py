@@ -143,7 +143,9 @@ def test_the_standard_benchmark_runs_from_copies_in_the_hubs_layout(tmp_path: Pa
     assert np.isfinite(record.matrix[-1]).all()
 
 
-@pytest.mark.parametrize(("name", "tasks"), [("standard-orders", 4), ("long-orders", 15)])
+@pytest.mark.parametrize(
+    ("name", "tasks"), [("standard-orders", 4), ("long-orders", 15), ("t5-standard-orders", 4), ("t5-long-orders", 15)]
+)
 def test_the_six_orders_are_runs_of_two_sweeps(name: str, tasks: int) -> None:
     planned = plan_runs(load_sweep(find_sweep(f"sweeps/{name}")))
     orders = [one.config.order for one in planned]

@@ -297,7 +297,7 @@ def test_classes_of_later_steps_are_not_there_yet(answer: str) -> None:
             losses = problem.losses(outputs, learned, competing)
             (scores,) = problem.scores(outputs, batch, np.array(visible))
             counts = problem.measure(outputs, batch, np.array(visible))["confusion"][0]
-            found.append((losses, scores, counts, problem.pixel_logits(outputs, 2)))
+            found.append((losses, scores, counts, problem.dense_logits(outputs, 2)))
     (losses, scores, counts, logits), (again, same, recounted, others) = found
     assert {name: loss.item() for name, loss in losses.items()} == {name: loss.item() for name, loss in again.items()}
     assert torch.equal(scores, same)

@@ -12,10 +12,10 @@ from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
 from plora.adapters import LoRA
 from plora.backbones import BackboneConfig
+from plora.backbones.continuing import drawing_from
 from plora.errors import AdapterError, BackboneError, ConfigError, DataError, RunError, TrainingError
 from plora.generators.causal_generator import CausalGenerator
 from plora.generators.causal_language import CausalLanguage, Drill
-from plora.generators.continuing import drawing_from
 from plora.generators.settings import CausalGeneratorSettings
 from plora.generators.writing import Writing
 from plora.lesson import Lesson

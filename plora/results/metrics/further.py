@@ -171,6 +171,44 @@ OF_KINDS = (
         "their ends included: EM = mean over n of 1 if greedy decoding writes exactly the answers of n.",
         "token_likelihoods",
     ),
+    *(
+        _of_all_examples(
+            name,
+            symbol,
+            f"{symbol} of all answers",
+            f"Mean over all answers after the last row of the F1 of {what}, of what is written and what is right, "
+            "without stemming.",
+            "token_likelihoods",
+        )
+        for name, symbol, what in (
+            ("rouge_1", "ROUGE-1", "words"),
+            ("rouge_2", "ROUGE-2", "pairs of words"),
+            ("rouge_l", "ROUGE-L", "the longest common subsequence of words"),
+        )
+    ),
+    _of_all_examples(
+        "entity_f1",
+        "EF1",
+        "Entity F1 of all sentences",
+        "2 TP / (true + predicted entities) over all sentences after the last row, TP those with the same words and "
+        "type; an I- that follows no word of its type begins one (seqeval, micro).",
+        "word_tags",
+    ),
+    _of_all_examples(
+        "entity_f1_strict",
+        "EF1 strict",
+        "Strict entity F1 of all sentences",
+        "2 TP / (true + predicted entities) over all sentences after the last row, of entities that begin with B- "
+        "alone (seqeval, micro, mode strict, scheme IOB2).",
+        "word_tags",
+    ),
+    _of_all_examples(
+        "word_accuracy",
+        "WA",
+        "Word accuracy of all sentences",
+        "Share of the words of all sentences after the last row whose tag is right: WA = right words / words.",
+        "word_tags",
+    ),
     _of_all_examples(
         "mean_iou",
         "mIoU",

@@ -9,9 +9,10 @@ from plora.results.record.columns import KIND_KEY, read_metadata
 from plora.results.record.measurements import Measurements
 from plora.results.record.pixel_counts import PixelCounts
 from plora.results.record.token_likelihoods import TokenLikelihoods
+from plora.results.record.word_tags import WordTags
 
 MEASUREMENTS: Mapping[str, type[Measurements]] = {
-    kind.kind: kind for kind in (ClassRankings, TokenLikelihoods, PixelCounts)
+    kind.kind: kind for kind in (ClassRankings, TokenLikelihoods, PixelCounts, WordTags)
 }
 """`plora.kind` of a file → its class."""
 

@@ -159,6 +159,11 @@ class Score:
 
 _TITLES = {
     "macro_f1": "macro-F1",
+    "entity_f1": "entity F1",
+    "entity_f1_strict": "strict entity F1",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
     "mean_iou": "mean IoU",
     "foreground_iou": "foreground IoU",
     "outlier_ap": "outlier AP",
@@ -174,6 +179,9 @@ SCORES: Mapping[str, Score] = {
     for score in (
         Score("accuracy", PERCENT, "higher", 0.0, 1.0),
         Score("macro_f1", PERCENT, "higher", 0.0, 1.0),
+        Score("entity_f1", PERCENT, "higher", 0.0, 1.0),
+        Score("entity_f1_strict", PERCENT, "higher", 0.0, 1.0),
+        Score("word_accuracy", PERCENT, "higher", 0.0, 1.0),
         Score("mean_iou", PERCENT, "higher", 0.0, 1.0),
         Score("foreground_iou", PERCENT, "higher", 0.0, 1.0),
         Score("pixel_accuracy", PERCENT, "higher", 0.0, 1.0),
@@ -184,6 +192,9 @@ SCORES: Mapping[str, Score] = {
         Score("outlier_siou", PERCENT, "higher", 0.0, 1.0),
         Score("outlier_ppv", PERCENT, "higher", 0.0, 1.0),
         Score("exact_match", PERCENT, "higher", 0.0, 1.0),
+        Score("rouge_1", PERCENT, "higher", 0.0, 1.0),
+        Score("rouge_2", PERCENT, "higher", 0.0, 1.0),
+        Score("rouge_l", PERCENT, "higher", 0.0, 1.0),
         Score("nats_per_byte", "nats per byte", "lower", 0.0),
         Score("nats_per_token", "nats per token", "lower", 0.0),
         Score("perplexity", "", "lower", 1.0),

@@ -1,8 +1,9 @@
 """What a language model gave documents: the record of a run whose answers are texts.
 
 `predictions/task-03.parquet` holds, after task 3, the columns `task` (string), `example` (int32, position in the split
-that was scored), `nll` (float64, in nats), `tokens` and `bytes` (int64), and of documents with answers `exact` (bool).
-The file's metadata holds `plora.kind` `token_likelihoods` and `plora.schema` 1.
+that was scored), `nll` (float64, in nats), `tokens` and `bytes` (int64), of documents with answers `exact` (bool), and
+where texts were written `rouge_1`, `rouge_2` and `rouge_l` (float64). The file's metadata holds `plora.kind`
+`token_likelihoods` and `plora.schema` 1.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from plora.results.record.columns import (
     write_columns,
 )
 from plora.results.record.measurements import Chosen, Measurements, Which
+from plora.results.record.rouge import ROUGE
 from plora.results.record.score import Score
 from plora.sealed import Identity
 
@@ -44,13 +46,15 @@ class TokenLikelihoods(Measurements):
         bytes: `[N]` int64, the length in UTF-8 of the text that these tokens stand for.
         exact: `[N]` bool, whether the likeliest token is the right one at every place of the answers, their ends
             included: greedy decoding writes exactly them. None where documents are not asked for.
+        rouge: `[N, 3]` float64 in 0 to 1, ROUGE-1, ROUGE-2 and ROUGE-L of what greedy decoding writes. None where that
+            was not asked for.
 
     Raises:
         RunError: the columns differ in length, or a number is negative or not finite.
     """
 
     kind: ClassVar[str] = "token_likelihoods"
-    scores: ClassVar[tuple[str, ...]] = ("nats_per_byte", "nats_per_token", "perplexity", "exact_match")
+    scores: ClassVar[tuple[str, ...]] = ("nats_per_byte", "nats_per_token", "perplexity", "exact_match", *ROUGE)
 
     task: NDArray[np.str_]
     example: NDArray[np.int32]
@@ -58,6 +62,7 @@ class TokenLikelihoods(Measurements):
     tokens: NDArray[np.int64]
     bytes: NDArray[np.int64]
     exact: NDArray[np.bool_] | None = None
+    rouge: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in ("task", "example", "nll", "tokens", "bytes")}
@@ -66,6 +71,10 @@ class TokenLikelihoods(Measurements):
             raise RunError(f"token likelihoods: columns differ in length: {lengths}")
         if not bool((np.isfinite(self.nll) & (self.nll >= 0)).all()):
             raise RunError("token likelihoods: a negative log-likelihood is NaN, infinite or below 0")
+        if self.rouge is not None and not (
+            self.rouge.shape == (len(self.task), len(ROUGE)) and bool(((self.rouge >= 0) & (self.rouge <= 1)).all())
+        ):
+            raise RunError(f"token likelihoods: ROUGE of {len(self.task)} documents is [N, 3] and from 0 to 1")
         if bool((self.tokens < 0).any()) or bool((self.bytes < 0).any()):
             raise RunError("token likelihoods: a document has fewer than 0 tokens or bytes")
 
@@ -78,6 +87,8 @@ class TokenLikelihoods(Measurements):
         }
         if self.exact is not None:
             columns["exact"] = pa.array(np.ascontiguousarray(self.exact, dtype=np.bool_))
+        if self.rouge is not None:
+            columns |= {name: pa.array(self.rouge[:, at].copy()) for at, name in enumerate(ROUGE)}
         write_columns(path, columns, {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA)}, of)
 
     @classmethod
@@ -94,8 +105,11 @@ class TokenLikelihoods(Measurements):
             for name, kind in (("nll", pa.float64()), ("tokens", pa.int64()), ("bytes", pa.int64()))
         )
         exact = column(path, table, "exact", pa.bool_()).to_numpy() if "exact" in table.column_names else None
+        rouge = None
+        if ROUGE[0] in table.column_names:
+            rouge = np.stack([column(path, table, name, pa.float64()).to_numpy() for name in ROUGE], axis=1)
         try:
-            return cls(*examples_of(path, table), nll, tokens, long, exact)
+            return cls(*examples_of(path, table), nll, tokens, long, exact, rouge)
         except RunError as error:
             raise RunError(f"{path}: {error}") from None
 
@@ -108,11 +122,12 @@ class TokenLikelihoods(Measurements):
             self.tokens[chosen],
             self.bytes[chosen],
             None if self.exact is None else self.exact[chosen],
+            None if self.rouge is None else self.rouge[chosen],
         )
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """Return the documents of several; whether answers are exact only where all of them say it.
+        """Return the documents of several; whether answers are exact, and their ROUGE, only where all of them say it.
 
         Raises:
             RunError: there are none.
@@ -120,6 +135,7 @@ class TokenLikelihoods(Measurements):
         if not parts:
             raise RunError("token likelihoods: there is nothing to join")
         exact = [part.exact for part in parts if part.exact is not None]
+        rouge = [part.rouge for part in parts if part.rouge is not None]
         return cls(
             np.concatenate([part.task for part in parts]),
             np.concatenate([part.example for part in parts]),
@@ -127,13 +143,14 @@ class TokenLikelihoods(Measurements):
             np.concatenate([part.tokens for part in parts]),
             np.concatenate([part.bytes for part in parts]),
             np.concatenate(exact) if len(exact) == len(parts) else None,
+            np.concatenate(rouge) if len(rouge) == len(parts) else None,
         )
 
     def value(self, score: Score) -> float:
         """Return a score of all documents together, long ones counting by their length.
 
             nats per byte = Σ nll / Σ bytes      nats per token = Σ nll / Σ tokens      perplexity = e^(nats per token)
-            exact match = documents whose answers are exact / documents
+            exact match = documents whose answers are exact / documents      ROUGE = mean over the documents
 
         Raises:
             RunError: the score is none of these.
@@ -142,6 +159,9 @@ class TokenLikelihoods(Measurements):
             raise self._unknown(score)
         if score.name == "exact_match":
             return float("nan") if self.exact is None or not len(self.exact) else float(self.exact.mean())
+        if score.name in ROUGE:
+            known = self.rouge is not None and len(self.rouge)
+            return float(self.rouge[:, ROUGE.index(score.name)].mean()) if known else float("nan")
         length = int((self.bytes if score.name == "nats_per_byte" else self.tokens).sum())
         if not length:
             return float("nan")
@@ -153,6 +173,8 @@ class TokenLikelihoods(Measurements):
         changed: Chosen = (self.nll != other.nll) | (self.tokens != other.tokens) | (self.bytes != other.bytes)
         if self.exact is not None and other.exact is not None:
             changed |= self.exact != other.exact
+        if self.rouge is not None and other.rouge is not None:
+            changed |= (self.rouge != other.rouge).any(axis=1)
         return changed
 
     def farthest(self, other: Self) -> float:

@@ -1,4 +1,4 @@
-"""What a causal language model writes after some tokens: one call of its `generate` for all prompts of a batch."""
+"""What a network writes after some tokens, or in answer to them: one call of its `generate` for all prompts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -70,10 +70,11 @@ def continued(
     """Return the tokens that a network writes after each prompt, until it ends the text or has written `most`.
 
     Shorter prompts are filled up on the left: these places are masked, and positions count from a prompt's own start,
-    so that a prompt has the same continuation whatever stands beside it.
+    so that a prompt has the same continuation whatever stands beside it. The encoder of an encoder-decoder counts
+    positions from the left, and reads prompts that are filled up on the right.
 
     Args:
-        network: a causal language model; its slots take part as its switch says.
+        network: a language model; its slots take part as its switch says.
         prompts: B sequences of at least one token.
         end: the token that ends a text; never among those that are returned.
         most: tokens to write after each.
@@ -83,10 +84,13 @@ def continued(
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), end)
     mask = torch.zeros_like(ids)
+    reads_first = bool(network.config.is_encoder_decoder)
     for row, tokens in enumerate(prompts):
-        ids[row, width - len(tokens) :], mask[row, width - len(tokens) :] = torch.tensor(tokens), 1
+        own = slice(len(tokens)) if reads_first else slice(width - len(tokens), None)
+        ids[row, own], mask[row, own] = torch.tensor(tokens), 1
+    start = {"decoder_start_token_id": network.config.decoder_start_token_id} if reads_first else {}
     settings = GenerationConfig(
-        **drawing.settings, max_new_tokens=most, pad_token_id=end, eos_token_id=end, use_cache=True
+        **drawing.settings, **start, max_new_tokens=most, pad_token_id=end, eos_token_id=end, use_cache=True
     )
     with _as_asked(network):
         written = network.generate(
@@ -95,7 +99,7 @@ def continued(
             generation_config=settings,
             streamer=None if told is None else _Telling(told),
         )
-    rows: list[list[int]] = written[:, width:].tolist()
+    rows: list[list[int]] = written[:, 1 if reads_first else width :].tolist()
     return [row[: row.index(end)] if end in row else row for row in rows]
 
 

@@ -1,0 +1,208 @@
+"""Which words were taken for which tags: the record of a run whose answers are tags of words.
+
+`predictions/task-03.parquet` holds, after task 3, the columns `task` (string), `example` (int32, position in the split
+that was scored), and for each sentence the tags of its words: `true` and `predicted` (lists of int32). The file's
+metadata holds `plora.kind` `word_tags`, `plora.schema` 1 and `plora.class_names`, a JSON list of the names of the tags.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from plora.errors import RunError
+from plora.results.record.columns import (
+    CLASS_NAMES_KEY,
+    KIND_KEY,
+    SCHEMA_KEY,
+    class_names_of,
+    column,
+    example_columns,
+    examples_of,
+    read_table,
+    require_schema,
+    write_columns,
+)
+from plora.results.record.entities import entities
+from plora.results.record.measurements import Chosen, Measurements, Which
+from plora.results.record.score import Score
+from plora.sealed import Identity
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class WordTags(Measurements):
+    """N sentences of one or more tasks, after one row of the matrix.
+
+    Args:
+        task: `[N]` strings, the task of each sentence.
+        example: `[N]` int32, its position in the split of its task that was scored.
+        starts: `[N + 1]` int64, where the words of each sentence begin, and the end of the last.
+        true: `[M]` int32, the tag of each word, an index into `class_names`.
+        predicted: `[M]` int32, the tag that was found likeliest.
+        class_names: the names of the tags: `O`, `B-…`, `I-…`; a name may occur in more than one task.
+
+    Raises:
+        RunError: the columns do not fit each other, or a tag is out of range.
+    """
+
+    kind: ClassVar[str] = "word_tags"
+    scores: ClassVar[tuple[str, ...]] = ("entity_f1", "entity_f1_strict", "word_accuracy")
+
+    task: NDArray[np.str_]
+    example: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    true: NDArray[np.int32]
+    predicted: NDArray[np.int32]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        N, M, C = len(self.task), len(self.true), len(self.class_names)
+        fit = len(self.example) == N and len(self.starts) == N + 1 and len(self.predicted) == M
+        if not fit or self.starts[0] != 0 or self.starts[-1] != M or bool((np.diff(self.starts) < 0).any()):
+            raise RunError(f"word tags: the columns of {N} sentences and {M} words do not fit each other")
+        for name, tags in (("true", self.true), ("predicted", self.predicted)):
+            if M and not 0 <= int(tags.min()) <= int(tags.max()) < C:
+                raise RunError(f"word tags: a {name} tag is out of range, there are {C}")
+
+    @classmethod
+    def of_padded(
+        cls,
+        task: NDArray[np.str_],
+        example: NDArray[np.int32],
+        true: NDArray[np.int32],
+        predicted: NDArray[np.int32],
+        class_names: tuple[str, ...],
+    ) -> Self:
+        """Return the record of sentences that stand one below the other.
+
+        Args:
+            true, predicted: `[N, W]`, −1 after the last word of a sentence.
+            task, example, class_names: as they stand in the record.
+        """
+        inside = true >= 0
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(inside.sum(axis=1), dtype=np.int64)])
+        return cls(task, example, starts, true[inside], predicted[inside], class_names)
+
+    def write(self, path: Path, of: Identity | None = None) -> None:
+        """Write a parquet file, atomically."""
+        starts = pa.array(self.starts.astype(np.int32))
+        columns = example_columns(self.task, self.example) | {
+            name: pa.ListArray.from_arrays(starts, pa.array(np.ascontiguousarray(tags, dtype=np.int32)))
+            for name, tags in (("true", self.true), ("predicted", self.predicted))
+        }
+        told = {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA), CLASS_NAMES_KEY: json.dumps(self.class_names)}
+        write_columns(path, columns, told, of)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and check a file that `write` wrote.
+
+        Raises:
+            RunError: it is missing or damaged, a column is missing or has another type, a value is out of range.
+        """
+        table = read_table(path)
+        require_schema(path, table, cls.kind, SCHEMA)
+        lists = [column(path, table, name, pa.list_(pa.int32())).combine_chunks() for name in ("true", "predicted")]
+        lengths, others = (np.asarray(one.value_lengths(), dtype=np.int64) for one in lists)
+        true, predicted = (one.flatten() for one in lists)
+        if true.null_count or predicted.null_count or not np.array_equal(lengths, others):
+            raise RunError(f"{path} is damaged: a word has no tag")
+        task, example = examples_of(path, table)
+        try:
+            return cls(
+                task,
+                example,
+                np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+                true.to_numpy(zero_copy_only=False),
+                predicted.to_numpy(zero_copy_only=False),
+                class_names_of(path, table),
+            )
+        except (RunError, ValueError) as error:
+            raise RunError(f"{path}: {error}") from None
+
+    def rows(self, chosen: Which) -> Self:
+        """Return some of the sentences."""
+        which = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+        lengths = np.diff(self.starts)[which]
+        ends = np.cumsum(lengths)
+        words = np.arange(lengths.sum()) + np.repeat(self.starts[:-1][which] - (ends - lengths), lengths)
+        return type(self)(
+            self.task[chosen],
+            self.example[chosen],
+            np.concatenate([np.zeros(1, np.int64), ends]),
+            self.true[words],
+            self.predicted[words],
+            self.class_names,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the sentences of several.
+
+        Raises:
+            RunError: there are none, or they have other tags.
+        """
+        if not parts:
+            raise RunError("word tags: there is nothing to join")
+        if len({part.class_names for part in parts}) > 1:
+            raise RunError("word tags: records of other tags cannot be joined")
+        lengths = np.concatenate([np.diff(part.starts) for part in parts])
+        return cls(
+            np.concatenate([part.task for part in parts]),
+            np.concatenate([part.example for part in parts]),
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+            np.concatenate([part.true for part in parts]),
+            np.concatenate([part.predicted for part in parts]),
+            parts[0].class_names,
+        )
+
+    def value(self, score: Score) -> float:
+        """Return a score of all sentences together.
+
+            entity F1 = 2 TP / (true entities + predicted entities), TP those with the same words and type in both
+            word accuracy = words whose predicted tag is the true one / words
+
+        An entity begins with B-, or with an I- that follows no word of its type; in `entity_f1_strict`, with B- alone.
+        It is 0 where there is none at all.
+
+        Source: seqeval 1.2.2, `f1_score(average="micro")`, and with `mode="strict", scheme=IOB2`.
+
+        Raises:
+            RunError: the score is none of these.
+        """
+        if score.name not in self.scores:
+            raise self._unknown(score)
+        if not len(self):
+            return float("nan")
+        if score.name == "word_accuracy":
+            return float((self.true == self.predicted).mean())
+        true, predicted = (entities(tags, self.class_names, self.starts) for tags in (self.true, self.predicted))
+        if score.name == "entity_f1_strict":
+            true, predicted = true.strict, predicted.strict
+        every = len(true.first) + len(predicted.first)
+        return 2 * true.shared(predicted) / every if every else 0.0
+
+    def differs(self, other: Self) -> Chosen:
+        """Return which sentences have another tag, true or predicted."""
+        return self._distances(other) > 0
+
+    def farthest(self, other: Self) -> float:
+        """Return the most words of a sentence whose tags differ."""
+        return float(self._distances(other).max())
+
+    def _distances(self, other: Self) -> NDArray[np.int64]:
+        """`[N]`: of each sentence, how many words have another tag; all where it has another number of words."""
+        lengths, others = np.diff(self.starts), np.diff(other.starts)
+        found: NDArray[np.int64] = np.maximum(lengths, others)
+        for row in np.flatnonzero(lengths == others).tolist():
+            a, b = (slice(one.starts[row], one.starts[row + 1]) for one in (self, other))
+            apart = (self.true[a] != other.true[b]) | (self.predicted[a] != other.predicted[b])
+            found[row] = int(apart.sum())
+        return found
