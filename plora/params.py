@@ -89,7 +89,7 @@ def count_parameters(config: RunConfig) -> ParameterCount:
     trains = {part for phase in config.resolved_phases() for part in phase.train}
     if "backbone" in trains:
         network.requires_grad_(True)
-    groups, rows = tuple(_groups(network)), config.problem.classifies
+    groups, rows = tuple(_groups(network)), config.problem.has_rows
     return ParameterCount(config.label, config.backbone.label, groups, lateral, tuple(later), rows)
 
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from plora.backbones import Backbone, BackboneConfig
 from plora.errors import BackboneError, DataError, RunError
+from plora.heads import Head
 from plora.moment import Moment
 from plora.problems.class_balance import class_weights, focused
 from plora.problems.settings import ClassificationLoss, ProblemSettings
-from plora.results import ACCURACY, RANKS, ClassRankings, Measurements, PixelCounts, Score
+from plora.results import ACCURACY, RANKS, ClassRankings, LabelScores, Measurements, PixelCounts, Score
 from plora.streams.base import Scenario, Split, Stream, StreamSource
 
 Indices = NDArray[np.int64]
@@ -97,6 +98,10 @@ class Examples(ABC):
             draw: decides what is random about the examples, each by its own position; None is as they are scored.
         """
 
+    def targets(self, indices: Indices) -> dict[str, Tensor]:
+        """Return what losses and measures compare with, of some examples, as `collate` has it; no input is made."""
+        return {"rows": torch.from_numpy(self.rows[indices])}
+
     @abstractmethod
     def subset(self, indices: Indices) -> Self:
         """Return some of the examples, in the order of `indices`."""
@@ -171,21 +176,14 @@ class EncodedInputs(ABC):
         """Return the padded inputs of one batch, by the backbone's argument names; see `Examples.collate`."""
 
 
-@dataclass(frozen=True)
-class LabelledExamples(Examples):
-    """Inputs with one class each.
+class InputExamples(Examples):
+    """Examples whose inputs were encoded by themselves.
 
-    Args:
-        inputs: N encoded inputs.
-        rows: `[N]` their rows in the head.
-        fingerprint: sha256 of the split's content.
-        weights: `[N]` how much each counts in the loss, by its class; None: all count 1.
+    Attributes:
+        inputs: of N examples.
     """
 
     inputs: EncodedInputs
-    rows: Indices
-    fingerprint: str = ""
-    weights: NDArray[np.float32] | None = None
 
     @property
     def fixed(self) -> bool:  # type: ignore[override]  # decided by the inputs
@@ -212,13 +210,33 @@ class LabelledExamples(Examples):
         """How many inputs did not fit and lost their end."""
         return self.inputs.truncated
 
+
+@dataclass(frozen=True)
+class LabelledExamples(InputExamples):
+    """Inputs with one class each.
+
+    Args:
+        inputs: N encoded inputs.
+        rows: `[N]` their rows in the head.
+        fingerprint: sha256 of the split's content.
+        weights: `[N]` how much each counts in the loss, by its class; None: all count 1.
+    """
+
+    inputs: EncodedInputs
+    rows: Indices
+    fingerprint: str = ""
+    weights: NDArray[np.float32] | None = None
+
     def collate(self, indices: Indices, draw: int | None = None) -> Batch:
         """Return inputs, `rows` `[B]`, `class_weights` `[B]` where there are any, and that the mean of `cross_entropy`
         is over examples."""
-        targets = {"rows": torch.from_numpy(self.rows[indices])}
-        if self.weights is not None:
-            targets["class_weights"] = torch.from_numpy(self.weights[indices])
+        targets = self.targets(indices)
         return Batch(self.inputs.collate(indices, draw), targets, indices, {"cross_entropy": len(indices)})
+
+    def targets(self, indices: Indices) -> dict[str, Tensor]:
+        """Return `rows` and, where there are any, `class_weights`."""
+        weights = {} if self.weights is None else {"class_weights": torch.from_numpy(self.weights[indices])}
+        return {**super().targets(indices), **weights}
 
     def subset(self, indices: Indices) -> "LabelledExamples":
         """Return some of the examples."""
@@ -253,6 +271,8 @@ class Problem(ABC):
         score: what a cell of the matrix is.
         record: what is kept of each example that was scored; `score` is computed from it.
         classifies: each example has one row of the head as its answer, and `scores` is one of the outputs.
+        fills_rows: though no example has one row as its answer, `scores` is one of the outputs, and each row of a task
+            has a target of its own.
         moving: names (regular expressions) of the backbone's buffers that may change while a task is learned.
         items: what inputs are, in words, where a message speaks of many.
         size_key: key of a config that makes inputs smaller, for when memory is full; empty where there is none.
@@ -264,10 +284,16 @@ class Problem(ABC):
     score: Score = ACCURACY
     record: type[Measurements] = ClassRankings
     classifies: ClassVar[bool] = True
+    fills_rows: ClassVar[bool] = False
     moving: ClassVar[tuple[str, ...]] = ()
     items: ClassVar[str] = "inputs"
     size_key: ClassVar[str] = ""
     of_stream: ClassVar[bool] = False
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether a head makes scores of features."""
+        return self.classifies or self.fills_rows
 
     @classmethod
     @abstractmethod
@@ -303,6 +329,25 @@ class Problem(ABC):
             backbone: what inputs are made for.
             config: of the backbone.
             cache: folder for what may be kept of encoded splits, or None.
+        """
+
+    def opened(self, head: Head, block: str, train: Examples) -> None:  # noqa: B027  (most have nothing to fix)
+        """Fix what the training split decides of rows that were just opened, such as the unit of their scores.
+
+        Args:
+            head: with the rows.
+            block: of them.
+            train: of the task that opened them.
+        """
+
+    def settled(self, head: Head, block: str, scores: Callable[[], Tensor], validation: Examples) -> None:  # noqa: B027
+        """Fix what the validation split decides of rows that were just learned, such as thresholds.
+
+        Args:
+            head: with the rows, committed or solved.
+            block: of them.
+            scores: computes those of the validation split, `[N, rows]`.
+            validation: of the task that was learned.
         """
 
     def weights_of(self, labels: Indices) -> NDArray[np.float32] | None:
@@ -517,6 +562,24 @@ class Problem(ABC):
             "probabilities": kept,
         }
 
+    def answers(
+        self, scores: Tensor, visible: NDArray[np.bool_], names: Sequence[str], top: int
+    ) -> list[list[tuple[str, float]]]:
+        """Return what is told of new inputs: names with a number each, here the likeliest classes and probabilities.
+
+        Args:
+            scores: `[N, rows]`.
+            visible: `[rows]` the rows that may be told.
+            names: of all rows.
+            top: how many classes.
+        """
+        shown = torch.from_numpy(np.flatnonzero(visible))  # a probability of 0 is no reason to name another task's
+        values, best = among(scores, visible)[:, shown].topk(min(top, len(shown)), dim=1)
+        return [
+            [(names[row], value) for row, value in zip(rows, found, strict=True)]
+            for rows, found in zip(shown[best].tolist(), values.tolist(), strict=True)
+        ]
+
     def mixed(self, each: Sequence[Columns]) -> Columns:
         """Return what the mean of several models' likelihoods is, from what was measured of each.
 
@@ -543,7 +606,17 @@ class Problem(ABC):
 
         Where the tasks name none, because no example has one class as its answer, the record keeps those that it has.
         """
-        return replace(kept, class_names=names) if names and isinstance(kept, ClassRankings | PixelCounts) else kept
+        named = isinstance(kept, ClassRankings | PixelCounts | LabelScores)
+        return replace(kept, class_names=names) if names and named else kept
+
+    def solved_for(self, examples: Examples, first_row: int) -> Tensor:
+        """Return what a head of a closed form is solved for: `[N]` rows local to a block; see `ClosedFormHead.fit`.
+
+        Args:
+            examples: of a task.
+            first_row: of its block.
+        """
+        return torch.from_numpy(examples.rows - first_row)
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -21,6 +21,9 @@ class ProblemSettings(PartSettings):
 
     classifies: ClassVar[bool] = True
     """Each example has one class as its answer: heads make scores of features, and rows of classes compete."""
+    fills_rows: ClassVar[bool] = False
+    """Though no example has one class as its answer, a head makes scores of features: a row for each label or number,
+    which has a target of its own."""
     writes: ClassVar[bool] = False
     """The network has the head with which it continues texts."""
     segments: ClassVar[bool] = False
@@ -32,6 +35,11 @@ class ProblemSettings(PartSettings):
     export: ClassVar[str | type[object] | None] = None
     """What writes its part of `plora export`: an `ExportPart`, `package.module:Class` or the class; None: no export. It
     makes the features that `part` makes: where a derived problem makes others, it names another one, or None."""
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether a head makes scores of features."""
+        return self.classifies or self.fills_rows
 
 
 class ClassificationLoss(BaseModel):
@@ -122,6 +130,80 @@ class ImageClassificationSettings(ClassificationSettings):
 
     augment: Augmentation | None = None
     """What chance does to training images: `crop`, `flip`, `colour`; None: nothing."""
+
+
+class MultiLabelSettings(ProblemSettings):
+    """Inputs with any number of labels each: a sigmoid for each label, and a threshold that validation chooses."""
+
+    classifies = False
+    fills_rows = True
+    adds_classes = True
+
+    loss: ClassificationLoss = ClassificationLoss()
+    """What training minimises: `gamma` and `beta` of the class-balanced focal loss, of each label by itself, β by how
+    many examples have it; {}: the binary cross-entropy."""
+    score: Literal["macro_f1", "micro_f1", "mean_average_precision", "exact_match"] = "macro_f1"
+    """What a cell of the matrix is: `macro_f1`, the mean of F1 over the labels; `micro_f1`, in which each label of each
+    input counts equally; `mean_average_precision`, for which thresholds have no part; or `exact_match`, the share of the
+    inputs that get their labels and no other. All are measured, whichever is chosen."""
+
+
+class MultiLabelTextSettings(MultiLabelSettings):
+    """Texts, or pairs of texts, with any number of labels each."""
+
+    part = "plora.problems.multi_label:MultiLabelTexts"
+    export = "plora.problems.targeted_export:MultiLabelTextExport"
+
+    kind: Literal["text_multi_label"] = "text_multi_label"
+
+
+class MultiLabelImageSettings(MultiLabelSettings):
+    """Images with any number of labels each."""
+
+    part = "plora.problems.multi_label:MultiLabelImages"
+    export = "plora.problems.targeted_export:MultiLabelImageExport"
+    in_lines = False
+
+    kind: Literal["image_multi_label"] = "image_multi_label"
+
+
+class RegressionSettings(ProblemSettings):
+    """Inputs with one or more numbers each: ((z − y) / σ)², σ of the training split."""
+
+    classifies = False
+    fills_rows = True
+
+    score: Literal["mean_absolute_error", "pearson", "spearman"] = "mean_absolute_error"
+    """What a cell of the matrix is: `mean_absolute_error`, where lower is better, or a correlation with the targets, of
+    the numbers or of their ranks; of several numbers the mean. All are measured, whichever is chosen."""
+    unit: str = Field(default="", max_length=40)
+    """Of the numbers, as people write it: `°C`, `years`. Errors, forgetting and transfer are shown in it."""
+
+    @field_validator("unit")
+    @classmethod
+    def _is_no_fraction(cls, given: str) -> str:
+        if given in ("%", "points"):
+            raise ValueError(f"'{given}' is of fractions, which are shown times 100; write 'percent'")
+        return given
+
+
+class TextRegressionSettings(RegressionSettings):
+    """Texts, or pairs of texts, with one or more numbers each."""
+
+    part = "plora.problems.regression:TextRegression"
+    export = "plora.problems.targeted_export:TextRegressionExport"
+
+    kind: Literal["text_regression"] = "text_regression"
+
+
+class ImageRegressionSettings(RegressionSettings):
+    """Images with one or more numbers each."""
+
+    part = "plora.problems.regression:ImageRegression"
+    export = "plora.problems.targeted_export:ImageRegressionExport"
+    in_lines = False
+
+    kind: Literal["image_regression"] = "image_regression"
 
 
 class CausalLMSettings(ProblemSettings):
@@ -270,5 +352,9 @@ PROBLEMS: Mapping[str, type[ProblemSettings]] = {
     "image_classification": ImageClassificationSettings,
     "causal_lm": CausalLMSettings,
     "semantic_segmentation": SemanticSegmentationSettings,
+    "text_multi_label": MultiLabelTextSettings,
+    "image_multi_label": MultiLabelImageSettings,
+    "text_regression": TextRegressionSettings,
+    "image_regression": ImageRegressionSettings,
 }
 """Every kind of problem; a class of your own is named `package.module:Class`."""

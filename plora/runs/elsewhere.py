@@ -63,7 +63,7 @@ def evaluate_on(
     require_backbone(folder)
     learner = assemble(agreed.config, Workspace(), folder.made_in)
     problem, gate = learner.model.problem, learner.model.gate
-    if problem.classifies:
+    if problem.has_rows:
         raise RunError(
             f"{path} classifies, and data that it has not learned have classes that it does not know; give a run of a "
             "language model"

@@ -18,10 +18,13 @@ from plora.streams.domains import Domain
 from plora.streams.glyphs import Glyphs
 from plora.streams.hub import HUB_TASKS, HubStream, HubTask
 from plora.streams.image_stream import ImageStream
+from plora.streams.label_sets import LabelSetStream, LabelSetTask
 from plora.streams.labelled_images import IGNORED, LabelledImage, LabelledImageArray, LabelledImages
 from plora.streams.local import LocalStream, LocalTask
+from plora.streams.numbers import NumberStream, NumberTask
 from plora.streams.scenes import Scenes
 from plora.streams.segmentation_stream import SegmentationStream
+from plora.streams.targeted import LabelSets, Numbers
 from plora.streams.text_to_text import TextToText
 
 STREAMS: dict[str, type[StreamSource]] = {
@@ -36,6 +39,8 @@ STREAMS: dict[str, type[StreamSource]] = {
     "scenes": Scenes,
     "corpora": Corpora,
     "text_to_text": TextToText,
+    "label_sets": LabelSetStream,
+    "numbers": NumberStream,
 }
 """`kind:` of a stream in a config → its source."""
 
@@ -54,6 +59,9 @@ __all__ = [
     "LabelledImage",
     "LabelledImages",
     "LabelledImageArray",
+    # inputs with a target for each name of their task
+    "LabelSets",
+    "Numbers",
     # where it comes from
     "STREAMS",
     "StreamSource",
@@ -72,4 +80,8 @@ __all__ = [
     "HubStream",
     "HubTask",
     "HUB_TASKS",
+    "LabelSetStream",
+    "LabelSetTask",
+    "NumberStream",
+    "NumberTask",
 ]

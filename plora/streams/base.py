@@ -40,13 +40,14 @@ class Split(ABC):
 
     Attributes:
         labels: `[N]` int64, ids local to the task (0 … classes − 1); None where the answer is no class.
-        pixelwise: each pixel has a class, so that a task may name those that it adds though no input has one label.
+        several: an input has no label of its own though its task names some: each pixel has one, or each input any
+            number of them, or a number for each name.
         slow: reading takes so long, because inputs are files or come from elsewhere, that batches are read ahead in
             threads; `read` is then called by several at once.
     """
 
     labels: NDArray[np.int64] | None
-    pixelwise: bool = False
+    several: bool = False
     slow: bool = False
 
     @abstractmethod
@@ -108,7 +109,7 @@ class Task:
     Args:
         name: unique in its stream.
         label_names: the name of each local label id; none where the answer is no class; of maps the classes that the
-            task adds, where tasks add some.
+            task adds, where tasks add some; of numbers what each is.
         train, validation, test: the splits; validation chooses, test is only ever scored.
 
     Raises:
@@ -129,10 +130,10 @@ class Task:
                     f"task '{self.name}': the {split_name} split is empty; every task needs at least one "
                     f"{split_name} example"
                 )
-            if (split.labels is None) != (not self.label_names) and not split.pixelwise:
+            if (split.labels is None) != (not self.label_names) and not split.several:
                 has, named = ("no" if split.labels is None else "its"), len(self.label_names)
                 raise DataError(f"task '{self.name}': the {split_name} split has {has} labels, and {named} are named")
-        if not self.label_names or self.train.pixelwise:
+        if not self.label_names or self.train.several:
             return
         labels = {name: _checked_labels(self, name, split) for name, split in self.splits()}
         trained = set(labels["train"].tolist())

@@ -65,7 +65,7 @@ class LabelledImages(Split):
     """
 
     labels = None
-    pixelwise = True
+    several = True
     class_names: tuple[str, ...]
 
     @abstractmethod

@@ -6,12 +6,14 @@ from pathlib import Path
 from plora.errors import RunError, did_you_mean
 from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.columns import KIND_KEY, read_metadata
+from plora.results.record.label_scores import LabelScores
 from plora.results.record.measurements import Measurements
 from plora.results.record.pixel_counts import PixelCounts
+from plora.results.record.predicted_numbers import PredictedNumbers
 from plora.results.record.token_likelihoods import TokenLikelihoods
 
 MEASUREMENTS: Mapping[str, type[Measurements]] = {
-    kind.kind: kind for kind in (ClassRankings, TokenLikelihoods, PixelCounts)
+    kind.kind: kind for kind in (ClassRankings, TokenLikelihoods, PixelCounts, LabelScores, PredictedNumbers)
 }
 """`plora.kind` of a file → its class."""
 
