@@ -201,7 +201,7 @@ def assemble(config: RunConfig, workspace: Workspace, made_in: Path | None = Non
     problem = part.around(config.problem, backbone, config.backbone, cache_folder())
     problem.read_as(config.stream)
     if isinstance(config.problem, ClassificationSettings):
-        problem.loss = config.problem.loss
+        problem.loss, problem.balanced = config.problem.loss, config.problem.sampling == "balanced"
         if "score" in config.problem.model_fields_set:
             problem.score = SCORES[config.problem.score]
     model = build_model(config, backbone, problem).to(accelerator.device)

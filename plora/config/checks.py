@@ -108,6 +108,7 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
     loss = getattr(config.problem, "loss", ClassificationLoss())
     for key, is_set in (
         ("problem.loss", loss != ClassificationLoss()),
+        ("problem.sampling", getattr(config.problem, "sampling", "all") != "all"),
         ("training.head_dropout", config.training.head_dropout),
     ):
         if is_set and config.solved and trained == ["head"]:

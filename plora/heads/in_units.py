@@ -28,12 +28,12 @@ class InUnits(Head):
 
     def open(self, block: str, classes: int, generator: torch.Generator) -> None:
         """Add a block whose unit is 1, or take an existing one back into training."""
-        super().open(block, classes, generator)
+        super().open(block, classes, generator)  # type: ignore[safe-super]
         self.units.setdefault(block, _plain(classes))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return scores `[N, rows]` in their units, fp32."""
-        return _in_unit(super().forward(features), self._whole())
+        return _in_unit(super().forward(features), self._whole())  # type: ignore[safe-super]
 
     def block_scores(self, features: Tensor, block: str) -> Tensor:
         """Return scores `[N, rows of the block]` in their units."""
@@ -41,7 +41,7 @@ class InUnits(Head):
 
     def block_hash(self, block: str) -> str:
         """Return the sha256 of what the scores depend on, units included."""
-        return hash_tensors([(super().block_hash(block), self.units[block])])
+        return hash_tensors([(super().block_hash(block), self.units[block])])  # type: ignore[safe-super]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return those of the head, and `<i>:unit` of each block that was not forgotten."""
@@ -50,12 +50,12 @@ class InUnits(Head):
             for position, block in enumerate(self.blocks)
             if block not in self.forgotten
         }
-        return {**super().tensors(), **units}
+        return {**super().tensors(), **units}  # type: ignore[safe-super]
 
     def restore(self, blocks: Mapping[str, int], tensors: Mapping[str, Tensor]) -> None:
         """Restore the head and its units."""
         own = {key: tensor for key, tensor in tensors.items() if key.endswith(":unit")}
-        super().restore(blocks, {key: tensor for key, tensor in tensors.items() if key not in own})
+        super().restore(blocks, {key: tensor for key, tensor in tensors.items() if key not in own})  # type: ignore[safe-super]
         self.units = {}
         for position, (block, rows) in enumerate(blocks.items()):
             unit = own.get(f"{position}:unit")
@@ -94,4 +94,5 @@ def _plain(rows: int) -> Tensor:
 
 def _in_unit(scores: Tensor, unit: Tensor) -> Tensor:
     scale, shift = unit.to(scores.device)
-    return (scores * scale + shift).float()
+    told: Tensor = scores * scale + shift
+    return told.float()

@@ -63,6 +63,7 @@ class Examples(ABC):
             once.
         packed: examples share the rows of a batch, so that none is padded, and rows have no order of examples.
         rows: `[N]` the row of the head that is each example's answer; of length 0 where answers are no rows.
+        chances: `[N]` how likely each is drawn, where an epoch draws examples and does not take each once; else None.
     """
 
     fingerprint: str = ""
@@ -70,6 +71,7 @@ class Examples(ABC):
     slow: bool = False
     packed: bool = False
     rows: Indices
+    chances: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.costs)
@@ -220,12 +222,23 @@ class LabelledExamples(InputExamples):
         rows: `[N]` their rows in the head.
         fingerprint: sha256 of the split's content.
         weights: `[N]` how much each counts in the loss, by its class; None: all count 1.
+        balanced: an epoch draws each class equally likely.
     """
 
     inputs: EncodedInputs
     rows: Indices
     fingerprint: str = ""
     weights: NDArray[np.float32] | None = None
+    balanced: bool = False
+
+    @property
+    def chances(self) -> NDArray[np.float64] | None:  # type: ignore[override]  # follows from the rows
+        """`[N]` how likely each is drawn, where classes are balanced."""
+        if not self.balanced:
+            return None
+        _, which, counts = np.unique(self.rows, return_inverse=True, return_counts=True)
+        chances: NDArray[np.float64] = 1 / (len(counts) * counts[which])
+        return chances
 
     def collate(self, indices: Indices, draw: int | None = None) -> Batch:
         """Return inputs, `rows` `[B]`, `class_weights` `[B]` where there are any, and that the mean of `cross_entropy`
@@ -241,7 +254,8 @@ class LabelledExamples(InputExamples):
     def subset(self, indices: Indices) -> "LabelledExamples":
         """Return some of the examples."""
         weights = None if self.weights is None else self.weights[indices]
-        return LabelledExamples(self.inputs.subset(indices), self.rows[indices], weights=weights)
+        inputs = self.inputs.subset(indices)
+        return LabelledExamples(inputs, self.rows[indices], weights=weights, balanced=self.balanced)
 
     def followed_by(self, others: "Sequence[LabelledExamples]") -> "LabelledExamples":
         """Return these examples and others."""
@@ -251,7 +265,7 @@ class LabelledExamples(InputExamples):
         if any(one.weights is not None for one in all_of_them):
             weights = np.concatenate([one.weights_or_ones() for one in all_of_them])
         inputs = self.inputs.followed_by([other.inputs for other in others])
-        return LabelledExamples(inputs, rows, weights=weights)
+        return LabelledExamples(inputs, rows, weights=weights, balanced=self.balanced)
 
     def weights_or_ones(self) -> NDArray[np.float32]:
         """Return how much each example counts in the loss, `[N]`."""
@@ -278,9 +292,11 @@ class Problem(ABC):
         size_key: key of a config that makes inputs smaller, for when memory is full; empty where there is none.
         of_stream: a pretrained network is made to fit the stream: `load_for` looks at it whatever the backbone.
         loss: how examples weigh in the loss of a problem that classifies.
+        balanced: an epoch of a problem that classifies draws each class equally likely.
     """
 
     loss: ClassificationLoss = ClassificationLoss()
+    balanced: bool = False
     score: Score = ACCURACY
     record: type[Measurements] = ClassRankings
     classifies: ClassVar[bool] = True
@@ -562,7 +578,7 @@ class Problem(ABC):
             "probabilities": kept,
         }
 
-    def answers(
+    def told(
         self, scores: Tensor, visible: NDArray[np.bool_], names: Sequence[str], top: int
     ) -> list[list[tuple[str, float]]]:
         """Return what is told of new inputs: names with a number each, here the likeliest classes and probabilities.
@@ -607,7 +623,7 @@ class Problem(ABC):
         Where the tasks name none, because no example has one class as its answer, the record keeps those that it has.
         """
         named = isinstance(kept, ClassRankings | PixelCounts | LabelScores)
-        return replace(kept, class_names=names) if names and named else kept
+        return replace(kept, class_names=names) if names and named else kept  # type: ignore[type-var]
 
     def solved_for(self, examples: Examples, first_row: int) -> Tensor:
         """Return what a head of a closed form is solved for: `[N]` rows local to a block; see `ClosedFormHead.fit`.

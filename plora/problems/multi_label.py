@@ -84,12 +84,12 @@ class MultiLabel(TargetedProblem):
         self, task: NDArray[np.str_], example: NDArray[np.int32], columns: Columns, names: tuple[str, ...]
     ) -> LabelScores:
         """Return the record of some examples."""
-        there = columns["label"] >= 0
+        there = columns["label"] != -1
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(there.sum(1), dtype=np.int64)])
         flat = {name: column[there] for name, column in columns.items()}
-        return LabelScores(task, example, starts, **flat, class_names=names)  # type: ignore[arg-type]
+        return LabelScores(task, example, starts, **flat, class_names=names)
 
-    def answers(
+    def told(
         self, scores: Tensor, visible: NDArray[np.bool_], names: Sequence[str], top: int
     ) -> list[list[tuple[str, float]]]:
         """Return the labels that each input is given, the likeliest first, with their probabilities; maybe none.
@@ -104,14 +104,14 @@ class MultiLabel(TargetedProblem):
         return found
 
 
-class MultiLabelTexts(MultiLabel, TextClassification):
+class MultiLabelTexts(MultiLabel, TextClassification):  # type: ignore[misc]  # examples with other targets
     """Texts, or pairs of texts, with any number of labels each."""
 
     inputs: ClassVar = Texts
     words = "texts with label sets"
 
 
-class MultiLabelImages(MultiLabel, ImageClassification):
+class MultiLabelImages(MultiLabel, ImageClassification):  # type: ignore[misc]  # examples with other targets
     """Images with any number of labels each."""
 
     inputs: ClassVar = Images

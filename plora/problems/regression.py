@@ -26,8 +26,8 @@ from plora.streams.targeted import Numbers as NumberSplit
 class Regression(TargetedProblem):
     """A number for each name of a task: ((z − y) / σ)², σ the standard deviation of the training split's targets.
 
-    Rows of the head begin in the unit of the training split that opens them, z ← σ z + μ, so that all that is trained is
-    of size 1, and every prediction is in the unit of the data.
+    Rows of the head begin in the unit of the training split that opens them, z ← σ z + μ, so that all that is trained
+    is of size 1, and every prediction is in the unit of the data.
     """
 
     score: Score = SCORES["mean_absolute_error"]
@@ -71,28 +71,28 @@ class Regression(TargetedProblem):
         self, task: NDArray[np.str_], example: NDArray[np.int32], columns: Columns, names: tuple[str, ...]
     ) -> PredictedNumbers:
         """Return the record of some examples."""
-        there = ~np.isnan(columns["target"])  # type: ignore[call-overload]
+        there = ~np.isnan(columns["target"])
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(there.sum(1), dtype=np.int64)])
         flat = {name: column[there] for name, column in columns.items()}
         return PredictedNumbers(task, example, starts, **flat)  # type: ignore[arg-type]
 
-    def answers(
+    def told(
         self, scores: Tensor, visible: NDArray[np.bool_], names: Sequence[str], top: int
     ) -> list[list[tuple[str, float]]]:
         """Return every number of each input with its name, in the unit of the data."""
         shown = np.flatnonzero(visible)
-        told = [names[row] for row in shown]
-        return [list(zip(told, own, strict=True)) for own in scores[:, torch.from_numpy(shown)].tolist()]
+        rows = [names[row] for row in shown.tolist()]
+        return [list(zip(rows, own, strict=True)) for own in scores[:, torch.from_numpy(shown)].tolist()]
 
 
-class TextRegression(Regression, TextClassification):
+class TextRegression(Regression, TextClassification):  # type: ignore[misc]  # examples with other targets
     """Texts, or pairs of texts, with one or more numbers each."""
 
     inputs: ClassVar = Texts
     words = "texts with numbers"
 
 
-class ImageRegression(Regression, ImageClassification):
+class ImageRegression(Regression, ImageClassification):  # type: ignore[misc]  # examples with other targets
     """Images with one or more numbers each."""
 
     inputs: ClassVar = Images

@@ -59,9 +59,21 @@ class ClassificationSettings(ProblemSettings):
 
     loss: ClassificationLoss = ClassificationLoss()
     """What training minimises: `gamma` and `beta` of the class-balanced focal loss; {}: the cross-entropy."""
+    sampling: Literal["all", "balanced"] = "all"
+    """Which examples an epoch learns: `all`, each once; `balanced`, as many by chance, each class of the task equally
+    likely, so that those of rare classes are learned several times. Not together with `loss.beta`."""
     score: Literal["accuracy", "macro_f1"] = "accuracy"
     """What a cell of the matrix is, and what validation chooses by: `accuracy`, or `macro_f1`, the mean of F1 over the
     classes, in which each counts equally."""
+
+    @model_validator(mode="after")
+    def _rare_classes_count_once(self) -> Self:
+        if self.sampling == "balanced" and self.loss.beta:
+            raise ValueError(
+                "sampling: balanced draws examples of rare classes more often, and loss.beta weighs them more, so that "
+                "they would count twice; leave one of them out"
+            )
+        return self
 
 
 class TextClassificationSettings(ClassificationSettings):
@@ -144,8 +156,8 @@ class MultiLabelSettings(ProblemSettings):
     many examples have it; {}: the binary cross-entropy."""
     score: Literal["macro_f1", "micro_f1", "mean_average_precision", "exact_match"] = "macro_f1"
     """What a cell of the matrix is: `macro_f1`, the mean of F1 over the labels; `micro_f1`, in which each label of each
-    input counts equally; `mean_average_precision`, for which thresholds have no part; or `exact_match`, the share of the
-    inputs that get their labels and no other. All are measured, whichever is chosen."""
+    input counts equally; `mean_average_precision`, in which thresholds have no part; or `exact_match`, the share of
+    the inputs that get their labels and no other. All are measured, whichever is chosen."""
 
 
 class MultiLabelTextSettings(MultiLabelSettings):

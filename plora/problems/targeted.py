@@ -114,7 +114,7 @@ class TargetedProblem(Problem):
     @classmethod
     def around(cls, settings: ProblemSettings, backbone: Backbone, config: BackboneConfig, cache: Path | None) -> Self:
         """Return the problem on a backbone, with the score of the settings."""
-        found = super().around(settings, backbone, config, cache)  # type: ignore[safe-super]  # of the inputs' problem
+        found = super().around(settings, backbone, config, cache)
         found.score = SCORES[settings.score]  # type: ignore[attr-defined]  # all settings of such problems have one
         return found
 

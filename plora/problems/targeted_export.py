@@ -30,7 +30,7 @@ class _LabelSets(_OwnAnswers):
     @property
     def words(self) -> InputWords:
         """Those of the inputs, with any number of labels."""
-        words = super().words
+        words = super().words  # type: ignore[safe-super]
         prints = f"a probability of each label for each {words.noun}, which has the label from 0.5 on"
         return replace(words, prints=prints)
 
@@ -43,7 +43,7 @@ class _Numbers(_OwnAnswers):
     @property
     def words(self) -> InputWords:
         """Those of the inputs, with numbers."""
-        words = super().words
+        words = super().words  # type: ignore[safe-super]
         return replace(
             words,
             model=f"A regression of {words.many}",

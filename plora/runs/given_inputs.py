@@ -194,7 +194,7 @@ def _table(path: Path, columns: TableTask) -> GivenInputs:
 
 def _columns(config: RunConfig, task: str | None, given: Sequence[str]) -> TableTask:
     """The columns of the texts of a task, as it was learned."""
-    learned = [(one.name, one) for one in config.listed if isinstance(one, TableTask)]
+    learned: list[tuple[str, TableTask]] = [(one.name, one) for one in config.listed if isinstance(one, TableTask)]
     tasks = config.stream.tasks if isinstance(config.stream, LabelSetStream | NumberStream) else ()
     learned += [(one.name, one.columns) for one in tasks]
     columns = next((own for name, own in learned if task in (None, name)), TableTask())

@@ -68,7 +68,7 @@ def predict(
         some = inputs[start : start + _AT_ONCE]
         # A subset has no fingerprint: of texts that are asked for once, neither features nor states are kept.
         examples = problem.encode(problem.given(some)).subset(np.arange(len(some)))
-        answers = problem.answers(scores_of(learner.extractor, examples, named), visible, space.names, top)
+        answers = problem.told(scores_of(learner.extractor, examples, named), visible, space.names, top)
         found += [
             Prediction(one, tuple(name for name, _ in told), tuple(number for _, number in told))
             for one, told in zip(some, answers, strict=True)

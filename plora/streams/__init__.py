@@ -13,6 +13,7 @@ from plora.streams.base import (
 )
 from plora.streams.corpora import Corpora
 from plora.streams.digits import Digits
+from plora.streams.docstring_targets import DocstringLabels, DocstringParameters
 from plora.streams.docstrings import DocstringSkills, DocstringTopics
 from plora.streams.domains import Domain
 from plora.streams.glyphs import Glyphs
@@ -30,6 +31,8 @@ from plora.streams.text_to_text import TextToText
 STREAMS: dict[str, type[StreamSource]] = {
     "docstring_topics": DocstringTopics,
     "docstring_skills": DocstringSkills,
+    "docstring_parameters": DocstringParameters,
+    "docstring_labels": DocstringLabels,
     "digits": Digits,
     "glyphs": Glyphs,
     "local": LocalStream,
@@ -67,6 +70,8 @@ __all__ = [
     "StreamSource",
     "DocstringTopics",
     "DocstringSkills",
+    "DocstringParameters",
+    "DocstringLabels",
     "Digits",
     "Glyphs",
     "ImageStream",

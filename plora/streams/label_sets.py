@@ -135,8 +135,8 @@ def _sets(where: str, task: LabelSetTask, values: Sequence[object]) -> list[list
             parts = [clean_label(part) for part in value]
         elif isinstance(value, str):
             raise DataError(
-                f"{place}: column '{task.labels}' holds the text '{value[:60]}', and lists were expected; set separator "
-                "to what stands between labels, such as ';'"
+                f"{place}: column '{task.labels}' holds the text '{value[:60]}', and lists were expected; set "
+                "separator to what stands between labels, such as ';'"
             )
         elif value is None:
             raise DataError(f"{place}: the labels in column '{task.labels}' are missing; write an empty list for none")
@@ -145,7 +145,7 @@ def _sets(where: str, task: LabelSetTask, values: Sequence[object]) -> list[list
             raise DataError(f"{place}: column '{task.labels}' holds {value!r:.60}; expected {expected}")
         if "" in parts:
             raise DataError(
-                f"{place}: a label in column '{task.labels}' is empty; correct it: a separator stands between two labels"
+                f"{place}: a label in column '{task.labels}' is empty; a separator stands between two labels"
             )
         found.append(parts)
     return found

@@ -100,7 +100,7 @@ class Table:
         self.content = f"{path.name} sha256:{content_hash(path)}"
 
     def __len__(self) -> int:
-        return self.source.table.num_rows
+        return int(self.source.table.num_rows)
 
     def inputs(self, rows: "NDArray[np.int64]") -> Split:
         """Return the inputs of some rows: texts, or files of images."""

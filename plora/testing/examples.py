@@ -13,11 +13,12 @@ from plora.testing.promises import Promises
 from plora.testing.tiny import own_random_numbers
 
 _DRAWS = (None, 0, 1)
+_ROWS = 64
 
 
 @own_random_numbers()
 def check_examples(problem: Problem, split: Split, network: nn.Module) -> None:
-    """Check that a problem whose network answers by itself gives the loop what it expects.
+    """Check that a problem of which no example has one class as its answer gives the loop what it expects.
 
     - encoding the same split again gives the same; the fingerprint is one sha256, the same at every call;
     - an example is a function of draw and position: neither the rest of the batch nor its order has a part in it, and
@@ -30,7 +31,8 @@ def check_examples(problem: Problem, split: Split, network: nn.Module) -> None:
     Args:
         problem: that does not classify, with the settings to test.
         split: three examples or more.
-        network: what `Problem.load` returns as a network.
+        network: what `Problem.load` returns as a network. Where the problem fills rows of a head, features become
+            scores of 64 rows here.
 
     Raises:
         ConformanceError: the first promise that is broken.
@@ -116,7 +118,8 @@ def _check_record(promises: Promises, problem: Problem, examples: Examples, netw
             )
     tasks = np.full(len(examples), "task")
     with promises.no_error("what is measured becomes a record"):
-        record = problem.with_names(problem.measurements(tasks, everything.astype(np.int32), columns, ()), ())
+        names = tuple(f"row {row}" for row in range(_ROWS)) if problem.has_rows else ()
+        record = problem.with_names(problem.measurements(tasks, everything.astype(np.int32), columns, names), names)
         value = record.value(problem.score)
     inside = problem.score.low <= value <= problem.score.high
     promises.keep(inside, "its score is in its range", value, [problem.score.low, problem.score.high])
@@ -129,11 +132,17 @@ def _a_row_each(examples: Examples, batch: Batch) -> bool:
 
 
 def _outputs(problem: Problem, batch: Batch, network: nn.Module) -> Mapping[str, Tensor]:
-    return problem.outputs(problem.run(network, batch.inputs, {}), None)
+    found, scores = problem.run(network, batch.inputs, {}), None
+    if problem.has_rows:
+        features = problem.features(found, batch.inputs)
+        assert features is not None
+        weight = torch.randn(_ROWS, features.shape[1], generator=torch.Generator().manual_seed(0))
+        scores = features @ weight.T
+    return problem.outputs(found, scores)
 
 
 def _measured(problem: Problem, batch: Batch, network: nn.Module) -> Columns:
-    return problem.measure(_outputs(problem, batch, network), batch, np.ones(0, np.bool_))
+    return problem.measure(_outputs(problem, batch, network), batch, np.ones(_ROWS * problem.has_rows, np.bool_))
 
 
 def _tensors(batch: Batch) -> Mapping[str, Tensor]:

@@ -260,20 +260,21 @@ def _solve(session: Session, head: ClosedFormHead, stage: Stage, before: tuple[T
 
 def _settle(parts: Parts, stage: Stage) -> None:
     """Let the problem fix what validation decides of the rows that were learned."""
-    of_block: dict[str, list[EncodedTask]] = {}
+    of_block: dict[str, dict[str, Examples]] = {}
     for task in stage.tasks:
-        of_block.setdefault(parts.space.blocks[task.name], []).append(task)
-    for block, tasks in of_block.items():
-        known = parts.space.scenario == "task"
-        splits = {task.name: task.splits["validation"] for task in tasks}
-
-        def scores(splits: Mapping[str, Examples] = splits, block: str | None = block if known else None) -> Tensor:
-            extractor = parts.learner.extractor
-            found = [scores_of(extractor, split, name if known else None, block) for name, split in splits.items()]
-            return torch.cat(found)
-
+        of_block.setdefault(parts.space.blocks[task.name], {})[task.name] = task.splits["validation"]
+    for block, splits in of_block.items():
         first, *others = splits.values()
-        parts.model.problem.settled(parts.model.head, block, scores, first.followed_by(others) if others else first)
+        together = first.followed_by(others) if others else first
+        parts.model.problem.settled(parts.model.head, block, partial(_validated, parts, block, splits), together)
+
+
+def _validated(parts: Parts, block: str, splits: Mapping[str, Examples]) -> Tensor:
+    """Scores `[N, rows]` of the splits of some tasks, whose rows are of one block, one after the other."""
+    extractor = parts.learner.extractor
+    if parts.space.scenario == "task":
+        return torch.cat([scores_of(extractor, split, name, block) for name, split in splits.items()])
+    return torch.cat([scores_of(extractor, split, None) for split in splits.values()])
 
 
 def _features(session: Session, task: EncodedTask) -> tuple[Tensor, Tensor]:
