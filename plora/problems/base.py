@@ -104,6 +104,10 @@ class Examples(ABC):
         """Return what losses and measures compare with, of some examples, as `collate` has it; no input is made."""
         return {"rows": torch.from_numpy(self.rows[indices])}
 
+    def answers(self) -> NDArray[np.generic] | None:
+        """Return what is true, as a record of all examples has it; see `Measurements.answers`."""
+        return self.rows if len(self.rows) else None
+
     @abstractmethod
     def subset(self, indices: Indices) -> Self:
         """Return some of the examples, in the order of `indices`."""
@@ -289,6 +293,7 @@ class Problem(ABC):
             has a target of its own.
         moving: names (regular expressions) of the backbone's buffers that may change while a task is learned.
         items: what inputs are, in words, where a message speaks of many.
+        answered: what is told of new inputs: `labels`, or `numbers`.
         size_key: key of a config that makes inputs smaller, for when memory is full; empty where there is none.
         of_stream: a pretrained network is made to fit the stream: `load_for` looks at it whatever the backbone.
         loss: how examples weigh in the loss of a problem that classifies.
@@ -303,6 +308,7 @@ class Problem(ABC):
     fills_rows: ClassVar[bool] = False
     moving: ClassVar[tuple[str, ...]] = ()
     items: ClassVar[str] = "inputs"
+    answered: ClassVar[str] = "labels"
     size_key: ClassVar[str] = ""
     of_stream: ClassVar[bool] = False
 
@@ -595,6 +601,14 @@ class Problem(ABC):
             [(names[row], value) for row, value in zip(rows, found, strict=True)]
             for rows, found in zip(shown[best].tolist(), values.tolist(), strict=True)
         ]
+
+    def cells(self, told: Sequence[tuple[str, float]]) -> dict[str, object]:
+        """Return what a table of predictions has of an input, by column.
+
+        Args:
+            told: of the input; see `told`.
+        """
+        return {"predicted": told[0][0], "probability": told[0][1]}
 
     def mixed(self, each: Sequence[Columns]) -> Columns:
         """Return what the mean of several models' likelihoods is, from what was measured of each.

@@ -103,6 +103,10 @@ class MultiLabel(TargetedProblem):
             found.append([(names[shown[at]], float(own[at].sigmoid())) for at in order])
         return found
 
+    def cells(self, told: Sequence[tuple[str, float]]) -> dict[str, object]:
+        """Return the labels and their probabilities, a list of each."""
+        return {"predicted": [name for name, _ in told], "probability": [number for _, number in told]}
+
 
 class MultiLabelTexts(MultiLabel, TextClassification):  # type: ignore[misc]  # examples with other targets
     """Texts, or pairs of texts, with any number of labels each."""

@@ -34,6 +34,7 @@ class Regression(TargetedProblem):
     record = PredictedNumbers
     split = NumberSplit
     loss_name = "squared_error"
+    answered: ClassVar = "numbers"
 
     @classmethod
     def around(cls, settings: ProblemSettings, backbone: Backbone, config: BackboneConfig, cache: Path | None) -> Self:
@@ -83,6 +84,12 @@ class Regression(TargetedProblem):
         shown = np.flatnonzero(visible)
         rows = [names[row] for row in shown.tolist()]
         return [list(zip(rows, own, strict=True)) for own in scores[:, torch.from_numpy(shown)].tolist()]
+
+    def cells(self, told: Sequence[tuple[str, float]]) -> dict[str, object]:
+        """Return the number, or of several one by its name each."""
+        if len(told) == 1:
+            return {"predicted": told[0][1]}
+        return {f"predicted {name}": number for name, number in told}
 
 
 class TextRegression(Regression, TextClassification):  # type: ignore[misc]  # examples with other targets

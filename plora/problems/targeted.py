@@ -53,6 +53,10 @@ class TargetedExamples(InputExamples):
         """Return `first` `[B]`, `values` and `counts` `[B, C]`."""
         return {name: torch.from_numpy(getattr(self, name)[indices]) for name in ("first", "values", "counts")}
 
+    def answers(self) -> Numbers:
+        """Return the targets that there are, one example after the other."""
+        return self.values[~np.isnan(self.values)]
+
     def subset(self, indices: Indices) -> "TargetedExamples":
         """Return some of the examples."""
         own = (self.first[indices], self.values[indices], self.counts[indices])

@@ -115,17 +115,14 @@ def read_prompts(given: Sequence[str], file: Path | None, stdin: BinaryIO) -> li
 
 
 def write_labelled(path: Path, given: GivenInputs, predictions: Sequence[Prediction]) -> None:
-    """Write a table, a row per input: the columns that were read, the likeliest label, and its probability.
+    """Write a table, a row per input: the columns that were read, and what was found; see `Prediction.cells`.
 
     Args:
         path: CSV, TSV, JSON lines or parquet, by its ending; it is replaced where it exists.
         given: N inputs.
         predictions: of each.
     """
-    rows = [
-        {**row, LABEL: found.labels[0], PROBABILITY: found.probabilities[0]}
-        for row, found in zip(given.rows, predictions, strict=True)
-    ]
+    rows = [{**row, **found.cells} for row, found in zip(given.rows, predictions, strict=True)]
     names = list(dict.fromkeys(name for row in rows for name in row))
     ending = path.suffix.lower()
     if ending == ".parquet":

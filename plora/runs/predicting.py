@@ -1,7 +1,7 @@
 """Label new inputs with a run."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,15 @@ class Prediction:
         input: as it was given.
         labels: the likeliest first; of a regression what each number is.
         probabilities: of the labels; of a regression the numbers, in their unit.
+        cells: what a table of predictions has of it, by column: `predicted`, and `probability` where there is one.
+        told: what the answers are, `labels` or `numbers`.
     """
 
     input: object
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+    cells: Mapping[str, object] = field(default_factory=dict)
+    told: str = "labels"
 
 
 _AT_ONCE = 1024
@@ -70,7 +74,13 @@ def predict(
         examples = problem.encode(problem.given(some)).subset(np.arange(len(some)))
         answers = problem.told(scores_of(learner.extractor, examples, named), visible, space.names, top)
         found += [
-            Prediction(one, tuple(name for name, _ in told), tuple(number for _, number in told))
+            Prediction(
+                one,
+                tuple(name for name, _ in told),
+                tuple(number for _, number in told),
+                problem.cells(told),
+                problem.answered,
+            )
             for one, told in zip(some, answers, strict=True)
         ]
         if progress is not None:

@@ -1,8 +1,10 @@
 """Label sets and numbers in whole runs: what is forgotten and what is not, and the same answers in every way out."""
 
+import csv
+import dataclasses
 import json
-import subprocess
-import sys
+import runpy
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,17 +12,25 @@ import numpy as np
 import pytest
 from killing import KILLED, in_child, quiet
 from tiny_targets import LABELS, UNIT, rows, values
+from typer.testing import CliRunner
 
-from plora.build import Workspace
+from plora.build import Workspace, build
+from plora.cli import app
 from plora.config import RunConfig, load_config
+from plora.errors import RunError
 from plora.export import export
+from plora.methods import METHODS
 from plora.results import LabelScores, PredictedNumbers, Score, read_measurements, read_record
 from plora.results.record.manifest import read_chain
+from plora.run_folder.folder import RunFolder
+from plora.run_folder.predictions import require_answers
 from plora.runs import forget, predict, resume, run, verify
 
 Config = Callable[..., RunConfig]
 SHARED = Workspace()
 KINDS = ("label_sets", "numbers")
+REFUSED = ("routed", "ewc", "online_ewc", "ewc_lora", "der", "generative_replay", "lwf")
+LEARN = [method for method in METHODS if method not in REFUSED]
 
 
 @pytest.fixture(scope="module")
@@ -92,15 +102,47 @@ def test_predictions_are_those_of_the_record_and_of_an_export(
         np.testing.assert_allclose(numbers, PredictedNumbers.read(path).of("food").prediction, rtol=1e-5)
         assert told[0].labels == ("target",)
     folder = export(per_task[kind], tmp_path / "out", task="food", merged=merged)
-    script = f"import json, inference; print(json.dumps(inference.predict({texts[:6]!r}, task='food')))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    for one, exported in zip(told, json.loads(done.stdout.splitlines()[-1]), strict=False):
+    with warnings.catch_warnings():  # of libraries that the script uses
+        warnings.simplefilter("ignore")
+        exported = runpy.run_path(str(folder / "inference.py"))["predict"](texts[:6], task="food")
+    for one, answer in zip(told, exported, strict=False):
         for name, number in zip(one.labels, one.probabilities, strict=True):
-            assert exported[name] == pytest.approx(number, rel=1e-5)
+            assert answer[name] == pytest.approx(number, rel=1e-5)
         if kind == "label_sets":
-            assert {name for name, p in exported.items() if p >= 0.5} == set(one.labels)
+            assert {name for name, p in answer.items() if p >= 0.5} == set(one.labels)
     assert ("numbers" if kind == "numbers" else "probability") in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_command_line_tells_label_sets_and_numbers(per_task: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    texts = [str(row["text" if kind == "label_sets" else "counted"]) for row in rows("food", 5, 7)]
+    told = predict(per_task[kind], texts, task="food")
+    said = CliRunner().invoke(app, ["predict", str(per_task[kind]), "--task", "food", "--json", *texts])
+    lines = [json.loads(line) for line in said.output.splitlines()]
+    what = "labels" if kind == "label_sets" else "numbers"
+    assert [line[what] for line in lines] == [dict(zip(p.labels, p.probabilities, strict=True)) for p in told]
+    plain = CliRunner().invoke(app, ["predict", str(per_task[kind]), "--task", "food", texts[0]]).output
+    assert plain.startswith(
+        f"target {told[0].probabilities[0]:.6g}\t" if kind == "numbers" else f"{told[0].labels[0]} "
+    )
+    table = tmp_path / "new.csv"
+    column = "text" if kind == "label_sets" else "counted"
+    table.write_text("\n".join([column, *texts]), encoding="utf-8")
+    out = tmp_path / "told.csv"
+    CliRunner().invoke(app, ["predict", str(per_task[kind]), str(table), "--task", "food", "--out", str(out)])
+    with out.open(encoding="utf-8") as file:
+        found = [json.loads(row["predicted"]) for row in csv.DictReader(file)]
+    assert found == [list(p.labels) if kind == "label_sets" else p.probabilities[0] for p in told]
+
+
+def test_a_record_with_other_targets_is_not_that_of_the_data(per_task: dict[str, Path]) -> None:
+    path = per_task["numbers"] / "predictions/task-02.parquet"
+    found = PredictedNumbers.read(path).of("food")
+    examples = build(RunFolder(per_task["numbers"]).read_config(), SHARED).tasks[0].splits["test"]
+    require_answers(path, found, examples, "food")
+    other = dataclasses.replace(found, target=found.target + 1)
+    with pytest.raises(RunError, match="the examples of task 'food' are not those of its data"):
+        require_answers(path, other, examples, "food")
 
 
 def test_a_task_that_is_forgotten_leaves_the_other_as_it_was(config: Config) -> None:
@@ -146,6 +188,33 @@ def test_a_kill_changes_no_bit(config: Config, tmp_path: Path, kind: str, settin
         assert in_child(work, point) in (KILLED, 0)
     resume(cut.folder, quiet())
     assert same(cut.folder) == same(whole)
+
+
+def learned_quickly(kind: str, method: str, folder: Path, backbone: Path) -> None:
+    """Learn two tasks of 24 texts, and read everything back."""
+    made = values(folder, backbone, kind, count=24, test=12)
+    scenario = next(name for name in ("task", "domain") if name not in METHODS[method].refusals)
+    settings = [f"method={method}", f"scenario={scenario}", "training.epochs=1"]
+    if scenario == "domain":
+        first = made["stream"]["tasks"][0]  # type: ignore[index]
+        made["stream"]["tasks"] = [first, {**first, "name": "again"}]  # type: ignore[index]
+    written = run(load_config(made, settings), quiet())
+    record = read_record(written)
+    assert record.complete
+    assert np.isfinite(record.matrix[-1]).all()
+    assert verify(written).problems == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", LEARN)
+def test_a_method_learns_label_sets(method: str, tmp_path: Path, tiny_backbone: Path) -> None:
+    learned_quickly("label_sets", method, tmp_path, tiny_backbone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", LEARN)
+def test_a_method_learns_numbers(method: str, tmp_path: Path, tiny_backbone: Path) -> None:
+    learned_quickly("numbers", method, tmp_path, tiny_backbone)
 
 
 @pytest.mark.slow

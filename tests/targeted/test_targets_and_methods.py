@@ -65,7 +65,7 @@ def test_other_settings_without_a_meaning() -> None:
     with pytest.raises(ConfigError, match="drift: it makes features of old classes anew"):
         made("text_regression", "sequential", head="ridge", drift="linear")
     with pytest.raises(ConfigError, match="'%' is of fractions, which are shown times 100; write 'percent'"):
-        made("text_regression", "frozen", problem={"kind": "text_regression", "unit": "%"})
+        load_config({"stream": STREAMS["text_regression"], "problem": {"kind": "text_regression", "unit": "%"}})
     with pytest.raises(ConfigError, match=r"rare classes more often, and loss\.beta weighs them more"):
         load_config(
             {

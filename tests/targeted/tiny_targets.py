@@ -9,7 +9,7 @@ WORDS = {
     "travel": [["train", "track", "ticket"], ["plane", "runway", "pilot"], ["platform", "wing"]],
 }
 """By task: the words of each of its three labels."""
-LABELS = {"food": ["fruit", "bread", "sweet"], "travel": ["rail", "air", "long"]}
+LABELS = {"food": ["bread", "fruit", "sweet"], "travel": ["air", "rail", "slow"]}
 FILLER = ["the", "a", "of", "and", "in", "very", "old"]
 UNIT = {"food": (1000.0, 100.0), "travel": (-3.0, 0.5)}
 """By task: what a number begins at, and how much each word of the first label adds."""
@@ -52,9 +52,9 @@ def write(folder: Path, count: int = 96, test: int = 48) -> dict[str, Path]:
     return files
 
 
-def values(folder: Path, backbone: Path, kind: str) -> dict[str, object]:
+def values(folder: Path, backbone: Path, kind: str, count: int = 96, test: int = 48) -> dict[str, object]:
     """Return a config: `kind` is `label_sets` or `numbers`."""
-    files = write(folder)
+    files = write(folder, count, test)
     columns = {"label_sets": {"labels": "labels"}, "numbers": {"targets": "target", "text": "counted"}}[kind]
     problem = {"label_sets": {"kind": "text_multi_label"}, "numbers": {"kind": "text_regression", "unit": "words"}}
     tasks = [

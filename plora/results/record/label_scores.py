@@ -76,6 +76,10 @@ class LabelScores(Measurements):
         if not bool(np.isfinite(self.score).all()):
             raise RunError("label scores: a score is NaN or infinite")
 
+    def answers(self) -> NDArray[np.bool_]:
+        """Return the truth of every label that is asked about."""
+        return self.truth
+
     @property
     def given(self) -> NDArray[np.bool_]:
         """`[M]` which labels were given."""

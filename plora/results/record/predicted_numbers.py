@@ -64,6 +64,10 @@ class PredictedNumbers(Measurements):
         if not bool(np.isfinite(self.target).all() and np.isfinite(self.prediction).all()):
             raise RunError("predicted numbers: a number is NaN or infinite")
 
+    def answers(self) -> Numbers:
+        """Return the targets."""
+        return self.target
+
     def write(self, path: Path, of: Identity | None = None) -> None:
         """Write a parquet file, atomically."""
         lists = {name: getattr(self, name).astype(np.float64) for name in ("target", "prediction")}
@@ -117,16 +121,16 @@ class PredictedNumbers(Measurements):
         The two correlations are NaN where targets are all the same, and 0 where predictions are and targets are not:
         a constant says nothing of the order.
 
+        Examples of tasks with other numbers have no score together: NaN.
+
         Raises:
-            RunError: the score is none of these, or examples have another number of numbers.
+            RunError: the score is none of these.
         """
         if score.name not in self.scores:
             raise self._unknown(score)
-        if not len(self):
-            return float("nan")
         counts = np.unique(np.diff(self.starts))
-        if len(counts) > 1:
-            raise RunError("predicted numbers: examples of tasks with other numbers have no score together")
+        if len(counts) != 1:
+            return float("nan")
         of_one = _OF_ONE[score.name]
         targets, predictions = (flat.reshape(len(self), int(counts[0])).T for flat in (self.target, self.prediction))
         values = [of_one(target, prediction) for target, prediction in zip(targets, predictions, strict=True)]
