@@ -24,6 +24,8 @@ TESTS = {
     "two processes": "tests/training/test_processes.py::test_two_processes_learn_what_one_learns",
     "activation checkpointing": "tests/test_features.py::test_activation_checkpointing",
     "export": "tests/test_export.py::test_labels_and_probabilities_are_those_of_predict",
+    "learns label sets": "tests/targeted/test_targeted_runs.py::test_a_method_learns_label_sets",
+    "learns numbers": "tests/targeted/test_targeted_runs.py::test_a_method_learns_numbers",
 }
 """Feature → the test whose parameters have the name of the method in them."""
 LEARNING = {
@@ -40,7 +42,8 @@ _STREAMS: dict[str, dict[str, object]] = {
 _INTRODUCTION = """\
 What each method can do beside learning. *Tested* means that the test below does it with this method and compares:
 after a kill the same bits, with two processes and with activation checkpointing the predictions of a plain run, after
-an export the probabilities of `plora predict`; in bf16 a run that reloads and predicts the same. *Refused* means that
+an export the probabilities of `plora predict`; in bf16 a run that reloads and predicts the same; of label sets and
+numbers a run that reads back and predicts what it recorded. *Refused* means that
 plora says the message below before it starts. A cell that is neither fails `make check`, which calls
 `python -m benchmarks.features --check`."""
 
@@ -63,7 +66,20 @@ def _exported(method: str) -> None:
         refuse(config, task=None, merged=False, push=None)
 
 
-REFUSALS: dict[str, Callable[[str], None]] = {"activation checkpointing": _checkpointed, "export": _exported}
+def _with_targets(stream: str, problem: str) -> Callable[[str], None]:
+    def asked(method: str) -> None:
+        scenario = next(s for s in ("task", "domain") if s not in METHODS[method].refusals)
+        load_config(_config(method, stream={"kind": stream}, problem={"kind": problem}) | {"scenario": scenario})
+
+    return asked
+
+
+REFUSALS: dict[str, Callable[[str], None]] = {
+    "activation checkpointing": _checkpointed,
+    "export": _exported,
+    "learns label sets": _with_targets("docstring_labels", "text_multi_label"),
+    "learns numbers": _with_targets("docstring_parameters", "text_regression"),
+}
 """Feature → what a user asks for, which is refused before anything is loaded."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from benchmarks import ledger as rules
+from plora.results import SCORES, Score
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -24,6 +25,7 @@ PAGES = (
     *("docs/results/ledger.md", "docs/results/images.md", "docs/results/language-models.md"),
     "docs/results/segmentation.md",
     "docs/results/words.md",
+    "docs/results/targets.md",
     "plora/backbones/glyph_vit/README.md",
 )
 
@@ -436,6 +438,41 @@ def arguments(data: dict[str, object]) -> str:
         f"sentences to train and {runs[0]['test_sentences']:,} to test. {source(data)}"
     )
     return "\n\n".join([said, table(heads, [cells for _, _, cells in sorted(rows)]), how])
+
+
+def targets(data: dict[str, object]) -> str:
+    """The methods, best first: the score of the runs and what was forgotten of it, the others after the last task."""
+    runs = _rows(data, "runs")
+    said = {key: value for key, value in _part(runs[0], "score").items() if value is not None}  # null: no end
+    score = Score(**said)  # type: ignore[arg-type]
+    others = [SCORES[name] for name in _part(runs[0], "scores") if name != score.name]
+    found = []
+    for method in dict.fromkeys(str(run["method"]) for run in runs):
+        own = [run for run in runs if run["method"] == method]
+        cells = [_spread_of(score, [run[name] for run in own]) for name in ("accuracy", "forgetting")]
+        cells += [_spread_of(other, [_part(run, "scores")[other.name] for run in own]) for other in others]
+        mean = fmean(float(str(run["accuracy"])) for run in own)
+        trainable, seconds = (
+            max(int(str(run["trainable"])) for run in own),
+            fmean(float(str(r["seconds"])) for r in own),
+        )
+        found.append((-score.sign * mean, [f"`{method}`", *cells, f"{trainable:,}", f"{seconds:.0f}"]))
+    heads = ["method", score.label, "forgetting", *(other.label for other in others), "trainable", "seconds"]
+    before = score.with_unit(fmean(float(str(run["before"])) for run in runs))
+    seeds, (train, test) = len({run["seed"] for run in runs}), _list(runs[0]["texts"])
+    return (
+        f"{table(heads, [row for _, row in sorted(found, key=lambda one: one[0])])}\n\nMeans over the tasks after the "
+        f"last one, {seeds} seeds, ± standard deviation; {score.end} is best. Before any task: {before}. {train} texts "
+        f"of the first task to train, {test} to test. {source(data)}"
+    )
+
+
+def _spread_of(score: Score, values: Sequence[object]) -> str:
+    """Mean and standard deviation as people read them."""
+    known = [float(str(value)) for value in values if value is not None]
+    if not known:
+        return "n/a"
+    return score.text(fmean(known)) + (f" ± {score.text(stdev(known))}" if len(known) > 1 else "")
 
 
 def digits(data: dict[str, object]) -> str:
@@ -976,6 +1013,8 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "segmentation_step": ("segmentation-step", segmentation_step),
     "segmentation_step_gpu": ("segmentation-step-gpu", segmentation_step),
     "ledger": ("ledger", ledger),
+    "targets_labels": ("targets-labels", targets),
+    "targets_numbers": ("targets-numbers", targets),
 }
 
 

@@ -25,7 +25,7 @@ from plora.config.made_in import seen_from
 from plora.errors import AdapterError, ConfigError, DataError
 from plora.events.tracking import require_installed
 from plora.gates import ChoosingGate, Gate, ReadingGate
-from plora.heads import HEADS, ClosedFormHead, Head, LinearHead, head_class
+from plora.heads import HEADS, ClosedFormHead, Head, head_class, in_units
 from plora.kinds import is_own
 from plora.model import ContinualModel
 from plora.optimizers import refuse_idle
@@ -169,7 +169,7 @@ def _refuse_idle_groups(parts: Parts) -> None:
     gate, head, solved = model.gate, model.head, isinstance(model.head, ClosedFormHead)
     if not config.training.groups or (solved and config.row.slots == "none"):  # nothing is stepped
         return
-    model.head = LinearHead(head.features) if solved else type(head)(head.features, head.pooled)
+    model.head = head.stand_in() if isinstance(head, ClosedFormHead) else type(head)(head.features, head.pooled)
     model.gate = None if gate is None else gate.fresh()
     with torch.random.fork_rng(devices=[]):
         for task in stage.tasks:
@@ -201,7 +201,7 @@ def assemble(config: RunConfig, workspace: Workspace, made_in: Path | None = Non
     problem = part.around(config.problem, backbone, config.backbone, cache_folder())
     problem.read_as(config.stream)
     if isinstance(config.problem, ClassificationSettings):
-        problem.loss = config.problem.loss
+        problem.loss, problem.balanced = config.problem.loss, config.problem.sampling == "balanced"
         if "score" in config.problem.model_fields_set:
             problem.score = SCORES[config.problem.score]
     model = build_model(config, backbone, problem).to(accelerator.device)
@@ -266,11 +266,14 @@ def _head_of(config: RunConfig) -> type[Head]:
     if is_own(name) and solved not in (issubclass(HEADS[other], ClosedFormHead) for other in row.heads):
         ways = ("trains step by step", "is solved")
         raise ConfigError([f"head: '{name}' {ways[solved]}, and that of method '{row.name}' {ways[not solved]}"])
-    return head
+    return in_units(head) if config.problem.fills_rows else head
 
 
 def _competes(config: RunConfig) -> bool:
-    """Whether all blocks of the head compete: not where the task is known, or the gate chooses one for each input."""
+    """Whether all blocks of the head compete: not where the task is known, the gate chooses one for each input, or rows
+    have targets of their own."""
+    if config.problem.fills_rows:
+        return False
     gate = config.resolved_gate()
     return config.scenario == "domain" or (config.scenario == "class" and (gate is None or not gate.chooses))
 

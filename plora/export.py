@@ -25,7 +25,7 @@ from plora.build import Learner, Workspace, assemble
 from plora.config import RunConfig
 from plora.config.made_in import seen_from
 from plora.errors import RunError, UnknownTaskError, did_you_mean
-from plora.heads import ClosedFormHead, CosineHead, Head, LinearHead, NCMHead, RanPACHead, RidgeHead
+from plora.heads import ClosedFormHead, CosineHead, Head, InUnits, LinearHead, NCMHead, RanPACHead, RidgeHead
 from plora.model import ContinualModel
 from plora.problems.export_part import ExportPart
 from plora.results import RunRecord
@@ -197,20 +197,28 @@ def _heads(head: Head, space: LabelSpace, tasks: Sequence[str]) -> dict[str, _Li
 
 
 def _linear_form(head: Head, block: str) -> tuple[Tensor, Tensor]:
-    """W and b of one block, temperature included; φ is the feature, normalised for NCM and cosine heads and projected
-    for RanPAC."""
+    """W and b of one block, temperature and units included; φ is the feature, normalised for NCM and cosine heads and
+    projected for RanPAC."""
+    if isinstance(head, InUnits):
+        scale, shift = head.units[block]
+        weight, bias = _plain_form(head, type(head).__bases__[1], block)
+        return scale[:, None] * weight.double(), scale * bias.double() + shift
+    return _plain_form(head, type(head), block)
+
+
+def _plain_form(head: Head, kind: type[Head], block: str) -> tuple[Tensor, Tensor]:
     tensors, part = head.tensors(), list(head.blocks).index(block)
-    if type(head) is LinearHead:  # a subclass may be another function
+    if kind is LinearHead:  # a subclass may be another function
         return tensors[f"{part}:weight"], tensors[f"{part}:bias"]
-    if type(head) is CosineHead:
-        weight = head.linear_form({name: tensors[f"{part}:{name}"] for name in ("weight", "scale")})
+    if kind is CosineHead:
+        weight = CosineHead.linear_form({name: tensors[f"{part}:{name}"] for name in ("weight", "scale")})
         return weight, weight.new_zeros(len(weight))
-    if type(head) not in (NCMHead, RidgeHead, RanPACHead):
-        raise RunError(f"a head of type {type(head).__name__} is another function of the features than an export knows")
+    if kind not in (NCMHead, RidgeHead, RanPACHead):
+        raise RunError(f"a head of type {kind.__name__} is another function of the features than an export knows")
     assert isinstance(head, ClosedFormHead)
     group, rows = (0, head.slice_of(block)) if head.pooled else (part, slice(None))
     weight = (tensors[f"{group}:weight"] / tensors[f"{group}:temperature"])[rows]
-    if type(head) is RidgeHead:  # φ = (f, 1)
+    if kind is RidgeHead:  # φ = (f, 1)
         return weight[:, :-1], weight[:, -1]
     return weight, weight.new_zeros(len(weight))
 

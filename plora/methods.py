@@ -28,6 +28,8 @@ STEPPED = ("linear", "cosine")
 """Heads that are trained step by step, the default first."""
 SOLVED = ("ranpac", "ridge", "ncm", "klda", "spread")
 """Heads of a closed form, which are solved when a task is over, the default first."""
+REGRESSED = ("linear", "ranpac", "ridge")
+"""Heads that learn a number for each row, and not only which one of them is right."""
 ANY = (*STEPPED, *SOLVED)
 """Heads of the methods that train slots: a closed form is solved over the features that the slots give."""
 OWN = "own"

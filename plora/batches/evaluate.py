@@ -14,27 +14,10 @@ from plora.batches.data import EncodedTask
 from plora.batches.features import Extractor, autocast
 from plora.batches.plan import plan_scoring
 from plora.heads import Head
-from plora.problems import Batch, Examples
-from plora.problems.base import among
+from plora.problems import Batch, Examples, Problem
 from plora.results import Measurements, ScoredSplit
 from plora.streams.base import SplitName
 from plora.streams.incremental import LabelSpace
-
-
-@torch.inference_mode()
-def probabilities(
-    extractor: Extractor, split: Examples, task: str | None, visible: NDArray[np.bool_], block: str | None = None
-) -> torch.Tensor:
-    """Return softmax over the visible rows, `[N, rows]`, 0 in the others; in the split's own order, on the CPU.
-
-    Args:
-        extractor: of the model.
-        split: the inputs.
-        task: the task, where the gate needs it.
-        visible: `[rows]` the rows that may be predicted.
-        block: of the head, where those are its rows: the others are not computed.
-    """
-    return among(_scores(extractor, split, task, block), visible)
 
 
 def measure(
@@ -52,9 +35,9 @@ def measure(
     """
     examples, visible = task.splits[split], space.visible(task.name, seen)
     problem = extractor.model.problem
-    if problem.classifies:
+    if problem.has_rows:
         block = space.blocks[task.name] if space.scenario == "task" else None
-        columns = problem.measure({"scores": _scores(extractor, examples, named, block)}, _targets(examples), visible)
+        columns = problem.measure({"scores": scores_of(extractor, examples, named, block)}, _asked(examples), visible)
     else:
         alone = extractor.model.alternatives(named)
         each = [measured(extractor, examples, slot, visible) for slot in alone or (named,)]
@@ -64,8 +47,8 @@ def measure(
 
 
 @torch.inference_mode()
-def _scores(extractor: Extractor, examples: Examples, task: str | None, block: str | None = None) -> torch.Tensor:
-    """Scores `[N, rows]` of the head, on the CPU; features that nothing changes any more are computed once.
+def scores_of(extractor: Extractor, examples: Examples, task: str | None, block: str | None = None) -> torch.Tensor:
+    """Return scores `[N, rows]` of the head, on the CPU; features that nothing changes any more are computed once.
 
     Args:
         extractor: of the model.
@@ -87,9 +70,10 @@ def _scores(extractor: Extractor, examples: Examples, task: str | None, block: s
     return scores if weights is None else model.confined(scores, weights)
 
 
-def _targets(examples: Examples) -> Batch:
-    rows = torch.from_numpy(examples.rows)
-    return Batch({}, {"rows": rows}, np.arange(len(rows)))
+def _asked(examples: Examples) -> Batch:
+    """What the scores of all examples are compared with."""
+    everything = np.arange(len(examples))
+    return Batch({}, examples.targets(everything), everything)
 
 
 @torch.inference_mode()
@@ -224,7 +208,7 @@ class Scorer:
         for other in self.tasks:
             block = self.space.blocks[other.name]
             if block not in head.blocks:
-                head.open(block, other.classes, block_generator(self.seed, block))
+                open_rows(head, self.model.problem, block, other, self.seed)
         if self._still is not None:
             self._still.head = head
         return head
@@ -235,6 +219,22 @@ class Scorer:
     def _named(self, task: EncodedTask) -> str | None:
         """The task's name in the only scenario in which it is known at test time."""
         return task.name if self.space.scenario == "task" else None
+
+
+def open_rows(head: Head, problem: Problem, block: str, task: EncodedTask, seed: int) -> None:
+    """Open the rows of a block, or take them back into training.
+
+    Args:
+        head: that gets them.
+        problem: fixes what it has to of new ones.
+        block: its name.
+        task: whose block it is, or which shares it.
+        seed: of the run.
+    """
+    new = block not in head.blocks
+    head.open(block, task.classes, block_generator(seed, block))
+    if new:
+        problem.opened(head, block, task.splits["train"])
 
 
 def block_generator(seed: int, block: str) -> torch.Generator:

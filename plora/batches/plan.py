@@ -14,9 +14,16 @@ enough that a batch is still a random draw of the epoch."""
 
 
 def plan_epoch(
-    lengths: Indices, batch_size: int, seed: int, stage: int, phase: int, epoch: int, packed: bool = False
+    lengths: Indices,
+    batch_size: int,
+    seed: int,
+    stage: int,
+    phase: int,
+    epoch: int,
+    packed: bool = False,
+    chances: NDArray[np.float64] | None = None,
 ) -> list[Indices]:
-    """Return the examples of each optimizer step of one epoch; every example occurs once.
+    """Return the examples of each optimizer step of one epoch; every example occurs once, unless they are drawn.
 
     Args:
         lengths: `[N]` tokens per example.
@@ -24,9 +31,11 @@ def plan_epoch(
         seed, stage, phase, epoch: decide the order.
         packed: examples share rows, so that lengths have no part in it: steps of short ones alone would weigh their
             tokens more than others.
+        chances: `[N]`, adding up to 1: as many examples are drawn, each with this chance at every place.
     """
     rng = np.random.default_rng([seed, stage, phase, epoch])
-    order = rng.permutation(len(lengths))
+    N = len(lengths)
+    order = rng.permutation(N) if chances is None else rng.choice(N, N, p=chances)
     pool = batch_size * _POOL
     steps: list[Indices] = []
     for start in range(0, len(order), pool):

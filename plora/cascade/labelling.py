@@ -27,8 +27,8 @@ class Descent(Prediction):
         tried: the leaves that are worth a search: those that the thresholds of the cascade leave.
     """
 
-    path: tuple[str, ...]
-    tried: tuple[str, ...]
+    path: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()
 
 
 def descend(
@@ -70,7 +70,9 @@ def descend(
         for one, leaves, p, worth in zip(some, best, likely, tried, strict=True):
             names = tuple(tree.leaves[leaf] for leaf in leaves)
             left = tuple(tree.leaves[leaf] for leaf in np.flatnonzero(worth))
-            found.append(Descent(one, names, tuple(p[leaves].tolist()), tree.path(names[0]), left))
+            shares = tuple(p[leaves].tolist())
+            cells = {"predicted": names[0], "probability": shares[0]}
+            found.append(Descent(one, names, shares, cells, path=tree.path(names[0]), tried=left))
         if progress is not None:
             progress(len(some))
     return found

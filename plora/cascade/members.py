@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plora.batches.evaluate import probabilities
+from plora.batches.evaluate import scores_of
 from plora.build import Learner
 from plora.cascade.folder import Cascade, LearnedNode
 from plora.errors import RunError, did_you_mean
 from plora.problems import Examples
+from plora.problems.base import among
 from plora.results.metrics.cascade import Numbers
 from plora.results.record.manifest import Checkpoint
 from plora.runs.loading import load_learner
@@ -90,7 +91,7 @@ class LoadedRun:
         """Return `[N, labels]`, the probability of each label that competes."""
         visible = self.space.visible(task, self.learned.tasks)
         block = None if task is None else self.space.blocks[task]
-        found = probabilities(self.learner.extractor, examples, task, visible, block).numpy()
+        found = among(scores_of(self.learner.extractor, examples, task, block), visible).numpy()
         return found[:, visible].astype(np.float64)
 
 

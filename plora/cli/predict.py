@@ -38,14 +38,14 @@ def command(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write a table there, by its ending: the columns that were read, `predicted`, `probability`. "
-            "Of a run that tags words, JSON lines with `words` and `tags`; of one of segmentation, a new folder with "
-            "`masks`, `overlays`, `classes.json`, and `outliers` where their score is measured."
+            help="Write a table there, by its ending: the columns that were read, `predicted`, and `probability` of "
+            "labels. Of a run that tags words, JSON lines with `words` and `tags`; of one of segmentation, a new "
+            "folder with `masks`, `overlays`, `classes.json`, and `outliers` where their score is measured."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per input.")] = False,
 ) -> None:
-    """Label texts, or files of images, with probabilities: one line out for each line, row or file in.
+    """Label texts, or files of images, with probabilities, or tell numbers: one line out for each line, row or file in.
 
     Where a task was learned on pairs of texts, a pair is written with a tab between its texts. A folder of images
     stands for its files, in the order of their names. A run of segmentation says which classes the pixels of an image
@@ -83,7 +83,7 @@ def command(
     for prediction in predictions:
         labels = dict(zip(prediction.labels, prediction.probabilities, strict=True))
         more = {name: getattr(prediction, name) for name in ("path", "tried") if cascade}
-        _say_one(given.noun, prediction.input, "labels", labels, as_json, more)
+        _say_one(given.noun, prediction.input, prediction.told, labels, as_json, more)
 
 
 def _segmented(
@@ -141,6 +141,8 @@ def _say_one(
     if as_json:
         typer.echo(visible_json({noun: one, what: values, **(more or {})}))
         return
-    shown = "  ".join(f"{visible(name)} {share:.1%}" for name, share in values.items())
+    shown = "  ".join(
+        f"{visible(name)} {f'{n:.6g}' if what == 'numbers' else f'{n:.1%}'}" for name, n in values.items()
+    )
     words = " ⇥ ".join(one) if isinstance(one, tuple) else str(one)
     typer.echo(f"{shown}\t{visible(words if noun == 'file' else words[:80])}")

@@ -7,7 +7,7 @@ from plora.config.run import RunConfig
 from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean
 from plora.kinds import is_own
-from plora.methods import OWN, PARTS, SOLVED
+from plora.methods import OWN, PARTS, REGRESSED, SOLVED
 from plora.problems.settings import ClassificationLoss
 from plora.results.record.rouge import ROUGE
 from plora.strategies.settings import GenerativeReplaySettings
@@ -21,11 +21,13 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
         yield f"stream.tasks: '{name}' is the name of {names.count(name)} tasks; names must be unique"
     if refusal := row.refusal(config.scenario):
         yield f"scenario: {refusal}"
-    if not config.problem.classifies and config.scenario == "class":
+    if not (config.problem.classifies or config.problem.fills_rows) and config.scenario == "class":
         yield from _of_arriving_classes(config)
     if config.problem.headed:
         yield from _of_parts(config)
-    if not config.problem.has_head:
+    if config.problem.fills_rows:
+        yield from _with_targets(config)
+    elif not config.problem.has_head:
         yield from _without_rows(config)
     elif config.resolved_head() not in row.heads and not is_own(config.resolved_head()):
         yield (
@@ -111,6 +113,7 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
     loss = getattr(config.problem, "loss", ClassificationLoss())
     for key, is_set in (
         ("problem.loss", loss != ClassificationLoss()),
+        ("problem.sampling", getattr(config.problem, "sampling", "all") != "all"),
         ("training.head_dropout", config.training.head_dropout),
     ):
         if is_set and config.solved and trained == ["head"]:
@@ -195,6 +198,32 @@ def _of_parts(config: RunConfig) -> Iterator[str]:
             yield (
                 f"strategies: '{strategy.kind}' reads the scores of one class for each example, and problem '{kind}' "
                 "has one for each of its parts; leave it out"
+            )
+
+
+def _with_targets(config: RunConfig) -> Iterator[str]:
+    """Mistakes of a problem whose head has a target for each row, and no class that would be the answer."""
+    kind, row, gate = config.problem.kind, config.row, config.resolved_gate()
+    if config.scenario == "class" and not config.problem.adds_classes:
+        yield f"scenario: problem '{kind}' has no classes that tasks could add; use scenario=task or scenario=domain"
+    if config.scenario == "class" and config.loss_rows is not None:
+        yield f"loss_rows: problem '{kind}' learns each label by itself, and none compete; leave it out"
+    head, fitting = config.resolved_head(), [name for name in row.heads if name in REGRESSED]
+    if head not in fitting:
+        reason = "is made of one class for each example" if head != "cosine" else "tells directions, and no amounts"
+        yield f"head: '{head}' {reason}, and problem '{kind}' has none; use {' or '.join(fitting)}"
+    if config.drift == "linear":
+        yield f"drift: it makes features of old classes anew, and problem '{kind}' has none; leave it out"
+    if gate is not None and gate.chooses:
+        yield (
+            f"method: '{config.method}' chooses by classes that features are near to, and problem '{kind}' has none; "
+            "use per_task with scenario=task, or merged_average"
+        )
+    for strategy in config.resolved_strategies():
+        if strategy.reads_scores or isinstance(strategy, GenerativeReplaySettings):
+            yield (
+                f"strategies: '{strategy.kind}' of method '{config.method}' reads scores as of classes of which one is "
+                f"right, and problem '{kind}' has none such"
             )
 
 

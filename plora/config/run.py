@@ -271,6 +271,8 @@ class RunConfig(BaseModel):
             return self.loss_rows
         if self.solved and not self.row.at_once:
             return "local"  # the head that stands in while a task trains knows nothing of other rows
+        if not self.problem.classifies:
+            return "seen" if any(strategy.replays for strategy in self.resolved_strategies()) else "local"
         return "seen" if any(strategy.replays for strategy in self.resolved_strategies()) else self.row.loss_rows
 
     def settings(self) -> dict[str, JsonValue]:

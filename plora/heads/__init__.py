@@ -3,6 +3,7 @@
 from plora.heads.base import Head
 from plora.heads.closed_form import ClosedFormHead
 from plora.heads.cosine import CosineHead
+from plora.heads.in_units import InUnits, in_units
 from plora.heads.klda import KLDAHead
 from plora.heads.linear import LinearHead
 from plora.heads.ncm import NCMHead
@@ -31,6 +32,7 @@ __all__ = [
     "ClosedFormHead",
     "CosineHead",
     "Head",
+    "InUnits",
     "KLDAHead",
     "LinearHead",
     "NCMHead",
@@ -40,6 +42,7 @@ __all__ = [
     "SpreadHead",
     "SteppedHead",
     "head_class",
+    "in_units",
 ]
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from plora.errors import RunError
 from plora.fingerprint import hash_tensors
 from plora.heads.base import Head
+from plora.heads.linear import LinearHead
 from plora.heads.pseudo_features import Gaussians
 
 _TEMPERATURES = torch.logspace(-3, 1, 41, dtype=torch.float64)
@@ -55,25 +56,35 @@ class ClosedFormHead(Head):
     def commit(self) -> None:
         """Do nothing: `fit` leaves the head solved, and no row is ever open."""
 
+    def stand_in(self) -> Head:
+        """Return the head that is trained in the place of this one, until it is solved."""
+        return LinearHead(self.features)
+
     def fit(self, block: str, features: Tensor, labels: Tensor, val_features: Tensor, val_labels: Tensor) -> None:
         """Add a task's examples to the sums, and solve.
 
         Args:
             block: the block that the labels belong to.
             features: `[N, d]`, of the training split.
-            labels: `[N]`, local to the block.
-            val_features: `[M, d]`, of the validation split, which chooses ridge strength and temperature.
-            val_labels: `[M]`, local to the block.
+            labels: `[N]`, local to the block; or `[N, rows of the block]` a number for each row, which takes the place
+                of onehot(y), of a head that `regresses` and is not pooled.
+            val_features: `[M, d]`, of the validation split, which chooses ridge strength and temperature; that is 1
+                where there are no classes.
+            val_labels: `[M]`, local to the block, or `[M, rows of the block]`.
         """
         index, offset, rows = self._group(block)
         group = self._groups[index]
-        onehot = F.one_hot(labels + offset, rows).double()
+        onehot = labels.double() if labels.dim() == 2 else F.one_hot(labels + offset, rows).double()
         if self.keeps_statistics:
             whole = F.pad(features.double(), (0, 1), value=1.0)
             add_to(group, "class_sums", onehot.T @ whole)
             add_to(group, "moments", whole.T @ whole)
         self._observe(group, features.double(), onehot)
-        group["weight"] = self._solve(group, val_features.double(), F.one_hot(val_labels + offset, rows).double())
+        wanted = val_labels.double() if labels.dim() == 2 else F.one_hot(val_labels + offset, rows).double()
+        group["weight"] = self._solve(group, val_features.double(), wanted)
+        if labels.dim() == 2:
+            group["temperature"] = torch.ones((), dtype=torch.float64)
+            return
         scores = self._scored(val_features.double(), group) @ group["weight"].T
         nll = torch.stack([F.cross_entropy(scores / t, val_labels + offset) for t in _TEMPERATURES])
         group["temperature"] = _TEMPERATURES[nll.argmin()].clone()

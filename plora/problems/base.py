@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from plora.backbones import Backbone, BackboneConfig
 from plora.errors import BackboneError, DataError, RunError
+from plora.heads import Head
 from plora.moment import Moment
 from plora.problems.class_balance import class_weights, focused
 from plora.problems.settings import ClassificationLoss, ProblemSettings
-from plora.results import ACCURACY, RANKS, ClassRankings, Measurements, PixelCounts, Score, WordTags
+from plora.results import ACCURACY, RANKS, ClassRankings, LabelScores, Measurements, PixelCounts, Score, WordTags
 from plora.streams.base import Scenario, Split, Stream, StreamSource
 
 Indices = NDArray[np.int64]
@@ -62,6 +63,7 @@ class Examples(ABC):
             once.
         packed: examples share the rows of a batch, so that none is padded, and rows have no order of examples.
         rows: `[N]` the row of the head that is each example's answer; of length 0 where answers are no rows.
+        chances: `[N]` how likely each is drawn, where an epoch draws examples and does not take each once; else None.
     """
 
     fingerprint: str = ""
@@ -69,6 +71,7 @@ class Examples(ABC):
     slow: bool = False
     packed: bool = False
     rows: Indices
+    chances: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.costs)
@@ -96,6 +99,14 @@ class Examples(ABC):
             indices: `[B]`.
             draw: decides what is random about the examples, each by its own position; None is as they are scored.
         """
+
+    def targets(self, indices: Indices) -> dict[str, Tensor]:
+        """Return what losses and measures compare with, of some examples, as `collate` has it; no input is made."""
+        return {"rows": torch.from_numpy(self.rows[indices])}
+
+    def answers(self) -> NDArray[np.generic] | None:
+        """Return what is true, as a record of all examples has it; see `Measurements.answers`."""
+        return self.rows if len(self.rows) else None
 
     @abstractmethod
     def subset(self, indices: Indices) -> Self:
@@ -171,21 +182,14 @@ class EncodedInputs(ABC):
         """Return the padded inputs of one batch, by the backbone's argument names; see `Examples.collate`."""
 
 
-@dataclass(frozen=True)
-class LabelledExamples(Examples):
-    """Inputs with one class each.
+class InputExamples(Examples):
+    """Examples whose inputs were encoded by themselves.
 
-    Args:
-        inputs: N encoded inputs.
-        rows: `[N]` their rows in the head.
-        fingerprint: sha256 of the split's content.
-        weights: `[N]` how much each counts in the loss, by its class; None: all count 1.
+    Attributes:
+        inputs: of N examples.
     """
 
     inputs: EncodedInputs
-    rows: Indices
-    fingerprint: str = ""
-    weights: NDArray[np.float32] | None = None
 
     @property
     def fixed(self) -> bool:  # type: ignore[override]  # decided by the inputs
@@ -212,18 +216,50 @@ class LabelledExamples(Examples):
         """How many inputs did not fit and lost their end."""
         return self.inputs.truncated
 
+
+@dataclass(frozen=True)
+class LabelledExamples(InputExamples):
+    """Inputs with one class each.
+
+    Args:
+        inputs: N encoded inputs.
+        rows: `[N]` their rows in the head.
+        fingerprint: sha256 of the split's content.
+        weights: `[N]` how much each counts in the loss, by its class; None: all count 1.
+        balanced: an epoch draws each class equally likely.
+    """
+
+    inputs: EncodedInputs
+    rows: Indices
+    fingerprint: str = ""
+    weights: NDArray[np.float32] | None = None
+    balanced: bool = False
+
+    @property
+    def chances(self) -> NDArray[np.float64] | None:  # type: ignore[override]  # follows from the rows
+        """`[N]` how likely each is drawn, where classes are balanced."""
+        if not self.balanced:
+            return None
+        _, which, counts = np.unique(self.rows, return_inverse=True, return_counts=True)
+        chances: NDArray[np.float64] = 1 / (len(counts) * counts[which])
+        return chances
+
     def collate(self, indices: Indices, draw: int | None = None) -> Batch:
         """Return inputs, `rows` `[B]`, `class_weights` `[B]` where there are any, and that the mean of `cross_entropy`
         is over examples."""
-        targets = {"rows": torch.from_numpy(self.rows[indices])}
-        if self.weights is not None:
-            targets["class_weights"] = torch.from_numpy(self.weights[indices])
+        targets = self.targets(indices)
         return Batch(self.inputs.collate(indices, draw), targets, indices, {"cross_entropy": len(indices)})
+
+    def targets(self, indices: Indices) -> dict[str, Tensor]:
+        """Return `rows` and, where there are any, `class_weights`."""
+        weights = {} if self.weights is None else {"class_weights": torch.from_numpy(self.weights[indices])}
+        return {**super().targets(indices), **weights}
 
     def subset(self, indices: Indices) -> "LabelledExamples":
         """Return some of the examples."""
         weights = None if self.weights is None else self.weights[indices]
-        return LabelledExamples(self.inputs.subset(indices), self.rows[indices], weights=weights)
+        inputs = self.inputs.subset(indices)
+        return LabelledExamples(inputs, self.rows[indices], weights=weights, balanced=self.balanced)
 
     def followed_by(self, others: "Sequence[LabelledExamples]") -> "LabelledExamples":
         """Return these examples and others."""
@@ -233,7 +269,7 @@ class LabelledExamples(Examples):
         if any(one.weights is not None for one in all_of_them):
             weights = np.concatenate([one.weights_or_ones() for one in all_of_them])
         inputs = self.inputs.followed_by([other.inputs for other in others])
-        return LabelledExamples(inputs, rows, weights=weights)
+        return LabelledExamples(inputs, rows, weights=weights, balanced=self.balanced)
 
     def weights_or_ones(self) -> NDArray[np.float32]:
         """Return how much each example counts in the loss, `[N]`."""
@@ -254,21 +290,33 @@ class Problem(ABC):
         record: what is kept of each example that was scored; `score` is computed from it.
         classifies: each example has one row of the head as its answer, and `scores` is one of the outputs. Where none
             has one and there are features all the same, `scores` has a row for each part of an example, such as a word.
+        fills_rows: though no example has one row as its answer, `scores` is one of the outputs, and each row of a task
+            has a target of its own.
         moving: names (regular expressions) of the backbone's buffers that may change while a task is learned.
         items: what inputs are, in words, where a message speaks of many.
+        answered: what is told of new inputs: `labels`, or `numbers`.
         size_key: key of a config that makes inputs smaller, for when memory is full; empty where there is none.
         of_stream: a pretrained network is made to fit the stream: `load_for` looks at it whatever the backbone.
         loss: how examples weigh in the loss of a problem that classifies.
+        balanced: an epoch of a problem that classifies draws each class equally likely.
     """
 
     loss: ClassificationLoss = ClassificationLoss()
+    balanced: bool = False
     score: Score = ACCURACY
     record: type[Measurements] = ClassRankings
     classifies: ClassVar[bool] = True
+    fills_rows: ClassVar[bool] = False
     moving: ClassVar[tuple[str, ...]] = ()
     items: ClassVar[str] = "inputs"
+    answered: ClassVar[str] = "labels"
     size_key: ClassVar[str] = ""
     of_stream: ClassVar[bool] = False
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether a head makes scores of features."""
+        return self.classifies or self.fills_rows
 
     @classmethod
     @abstractmethod
@@ -304,6 +352,25 @@ class Problem(ABC):
             backbone: what inputs are made for.
             config: of the backbone.
             cache: folder for what may be kept of encoded splits, or None.
+        """
+
+    def opened(self, head: Head, block: str, train: Examples) -> None:  # noqa: B027  (most have nothing to fix)
+        """Fix what the training split decides of rows that were just opened, such as the unit of their scores.
+
+        Args:
+            head: with the rows.
+            block: of them.
+            train: of the task that opened them.
+        """
+
+    def settled(self, head: Head, block: str, scores: Callable[[], Tensor], validation: Examples) -> None:  # noqa: B027
+        """Fix what the validation split decides of rows that were just learned, such as thresholds.
+
+        Args:
+            head: with the rows, committed or solved.
+            block: of them.
+            scores: computes those of the validation split, `[N, rows]`.
+            validation: of the task that was learned.
         """
 
     def weights_of(self, labels: Indices) -> NDArray[np.float32] | None:
@@ -522,6 +589,32 @@ class Problem(ABC):
             "probabilities": kept,
         }
 
+    def told(
+        self, scores: Tensor, visible: NDArray[np.bool_], names: Sequence[str], top: int
+    ) -> list[list[tuple[str, float]]]:
+        """Return what is told of new inputs: names with a number each, here the likeliest classes and probabilities.
+
+        Args:
+            scores: `[N, rows]`.
+            visible: `[rows]` the rows that may be told.
+            names: of all rows.
+            top: how many classes.
+        """
+        shown = torch.from_numpy(np.flatnonzero(visible))  # a probability of 0 is no reason to name another task's
+        values, best = among(scores, visible)[:, shown].topk(min(top, len(shown)), dim=1)
+        return [
+            [(names[row], value) for row, value in zip(rows, found, strict=True)]
+            for rows, found in zip(shown[best].tolist(), values.tolist(), strict=True)
+        ]
+
+    def cells(self, told: Sequence[tuple[str, float]]) -> dict[str, object]:
+        """Return what a table of predictions has of an input, by column.
+
+        Args:
+            told: of the input; see `told`.
+        """
+        return {"predicted": told[0][0], "probability": told[0][1]}
+
     def mixed(self, each: Sequence[Columns]) -> Columns:
         """Return what the mean of several models' likelihoods is, from what was measured of each.
 
@@ -548,8 +641,17 @@ class Problem(ABC):
 
         Where the tasks name none, because no example has one class as its answer, the record keeps those that it has.
         """
-        known = ClassRankings | PixelCounts | WordTags
-        return replace(kept, class_names=names) if names and isinstance(kept, known) else kept
+        named = isinstance(kept, ClassRankings | PixelCounts | WordTags | LabelScores)
+        return replace(kept, class_names=names) if names and named else kept  # type: ignore[type-var]
+
+    def solved_for(self, examples: Examples, first_row: int) -> Tensor:
+        """Return what a head of a closed form is solved for: `[N]` rows local to a block; see `ClosedFormHead.fit`.
+
+        Args:
+            examples: of a task.
+            first_row: of its block.
+        """
+        return torch.from_numpy(examples.rows - first_row)
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -35,12 +35,12 @@ def network(adapter):
 
 @torch.inference_mode()
 def predict({many}, task=next(iter(HEADS))):
-    """Return label -> probability of each {one}; {inputs}."""
+    """Return {told} of each {one}; {inputs}."""
     found = features(network(HEADS[task]["adapter"]), {many})
     weight, bias = TENSORS[task + ".weight"], TENSORS[task + ".bias"]
     found = normalize(found.to(weight.dtype)) if SETTINGS["normalize"] else found.to(weight.dtype)
     found = linear(found, TENSORS["projection"]).relu() if "projection" in TENSORS else found
-    return [dict(zip(HEADS[task]["labels"], row)) for row in linear(found, weight, bias).softmax(1).tolist()]
+    return [dict(zip(HEADS[task]["labels"], row)) for row in linear(found, weight, bias){answered}.tolist()]
 
 
 if __name__ == "__main__":
@@ -49,7 +49,7 @@ if __name__ == "__main__":
 {option}    parser.add_argument("{many}", nargs="+")
     given = parser.parse_args()
 {chosen}    for {one} in {asked}:
-        print(json.dumps(dict({one}={one}, labels=predict([{one}], given.task)[0]), ensure_ascii=False))
+        print(json.dumps(dict({one}={one}, {noun}=predict([{one}], given.task)[0]), ensure_ascii=False))
 '''
 BACKBONE_OPTION = """\
     parser.add_argument("--backbone", default=SETTINGS["backbone"], help="a folder, where there is no hub")
@@ -100,11 +100,17 @@ class ExportPart(ABC):
         problem: of the run.
 
     Attributes:
-        script: what turns inputs into features where there is no plora; of a problem that classifies.
+        script: what turns inputs into features where there is no plora; of a problem whose head makes scores of them.
+        answered: what makes answers of the head's scores `[B, rows]`, as the end of an expression.
+        told: what the script returns of an input, for its docstring.
+        noun: what the script calls the answers.
         task_type: what PEFT calls what the network does; None says nothing of it.
     """
 
     script: ClassVar[ScriptPart]
+    answered: ClassVar[str] = ".softmax(1)"
+    told: ClassVar[str] = "label -> probability"
+    noun: ClassVar[str] = "labels"
     task_type: ClassVar[str | None] = None
 
     def __init__(self, backbone: Backbone, config: BackboneConfig, problem: Problem) -> None:
@@ -140,6 +146,7 @@ class ExportPart(ABC):
         )
         return _SCRIPT.format(
             **{name: getattr(part, name) for name in ("summary", "one", "many", "inputs", "code", "asked")},
+            **{name: getattr(self, name) for name in ("answered", "told", "noun")},
             imports="\n".join(imports),
             network=_MERGED if merged else _ADAPTED,
             option="" if merged else BACKBONE_OPTION,

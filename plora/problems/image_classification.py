@@ -166,7 +166,7 @@ class ImageClassification(Problem):
         assert isinstance(split, Images)
         inputs = self._encoded(split)
         rows, weights = split.labels + first_row, self.weights_of(split.labels)
-        return LabelledExamples(inputs, rows, split.fingerprint(), weights)
+        return LabelledExamples(inputs, rows, split.fingerprint(), weights, self.balanced)
 
     def read_as(self, source: StreamSource) -> None:
         """Decode files as the `reading` of a stream says, where it has one."""

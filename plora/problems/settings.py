@@ -23,6 +23,9 @@ class ProblemSettings(PartSettings):
     """Each example has one class as its answer: heads make scores of features, and rows of classes compete."""
     headed: ClassVar[bool] = False
     """Though an example has not one class as its answer, heads make scores of features: of each of its parts."""
+    fills_rows: ClassVar[bool] = False
+    """Though no example has one class as its answer, a head makes scores of features: a row for each label or number,
+    which has a target of its own."""
     dense: ClassVar[bool] = False
     """Each part of an input has a class: a pixel, a word."""
     writes: ClassVar[bool] = False
@@ -40,7 +43,7 @@ class ProblemSettings(PartSettings):
     @property
     def has_head(self) -> bool:
         """Whether heads make scores of features; else the network answers by itself."""
-        return self.classifies or self.headed
+        return self.classifies or self.headed or self.fills_rows
 
 
 class ClassificationLoss(BaseModel):
@@ -60,9 +63,21 @@ class ClassificationSettings(ProblemSettings):
 
     loss: ClassificationLoss = ClassificationLoss()
     """What training minimises: `gamma` and `beta` of the class-balanced focal loss; {}: the cross-entropy."""
+    sampling: Literal["all", "balanced"] = "all"
+    """Which examples an epoch learns: `all`, each once; `balanced`, as many by chance, each class of the task equally
+    likely, so that those of rare classes are learned several times. Not together with `loss.beta`."""
     score: Literal["accuracy", "macro_f1"] = "accuracy"
     """What a cell of the matrix is, and what validation chooses by: `accuracy`, or `macro_f1`, the mean of F1 over the
     classes, in which each counts equally."""
+
+    @model_validator(mode="after")
+    def _rare_classes_count_once(self) -> Self:
+        if self.sampling == "balanced" and self.loss.beta:
+            raise ValueError(
+                "sampling: balanced draws examples of rare classes more often, and loss.beta weighs them more, so that "
+                "they would count twice; leave one of them out"
+            )
+        return self
 
 
 class TextClassificationSettings(ClassificationSettings):
@@ -152,6 +167,80 @@ class TokenClassificationSettings(ProblemSettings):
     """What a cell of the matrix is. `entity_f1` is seqeval's F1 over all entities (micro), in which an I- that follows
     no word of its type begins one; `entity_f1_strict` its mode `strict` with scheme IOB2, in which B- alone does;
     `word_accuracy` the share of words with the right tag. All are in the record, whichever is chosen."""
+
+
+class MultiLabelSettings(ProblemSettings):
+    """Inputs with any number of labels each: a sigmoid for each label, and a threshold that validation chooses."""
+
+    classifies = False
+    fills_rows = True
+    adds_classes = True
+
+    loss: ClassificationLoss = ClassificationLoss()
+    """What training minimises: `gamma` and `beta` of the class-balanced focal loss, of each label by itself, β by how
+    many examples have it; {}: the binary cross-entropy."""
+    score: Literal["macro_f1", "micro_f1", "mean_average_precision", "exact_match"] = "macro_f1"
+    """What a cell of the matrix is: `macro_f1`, the mean of F1 over the labels; `micro_f1`, in which each label of each
+    input counts equally; `mean_average_precision`, in which thresholds have no part; or `exact_match`, the share of
+    the inputs that get their labels and no other. All are measured, whichever is chosen."""
+
+
+class MultiLabelTextSettings(MultiLabelSettings):
+    """Texts, or pairs of texts, with any number of labels each."""
+
+    part = "plora.problems.multi_label:MultiLabelTexts"
+    export = "plora.problems.targeted_export:MultiLabelTextExport"
+
+    kind: Literal["text_multi_label"] = "text_multi_label"
+
+
+class MultiLabelImageSettings(MultiLabelSettings):
+    """Images with any number of labels each."""
+
+    part = "plora.problems.multi_label:MultiLabelImages"
+    export = "plora.problems.targeted_export:MultiLabelImageExport"
+    in_lines = False
+
+    kind: Literal["image_multi_label"] = "image_multi_label"
+
+
+class RegressionSettings(ProblemSettings):
+    """Inputs with one or more numbers each: ((z − y) / σ)², σ of the training split."""
+
+    classifies = False
+    fills_rows = True
+
+    score: Literal["mean_absolute_error", "pearson", "spearman"] = "mean_absolute_error"
+    """What a cell of the matrix is: `mean_absolute_error`, where lower is better, or a correlation with the targets, of
+    the numbers or of their ranks; of several numbers the mean. All are measured, whichever is chosen."""
+    unit: str = Field(default="", max_length=40)
+    """Of the numbers, as people write it: `°C`, `years`. Errors, forgetting and transfer are shown in it."""
+
+    @field_validator("unit")
+    @classmethod
+    def _is_no_fraction(cls, given: str) -> str:
+        if given in ("%", "points"):
+            raise ValueError(f"'{given}' is of fractions, which are shown times 100; write 'percent'")
+        return given
+
+
+class TextRegressionSettings(RegressionSettings):
+    """Texts, or pairs of texts, with one or more numbers each."""
+
+    part = "plora.problems.regression:TextRegression"
+    export = "plora.problems.targeted_export:TextRegressionExport"
+
+    kind: Literal["text_regression"] = "text_regression"
+
+
+class ImageRegressionSettings(RegressionSettings):
+    """Images with one or more numbers each."""
+
+    part = "plora.problems.regression:ImageRegression"
+    export = "plora.problems.targeted_export:ImageRegressionExport"
+    in_lines = False
+
+    kind: Literal["image_regression"] = "image_regression"
 
 
 class CausalLMSettings(ProblemSettings):
@@ -330,5 +419,9 @@ PROBLEMS: Mapping[str, type[ProblemSettings]] = {
     "causal_lm": CausalLMSettings,
     "text_to_text": TextToTextSettings,
     "semantic_segmentation": SemanticSegmentationSettings,
+    "text_multi_label": MultiLabelTextSettings,
+    "image_multi_label": MultiLabelImageSettings,
+    "text_regression": TextRegressionSettings,
+    "image_regression": ImageRegressionSettings,
 }
 """Every kind of problem; a class of your own is named `package.module:Class`."""

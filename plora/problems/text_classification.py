@@ -160,7 +160,7 @@ class TextClassification(Problem):
         """Return the texts of a split and their rows; one split is tokenised once."""
         assert isinstance(split, Texts)
         rows, weights = split.labels + first_row, self.weights_of(split.labels)
-        return LabelledExamples(self.tokenized(split), rows, split.fingerprint(), weights)
+        return LabelledExamples(self.tokenized(split), rows, split.fingerprint(), weights, self.balanced)
 
     def given(self, inputs: Sequence[object]) -> Texts:
         """Return texts, or pairs of texts."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from plora.results.record.found_runs import FoundRuns, find_runs
     from plora.results.record.generated import GeneratedText, generated_files, read_generated, to_lines
     from plora.results.record.kinds import MEASUREMENTS, read_measurements
+    from plora.results.record.label_scores import LabelScores
     from plora.results.record.matrix import MetricError
     from plora.results.record.matrix_file import MatrixFile, read_matrix
     from plora.results.record.matrix_metrics import (
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     )
     from plora.results.record.measurements import Measurements
     from plora.results.record.pixel_counts import PixelCounts
+    from plora.results.record.predicted_numbers import PredictedNumbers
     from plora.results.record.rouge import ROUGE, rouge
     from plora.results.record.run_record import (
         RESULTS_FILE,
@@ -128,9 +130,11 @@ __all__ = [
     "seen_accuracy",
     "summary",
     "Measurements",
+    "LabelScores",
     "PixelCounts",
     "ROUGE",
     "rouge",
+    "PredictedNumbers",
     "RESULTS_FILE",
     "RunRecord",
     "ScoredSplit",
@@ -287,12 +291,18 @@ __getattr__, _ = names_from(
         "record.measurements": [
             "Measurements",
         ],
+        "record.label_scores": [
+            "LabelScores",
+        ],
         "record.pixel_counts": [
             "PixelCounts",
         ],
         "record.rouge": [
             "ROUGE",
             "rouge",
+        ],
+        "record.predicted_numbers": [
+            "PredictedNumbers",
         ],
         "record.run_record": [
             "RESULTS_FILE",

@@ -54,9 +54,9 @@ def require_answers(path: Path, kept: Measurements, examples: Examples, task: st
     Raises:
         RunError: examples are missing, more, or in another order, or their answers are others.
     """
-    answers = kept.answers()
+    said, true = kept.answers(), examples.answers()
     same = np.array_equal(kept.example, np.arange(len(examples)))
-    if not same or (answers is not None and len(examples.rows) and not np.array_equal(answers, examples.rows)):
+    if not same or (said is not None and true is not None and not np.array_equal(said, true)):
         raise RunError(
             f"{path}: the examples of task '{task}' are not those of its data ({len(kept)} recorded, {len(examples)} "
             "there; their numbers or labels differ); restore the file from a copy of the run"

@@ -22,7 +22,9 @@ from plora.runs.predicting import Prediction
 from plora.streams.class_folders import entries
 from plora.streams.columns import TableTask
 from plora.streams.json_lines import json_records
+from plora.streams.label_sets import LabelSetStream
 from plora.streams.lines import text_lines, whole_text, without_end
+from plora.streams.numbers import NumberStream
 from plora.streams.readers import READERS, read_source, read_whole
 from plora.streams.table import texts_at
 
@@ -116,17 +118,14 @@ def read_prompts(given: Sequence[str], file: Path | None, stdin: BinaryIO) -> li
 
 
 def write_labelled(path: Path, given: GivenInputs, predictions: Sequence[Prediction]) -> None:
-    """Write a table, a row per input: the columns that were read, the likeliest label, and its probability.
+    """Write a table, a row per input: the columns that were read, and what was found; see `Prediction.cells`.
 
     Args:
         path: CSV, TSV, JSON lines or parquet, by its ending; it is replaced where it exists.
         given: N inputs.
         predictions: of each.
     """
-    rows = [
-        {**row, LABEL: found.labels[0], PROBABILITY: found.probabilities[0]}
-        for row, found in zip(given.rows, predictions, strict=True)
-    ]
+    rows = [{**row, **found.cells} for row, found in zip(given.rows, predictions, strict=True)]
     names = list(dict.fromkeys(name for row in rows for name in row))
     ending = path.suffix.lower()
     if ending == ".parquet":
@@ -195,8 +194,10 @@ def _table(path: Path, columns: TableTask) -> GivenInputs:
 
 def _columns(config: RunConfig, task: str | None, given: Sequence[str]) -> TableTask:
     """The columns of the texts of a task, as it was learned."""
-    learned = [one for one in config.listed if isinstance(one, TableTask) and task in (None, one.name)]
-    columns = learned[0] if learned else TableTask()
+    learned: list[tuple[str, TableTask]] = [(one.name, one) for one in config.listed if isinstance(one, TableTask)]
+    tasks = config.stream.tasks if isinstance(config.stream, LabelSetStream | NumberStream) else ()
+    learned += [(one.name, one.columns) for one in tasks]
+    columns = next((own for name, own in learned if task in (None, name)), TableTask())
     if not given:
         return columns
     return TableTask(text=tuple(given), join=columns.join if len(given) == len(columns.text_columns) else None)

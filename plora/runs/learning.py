@@ -25,6 +25,7 @@ from plora.streams.domains import Domain
 from plora.streams.local import LocalTask
 from plora.streams.overlap import Overlaps
 from plora.streams.row_count import counted
+from plora.streams.targeted import Targeted
 from plora.training.stream import learn_stream
 
 
@@ -278,4 +279,5 @@ def _told(overlaps: Overlaps) -> dict[str, int]:
 
 
 def _is_of_pairs(task: Task) -> bool:
-    return isinstance(task.train, Texts) and isinstance(task.train.inputs[0], tuple)
+    found = task.train.inputs if isinstance(task.train, Targeted) else task.train
+    return isinstance(found, Texts) and isinstance(found.inputs[0], tuple)

@@ -1,13 +1,12 @@
 """Label new inputs with a run."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from plora.batches.evaluate import probabilities
+from plora.batches.evaluate import scores_of
 from plora.errors import DataError, RunError, UnknownTaskError, did_you_mean
 from plora.run_folder.folder import RunFolder
 from plora.runs.loading import load_learner
@@ -16,11 +15,21 @@ from plora.streams.base import Scenario
 
 @dataclass(frozen=True)
 class Prediction:
-    """Labels of one input, the likeliest first, with their probabilities."""
+    """What was found of one input.
+
+    Args:
+        input: as it was given.
+        labels: the likeliest first; of a regression what each number is.
+        probabilities: of the labels; of a regression the numbers, in their unit.
+        cells: what a table of predictions has of it, by column: `predicted`, and `probability` where there is one.
+        told: what the answers are, `labels` or `numbers`.
+    """
 
     input: object
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+    cells: Mapping[str, object] = field(default_factory=dict)
+    told: str = "labels"
 
 
 _AT_ONCE = 1024
@@ -41,7 +50,7 @@ def predict(
         inputs: texts, or pairs of texts for a task learned on pairs; paths or pixels of images; as the run's problem
             has it.
         task: the task that they belong to; needed in the task-incremental scenario, and only there.
-        top: labels to return for each text.
+        top: classes to return for each input; where an input may have any number of labels, those that it is given.
         progress: called now and then with the number of inputs that were labelled since it was last called.
 
     Raises:
@@ -53,24 +62,27 @@ def predict(
         raise DataError("nothing to predict: no input was given")
     learner, learned, space = load_learner(path)
     problem = learner.model.problem
-    if not problem.classifies:
+    if not problem.has_rows:
         settings = RunFolder(path).read_config().problem
         verb = "generate" if settings.writes else "predict" if settings.dense else "evaluate"
         raise RunError(f"{path} does not label its inputs, it is scored by {problem.score.title}; use `plora {verb}`")
     seen, named = learned.tasks, require_task(task, learned.tasks, space.scenario)
     visible = space.visible(task, seen)
-    shown = torch.from_numpy(np.flatnonzero(visible))  # a probability of 0 is no reason to name another task's label
     found: list[Prediction] = []
     for start in range(0, len(inputs), _AT_ONCE):
         some = inputs[start : start + _AT_ONCE]
         # A subset has no fingerprint: of texts that are asked for once, neither features nor states are kept.
         examples = problem.encode(problem.given(some)).subset(np.arange(len(some)))
-        p = probabilities(learner.extractor, examples, named, visible)
-        values, best = p[:, shown].topk(min(top, len(shown)), dim=1)
-        rows = shown[best]
+        answers = problem.told(scores_of(learner.extractor, examples, named), visible, space.names, top)
         found += [
-            Prediction(one, tuple(space.names[row] for row in best), tuple(likely))
-            for one, best, likely in zip(some, rows.tolist(), values.tolist(), strict=True)
+            Prediction(
+                one,
+                tuple(name for name, _ in told),
+                tuple(number for _, number in told),
+                problem.cells(told),
+                problem.answered,
+            )
+            for one, told in zip(some, answers, strict=True)
         ]
         if progress is not None:
             progress(len(some))

@@ -44,6 +44,7 @@ class Split(ABC):
             no input has one label.
         background: its first class stands for all that no task has named so far, so that its meaning shifts as tasks
             come.
+        several: an input has any number of the labels that its task names, or a number for each of its names.
         slow: reading takes so long, because inputs are files or come from elsewhere, that batches are read ahead in
             threads; `read` is then called by several at once.
         answer_costs: `[N, classes]` float64, what each class costs as the answer to each input, 0 or more, in any unit;
@@ -54,6 +55,7 @@ class Split(ABC):
     answer_costs: NDArray[np.float64] | None = None
     dense: bool = False
     background: bool = False
+    several: bool = False
     slow: bool = False
 
     @abstractmethod
@@ -115,7 +117,7 @@ class Task:
     Args:
         name: unique in its stream.
         label_names: the name of each local label id; none where the answer is no class; of maps the classes that the
-            task adds, where tasks add some.
+            task adds, where tasks add some; of numbers what each is.
         train, validation, test: the splits; validation chooses, test is only ever scored.
 
     Raises:
@@ -136,10 +138,11 @@ class Task:
                     f"task '{self.name}': the {split_name} split is empty; every task needs at least one "
                     f"{split_name} example"
                 )
-            if (split.labels is None) != (not self.label_names) and not split.dense:
+            one_each = not (split.dense or split.several)
+            if (split.labels is None) != (not self.label_names) and one_each:
                 has, named = ("no" if split.labels is None else "its"), len(self.label_names)
                 raise DataError(f"task '{self.name}': the {split_name} split has {has} labels, and {named} are named")
-        if not self.label_names or self.train.dense:
+        if not self.label_names or self.train.dense or self.train.several:
             return
         labels = {name: _checked_labels(self, name, split) for name, split in self.splits()}
         trained = set(labels["train"].tolist())

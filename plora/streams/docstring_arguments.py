@@ -45,11 +45,11 @@ class DocstringArguments(StreamSource):
             DataError: a library is not installed.
         """
         from plora.streams.docstring_corpus import TOPICS, library_versions, read_corpus
-        from plora.streams.docstrings import by_split
+        from plora.streams.docstrings import objects_by_split
         from plora.streams.tagged_sentences import OUTSIDE, TaggedSentences, Words, tags_of
 
         caps = dict(zip(SPLITS, (self.train_per_task, self.validation_per_task, self.test_per_task), strict=True))
-        objects, names = by_split(read_corpus()), (OUTSIDE, *tags_of(["argument"]))
+        objects, names = objects_by_split(read_corpus()), (OUTSIDE, *tags_of(["argument"]))
         tasks = []
         for domain in TOPICS:
             splits: dict[SplitName, TaggedSentences] = {}

@@ -36,14 +36,14 @@ Example = tuple[TextInput, int, int]
 
 Examples = dict[SplitName, list[Example]]
 
-_KIND_WORDS = words_pattern(
+KIND_WORDS = words_pattern(
     (
         *("class", "classes", "subclass", "subclasses", "superclass", "metaclass", "dataclass", "mixin"),
         *("function", "functions", "functional", "functor", "coroutine", "instance", "instances"),
         *("method", "methods", "classmethod", "staticmethod", "constructor"),
     )
 )
-_CALL_ARGUMENTS = re.compile(r"(?<=\w)\([^()]*\)")
+CALL_ARGUMENTS = re.compile(r"(?<=\w)\([^()]*\)")
 
 
 class DocstringTopics(StreamSource):
@@ -79,7 +79,7 @@ class DocstringTopics(StreamSource):
             DataError: a library is not installed, or a subpackage has no docstrings.
         """
         caps = dict(zip(SPLITS, (self.train_per_class, self.validation_per_class, self.test_per_class), strict=True))
-        objects = by_split(read_corpus())
+        objects = objects_by_split(read_corpus())
         tasks = []
         for domain, topics in TOPICS.items():
             names = tuple(f"{domain}.{topic}" for topic in topics)
@@ -136,7 +136,7 @@ class DocstringSkills(StreamSource):
         Raises:
             DataError: a library is not installed.
         """
-        objects = by_split(read_corpus())
+        objects = objects_by_split(read_corpus())
         sizes = dict(zip(SPLITS, (self.train_per_task, self.validation_per_task, self.test_per_task), strict=True))
         tasks = []
         for name, (label_names, ask) in QUESTIONS.items():
@@ -149,8 +149,8 @@ class DocstringSkills(StreamSource):
         return Stream(name="docstring skills", tasks=tuple(tasks), scenarios=("task",), provenance=library_versions())
 
 
-def by_split(items: Iterable[DocumentedObject]) -> dict[SplitName, list[DocumentedObject]]:
-    """Return the objects of each split, by the hash of their prose, in its order."""
+def objects_by_split(items: Iterable[DocumentedObject]) -> dict[SplitName, list[DocumentedObject]]:
+    """Return the objects of each split, by the hash of their texts."""
     placed: dict[SplitName, list[DocumentedObject]] = {split: [] for split in SPLITS}
     for item in items:
         position = unit(item.key)
@@ -183,7 +183,8 @@ def _task(name: str, label_names: tuple[str, ...], examples: Examples, caps: Map
     return Task(name=name, label_names=label_names, **splits)
 
 
-def _without_names(text: str, *items: DocumentedObject) -> str:
+def without_names(text: str, *items: DocumentedObject) -> str:
+    """Return a text in which names of objects and of their classes are masked."""
     return mask_names(text, (name for item in items for name in (item.name, item.owner)))
 
 
@@ -196,14 +197,14 @@ def _library(items: Sequence[DocumentedObject], max_words: int) -> Iterable[Exam
 def _kind(items: Sequence[DocumentedObject], max_words: int) -> Iterable[Example]:
     for item in items:
         if len(item.text.split()) >= MIN_WORDS:
-            text = mask(_without_names(item.text, item), _KIND_WORDS)
+            text = mask(without_names(item.text, item), KIND_WORDS)
             yield first_words(text, max_words), KINDS.index(item.kind), item.key
 
 
 def _parameters(items: Sequence[DocumentedObject], max_words: int) -> Iterable[Example]:
     for item in items:
         if item.parameters is not None and len(item.text.split()) >= 10:
-            text = _CALL_ARGUMENTS.sub("", _without_names(item.text, item))
+            text = CALL_ARGUMENTS.sub("", without_names(item.text, item))
             yield first_words(text, max_words), min(item.parameters, len(PARAMETER_COUNTS) - 1), item.key
 
 
@@ -219,8 +220,8 @@ def _match(items: Sequence[DocumentedObject], max_words: int) -> Iterable[Exampl
         for place, item in enumerate(group):
             matches = place % 2 == 0
             other = item if matches else group[(place + 1) % len(group)]
-            summary = _without_names(item.paragraphs[0], item, other)
-            body = _without_names(" ".join(other.paragraphs[1:]), item, other)
+            summary = without_names(item.paragraphs[0], item, other)
+            body = without_names(" ".join(other.paragraphs[1:]), item, other)
             yield (
                 (first_words(summary, max_words * 2 // 5), first_words(body, max_words * 3 // 5)),
                 int(matches),

@@ -144,7 +144,7 @@ class TreeStream(StreamSource):
     def _read(self) -> tuple[Stream, LabelTree]:
         """The stream and its tree, which fit."""
         found = self.of.load()
-        if unlabelled := [task.name for task in found.tasks if not task.label_names or task.train.dense]:
+        if unlabelled := [task.name for task in found.tasks if task.train.labels is None]:
             raise DataError(f"a tree needs inputs with a class each, and task '{unlabelled[0]}' has none")
         labels = list(dict.fromkeys(name for task in found.tasks for name in task.label_names))
         if self.nodes is not None:

@@ -14,7 +14,7 @@ from plora.testing.promises import Promises
 from plora.testing.tiny import own_random_numbers
 
 _DRAWS = (None, 0, 1)
-_ROWS = 32
+_ROWS = 64
 """Of the head, where the problem has features that one reads: at least as many as the split has classes."""
 
 
@@ -33,7 +33,8 @@ def check_examples(problem: Problem, split: Split, network: nn.Module) -> None:
     Args:
         problem: that does not classify, with the settings to test.
         split: three examples or more.
-        network: what `Problem.load` returns as a network.
+        network: what `Problem.load` returns as a network. Where the problem fills rows of a head, features become
+            scores of 64 rows here.
 
     Raises:
         ConformanceError: the first promise that is broken.
@@ -143,7 +144,7 @@ def _outputs(problem: Problem, batch: Batch, network: nn.Module) -> Mapping[str,
 
 
 def _measured(problem: Problem, batch: Batch, network: nn.Module) -> Columns:
-    return problem.measure(_outputs(problem, batch, network), batch, np.ones(0, np.bool_))
+    return problem.measure(_outputs(problem, batch, network), batch, np.ones(_ROWS * problem.has_rows, np.bool_))
 
 
 def _tensors(batch: Batch) -> Mapping[str, Tensor]:

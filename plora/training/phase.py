@@ -61,7 +61,16 @@ def _train(
     settings, processes = config.training, parts.learner.processes
     train = plan.stage.train
     epochs = [
-        plan_epoch(train.costs, settings.batch_size, plan.seed, plan.position, phase.number, epoch, train.packed)
+        plan_epoch(
+            train.costs,
+            settings.batch_size,
+            plan.seed,
+            plan.position,
+            phase.number,
+            epoch,
+            train.packed,
+            train.chances,
+        )
         for epoch in range(phase.epochs)
     ]
     draws = [one_seed(plan.seed, plan.position, phase.number + 1, epoch, 1) for epoch in range(phase.epochs)]

@@ -16,7 +16,7 @@ from torch.func import functional_call
 from plora import atomic
 from plora.adapters import Route
 from plora.batches.data import EncodedTask, Stage
-from plora.batches.evaluate import block_generator
+from plora.batches.evaluate import block_generator, open_rows, scores_of
 from plora.batches.features import autocast
 from plora.build import Parts
 from plora.errors import RunError, TrainingError
@@ -24,7 +24,7 @@ from plora.events.console import Console
 from plora.failpoints import reached
 from plora.fingerprint import hash_tensors
 from plora.gates import ReadingGate, Verdict
-from plora.heads import ClosedFormHead, LinearHead
+from plora.heads import ClosedFormHead
 from plora.heads.drift import linear_drift
 from plora.lesson import Lesson
 from plora.methods import PARTS
@@ -84,6 +84,7 @@ def learn_stage(session: Session, plan: StagePlan) -> tuple[float, Verdict]:
         verdict = _commit(session, plan)
     if isinstance(model.head, ClosedFormHead):
         _solve(session, model.head, stage, before)
+    _settle(parts, stage)
     _require_one_model(parts, plan)
     reached("committed")
     seconds = time.perf_counter() - session.meter.started
@@ -187,7 +188,7 @@ def open_stage(parts: Parts, plan: StagePlan) -> None:
                 model.gate.to(model.device)
     for task in plan.trains_rows:
         block = parts.space.blocks[task.name]
-        model.head.open(block, task.classes, block_generator(plan.seed, block))
+        open_rows(model.head, model.problem, block, task, plan.seed)
     if plan.slot is not None:
         model.fold(plan.task)
 
@@ -212,7 +213,7 @@ def trainable_head(parts: Parts, plan: StagePlan) -> Iterator[None]:
     """
     model, solved = parts.model, parts.model.head
     if isinstance(solved, ClosedFormHead) and plan.phases:
-        model.head = LinearHead(solved.features)
+        model.head = solved.stand_in()
         model.head.device = solved.device
         for block, classes in solved.blocks.items():
             model.head.open(block, classes, block_generator(plan.seed, block))
@@ -251,9 +252,29 @@ def _solve(session: Session, head: ClosedFormHead, stage: Stage, before: tuple[T
         if before is not None:
             head.carry(linear_drift(before[0], train, before[1], validation))
         start = session.parts.space.rows_of(task.name).start
-        labels, val_labels = (torch.from_numpy(task.splits[name].rows - start) for name in ("train", "validation"))
+        problem, splits = session.parts.model.problem, (task.splits["train"], task.splits["validation"])
+        labels, val_labels = (problem.solved_for(split, start) for split in splits)
         head.fit(session.parts.space.blocks[task.name], train, labels, validation, val_labels)
     session.meter.epochs = max(session.meter.epochs, 1)
+
+
+def _settle(parts: Parts, stage: Stage) -> None:
+    """Let the problem fix what validation decides of the rows that were learned."""
+    of_block: dict[str, dict[str, Examples]] = {}
+    for task in stage.tasks:
+        of_block.setdefault(parts.space.blocks[task.name], {})[task.name] = task.splits["validation"]
+    for block, splits in of_block.items():
+        first, *others = splits.values()
+        together = first.followed_by(others) if others else first
+        parts.model.problem.settled(parts.model.head, block, partial(_validated, parts, block, splits), together)
+
+
+def _validated(parts: Parts, block: str, splits: Mapping[str, Examples]) -> Tensor:
+    """Scores `[N, rows]` of the splits of some tasks, whose rows are of one block, one after the other."""
+    extractor = parts.learner.extractor
+    if parts.space.scenario == "task":
+        return torch.cat([scores_of(extractor, split, name, block) for name, split in splits.items()])
+    return torch.cat([scores_of(extractor, split, None) for split in splits.values()])
 
 
 def _features(session: Session, task: EncodedTask) -> tuple[Tensor, Tensor]:

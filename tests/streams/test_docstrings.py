@@ -78,7 +78,7 @@ def test_questions_do_not_tell_their_answers(skills: Stream) -> None:
 
 
 def test_a_text_of_the_test_split_is_in_the_test_split_of_every_task(corpus: list[DocumentedObject]) -> None:
-    by_split = docstrings.by_split(corpus)
+    by_split = docstrings.objects_by_split(corpus)
     shares = [len(by_split[split]) / len(corpus) for split in ("train", "validation", "test")]
     assert shares == pytest.approx([0.61, 0.15, 0.24], abs=0.02)
     assert sum(map(len, by_split.values())) == len(corpus)

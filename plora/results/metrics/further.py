@@ -13,7 +13,19 @@ from plora.results.record.matrix_metrics import METRICS, Metric, said_of
 from plora.results.record.measurements import Measurements
 from plora.results.record.score import ACCURACY, PERCENT, SCORES, Better, Score
 
-Needs = Literal["sizes", "joint", "single", "class_rankings", "token_likelihoods", "pixel_counts", "curves", "cost"]
+Needs = Literal[
+    "sizes",
+    "joint",
+    "single",
+    "class_rankings",
+    "token_likelihoods",
+    "word_tags",
+    "pixel_counts",
+    "label_scores",
+    "predicted_numbers",
+    "curves",
+    "cost",
+]
 
 MISSING: Mapping[Needs, str] = {
     "sizes": "needs the number of test examples of each task (plora metrics --sizes)",
@@ -21,7 +33,10 @@ MISSING: Mapping[Needs, str] = {
     "single": "needs a reference, the accuracies of each task learned alone (plora metrics --single)",
     "class_rankings": "needs the predictions of a run folder",
     "token_likelihoods": "needs the likelihoods of a run folder",
+    "word_tags": "needs the tags of a run folder",
     "pixel_counts": "needs the pixel counts of a run folder",
+    "label_scores": "needs the scores of labels of a run folder",
+    "predicted_numbers": "needs the predicted numbers of a run folder",
     "curves": "needs the learning curve of a run folder",
     "cost": "needs the costs of a run folder",
 }
@@ -276,6 +291,45 @@ OF_KINDS = (
         "PPV of outliers as objects",
         "Mean over the components that are seen of the share of their pixels that are outliers.",
         "pixel_counts",
+    ),
+    _of_all_examples(
+        "micro_f1",
+        "micro-F1",
+        "Micro-F1 of all examples",
+        "F1 of all labels of all test examples after the last row: "
+        "micro-F1 = 2 sum TP / (2 sum TP + sum FP + sum FN), sums over labels and examples.",
+        "label_scores",
+    ),
+    _of_all_examples(
+        "mean_average_precision",
+        "mAP",
+        "Mean average precision of all examples",
+        "Mean over the labels that a test example has of their average precision after the last row, equal scores "
+        "counting together: mAP = mean over c of the sum over thresholds of (recall - recall before) * precision.",
+        "label_scores",
+    ),
+    _of_all_examples(
+        "mean_absolute_error",
+        "MAE",
+        "Mean absolute error of all examples",
+        "Mean distance of the numbers that are predicted of all test examples after the last row from the true ones, "
+        "in the unit of the data: MAE = mean over n of abs(prediction_n - target_n).",
+        "predicted_numbers",
+    ),
+    _of_all_examples(
+        "pearson",
+        "r",
+        "Pearson correlation of all examples",
+        "Correlation of the numbers that are predicted of all test examples after the last row with the true ones: "
+        "r = cov(prediction, target) / (sd(prediction) sd(target)).",
+        "predicted_numbers",
+    ),
+    _of_all_examples(
+        "spearman",
+        "rho",
+        "Spearman correlation of all examples",
+        "Pearson correlation of the ranks, equal numbers having the mean of theirs.",
+        "predicted_numbers",
     ),
 )
 """Metrics of what is measured per example where that is no ranking of classes."""

@@ -23,12 +23,15 @@ from plora.results.pictures.generated_plots import generated_confidence
 from plora.results.pictures.interference_plots import interference_of_tasks, layer_drift, overlap_of_tasks
 from plora.results.pictures.plots import accuracy_matrix, compare_methods, learning_curves, tasks_over_time
 from plora.results.pictures.slot_plots import active_slots, similarity_against_vector, vector_over_tasks
+from plora.results.pictures.target_plots import f1_of_labels, numbers_against_targets
 from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.curves import read_curves
 from plora.results.record.found_runs import FoundRuns, curves_file, find_runs, predictions_file
 from plora.results.record.generated import generated_files, read_generated
 from plora.results.record.kinds import read_measurements
+from plora.results.record.label_scores import LabelScores
 from plora.results.record.pixel_counts import PixelCounts
+from plora.results.record.predicted_numbers import PredictedNumbers
 from plora.results.record.run_record import RunRecord
 from plora.results.record.score import ACCURACY
 from plora.results.tables.folding import shown
@@ -77,6 +80,10 @@ def run_pictures(folder: Path, record: RunRecord) -> tuple[dict[str, Figure], li
         pictures["confusion"] = confusion(measured)
     elif isinstance(measured, PixelCounts):
         pictures["confusion"] = confusion_of_pixels(measured)
+    elif isinstance(measured, LabelScores) and len(measured):
+        pictures["labels"] = f1_of_labels(measured)
+    elif isinstance(measured, PredictedNumbers) and len(measured):
+        pictures["numbers"] = numbers_against_targets(measured, record.tasks, record.score.unit)
     try:
         curves = [] if (drawn := curves_file(folder)) is None else read_curves(drawn)
         if len(curves) > len({point.task for point in curves}):  # one point of each task is no line

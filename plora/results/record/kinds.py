@@ -6,13 +6,15 @@ from pathlib import Path
 from plora.errors import RunError, did_you_mean
 from plora.results.record.class_rankings import ClassRankings
 from plora.results.record.columns import KIND_KEY, read_metadata
+from plora.results.record.label_scores import LabelScores
 from plora.results.record.measurements import Measurements
 from plora.results.record.pixel_counts import PixelCounts
+from plora.results.record.predicted_numbers import PredictedNumbers
 from plora.results.record.token_likelihoods import TokenLikelihoods
 from plora.results.record.word_tags import WordTags
 
 MEASUREMENTS: Mapping[str, type[Measurements]] = {
-    kind.kind: kind for kind in (ClassRankings, TokenLikelihoods, PixelCounts, WordTags)
+    kind.kind: kind for kind in (ClassRankings, TokenLikelihoods, PixelCounts, WordTags, LabelScores, PredictedNumbers)
 }
 """`plora.kind` of a file → its class."""
 

@@ -82,8 +82,9 @@ class Measurements(ABC):
     def farthest(self, other: Self) -> float:
         """Return the largest difference from `other`, which has the same examples; see `largest_difference`."""
 
-    def answers(self) -> NDArray[np.int32] | None:
-        """Return the true class of each example, `[N]`; None where the answer is no class."""
+    def answers(self) -> NDArray[np.generic] | None:
+        """Return what was true: the class of each example, `[N]`, or their targets, one example after the other; None
+        where answers are neither."""
         return None
 
     def of(self, task: str) -> Self:

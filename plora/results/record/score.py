@@ -164,6 +164,9 @@ _TITLES = {
     "rouge_1": "ROUGE-1",
     "rouge_2": "ROUGE-2",
     "rouge_l": "ROUGE-L",
+    "micro_f1": "micro-F1",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
     "mean_iou": "mean IoU",
     "foreground_iou": "foreground IoU",
     "outlier_ap": "outlier AP",
@@ -182,6 +185,8 @@ SCORES: Mapping[str, Score] = {
         Score("entity_f1", PERCENT, "higher", 0.0, 1.0),
         Score("entity_f1_strict", PERCENT, "higher", 0.0, 1.0),
         Score("word_accuracy", PERCENT, "higher", 0.0, 1.0),
+        Score("micro_f1", PERCENT, "higher", 0.0, 1.0),
+        Score("mean_average_precision", PERCENT, "higher", 0.0, 1.0),
         Score("mean_iou", PERCENT, "higher", 0.0, 1.0),
         Score("foreground_iou", PERCENT, "higher", 0.0, 1.0),
         Score("pixel_accuracy", PERCENT, "higher", 0.0, 1.0),
@@ -199,6 +204,8 @@ SCORES: Mapping[str, Score] = {
         Score("nats_per_token", "nats per token", "lower", 0.0),
         Score("perplexity", "", "lower", 1.0),
         Score("mean_absolute_error", "", "lower", 0.0),
+        Score("pearson", "", "higher", -1.0, 1.0),
+        Score("spearman", "", "higher", -1.0, 1.0),
     )
 }
 """The scores that plora computes itself; a problem may bring another one, which its record then holds whole."""

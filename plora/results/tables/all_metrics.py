@@ -175,6 +175,8 @@ def metrics_of_matrix(
         "class_rankings": predictions,
         "token_likelihoods": predictions,
         "pixel_counts": predictions,
+        "label_scores": predictions,
+        "predicted_numbers": predictions,
         "curves": curves,
     }
     further = [definition.metric(R, given[definition.needs], score) for definition in further_metrics(score)]
