@@ -90,8 +90,9 @@ def evaluate_cascade(
         progress("flat", 0, 1)
         flat_answers = _flat_answers(flat, cascade.stream, tree, leaves["test"].inputs)
     thresholds = {}
-    for done, one in enumerate(sorted({*BUDGETS, budget})):
-        progress("choose thresholds", done, len(BUDGETS) + 1)
+    budgets = sorted({*BUDGETS, budget})
+    for done, one in enumerate(budgets):
+        progress("choose thresholds", done, len(budgets))
         thresholds[one] = choose_thresholds(found["validation"], leaves["validation"].costs, one)
     scores = node_scores(test)
     doubts += [
@@ -116,7 +117,7 @@ def evaluate_cascade(
         flows=_flows(test),
         confusion=confusion_of(labels, test.ends, len(tree.leaves)).tolist(),
         curves=_curves(test, flat_answers, leaves["test"].costs),
-        chosen=[_chosen_point(test, leaves["test"].costs, one, thresholds[one]) for one in sorted(thresholds)],
+        chosen=[_chosen_point(test, leaves["test"].costs, one, thresholds[one]) for one in budgets],
         truth=labels.tolist(),
         ends=test.ends.tolist(),
         doubts=doubts,

@@ -17,10 +17,11 @@ from plora.optimizers.settings import OPTIMIZERS
 from plora.problems.settings import PROBLEMS
 from plora.settings import named
 from plora.strategies.settings import STRATEGIES
-from plora.streams import STREAMS
+from plora.streams import LABELLED, STREAMS
 
 _BY_KIND: Mapping[str, Mapping[str, type[BaseModel]]] = {
     "stream": STREAMS,
+    "of": LABELLED,
     "strategies": STRATEGIES,
     "optimizer": OPTIMIZERS,
     "gate": GATES,

@@ -24,6 +24,7 @@ from plora.config import load_config
 from plora.errors import ConfigError, DataError, RunError, UnknownTaskError
 from plora.results import read_record
 from plora.results.record.cascade_result import CascadeResult, read_cascade_result
+from plora.runs import resume
 from tests.conftest import TOPICS
 
 TEXTS = ["the old train and a ticket", "apple plum pear", "a wave of the reef"]
@@ -232,7 +233,7 @@ def test_a_cascade_of_images_killed_and_resumed(tmp_path: Path) -> None:
     }
     whole, cut = (load_config({**values, "output": str(tmp_path / name)}) for name in ("whole", "cut"))
     assert in_child(lambda: plora.run(cut, quiet()), "step:9") == KILLED
-    folders = [plora.run(whole), plora.resume(cut.folder)]
+    folders = [plora.run(whole), resume(cut.folder)]
     found = [evaluate_cascade(cascade_of_runs([run]), tmp_path / f"out-{at}") for at, run in enumerate(folders)]
     assert [score.accuracy for score in found[0].scores] == [score.recorded for score in found[0].scores]
     assert all("collapsed" in doubt for doubt in found[0].doubts)

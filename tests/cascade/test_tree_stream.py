@@ -94,7 +94,7 @@ def test_a_config_says_its_mistakes_and_validate_reads_the_classes(
     values = tree_values(tiny_backbone, toy_files, tmp_path)
     with pytest.raises(ConfigError, match=r"^stream: got .*leaf 'fruit' stands"):
         load_config(values, ["stream.nodes={root: [fruit, b], b: [bread, fruit]}"])
-    with pytest.raises(ConfigError, match=r"^stream\.of\.tsks: unknown key, did you mean 'tasks'"):
+    with pytest.raises(ConfigError, match=r"^stream\.of\.tsks: unknown key; did you mean 'tasks'"):
         load_config(values, ["stream.of.tsks=1"])
     with pytest.raises(ConfigError, match="stream: class 'air' has no leaf"):
         validate(load_config(values, ["stream.nodes={root: [fruit, bread]}"]))

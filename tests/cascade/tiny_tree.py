@@ -18,6 +18,6 @@ def tree_values(tiny_backbone: Path, toy_files: dict[str, Path], output: Path) -
         "method": "per_task",
         "backbone": {"id": str(tiny_backbone), "max_length": 16},
         "lora": {"rank": 4, "alpha": 8, "targets": "attention"},
-        "training": {"epochs": 2, "batch_size": 8, "learning_rate": 0.02},
+        "training": {"epochs": 1, "batch_size": 8, "learning_rate": 0.02},
         "output": str(output),
     }
