@@ -14,6 +14,7 @@ from plora.config.made_in import named_folder
 from plora.errors import ConfigError, DataError, PloraError
 from plora.streams.base import Stream
 from plora.streams.local import LocalStream
+from plora.streams.target_tables import TargetTables
 from plora.streams.text_to_text import TextToText
 
 _IN_EVERY_BLOCK = ("attention", "attention:qkv", "mlp", "all_linear")
@@ -67,9 +68,9 @@ def _paths(value: object, key: str) -> Iterator[tuple[str, Path]]:
 
 
 def _of_the_data(config: RunConfig) -> Iterator[str]:
-    """What the files of a local stream say: rows, columns, labels, and labels beside those of other tasks."""
+    """What the files of a local stream say: rows, columns, targets, and labels beside those of other tasks."""
     source = config.stream.of if isinstance(config.stream, TextToText) else config.stream
-    if not isinstance(source, LocalStream):
+    if not isinstance(source, LocalStream | TargetTables):
         return
     try:
         stream: Stream = config.stream.load()

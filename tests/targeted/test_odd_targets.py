@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from plora.errors import DataError
+from plora.config import load_config
+from plora.errors import ConfigError, DataError
+from plora.runs.validating import validate
 from plora.streams import LabelSets, LabelSetStream, Numbers, NumberStream, Stream
 from plora.streams.base import Texts
 from plora.streams.images import ImageFiles
@@ -176,3 +178,13 @@ def test_sets_that_no_task_can_learn(tmp_path: Path) -> None:
     test = lines(tmp_path / "test.jsonl", [{"text": "new", "topics": ["Sport"]}])
     with pytest.raises(DataError, match=r"'Sport' is not one of the labels of train .*differs from 'sport' in case"):
         load(LabelSetStream, lines(tmp_path / "a.jsonl", ROWS), labels="topics", test=str(test))
+
+
+def test_mistakes_are_found_before_a_run(tmp_path: Path) -> None:
+    rows = [*ROWS[:2], {**ROWS[2], "price": "dear"}, *ROWS[3:]]
+    task = {"name": "t", "train": str(lines(tmp_path / "bad.jsonl", rows)), "targets": "price"}
+    given = {"stream": {"kind": "numbers", "tasks": [task]}, "problem": {"kind": "text_regression"}}
+    with pytest.raises(ConfigError, match="row 3, column 'price': 'dear' is no finite number"):
+        validate(load_config(given))
+    with pytest.raises(ConfigError, match=r"stream\.tasks\.0\.train: .*none\.csv does not exist"):
+        validate(load_config(given, ["stream.tasks=[{name: t, train: none.csv}]"]))
