@@ -200,9 +200,9 @@ def _linear_form(head: Head, block: str) -> tuple[Tensor, Tensor]:
     """W and b of one block, temperature and units included; φ is the feature, normalised for NCM and cosine heads and
     projected for RanPAC."""
     if isinstance(head, InUnits):
-        scale, shift = head.units[block]
+        scale, shift, threshold = head.units[block]
         weight, bias = _plain_form(head, type(head).__bases__[1], block)
-        return scale[:, None] * weight.double(), scale * bias.double() + shift
+        return scale[:, None] * weight.double(), scale * bias.double() + shift - threshold
     return _plain_form(head, type(head), block)
 
 

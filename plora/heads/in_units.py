@@ -14,12 +14,13 @@ from plora.heads.linear import LinearHead
 
 
 class InUnits(Head):
-    """z ← scale · z + shift, of each row of another head.
+    """z ← scale · z + shift − threshold, of each row of another head.
 
     Stands before the class of that head among the bases of a class; see `in_units`.
 
     Attributes:
-        units: by block `[2, rows]` fp64, scale and shift of each row; 1 and 0 until somebody says otherwise.
+        units: by block `[3, rows]` fp64, scale, shift and threshold of each row; 1, 0 and 0 until somebody says
+            otherwise. A head that is solved is solved for what scale and shift leave of the targets.
     """
 
     def __init__(self, features: int, pooled: bool = False) -> None:
@@ -61,14 +62,14 @@ class InUnits(Head):
             unit = own.get(f"{position}:unit")
             if unit is None and block in self.forgotten:
                 unit = _plain(rows)
-            if unit is None or unit.shape != (2, rows):
+            if unit is None or unit.shape != (3, rows):
                 raise RunError(f"the stored head has no unit of the {rows} rows for '{block}'")
             self.units[block] = unit.cpu().clone()
 
     def fit(self, block: str, features: Tensor, labels: Tensor, val_features: Tensor, val_labels: Tensor) -> None:
         """Solve the rows for targets without their units, so that the same ridge strengths suit all."""
         assert isinstance(self, ClosedFormHead)
-        scale, shift = self.units[block]
+        scale, shift, _ = self.units[block]
         plain = [(targets.double() - shift) / scale for targets in (labels, val_labels)]
         super().fit(block, features, plain[0], val_features, plain[1])  # type: ignore[misc]  # of the head after it
 
@@ -89,10 +90,12 @@ def in_units(head: type[Head]) -> type[InUnits]:
 
 
 def _plain(rows: int) -> Tensor:
-    return torch.stack([torch.ones(rows, dtype=torch.float64), torch.zeros(rows, dtype=torch.float64)])
+    plain = torch.zeros(3, rows, dtype=torch.float64)
+    plain[0] = 1
+    return plain
 
 
 def _in_unit(scores: Tensor, unit: Tensor) -> Tensor:
-    scale, shift = unit.to(scores.device)
-    told: Tensor = scores * scale + shift
+    scale, shift, threshold = unit.to(scores.device)
+    told: Tensor = scores * scale + shift - threshold
     return told.float()

@@ -66,7 +66,7 @@ class MultiLabel(TargetedProblem):
         truth = validation.values == 1
         chosen = [best_threshold(truth[:, label], own[:, label].numpy()) for label in range(truth.shape[1])]
         unit = head.units[block].clone()
-        unit[1] -= torch.tensor(chosen, dtype=torch.float64)
+        unit[2] += torch.tensor(chosen, dtype=torch.float64)
         head.units[block] = unit
 
     def measure(self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_]) -> Columns:

@@ -57,8 +57,9 @@ class Regression(TargetedProblem):
         """Give new rows the unit of a training split."""
         assert isinstance(head, InUnits)
         assert isinstance(train, TargetedExamples)
-        unit = np.stack([deviations(train.values), train.values.mean(0)])
-        head.units[block] = torch.from_numpy(unit)
+        unit = head.units[block].clone()
+        unit[0], unit[1] = (torch.from_numpy(found) for found in (deviations(train.values), train.values.mean(0)))
+        head.units[block] = unit
 
     def measure(self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_]) -> Columns:
         """Return `target` and `prediction` `[B, C]`; NaN where a task has fewer than C."""

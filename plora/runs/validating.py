@@ -15,6 +15,7 @@ from plora.errors import ConfigError, DataError, PloraError
 from plora.streams.base import Stream
 from plora.streams.local import LocalStream
 from plora.streams.tagged import Tagged
+from plora.streams.target_tables import TargetTables
 from plora.streams.text_to_text import TextToText
 from plora.streams.tree import TreeStream
 
@@ -70,10 +71,10 @@ def _paths(value: object, key: str) -> Iterator[tuple[str, Path]]:
 
 
 def _of_the_data(config: RunConfig) -> Iterator[str]:
-    """What local files of texts say: rows, columns, labels, and labels beside those of other tasks."""
+    """What local files say: rows, columns, targets, and labels beside those of other tasks."""
     source = config.stream.of if isinstance(config.stream, TextToText | TreeStream) else config.stream
     of_files = isinstance(source, Tagged) and all(task.hub is None for task in source.tasks)
-    if not isinstance(source, LocalStream) and not of_files:
+    if not isinstance(source, LocalStream | TargetTables) and not of_files:
         return
     try:
         stream: Stream = config.stream.load()

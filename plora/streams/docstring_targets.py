@@ -38,8 +38,13 @@ class DocstringTargets(StreamSource):
     """Texts are cut after so many words."""
 
     title: ClassVar[str]
+    """Of the stream."""
+
     scenarios: ClassVar[tuple[Scenario, ...]]
+    """That make sense."""
+
     split: ClassVar[type[Targeted]]
+    """What the targets are."""
 
     def load(self) -> Stream:
         """Read the five libraries and cut the splits.

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from killing import KILLED, in_child, quiet
+from PIL import Image
+from tiny_images import new_backbone
 from tiny_targets import LABELS, UNIT, rows, values
 from typer.testing import CliRunner
 
@@ -215,6 +217,45 @@ def test_a_method_learns_label_sets(method: str, tmp_path: Path, tiny_backbone: 
 @pytest.mark.parametrize("method", LEARN)
 def test_a_method_learns_numbers(method: str, tmp_path: Path, tiny_backbone: Path) -> None:
     learned_quickly("numbers", method, tmp_path, tiny_backbone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["image_multi_label", "image_regression"])
+def test_images_have_labels_and_numbers_too(kind: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["file,bright,striped,height"]
+    for number in range(60):
+        bright, striped, height = int(rng.integers(2)), int(rng.integers(2)), int(rng.integers(1, 8))
+        pixels = np.zeros((8, 8), np.uint8)
+        pixels[:height] = 120 + 120 * bright
+        pixels[:, ::2] //= 1 + striped
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{bright},{striped},{height}")
+    (tmp_path / "images.csv").write_text("\n".join(lines), encoding="utf-8")
+    targets = {"labels": ["bright", "striped"]} if kind == "image_multi_label" else {"targets": "height"}
+    task = {"train": str(tmp_path / "images.csv"), "image": "file", **targets}
+    stream = {
+        "kind": "label_sets" if kind == "image_multi_label" else "numbers",
+        "tasks": [{"name": "first", **task}, {"name": "again", **task}],
+    }
+    config = load_config(
+        {
+            "stream": stream,
+            "problem": {"kind": kind},
+            "method": "per_task",
+            "backbone": new_backbone("vit"),
+            "lora": {"rank": 2, "targets": "attention"},
+            "training": {"epochs": 8, "batch_size": 8, "learning_rate": 0.02},
+            "output": str(tmp_path / "runs"),
+        }
+    )
+    folder = run(config, quiet())
+    record = read_record(folder)
+    assert record.score.improvement(record.matrix[2].mean(), record.matrix[0].mean()) > 0.1
+    assert record.metrics["forgetting"].value == 0
+    assert verify(folder).problems == ()
+    told = predict(folder, [tmp_path / "0.png", tmp_path / "1.png"], task="again")
+    assert all(isinstance(number, float) for one in told for number in one.probabilities)
 
 
 @pytest.mark.slow

@@ -124,7 +124,7 @@ def test_units_are_kept_with_the_rows(kind: type[Any]) -> None:
     head, features = in_units(kind)(4), torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
     for number, block in enumerate(("a", "b")):
         head.open(block, 2, torch.Generator().manual_seed(number))
-        head.units[block] = torch.tensor([[10.0, 0.1], [100 * (number + 1.0), -3]], dtype=torch.float64)
+        head.units[block] = torch.tensor([[10.0, 0.1], [100 * (number + 1.0), -3], [0, 0]], dtype=torch.float64)
         if kind is RidgeHead:
             values = features[:, :2].double() * torch.tensor([7.0, 0.3]) + torch.tensor([90.0, -3])
             head.fit(block, features, values, features, values)
@@ -142,6 +142,19 @@ def test_units_are_kept_with_the_rows(kind: type[Any]) -> None:
         fresh.restore(head.blocks, {key: t for key, t in head.tensors().items() if key != "1:unit"})
     stand_in = head.stand_in() if kind is RidgeHead else None
     assert stand_in is None or torch.equal(stand_in.units["a"], head.units["a"])
+
+
+def test_a_head_that_is_solved_again_knows_nothing_of_thresholds() -> None:
+    """Two tasks with the same rows: the sums of the second add to those of the first, whatever threshold that got."""
+    features = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    labels = (features[:, :2] > 0.2).double()
+    heads = [in_units(RidgeHead)(4) for _ in range(2)]
+    for head, threshold in zip(heads, (0.0, 5.0), strict=True):
+        head.open("a", 2, torch.Generator())
+        head.fit("a", features[:20], labels[:20], features[:20], labels[:20])  # type: ignore[operator]
+        head.units["a"][2] = threshold
+        head.fit("a", features[20:], labels[20:], features[20:], labels[20:])  # type: ignore[operator]
+    assert torch.allclose(heads[0](features) - heads[1](features), torch.full((40, 2), 5.0))
 
 
 def test_splits_of_another_kind_are_refused() -> None:

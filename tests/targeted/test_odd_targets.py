@@ -1,4 +1,7 @@
-"""Tables with label sets and numbers: every form gives the same targets, and a mistake is one line that names it."""
+"""Tables with label sets and numbers
+
+Every form gives the same targets, and a mistake is one line that names it.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +14,9 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from plora.errors import DataError
+from plora.config import load_config
+from plora.errors import ConfigError, DataError
+from plora.runs.validating import validate
 from plora.streams import LabelSets, LabelSetStream, Numbers, NumberStream, Stream
 from plora.streams.base import Texts
 from plora.streams.images import ImageFiles
@@ -85,6 +90,7 @@ def test_numbers_in_every_form(tmp_path: Path) -> None:
     assert len(load(NumberStream, path, test=str(test), targets="price").tasks[0].test) == 3
 
 
+@pytest.mark.odd("a path of an image that leads nowhere", "refused with its row")
 def test_images_are_found_from_the_folder_of_the_table(tmp_path: Path) -> None:
     for number in range(8):
         Image.new("L", (2, 2), number).save(tmp_path / f"{number}.png")
@@ -111,6 +117,9 @@ NUMBERS = [
 ]
 
 
+@pytest.mark.odd(
+    "a number that is missing, NaN, infinite or a word, or lists of unequal length", "refused with row and column"
+)
 @pytest.mark.parametrize(("wrong", "column", "said"), NUMBERS, ids=[str(wrong) for wrong, _, _ in NUMBERS])
 def test_a_wrong_number_is_named_by_row_and_column(
     wrong: dict[str, object], column: str, said: str, tmp_path: Path
@@ -139,6 +148,7 @@ SETS = [
 ]
 
 
+@pytest.mark.odd("labels that are missing, empty, or no list where lists are expected", "refused with their row")
 @pytest.mark.parametrize(("wrong", "keys", "said"), SETS, ids=[f"{wrong} {keys}" for wrong, keys, _ in SETS])
 def test_a_wrong_label_set_is_named(
     wrong: dict[str, object], keys: dict[str, object], said: str, tmp_path: Path
@@ -148,6 +158,10 @@ def test_a_wrong_label_set_is_named(
         load(LabelSetStream, lines(tmp_path / "bad.jsonl", rows), labels="topics", **keys)
 
 
+@pytest.mark.odd(
+    "a task without any label, a separator inside a label's name, flags other than 0 and 1",
+    "refused; the line says which",
+)
 def test_sets_that_no_task_can_learn(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no training example has a label in column 'topics'"):
         load(LabelSetStream, lines(tmp_path / "none.jsonl", [{**row, "topics": []} for row in ROWS]), labels="topics")
@@ -164,3 +178,13 @@ def test_sets_that_no_task_can_learn(tmp_path: Path) -> None:
     test = lines(tmp_path / "test.jsonl", [{"text": "new", "topics": ["Sport"]}])
     with pytest.raises(DataError, match=r"'Sport' is not one of the labels of train .*differs from 'sport' in case"):
         load(LabelSetStream, lines(tmp_path / "a.jsonl", ROWS), labels="topics", test=str(test))
+
+
+def test_mistakes_are_found_before_a_run(tmp_path: Path) -> None:
+    rows = [*ROWS[:2], {**ROWS[2], "price": "dear"}, *ROWS[3:]]
+    task = {"name": "t", "train": str(lines(tmp_path / "bad.jsonl", rows)), "targets": "price"}
+    given = {"stream": {"kind": "numbers", "tasks": [task]}, "problem": {"kind": "text_regression"}}
+    with pytest.raises(ConfigError, match="row 3, column 'price': 'dear' is no finite number"):
+        validate(load_config(given))
+    with pytest.raises(ConfigError, match=r"stream\.tasks\.0\.train: .*none\.csv does not exist"):
+        validate(load_config(given, ["stream.tasks=[{name: t, train: none.csv}]"]))
