@@ -13,7 +13,9 @@ from plora.results.record.matrix_metrics import METRICS, Metric, said_of
 from plora.results.record.measurements import Measurements
 from plora.results.record.score import ACCURACY, PERCENT, SCORES, Better, Score
 
-Needs = Literal["sizes", "joint", "single", "class_rankings", "token_likelihoods", "pixel_counts", "curves", "cost"]
+Needs = Literal[
+    "sizes", "joint", "single", "class_rankings", "token_likelihoods", "pixel_counts", "word_tags", "curves", "cost"
+]
 
 MISSING: Mapping[Needs, str] = {
     "sizes": "needs the number of test examples of each task (plora metrics --sizes)",
@@ -22,6 +24,7 @@ MISSING: Mapping[Needs, str] = {
     "class_rankings": "needs the predictions of a run folder",
     "token_likelihoods": "needs the likelihoods of a run folder",
     "pixel_counts": "needs the pixel counts of a run folder",
+    "word_tags": "needs the tags of a run folder",
     "curves": "needs the learning curve of a run folder",
     "cost": "needs the costs of a run folder",
 }

@@ -175,6 +175,7 @@ def metrics_of_matrix(
         "class_rankings": predictions,
         "token_likelihoods": predictions,
         "pixel_counts": predictions,
+        "word_tags": predictions,
         "curves": curves,
     }
     further = [definition.metric(R, given[definition.needs], score) for definition in further_metrics(score)]
