@@ -13,9 +13,8 @@ from benchmarks import evidence
 from plora.build import Workspace
 from plora.config import load_config
 from plora.configs import find_config
-from plora.results import matrix_table, read_record
+from plora.results import RESULTS_FILE, matrix_table, read_record
 from plora.results.tables.all_metrics import metrics_of_path
-from plora.run_folder.folder import RunFolder
 from plora.runs import resume, run
 
 METHODS: dict[str, tuple[str, ...]] = {
@@ -36,7 +35,7 @@ def learned(method: str, seed: int, output: Path, more: tuple[str, ...], workspa
     config = load_config(find_config("token_classification/arguments"), overrides)
     if not config.folder.exists():
         return run(config, workspace=workspace)
-    done = RunFolder(config.folder).results.exists() and read_record(config.folder).complete
+    done = (config.folder / RESULTS_FILE).exists() and read_record(config.folder).complete
     return config.folder if done else resume(config.folder, workspace=workspace)
 
 

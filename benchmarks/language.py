@@ -24,7 +24,6 @@ from statistics import median
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from plora.generators.continuing import Drawing, continued
 from pydantic import JsonValue
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -33,6 +32,7 @@ from benchmarks import evidence
 from benchmarks.networks import DEVICE, settle, trainable
 from plora.adapters import Adapters, LoRA, Route
 from plora.adapters.route import side_by_side
+from plora.backbones.continuing import Drawing, continued
 from plora.build import build
 from plora.config import load_config
 from plora.configs import find_config

@@ -132,13 +132,13 @@ class EncodedAnswers(Examples):
             for name, _ in _OF_EACH
         }
         lengths = {of: getattr(self, of)[indices] for of in ("prompt_lengths", "answer_lengths", "bytes")}
-        return EncodedAnswers(**flat, **lengths, layout=self.layout)
+        return EncodedAnswers(**flat, **lengths, layout=self.layout)  # type: ignore[arg-type]
 
     def followed_by(self, others: "Sequence[EncodedAnswers]") -> "EncodedAnswers":
         """Return these prompts and answers, and others."""
         every = (self, *others)
         joined = {name: np.concatenate([getattr(one, name) for one in every]) for name in ARRAYS}
-        return EncodedAnswers(**joined, layout=self.layout)
+        return EncodedAnswers(**joined, layout=self.layout)  # type: ignore[arg-type]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return tokens, texts, and how much of them each example has."""

@@ -93,7 +93,8 @@ class EncodedSentences(Examples):
         """`[N]` tokens of all windows of a sentence."""
         layout, around = self.layout, len(self.layout.before) + len(self.layout.after)
         later = np.maximum(0, -(-(self.lengths - layout.width) // (layout.width - layout.context)))
-        return self.lengths + later * layout.context + (1 + later) * around
+        costs: Indices = self.lengths + later * layout.context + (1 + later) * around
+        return costs
 
     def collate(self, indices: Indices, draw: int | None = None) -> Batch:
         """Return R rows of tokens, and P words.
@@ -153,10 +154,8 @@ class EncodedSentences(Examples):
     def followed_by(self, others: "Sequence[EncodedSentences]") -> "EncodedSentences":
         """Return these sentences and others."""
         every = (self, *others)
-        return EncodedSentences(
-            **{name: np.concatenate([getattr(one, name) for one in every]) for name in ARRAYS},
-            layout=self.layout,
-        )
+        joined = {name: np.concatenate([getattr(one, name) for one in every]) for name in ARRAYS}
+        return EncodedSentences(**joined, layout=self.layout)  # type: ignore[arg-type]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return tokens and tags, and of each sentence how many tokens and words there are, and its rows."""

@@ -124,9 +124,9 @@ class TextToText(Problem):
         """Return prompts and answers as tokens; what looks like a special token in a text is text."""
         assert isinstance(split, Documents)
         both = [_asked(document) or (str(document), "") for document in split.texts]
-        for number, texts in enumerate(both, start=1):
+        for number, pair in enumerate(both, start=1):
             try:
-                "".join(texts).encode()
+                "".join(pair).encode()
             except UnicodeEncodeError as error:
                 raise DataError(
                     f"document {number} cannot be written in UTF-8 ({error.reason} at character {error.start}); "
@@ -190,7 +190,7 @@ class TextToText(Problem):
         arrays = {name: tensor.numpy() for name, tensor in stored(tensors, ARRAYS, "prompts").items()}
         if not fit(arrays):
             raise RunError("the parts of the stored prompts and answers differ in length")
-        return EncodedAnswers(**arrays, layout=self.layout)
+        return EncodedAnswers(**arrays, layout=self.layout)  # type: ignore[arg-type]
 
     def run(
         self, network: nn.Module, inputs: Mapping[str, Tensor], asked: Mapping[str, bool], at: Moment | None = None

@@ -142,7 +142,7 @@ class TokenClassification(Problem):
         sums = {"ids": arrays["lengths"], "places": arrays["counts"], "tags": arrays["counts"]}
         if not fit or any(len(arrays[name]) != int(lengths.sum()) for name, lengths in sums.items()):
             raise RunError("the parts of the stored sentences differ in length")
-        return EncodedSentences(**arrays, layout=self.layout)
+        return EncodedSentences(**arrays, layout=self.layout)  # type: ignore[arg-type]
 
     def run(
         self, network: nn.Module, inputs: Mapping[str, Tensor], asked: Mapping[str, bool], at: Moment | None = None

@@ -88,7 +88,7 @@ class Tagged(ArrivingClasses):
     init_cls: int | None = Field(default=None, ge=1)
     """Types of the first step; None: as many as `increment`."""
 
-    increment: int | Literal["task"] | None = Field(default=None)
+    increment: int | Literal["task"] | None = None  # type: ignore[assignment]  # tasks may be steps, too
     """Types of every other step; `task`: each task is a step, and adds the types that it has; None: types do not arrive
     in steps, and each task has an O of its own."""
 
@@ -146,7 +146,10 @@ class Tagged(ArrivingClasses):
         if self.increment is None:
             tasks = tuple(_task(name, own, types_of(own["train"])) for name, own in splits.items())
             return Stream(self.name, tasks, ("task", "domain"), origin, notes, rows)
-        steps, said = self._steps(splits)
+        if self.increment == "task":
+            steps, said = _steps_of_tasks(splits)
+        else:
+            steps, said = self._steps_of_types(splits, self.increment)
         return Stream(self.name, steps, ("class",), origin, {**notes, **said}, rows)
 
     def _cut(self, name: str, given: Mapping[SplitName, "FoundSentences"]) -> "dict[SplitName, _Sentences]":
@@ -177,32 +180,17 @@ class Tagged(ArrivingClasses):
                 )
         return splits
 
-    def _steps(self, tasks: "Mapping[str, Mapping[SplitName, _Sentences]]") -> tuple[tuple[Task, ...], dict[str, str]]:
-        """A task for each step of types, and what there is to know of them."""
+    def _steps_of_types(
+        self, tasks: "Mapping[str, Mapping[SplitName, _Sentences]]", increment: int
+    ) -> tuple[tuple[Task, ...], dict[str, str]]:
+        """A task for each step of types, of the sentences of all tasks, and what there is to know of them."""
         from plora.streams.class_steps import images_of_steps
 
-        if self.increment == "task":
-            owner: dict[str, str] = {}
-            for name, own in tasks.items():
-                for one in types_of(own["train"]):
-                    if one in owner:
-                        raise DataError(
-                            f"increment: task: type '{one}' is in both '{owner[one]}' and '{name}', and a step adds "
-                            "types that no other has; leave increment out for scenario=task or scenario=domain"
-                        )
-                    owner[one] = name
-            types = [*owner]
-            given = {name: [one for one in types if owner[one] == name] for name in tasks}
-            of_tasks = [
-                _task(name, own, types, given[name], first=not at) for at, (name, own) in enumerate(tasks.items())
-            ]
-            return tuple(of_tasks), _note(given)
-        assert self.increment is not None
         joined: dict[SplitName, _Sentences] = {
             split: [one for own in tasks.values() for one in own[split]] for split in SPLITS
         }
         names = types_of(joined["train"])
-        arriving = [(step, [names[at] for at in places]) for step, places in self.arriving(names, self.increment)]
+        arriving = [(step, [names[at] for at in places]) for step, places in self.arriving(names, increment)]
         types = [one for _, own in arriving for one in own]
         steps = [[types.index(one) for one in own] for _, own in arriving]
         chosen = {
@@ -213,7 +201,9 @@ class Tagged(ArrivingClasses):
         }
         made = []
         for at, (step, own) in enumerate(arriving):
-            splits = {split: [joined[split][index] for index in chosen[split][at].tolist()] for split in SPLITS}
+            splits: dict[SplitName, _Sentences] = {
+                split: [joined[split][index] for index in chosen[split][at].tolist()] for split in SPLITS
+            }
             if empty := [split for split in SPLITS if not splits[split]]:
                 raise DataError(
                     f"step '{step}' ({', '.join(own)}) has no {empty[0]} sentences (protocol {self.protocol}); give "
@@ -221,6 +211,25 @@ class Tagged(ArrivingClasses):
                 )
             made.append(_task(step, splits, types, own, first=not at))
         return tuple(made), _note(dict(arriving), f"{self.protocol}: ")
+
+
+def _steps_of_tasks(
+    tasks: "Mapping[str, Mapping[SplitName, _Sentences]]",
+) -> tuple[tuple[Task, ...], dict[str, str]]:
+    """The tasks as steps that add the types that they have, and what there is to know of them."""
+    owner: dict[str, str] = {}
+    for name, own in tasks.items():
+        for one in types_of(own["train"]):
+            if one in owner:
+                raise DataError(
+                    f"increment: task: type '{one}' is in both '{owner[one]}' and '{name}', and a step adds types that "
+                    "no other has; leave increment out for scenario=task or scenario=domain"
+                )
+            owner[one] = name
+    types = [*owner]
+    given = {name: [one for one in types if owner[one] == name] for name in tasks}
+    made = [_task(name, own, types, given[name], first=not at) for at, (name, own) in enumerate(tasks.items())]
+    return tuple(made), _note(given)
 
 
 _Sentences = list[tuple["Words", "Words"]]

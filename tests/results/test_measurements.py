@@ -151,8 +151,8 @@ def test_exact_match_is_the_share_of_exact_answers() -> None:
 
 
 def test_a_file_says_its_kind_and_class_rankings_are_what_says_none(tmp_path: Path) -> None:
-    kinds = ["class_rankings", "token_likelihoods", "pixel_counts", "label_scores", "predicted_numbers"]
-    assert list(MEASUREMENTS) == kinds
+    of_parts = ["token_likelihoods", "pixel_counts", "word_tags"]
+    assert list(MEASUREMENTS) == ["class_rankings", *of_parts, "label_scores", "predicted_numbers"]
     for make, kind in ((rankings, None), (likelihoods, b"token_likelihoods"), (pixels, b"pixel_counts")):
         make().write(tmp_path / "file.parquet")
         assert pq.read_schema(tmp_path / "file.parquet").metadata.get(b"plora.kind") == kind

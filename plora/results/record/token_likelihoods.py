@@ -160,8 +160,9 @@ class TokenLikelihoods(Measurements):
         if score.name == "exact_match":
             return float("nan") if self.exact is None or not len(self.exact) else float(self.exact.mean())
         if score.name in ROUGE:
-            known = self.rouge is not None and len(self.rouge)
-            return float(self.rouge[:, ROUGE.index(score.name)].mean()) if known else float("nan")
+            if self.rouge is None or not len(self.rouge):
+                return float("nan")
+            return float(self.rouge[:, ROUGE.index(score.name)].mean())
         length = int((self.bytes if score.name == "nats_per_byte" else self.tokens).sum())
         if not length:
             return float("nan")

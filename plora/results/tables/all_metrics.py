@@ -177,6 +177,7 @@ def metrics_of_matrix(
         "pixel_counts": predictions,
         "label_scores": predictions,
         "predicted_numbers": predictions,
+        "word_tags": predictions,
         "curves": curves,
     }
     further = [definition.metric(R, given[definition.needs], score) for definition in further_metrics(score)]
