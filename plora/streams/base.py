@@ -45,14 +45,14 @@ class Split(ABC):
         background: its first class stands for all that no task has named so far, so that its meaning shifts as tasks
             come.
         several: an input has any number of the labels that its task names, or a number for each of its names.
+        costs: `[N, classes]` what each answer would cost for each input, lower is better, for what is computed from
+            answers; None where nobody says it. No network sees them.
         slow: reading takes so long, because inputs are files or come from elsewhere, that batches are read ahead in
             threads; `read` is then called by several at once.
-        answer_costs: `[N, classes]` float64, what each class costs as the answer to each input, 0 or more, in any unit;
-            None where an answer is right or wrong and nothing more is known. No network sees them.
     """
 
     labels: NDArray[np.int64] | None
-    answer_costs: NDArray[np.float64] | None = None
+    costs: NDArray[np.float64] | None = None
     dense: bool = False
     background: bool = False
     several: bool = False

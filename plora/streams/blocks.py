@@ -23,16 +23,15 @@ class BlockArray(ImageArray):
     Args:
         pixels: `[N, H, W]` uint8, or `[N, H, W, 2]` with the quantiser of each in every place of the second channel.
         labels: `[N]` int64.
-        answer_costs: `[N, classes]` what each answer would cost; None where nobody says it.
+        costs: `[N, classes]` what each answer would cost; None where nobody says it.
     """
 
-    answer_costs: NDArray[np.float64] | None = None
+    costs: NDArray[np.float64] | None = None
 
     def fingerprint(self) -> str:
         """Return the sha256 (hex) of pixels, labels and costs."""
         own = super().fingerprint()
-        costs = self.answer_costs
-        return own if costs is None else hashlib.sha256(own.encode() + costs.tobytes()).hexdigest()
+        return own if self.costs is None else hashlib.sha256(own.encode() + self.costs.tobytes()).hexdigest()
 
     def keys(self, seed: int) -> NDArray[np.uint64]:
         """Return a number per block, `[N]`, that its luma and a seed decide; a block has one for all quantisers."""
@@ -42,8 +41,8 @@ class BlockArray(ImageArray):
 
     def select(self, chosen: NDArray[np.bool_]) -> Self:
         """Return the blocks that are marked in `[N]`."""
-        costs = None if self.answer_costs is None else self.answer_costs[chosen]
-        return replace(self, pixels=self.pixels[chosen], labels=self.labels[chosen], answer_costs=costs)
+        costs = None if self.costs is None else self.costs[chosen]
+        return replace(self, pixels=self.pixels[chosen], labels=self.labels[chosen], costs=costs)
 
 
 class Blocks(StreamSource):

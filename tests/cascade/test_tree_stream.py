@@ -115,7 +115,7 @@ class Costly(StreamSource):
 class CostlyTexts(Texts):
     """Texts whose answers cost something."""
 
-    answer_costs = np.arange(12.0).reshape(4, 3)
+    costs = np.arange(12.0).reshape(4, 3)
 
 
 def test_costs_of_answers_come_along_by_the_names_of_the_leaves() -> None:
@@ -125,10 +125,10 @@ def test_costs_of_answers_come_along_by_the_names_of_the_leaves() -> None:
     found = tree.leaves("test")
     assert tree.tree().leaves == ("z", "y", "x")
     assert found.costs is not None
-    np.testing.assert_array_equal(found.costs, CostlyTexts.answer_costs[:, [2, 1, 0]])
+    np.testing.assert_array_equal(found.costs, CostlyTexts.costs[:, [2, 1, 0]])
     assert digits().leaves("test").costs is None
     fewer = TreeStream.model_validate({**values, "nodes": {"top": ("z", "y")}, "drop": ("x",)}).leaves("test")
-    np.testing.assert_array_equal(fewer.costs, CostlyTexts.answer_costs[1:][:, [2, 1]])
+    np.testing.assert_array_equal(fewer.costs, CostlyTexts.costs[1:][:, [2, 1]])
 
 
 def test_a_node_without_examples_is_said() -> None:

@@ -66,7 +66,7 @@ def test_arrays_become_levels_of_eight_bits_and_splits_that_share_no_block(tmp_p
     }
     seen: list[int] = []
     for split in blocks_of(found):
-        for block, label, costs in zip(split.pixels, split.labels.tolist(), split.answer_costs, strict=True):
+        for block, label, costs in zip(split.pixels, split.labels.tolist(), split.costs, strict=True):
             number = expected[block.tobytes()]
             assert (label, costs.tolist()) == (given["label"][number], given["J"][number].tolist())
             seen.append(number)
@@ -86,8 +86,8 @@ def test_types_become_classes_and_a_class_costs_what_its_cheapest_type_does(tmp_
     (task,) = found.tasks
     assert task.label_names == ("RECT", "SPLIT")
     for split in blocks_of(found):
-        assert split.answer_costs is not None
-        assert split.answer_costs.tolist() == [[4.0, 11.0] if label == 0 else [10.0, 5.0] for label in split.labels]
+        assert split.costs is not None
+        assert split.costs.tolist() == [[4.0, 11.0] if label == 0 else [10.0, 5.0] for label in split.labels]
     assert found.rows["blocks"].reasons() == {"dropped by map": 12}
 
 
@@ -132,8 +132,8 @@ def test_photographs_are_labelled_by_what_costs_least_and_no_pixel_is_in_two_spl
     (task,) = whole.load().tasks
     assert isinstance(task.train, BlockArray)
     for split in blocks_of(whole.load()):
-        assert split.answer_costs is not None
-        assert np.array_equal(split.answer_costs.argmin(axis=1), split.labels)
+        assert split.costs is not None
+        assert np.array_equal(split.costs.argmin(axis=1), split.labels)
     pixels = [{block.tobytes() for block in split.pixels} for _, split in task.splits()]
     assert all(not one & other for one, other in itertools.combinations(pixels, 2))
     assert sum(len(split) for _, split in task.splits()) == 13 * 19

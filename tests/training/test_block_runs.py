@@ -69,8 +69,8 @@ def test_a_network_that_has_learned_the_first_stage_is_adapted_to_the_second(ada
     (task,) = stream_of(adapted).tasks
     assert task.label_names == ("SPLIT", "RECT", "AB")
     assert isinstance(task.test, BlockArray)
-    assert task.test.answer_costs is not None
-    assert np.array_equal(task.test.answer_costs.argmin(axis=1), task.test.labels)
+    assert task.test.costs is not None
+    assert np.array_equal(task.test.costs.argmin(axis=1), task.test.labels)
     assert learner.backbone.network.config.num_channels == 2
 
 
