@@ -41,15 +41,15 @@ class Split(ABC):
     Attributes:
         labels: `[N]` int64, ids local to the task (0 … classes − 1); None where the answer is no class.
         pixelwise: each pixel has a class, so that a task may name those that it adds though no input has one label.
+        costs: `[N, classes]` what each answer would cost for each input, lower is better, for what is computed from
+            answers; None where nobody says it. No network sees them.
         slow: reading takes so long, because inputs are files or come from elsewhere, that batches are read ahead in
             threads; `read` is then called by several at once.
-        answer_costs: `[N, classes]` float64, what each class costs as the answer to each input, 0 or more, in any unit;
-            None where an answer is right or wrong and nothing more is known.
     """
 
     labels: NDArray[np.int64] | None
-    answer_costs: NDArray[np.float64] | None = None
     pixelwise: bool = False
+    costs: NDArray[np.float64] | None = None
     slow: bool = False
 
     @abstractmethod

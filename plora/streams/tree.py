@@ -135,9 +135,9 @@ class TreeStream(StreamSource):
             kept = np.flatnonzero(leaf_of[own.labels] >= 0)
             parts.append((own, kept))
             labels.append(leaf_of[own.labels[kept]])
-            if own.answer_costs is not None and set(tree.leaves) <= set(task.label_names):
+            if own.costs is not None and set(tree.leaves) <= set(task.label_names):
                 columns = np.array([task.label_names.index(leaf) for leaf in tree.leaves], np.int64)
-                costs.append(own.answer_costs[kept][:, columns])
+                costs.append(own.costs[kept][:, columns])
         whole = np.concatenate(costs) if len(costs) == len(found.tasks) else None
         return Leaves(chosen(parts, np.concatenate(labels)), whole)
 
