@@ -8,7 +8,7 @@ import pytest
 from tiny_tree import tree_values
 
 from plora.config import load_config
-from plora.errors import ConfigError, DataError
+from plora.errors import ConfigError
 from plora.runs import validate
 from plora.streams import STREAMS, Stream, StreamSource, Task, TreeStream
 from plora.streams.base import Texts
@@ -71,23 +71,6 @@ def test_tasks_of_a_stream_are_nodes_where_none_are_named(
     assert load_config(config.model_dump(mode="json")) == config
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"map": {}}, "class 'nine' has no leaf in the tree"),
-        ({"map": {"nine": "even"}}, "which is no leaf"),
-        ({"nodes": {**PARITY, "odd": ("one", "zero")}}, "leaf 'zero' stands below 'even' and below 'odd'"),
-        ({"nodes": {**PARITY, "even": ("zero",)}}, "has 1 answers"),
-        ({"nodes": None, "map": {}}, "has one task"),
-        ({"strangers": "noise"}, "there are no routes"),
-        ({"of": {"kind": "scenes"}}, "unknown stream kind 'scenes'"),
-    ],
-)
-def test_mistakes_are_said(settings: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        digits(**settings).load()
-
-
 def test_a_config_says_its_mistakes_and_validate_reads_the_classes(
     tiny_backbone: Path, toy_files: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -129,16 +112,3 @@ def test_costs_of_answers_come_along_by_the_names_of_the_leaves() -> None:
     assert digits().leaves("test").costs is None
     fewer = TreeStream.model_validate({**values, "nodes": {"top": ("z", "y")}, "drop": ("x",)}).leaves("test")
     np.testing.assert_array_equal(fewer.costs, CostlyTexts.costs[1:][:, [2, 1]])
-
-
-def test_a_node_without_examples_is_said() -> None:
-    class Empty(Costly):
-        def load(self) -> Stream:
-            found = super().load()
-            task = found.tasks[0]
-            none_of_z = Texts(("a", "b"), np.array([0, 1]))
-            return Stream("empty", (Task("all", task.label_names, none_of_z, none_of_z, none_of_z),))
-
-    tree = TreeStream(kind="tree", of=Empty(), nodes={"top": ("rest", "x"), "rest": ("z", "y")})
-    with pytest.raises(DataError, match="node 'rest': no training example has the answer 'z'"):
-        tree.load()
