@@ -226,8 +226,8 @@ class NpzBlocks(StoredBlocks):
         """Read the files.
 
         Raises:
-            DataError: a file is not there, is damaged or holds objects of Python, an array is missing, or samples are not
-                as declared.
+            DataError: a file is not there, is damaged or holds objects of Python, an array is missing, or samples are
+                not as declared.
         """
         given = {"train": self.train, "validation": self.validation, "test": self.test}
         return self._tables({split: self._table(path) for split in SPLITS if (path := given[split]) is not None})
