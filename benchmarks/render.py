@@ -832,10 +832,10 @@ def blocks(data: dict[str, object]) -> str:
     adapters = {way: share for way, share in shares.items() if way.startswith(("pooled", "1 ×", "LoRA"))}
     best = max(adapters, key=adapters.__getitem__)
     forest, forward = _part(data, "forest"), _part(data, "forward")
-    reached = 100 * adapters[best] / shares["full"]
+    reached, times = 100 * adapters[best] / shares["full"], float(str(forward["ratio"]))
     said = (
         f"The best of the adapters, *{best}*, reaches {reached:.1f} % of the macro-F1 of training the whole network. "
-        f"Pooled adapters multiply the time of a forward pass of ResNet-18 at 64 × 64 by {float(str(forward['ratio'])):.3f} "
+        f"Pooled adapters multiply the time of a forward pass of ResNet-18 at 64 × 64 by {times:.3f} "
         f"(median of paired passes). Stage 1: macro-F1 {percent(data['stage_1_macro_f1'])}. A random forest on samples "
         f"and quantiser reaches {percent(forest['accuracy'])} % accuracy and macro-F1 {percent(forest['macro_f1'])} on "
         f"the {forest['classes']} types."
