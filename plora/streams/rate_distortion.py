@@ -86,7 +86,8 @@ def _predicted(mode: str, above: Floats, left: Floats, corner: Floats) -> Floats
     """A prediction `[rows, columns, height, width]`, or what becomes one by broadcasting."""
     height, width = left.shape[2], above.shape[3]
     if mode == "dc":
-        return (above.sum(axis=(2, 3), keepdims=True) + left.sum(axis=(2, 3), keepdims=True)) / (height + width)
+        total: Floats = above.sum(axis=(2, 3), keepdims=True) + left.sum(axis=(2, 3), keepdims=True)
+        return total / (height + width)
     if mode == "vertical":
         return above
     if mode == "horizontal":
@@ -94,8 +95,8 @@ def _predicted(mode: str, above: Floats, left: Floats, corner: Floats) -> Floats
     if mode == "smooth":  # the mean of the ways down and across, each a line to the far corner
         down = (np.arange(height, 0, -1) / height)[:, None]
         across = np.arange(width, 0, -1) / width
-        vertical = down * above + (1 - down) * left[:, :, -1:, :]
-        horizontal = across * left + (1 - across) * above[..., -1:]
+        vertical: Floats = down * above + (1 - down) * left[:, :, -1:, :]
+        horizontal: Floats = across * left + (1 - across) * above[..., -1:]
         return (vertical + horizontal) / 2
     base = above + left - corner  # Paeth: of the three the nearest, in this order
     distances = [np.abs(base - one) for one in (left, above, corner)]
@@ -112,7 +113,7 @@ def _cost(residual: Floats, step: float) -> Floats:
     sizes = np.abs(down).reshape(*residual.shape[:2], width * height)
     levels = (sizes / step + _ROUNDING).astype(np.int32)
     rest = sizes - step * levels
-    distortion = np.einsum("rcp,rcp->rc", rest, rest)
+    distortion: Floats = np.einsum("rcp,rcp->rc", rest, rest)
     return distortion + lagrangian(step) * (np.log2(len(MODES)) + _bits(levels, width, height))
 
 
