@@ -157,7 +157,7 @@ def test_a_task_that_is_forgotten_leaves_the_other_as_it_was(config: Config) -> 
 
 def same(folder: Path) -> list[object]:
     """What the same seed gives again: hashes of weights, units and thresholds, numbers of each example, matrix."""
-    found: list[object] = [read_record(folder).matrix.tolist()]
+    found: list[object] = [read_record(folder).matrix.tobytes()]
     found += [(link.slots, link.parts) for link in read_chain(folder)]
     for file in sorted(folder.glob("predictions/*.parquet")):
         measured = read_measurements(file)
