@@ -47,12 +47,10 @@ TINY = {
     "num_queries": 8,
     "train_num_points": 64,
 }
+TINY_NETWORK: dict[str, JsonValue] = {"model_type": "eomt", "image_size": 96, "patch_size": 16, "mlp_ratio": 2, **TINY}
+TINY_IMAGE: dict[str, JsonValue] = {"size": 96, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 QUICK: dict[str, JsonValue] = {
-    "backbone": {
-        "kind": "new",
-        "network": {"model_type": "eomt", "image_size": 96, "patch_size": 16, "mlp_ratio": 2} | TINY,
-        "image": {"size": 96, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
-    },
+    "backbone": {"kind": "new", "network": TINY_NETWORK, "image": TINY_IMAGE},
     "training.epochs": 1,
 }
 QUICK_SCENES: dict[str, JsonValue] = {"stream.train": 4, "stream.validation": 2, "stream.test": 2}
@@ -128,11 +126,12 @@ def network(shape: Mapping[str, int], lora: bool) -> Segmenter:
     torch.manual_seed(0)
     labels = {number: f"class {number}" for number in range(CLASSES)}
     config = EomtConfig(**shape, image_size=SIDE, patch_size=16, id2label=labels)
-    made = AutoSegmenter.from_config(config).train()
+    made: Segmenter = AutoSegmenter.from_config(config).train()
     if lora:
         adapters = Adapters.inject(made, "attention:qv", modules=ANSWERING)
         adapters.open_task("slot", LoRA(rank=16, alpha=32, dropout=0.05))
-    return made.to(DEVICE)
+    made.to(DEVICE)
+    return made
 
 
 def loss_of(found: Masks, loss: MaskLoss, truth: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -202,8 +201,10 @@ def measure_steps(shape: Mapping[str, int], counted: int, precision: str) -> dic
         for name, (step, _) in ways.items():
             started = time.perf_counter()
             step()
+            took = time.perf_counter() - started
+            print(f"step {turn} of {counted}: {name} {took:.2f} s", flush=True)
             if turn:  # the first one warms up
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(took)
     found = {name: held() for name, (_, held) in ways.items()}
     parts = ("activation_bytes", "gradient_bytes", "optimizer_bytes")
     total = {name: sum(int(str(one[part])) for part in parts) for name, one in found.items()}
