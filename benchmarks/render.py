@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
+from benchmarks import front
 from benchmarks import ledger as rules
 from plora.results import SCORES, Score
 
@@ -21,7 +22,8 @@ NONE = "–"
 SHOWN_TEXTS = 3
 """Of the continuations of each split."""
 PAGES = (
-    *("README.md", "docs/results/index.md", "docs/results/text.md", "docs/results/digits.md"),
+    *("README.md", "docs/guide/first-run.md"),
+    *("docs/results/index.md", "docs/results/text.md", "docs/results/digits.md"),
     *("docs/results/ledger.md", "docs/results/images.md", "docs/results/language-models.md"),
     "docs/results/segmentation.md",
     "docs/results/words.md",
@@ -1000,6 +1002,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "topics": ("quickstart", lambda data: quickstart(data, "topics")),
     "skills": ("quickstart", lambda data: quickstart(data, "skills")),
     "glyphs": ("quickstart", lambda data: quickstart(data, "glyphs")),
+    "problems": ("quickstart", lambda _: front.problems()),
     "step": ("step", step),
     "stream": ("stream", stream),
     "memory": ("memory", memory),
