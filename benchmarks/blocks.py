@@ -43,13 +43,15 @@ RESNET_18: dict[str, object] = {
 }
 TINY = RESNET_18 | {"embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
 NAME = "benchmarks.blocks"
-POOLED = {"width": 64, "after": "stage", "form": "pooled", "dropout": 0.1}
+POOLED: dict[str, object] = {"width": 64, "after": "stage", "form": "pooled", "dropout": 0.1}
 GRADUAL = [
     {"train": ["head"], "epochs": 1},
-    {"train": ["head", r"stages\.3"], "epochs": 2},
-    {"train": ["head", r"stages\.[23]"], "epochs": 2},
+    {"train": ["head", r"stages\.3"], "epochs": 1},
+    {"train": ["head", r"stages\.[23]"], "epochs": 1},
     {"train": ["head", "backbone"], "epochs": 5},
 ]
+FLAT: dict[str, object] = {"stream.data.map": None, "stream.train_per_class": None, "training.epochs": 4}
+"""All ten types, of all training blocks."""
 HEAD = {"part": "head", "learning_rate": 0.005}
 ROUNDS = 31
 """Forward passes of each kind whose median is taken."""
@@ -57,9 +59,9 @@ ROUNDS = 31
 
 def ways(network: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """Row of the table → settings in which it differs from the pooled adapters."""
-    whole = {"method": "full", "bottleneck": None, "training.learning_rate": 0.0003}
-    slots = {"bottleneck": None}
-    new = {"kind": "new", "network": dict(network), "image": {"size": 32}}
+    whole: dict[str, object] = {"method": "full", "bottleneck": None, "training.learning_rate": 0.0003}
+    slots: dict[str, object] = {"bottleneck": None}
+    new: dict[str, object] = {"kind": "new", "network": dict(network), "image": {"size": 32}}
     decayed = [HEAD, {"part": "backbone", "layer_decay": 1 / 2.6}]
     return {
         "frozen": {"method": "frozen", **slots},
@@ -69,11 +71,11 @@ def ways(network: Mapping[str, object]) -> dict[str, dict[str, object]]:
         "1 × 1, series": {**slots, "pointwise": {"form": "series"}},
         "LoRA on convolutions": {**slots, "lora": {"rank": 8, "targets": "all_conv"}},
         "full": whole,
-        "full, thawed by stages": {**whole, "training.groups": decayed, "phases": GRADUAL, "training.epochs": 10},
+        "full, thawed by stages": {**whole, "training.groups": decayed, "phases": GRADUAL},
         "full, from scratch": {**whole, "backbone": new},
-        "pooled, each quantiser": {"stream.by": "quantisers"},
-        "flat, pooled": {"stream.data.map": None},
-        "flat, full": {**whole, "stream.data.map": None},
+        "pooled, each quantiser": {"stream.by": "quantisers", "stream.train_per_class": 250},
+        "flat, pooled": FLAT,
+        "flat, full": {**whole, **FLAT},
     }
 
 
@@ -93,7 +95,7 @@ def config_of(data: Path, output: Path, quick: bool, settings: Mapping[str, obje
                 "map": {name: _second_stage(name) for name in TYPES},
             },
             "quantiser_channel": 63,
-            **({"train_per_class": 30, "test_per_class": 20} if quick else {}),
+            "train_per_class": 1000,
         },
         "scenario": "task",
         "method": "per_task",
@@ -101,7 +103,7 @@ def config_of(data: Path, output: Path, quick: bool, settings: Mapping[str, obje
         "bottleneck": dict(POOLED),
         "backbone": {"id": f"pretrained:{NAME}"},
         "training": {
-            "epochs": 1 if quick else 10,
+            "epochs": 8,
             "learning_rate": 0.001,
             "weight_decay": 0.0001,
             "groups": [HEAD],
@@ -113,7 +115,8 @@ def config_of(data: Path, output: Path, quick: bool, settings: Mapping[str, obje
         },
         "output": str(output),
     }
-    for key, value in settings.items():
+    few: dict[str, object] = {"stream.train_per_class": 30, "stream.test_per_class": 20, "training.epochs": 1}
+    for key, value in (dict(settings) | (few if quick else {})).items():
         put(values, key, value)
     return load_config(values)
 
@@ -126,14 +129,14 @@ def _second_stage(name: str) -> str | None:
 
 def first_stage(data: Path, output: Path, quick: bool, network: Mapping[str, object]) -> Path:
     """Pretrain the backbone on NONE against the rest, and return its folder."""
-    settings = {
+    settings: dict[str, object] = {
         "stream.data.map": {name: "NONE" if name == "NONE" else "PARTITION" for name in TYPES},
         "method": "full",
         "bottleneck": None,
         "backbone": {"kind": "new", "network": dict(network), "image": {"size": 32}},
         "training.groups": [],
         "training.head_dropout": 0.0,
-        "training.epochs": 1 if quick else 8,
+        "stream.train_per_class": 2000,
     }
     return pretrain(config_of(data, output, quick, settings), NAME)
 
@@ -227,7 +230,7 @@ def main() -> None:
             elif state == "cut":
                 resume(config.folder, workspace=workspace)
             rows.append(row(name, config.folder))
-    flat = config_of(given.data, output, given.quick, {"stream.data.map": None})
+    flat = config_of(given.data, output, given.quick, FLAT)
     numbers: dict[str, JsonValue] = {
         "stage_1_macro_f1": float(np.asarray(stage_1["matrix"], float)[-1, -1]),
         "runs": rows,

@@ -87,7 +87,8 @@ def _predicted(mode: str, above: Floats, left: Floats, corner: Floats) -> Floats
     height, width = left.shape[2], above.shape[3]
     if mode == "dc":
         total: Floats = above.sum(axis=(2, 3), keepdims=True) + left.sum(axis=(2, 3), keepdims=True)
-        return total / (height + width)
+        mean: Floats = total / (height + width)
+        return mean
     if mode == "vertical":
         return above
     if mode == "horizontal":
@@ -114,7 +115,8 @@ def _cost(residual: Floats, step: float) -> Floats:
     levels = (sizes / step + _ROUNDING).astype(np.int32)
     rest = sizes - step * levels
     distortion: Floats = np.einsum("rcp,rcp->rc", rest, rest)
-    return distortion + lagrangian(step) * (np.log2(len(MODES)) + _bits(levels, width, height))
+    bits = float(np.log2(len(MODES))) + _bits(levels, width, height)
+    return distortion + lagrangian(step) * bits
 
 
 def _bits(levels: NDArray[np.int32], width: int, height: int) -> Floats:
