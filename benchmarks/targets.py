@@ -7,9 +7,8 @@ seed, so that it is seen to work, and writes nothing. What is done already is re
 import argparse
 from pathlib import Path
 
-from pydantic import JsonValue
-
 from benchmarks import evidence
+from plora.atomic import JsonValue
 from plora.build import Workspace
 from plora.config import load_config
 from plora.configs import find_config
