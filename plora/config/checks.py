@@ -252,7 +252,12 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
     elif gate is not None and gate.reads:
         yield f"method: '{config.method}' weighs slots by features that a head reads, and problem '{kind}' has none"
     for strategy in config.resolved_strategies():
-        if strategy.reads_scores and isinstance(strategy, GenerativeReplaySettings):
+        if config.problem.writes and not config.problem.continues and isinstance(strategy, GenerativeReplaySettings):
+            yield (
+                f"strategies: '{strategy.kind}' has texts written from their beginning, and problem '{kind}' writes "
+                "answers to prompts; use method 'replay'"
+            )
+        elif strategy.reads_scores and isinstance(strategy, GenerativeReplaySettings):
             yield (
                 f"strategies: generator '{strategy.generator.kind}' writes texts of classes, and problem '{kind}' has "
                 "none; set strategies=[{kind: generative_replay, generator: {kind: self}}]"

@@ -29,7 +29,9 @@ class ProblemSettings(PartSettings):
     dense: ClassVar[bool] = False
     """Each part of an input has a class: a pixel, a word."""
     writes: ClassVar[bool] = False
-    """The network has the head with which it continues texts."""
+    """The network has the head with which it writes texts."""
+    continues: ClassVar[bool] = False
+    """It writes whole documents, one token after the other from their beginning: a causal language model."""
     segments: ClassVar[bool] = False
     """The network answers with masks."""
     adds_classes: ClassVar[bool] = False
@@ -250,6 +252,7 @@ class CausalLMSettings(ProblemSettings):
     export = "plora.problems.causal_export:CausalExport"
     classifies = False
     writes = True
+    continues = True
 
     kind: Literal["causal_lm"] = "causal_lm"
 

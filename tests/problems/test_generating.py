@@ -17,7 +17,7 @@ from plora.backbones.continuing import Drawing
 from plora.cli import app
 from plora.errors import ConfigError, DataError, RunError, UnknownTaskError
 from plora.runs import generate, load_learner, predict, read_prompts
-from plora.runs.generating import _Shown, _Writer
+from plora.runs.generating import _Continuing, _Shown
 
 PROMPTS = ("the waves", "", "a cow stood in", "the")
 TASKS = ("sea", "land", "land", "sea")
@@ -143,7 +143,7 @@ def test_bytes_are_shown_when_nothing_can_change_what_they_say(shared: Path) -> 
     model.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     learner, _, _ = load_learner(shared)
     learner.model.problem.tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, bos_token="<s>", eos_token="</s>")
-    writer = _Writer(learner.model, learner.model.problem, learner.extractor)
+    writer = _Continuing(learner.model, learner.model.problem, learner.extractor)
     sat, percent, broken, first, second = 259, 3 + 0x25, 3 + 0xE2, 3 + 0xC3, 3 + 0xA9
     for written, shown in (
         ([sat, percent, sat], [" sat", "", "% sat"]),

@@ -159,6 +159,7 @@ def test_documents_without_one_answer_are_refused(network: Path, document: objec
             ("method=routed", "scenario=domain", "gate={kind: likelihood}"),
             "says how likely an answer is, and not which",
         ),
+        (("method=generative_replay",), "has texts written from their beginning, .* use method 'replay'"),
         (("scenario=class",), "problem 'text_to_text' has no classes that tasks could add"),
         (("head=cosine",), "has answers of its own and no classes for a head 'cosine'"),
     ],
