@@ -14,7 +14,7 @@ from plora.problems.encoded_documents import LOSS, NOT_SCORED
 ARRAYS = {
     "prompts": torch.int32,
     "prompt_lengths": torch.int64,
-    "answers": torch.int32,
+    "replies": torch.int32,
     "answer_lengths": torch.int64,
     "counted": torch.uint8,
     "texts": torch.uint8,
@@ -23,7 +23,7 @@ ARRAYS = {
 """Of some prompts and answers, as tensors."""
 _OF_EACH = (
     ("prompts", "prompt_lengths"),
-    ("answers", "answer_lengths"),
+    ("replies", "answer_lengths"),
     ("counted", "answer_lengths"),
     ("texts", "bytes"),
 )
@@ -56,7 +56,7 @@ class EncodedAnswers(Examples):
     Args:
         prompts: `[Σ prompt_lengths]` int32, with the special tokens of a text.
         prompt_lengths: `[N]` int64.
-        answers: `[Σ answer_lengths]` int32, with the special tokens of a text.
+        replies: `[Σ answer_lengths]` int32, with the special tokens of a text.
         answer_lengths: `[N]` int64, at least 1.
         counted: `[Σ answer_lengths]` uint8, 1 where a token is of the answer's text, 0 where it is a special one.
         texts: `[Σ bytes]` uint8, the texts of the answers in UTF-8.
@@ -70,7 +70,7 @@ class EncodedAnswers(Examples):
 
     prompts: NDArray[np.int32]
     prompt_lengths: Indices
-    answers: NDArray[np.int32]
+    replies: NDArray[np.int32]
     answer_lengths: Indices
     counted: NDArray[np.uint8]
     texts: NDArray[np.uint8]
@@ -108,7 +108,7 @@ class EncodedAnswers(Examples):
         """
         chosen = indices.tolist()
         ids, inside = _filled([self.part("prompts", index) for index in chosen], self.layout.pad)
-        labels, learned = _filled([self.part("answers", index) for index in chosen], NOT_SCORED)
+        labels, learned = _filled([self.part("replies", index) for index in chosen], NOT_SCORED)
         read = np.where(learned, labels, self.layout.pad)[:, :-1]
         arrays = {
             "input_ids": ids,
@@ -145,7 +145,7 @@ class EncodedAnswers(Examples):
         return {name: torch.from_numpy(getattr(self, name)) for name in ARRAYS}
 
     def part(self, name: str, index: int) -> NDArray[np.integer]:
-        """Return what one example has of `prompts`, `answers`, `counted` or `texts`."""
+        """Return what one example has of `prompts`, `replies`, `counted` or `texts`."""
         start = self.starts[name][index]
         found: NDArray[np.integer] = getattr(self, name)[start : start + getattr(self, dict(_OF_EACH)[name])[index]]
         return found

@@ -177,7 +177,7 @@ class TextToText(Problem):
         assert isinstance(examples, EncodedAnswers)
         decode = self.tokenizer.backend_tokenizer.decode
         prompt, answer = (
-            str(decode(examples.part(name, 0).tolist(), skip_special_tokens=False)) for name in ("prompts", "answers")
+            str(decode(examples.part(name, 0).tolist(), skip_special_tokens=False)) for name in ("prompts", "replies")
         )
         return f"{prompt} ⟦{answer}⟧"
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from plora.errors import DataError
 from plora.streams.base import Split, Stream, StreamSource, Task, Texts
 from plora.streams.dialogues import Dialogue, fields, filled
+from plora.streams.docstrings import TOPICS, DocstringTopics
 from plora.streams.documents import Documents
 from plora.streams.hub import HubStream
 from plora.streams.local import LocalStream
@@ -17,7 +18,7 @@ _OF_PROMPTS, _OF_ANSWERS = ("text", "options", "task"), ("label",)
 class TextToText(StreamSource):
     """Texts with a class each, as documents: a prompt that is read, and the name of the class, which is learned.
 
-    For `problem: {kind: causal_lm}`; with `score: exact_match` an answer is right where the whole name is.
+    For `problem: {kind: causal_lm}` or `text_to_text`; with `score: exact_match` an answer is right where the whole name is.
     """
 
     kind: Literal["text_to_text"] = "text_to_text"
@@ -25,8 +26,8 @@ class TextToText(StreamSource):
     name: str = Field(default="text_to_text", min_length=1)
     """Name of the stream, shown in reports."""
 
-    of: Annotated[LocalStream | HubStream, Field(discriminator="kind")]
-    """The texts and their classes: `kind: local` or `kind: hub`, and its own keys."""
+    of: Annotated[LocalStream | HubStream | DocstringTopics, Field(discriminator="kind")]
+    """The texts and their classes: `kind: local`, `hub` or `docstring_topics`, and its own keys."""
 
     prompt: str | dict[str, str] = "{text}\nOption: {options}\nAnswer:"
     """What is read: a text with `{text}`, `{options}` (the names of the task's classes) and `{task}` in it; or one for
@@ -38,7 +39,7 @@ class TextToText(StreamSource):
 
     @model_validator(mode="after")
     def _asks_for_what_there_is(self) -> Self:
-        tasks = [task.name for task in self.of.tasks]
+        tasks = [*TOPICS] if isinstance(self.of, DocstringTopics) else [task.name for task in self.of.tasks]
         prompts = {"prompt": self.prompt} if isinstance(self.prompt, str) else self.prompt
         if isinstance(self.prompt, dict) and sorted(prompts) != sorted(tasks):
             raise ValueError(f"prompt: got one for {', '.join(prompts)}; expected one for each of {', '.join(tasks)}")

@@ -6,6 +6,7 @@ from plora.streams import docstrings
 from plora.streams.base import Stream
 from plora.streams.docstring_corpus import TOPIC_NAMES, DocumentedObject
 from plora.streams.docstrings import DocstringSkills, DocstringTopics
+from plora.streams.text_to_text import TextToText
 
 
 @pytest.fixture
@@ -82,3 +83,14 @@ def test_a_text_of_the_test_split_is_in_the_test_split_of_every_task(corpus: lis
     shares = [len(by_split[split]) / len(corpus) for split in ("train", "validation", "test")]
     assert shares == pytest.approx([0.61, 0.15, 0.24], abs=0.02)
     assert sum(map(len, by_split.values())) == len(corpus)
+
+
+def test_topics_are_asked_for_in_words(topics: Stream) -> None:
+    small = {"kind": "docstring_topics", "train_per_class": 2, "validation_per_class": 1, "test_per_class": 1}
+    stream = TextToText.model_validate(
+        {"kind": "text_to_text", "of": small, "prompt": "{text} Which? {options}"}
+    ).load()
+    for task, plain in zip(stream.tasks, topics.tasks, strict=True):
+        for (_, prompt), (_, answer) in (asked.messages for asked in task.train.read(np.arange(len(task.train)))):
+            assert prompt.endswith(" Which? " + ", ".join(plain.label_names))
+            assert answer.strip() in plain.label_names

@@ -111,7 +111,7 @@ def test_long_prompts_lose_their_beginning_and_long_answers_their_end(network: P
     examples = found.encode(long)
     name = found.tokenizer.convert_ids_to_tokens
     assert name(examples.part("prompts", 0).tolist()) == [*"3456789", "</s>"]
-    assert name(examples.part("answers", 0).tolist()) == ["deep", "blue", "light"]
+    assert name(examples.part("replies", 0).tolist()) == ["deep", "blue", "light"]
     assert examples.truncated == 1
 
 
@@ -119,7 +119,7 @@ def test_kept_answers_that_do_not_fit_are_refused(network: Path) -> None:
     found = problem(network)
     tensors = found.encode(split()).tensors()
     with pytest.raises(RunError, match="the parts of the stored prompts and answers differ in length"):
-        found.restored(tensors | {"answers": tensors["answers"][1:]})
+        found.restored(tensors | {"replies": tensors["replies"][1:]})
 
 
 def test_networks_of_the_other_form_are_refused_both_ways(network: Path, tiny_writer: Path) -> None:

@@ -17,11 +17,11 @@ from plora.config import load_config
 from plora.results import read_record
 from plora.runs import generate, run, tag, validate
 
-PAGE = Path(__file__).parents[2] / "docs" / "guide" / "which-problem.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "problems.md"
 
 
 def config(name: str) -> str:
-    found = re.search(rf'```yaml title="{name}.yaml"\n(.*?)```', PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    found = re.search(rf'``` {{ .yaml title="{name}.yaml" }}\n(.*?)```', PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert found is not None
     return found[1]
 
