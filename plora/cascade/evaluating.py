@@ -12,6 +12,14 @@ from plora.cascade.members import LoadedRun, Member, Members, Progress
 from plora.errors import DataError, RunError
 from plora.results import ClassRankings, read_measurements, read_record
 from plora.results.comparison.sampling import wilson
+from plora.results.comparison.searches import (
+    THRESHOLDS,
+    Saving,
+    choose_thresholds,
+    saving,
+    tried_by_thresholds,
+    tried_of_likeliest,
+)
 from plora.results.metrics.cascade import (
     CascadeAnswers,
     Ids,
@@ -21,14 +29,6 @@ from plora.results.metrics.cascade import (
     f1_of,
     node_scores,
     resampled_mean,
-)
-from plora.results.metrics.searches import (
-    THRESHOLDS,
-    Saving,
-    choose_thresholds,
-    saving,
-    tried_by_thresholds,
-    tried_of_likeliest,
 )
 from plora.results.record.cascade_result import CascadeResult, ChosenPoint, Flow, Gain, Node, Point, Whole
 from plora.results.record.found_runs import predictions_file

@@ -9,8 +9,8 @@ import numpy as np
 from plora.cascade.folder import Cascade, read_cascade
 from plora.cascade.members import Members
 from plora.errors import DataError, RunError, UnknownTaskError
+from plora.results.comparison.searches import tried_by_thresholds
 from plora.results.metrics.cascade import CascadeAnswers
-from plora.results.metrics.searches import tried_by_thresholds
 from plora.runs.predicting import Prediction
 from plora.streams.label_tree import LabelTree
 

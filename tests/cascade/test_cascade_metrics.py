@@ -5,18 +5,18 @@ import pytest
 from reference import cascade as slow
 from sklearn.metrics import confusion_matrix, f1_score
 
+from plora.results.comparison.searches import (
+    choose_thresholds,
+    saving,
+    tried_by_thresholds,
+    tried_of_likeliest,
+)
 from plora.results.metrics.cascade import (
     CascadeAnswers,
     confusion_of,
     f1_of,
     node_scores,
     resampled_mean,
-)
-from plora.results.metrics.searches import (
-    choose_thresholds,
-    saving,
-    tried_by_thresholds,
-    tried_of_likeliest,
 )
 from plora.streams import LabelTree
 

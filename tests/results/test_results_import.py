@@ -18,6 +18,7 @@ BELOW = (
     "plora.shown",
     "plora.lazy",
     "plora.streams.base",
+    "plora.streams.label_tree",
     "plora.streams.overlap",
 )
 """All that this room knows of the others."""

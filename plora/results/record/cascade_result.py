@@ -77,7 +77,7 @@ class Flow(BaseModel):
 
 
 class Point(BaseModel):
-    """What is saved and lost at one setting; see `plora.results.metrics.searches.Saving`."""
+    """What is saved and lost at one setting; see `plora.results.comparison.searches.Saving`."""
 
     model_config = _STRICT
 
