@@ -54,12 +54,15 @@ class Branch(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """Return the slot's share: as y, or `[B, d, 1, 1]` where it is pooled."""
         y = self._normalized(y)
-        if self.settings.form == "pooled":
-            y = y.mean((-2, -1), keepdim=True)
+        pooled = self.settings.form == "pooled"
+        if pooled:
+            y = y.mean((-2, -1))  # a vector: a product costs a quarter of a convolution of one position
         y = F.dropout(y, self.settings.dropout, self.training)
-        h = self._product(y, self.D, self.D_bias)
+        product = F.linear if pooled or not self.maps else _at_each_position
+        h = product(y, self.D, self.D_bias)
         h = F.relu(h) if self.settings.activation == "relu" else F.gelu(h)
-        return self._product(h, self.U, self.U_bias)
+        found = product(h, self.U, self.U_bias)
+        return found[..., None, None] if pooled else found
 
     def _normalized(self, y: Tensor) -> Tensor:
         if self.norm is None:
@@ -71,8 +74,10 @@ class Branch(nn.Module):
         normalized: Tensor = self.norm(flat)
         return normalized.view_as(y)
 
-    def _product(self, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return F.conv2d(y, weight[:, :, None, None], bias) if self.maps else F.linear(y, weight, bias)
+
+def _at_each_position(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return W y + b at each position of maps `[B, d, H, W]`."""
+    return F.conv2d(y, weight[:, :, None, None], bias)
 
 
 class BottleneckPlace(BranchPlace):
