@@ -18,7 +18,8 @@ _OF_PROMPTS, _OF_ANSWERS = ("text", "options", "task"), ("label",)
 class TextToText(StreamSource):
     """Texts with a class each, as documents: a prompt that is read, and the name of the class, which is learned.
 
-    For `problem: {kind: causal_lm}` or `text_to_text`; with `score: exact_match` an answer is right where the whole name is.
+    For `problem: {kind: causal_lm}` or `text_to_text`; with `score: exact_match` an answer is right where the whole
+    name is.
     """
 
     kind: Literal["text_to_text"] = "text_to_text"
