@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 from plora.errors import DataError
 from plora.streams.base import Split, Stream, StreamSource, Task, Texts
 from plora.streams.dialogues import Dialogue, fields, filled
-from plora.streams.docstrings import TOPICS, DocstringTopics
+from plora.streams.docstring_corpus import TOPICS
+from plora.streams.docstrings import DocstringTopics
 from plora.streams.documents import Documents
 from plora.streams.hub import HubStream
 from plora.streams.local import LocalStream
