@@ -22,7 +22,7 @@ NONE = "–"
 SHOWN_TEXTS = 3
 """Of the continuations of each split."""
 PAGES = (
-    *("README.md", "docs/guide/first-run.md"),
+    *("README.md", "docs/index.md", "docs/guide/first-run.md"),
     *("docs/results/index.md", "docs/results/text.md", "docs/results/digits.md"),
     *("docs/results/ledger.md", "docs/results/images.md", "docs/results/language-models.md"),
     "docs/results/segmentation.md",
