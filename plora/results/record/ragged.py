@@ -56,11 +56,13 @@ def read_lists(
         types: of the numbers, by name of the column.
 
     Raises:
-        RunError: a column is missing or has another type, or their lists differ in length.
+        RunError: a column is missing or has another type, a number is missing, or lists differ in length.
     """
     lists = {name: column(path, table, name, pa.list_(kind)).combine_chunks() for name, kind in types.items()}
     lengths = [np.asarray(found.value_lengths(), dtype=np.int64) for found in lists.values()]
     if any(not np.array_equal(lengths[0], other) for other in lengths[1:]):
         raise RunError(f"{path} is damaged: {' and '.join(lists)} differ in length")
-    flat = {name: found.flatten().to_numpy(zero_copy_only=False) for name, found in lists.items()}
-    return starts_of(lengths[0]), flat
+    flat = {name: found.flatten() for name, found in lists.items()}
+    if lacking := [name for name, found in flat.items() if found.null_count]:
+        raise RunError(f"{path} is damaged: column '{lacking[0]}' lacks a value")
+    return starts_of(lengths[0]), {name: found.to_numpy(zero_copy_only=False) for name, found in flat.items()}

@@ -21,7 +21,6 @@ from plora.results.record.columns import (
     KIND_KEY,
     SCHEMA_KEY,
     class_names_of,
-    column,
     example_columns,
     examples_of,
     read_table,
@@ -30,6 +29,7 @@ from plora.results.record.columns import (
 )
 from plora.results.record.entities import entities
 from plora.results.record.measurements import Chosen, Measurements, Which
+from plora.results.record.ragged import Starts, list_columns, places_of, read_lists, require_starts, starts_of
 from plora.results.record.score import Score
 from plora.sealed import Identity
 
@@ -57,16 +57,16 @@ class WordTags(Measurements):
 
     task: NDArray[np.str_]
     example: NDArray[np.int32]
-    starts: NDArray[np.int64]
+    starts: Starts
     true: NDArray[np.int32]
     predicted: NDArray[np.int32]
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        N, M, C = len(self.task), len(self.true), len(self.class_names)
-        fit = len(self.example) == N and len(self.starts) == N + 1 and len(self.predicted) == M
-        if not fit or self.starts[0] != 0 or self.starts[-1] != M or bool((np.diff(self.starts) < 0).any()):
-            raise RunError(f"word tags: the columns of {N} sentences and {M} words do not fit each other")
+        M, C = len(self.true), len(self.class_names)
+        require_starts(self.starts, len(self.task), M, "word tags")
+        if len(self.example) != len(self.task) or len(self.predicted) != M:
+            raise RunError("word tags: columns differ in length")
         for name, tags in (("true", self.true), ("predicted", self.predicted)):
             if M and not 0 <= int(tags.min()) <= int(tags.max()) < C:
                 raise RunError(f"word tags: a {name} tag is out of range, there are {C}")
@@ -87,16 +87,12 @@ class WordTags(Measurements):
             task, example, class_names: as they stand in the record.
         """
         inside = true >= 0
-        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(inside.sum(axis=1), dtype=np.int64)])
-        return cls(task, example, starts, true[inside], predicted[inside], class_names)
+        return cls(task, example, starts_of(inside.sum(axis=1)), true[inside], predicted[inside], class_names)
 
     def write(self, path: Path, of: Identity | None = None) -> None:
         """Write a parquet file, atomically."""
-        starts = pa.array(self.starts.astype(np.int32))
-        columns = example_columns(self.task, self.example) | {
-            name: pa.ListArray.from_arrays(starts, pa.array(np.ascontiguousarray(tags, dtype=np.int32)))
-            for name, tags in (("true", self.true), ("predicted", self.predicted))
-        }
+        lists = {"true": self.true.astype(np.int32), "predicted": self.predicted.astype(np.int32)}
+        columns = example_columns(self.task, self.example) | list_columns(self.starts, lists)
         told = {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA), CLASS_NAMES_KEY: json.dumps(self.class_names)}
         write_columns(path, columns, told, of)
 
@@ -109,37 +105,18 @@ class WordTags(Measurements):
         """
         table = read_table(path)
         require_schema(path, table, cls.kind, SCHEMA)
-        lists = [column(path, table, name, pa.list_(pa.int32())).combine_chunks() for name in ("true", "predicted")]
-        lengths, others = (np.asarray(one.value_lengths(), dtype=np.int64) for one in lists)
-        true, predicted = (one.flatten() for one in lists)
-        if true.null_count or predicted.null_count or not np.array_equal(lengths, others):
-            raise RunError(f"{path} is damaged: a word has no tag")
+        starts, flat = read_lists(path, table, {"true": pa.int32(), "predicted": pa.int32()})
         task, example = examples_of(path, table)
         try:
-            return cls(
-                task,
-                example,
-                np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
-                true.to_numpy(zero_copy_only=False),
-                predicted.to_numpy(zero_copy_only=False),
-                class_names_of(path, table),
-            )
-        except (RunError, ValueError) as error:
+            return cls(task, example, starts, **flat, class_names=class_names_of(path, table))  # type: ignore[arg-type]
+        except RunError as error:
             raise RunError(f"{path}: {error}") from None
 
     def rows(self, chosen: Which) -> Self:
         """Return some of the sentences."""
-        which = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
-        lengths = np.diff(self.starts)[which]
-        ends = np.cumsum(lengths)
-        words = np.arange(lengths.sum()) + np.repeat(self.starts[:-1][which] - (ends - lengths), lengths)
+        words, starts = places_of(self.starts, chosen)
         return type(self)(
-            self.task[chosen],
-            self.example[chosen],
-            np.concatenate([np.zeros(1, np.int64), ends]),
-            self.true[words],
-            self.predicted[words],
-            self.class_names,
+            self.task[chosen], self.example[chosen], starts, self.true[words], self.predicted[words], self.class_names
         )
 
     @classmethod
@@ -153,11 +130,10 @@ class WordTags(Measurements):
             raise RunError("word tags: there is nothing to join")
         if len({part.class_names for part in parts}) > 1:
             raise RunError("word tags: records of other tags cannot be joined")
-        lengths = np.concatenate([np.diff(part.starts) for part in parts])
         return cls(
             np.concatenate([part.task for part in parts]),
             np.concatenate([part.example for part in parts]),
-            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+            starts_of(np.concatenate([np.diff(part.starts) for part in parts])),
             np.concatenate([part.true for part in parts]),
             np.concatenate([part.predicted for part in parts]),
             parts[0].class_names,
