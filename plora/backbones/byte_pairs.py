@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 END = "<|end|>"
@@ -28,15 +28,22 @@ def learn_byte_pairs(texts: Iterable[str], size: int) -> str:
     return said
 
 
-def read_byte_pairs(said: str, longest: int) -> PreTrainedTokenizerBase:
+def read_byte_pairs(said: str, longest: int, ended: bool = False) -> PreTrainedTokenizerBase:
     """Return the tokenizer that `learn_byte_pairs` described.
 
     Args:
         said: JSON.
         longest: most tokens of a text, which is said to whoever loads it.
+        ended: the token that ends a text is written after each.
     """
+    words = Tokenizer.from_str(said)
+    if ended:
+        known = [(END, words.token_to_id(END))]
+        words.post_processor = processors.TemplateProcessing(
+            single=f"$A {END}", pair=f"$A $B {END}", special_tokens=known
+        )
     tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(said),
+        tokenizer_object=words,
         bos_token=END,
         eos_token=END,
         pad_token=END,

@@ -325,7 +325,8 @@ def new_network(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             stored_as = described.dtype
-            network = _auto(writes, segments).from_config(described, dtype=torch.float32)
+            both = bool(getattr(described, "is_encoder_decoder", False))
+            network = _auto(writes, segments, both).from_config(described, dtype=torch.float32)
             network.config.dtype = stored_as
     except Exception as error:  # an unknown model_type, or a setting that the network's code cannot use
         raise BackboneError(f"backbone.network: {type(error).__name__}: {_first_line(error)}") from None
@@ -334,21 +335,28 @@ def new_network(
     return network.eval().requires_grad_(False), fingerprint
 
 
-def new_text_backbone(config: BackboneConfig, tokenizer: PreTrainedTokenizerBase) -> TextBackbone:
+def new_text_backbone(
+    config: BackboneConfig, tokenizer: PreTrainedTokenizerBase, encoder_decoder: bool = False
+) -> TextBackbone:
     """Make a network with random weights that reads and continues texts in the words of a tokenizer.
 
     Args:
         config: a new network, and its seed.
         tokenizer: of its words; begin, end and padding of a text become those of the network's configuration.
+        encoder_decoder: an encoder reads what a decoder answers, which begins with what begins a text; else it is a
+            causal language model.
 
     Raises:
-        BackboneError: the settings are none of a causal language model, it has fewer words than the tokenizer, or
+        BackboneError: the settings are of another kind of network, it has fewer words than the tokenizer, or
             `transformers` would read another tokenizer beside such a network.
     """
     ends = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     assert config.network is not None
     _require_kept(config.network["model_type"], tokenizer)
+    if encoder_decoder:
+        ends["decoder_start_token_id"] = tokenizer.bos_token_id
     network, fingerprint = new_network(config, writes=True, **ends)
+    _require_form(config, network.config, encoder_decoder)
     _require_fit(config, network, tokenizer)
     return TextBackbone(network, _width(network), fingerprint, config.label, tokenizer, config.pooling or "mean")
 
@@ -564,13 +572,13 @@ def _require_form(config: BackboneConfig, described: PretrainedConfig, encoder_d
     kind = described.model_type
     if described.is_encoder_decoder and not encoder_decoder:
         raise BackboneError(
-            f"backbone '{config.id}' is an encoder-decoder ({kind}); expected an encoder or a decoder, or set "
+            f"backbone '{config.label}' is an encoder-decoder ({kind}); expected an encoder or a decoder, or set "
             "problem.kind=text_to_text, which answers prompts with one"
         )
     if encoder_decoder and not described.is_encoder_decoder:
         raise BackboneError(
-            f"backbone '{config.id}' is no encoder-decoder ({kind}), which problem 'text_to_text' needs: choose one, "
-            "such as google-t5/t5-small, or set problem.kind=causal_lm for a decoder"
+            f"backbone '{config.label}' is no encoder-decoder ({kind}), which problem 'text_to_text' needs: choose "
+            "one, such as google-t5/t5-small, or set problem.kind=causal_lm for a decoder"
         )
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import tokenizers
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -25,17 +24,15 @@ from plora.backbones import (
     quiet_loading,
     save_text_backbone,
 )
-from plora.backbones.byte_pairs import learn_byte_pairs, read_byte_pairs
-from plora.cache import cache_folder, left_out
 from plora.errors import AdapterError, BackboneError, DataError, RunError
 from plora.moment import Moment
 from plora.problems.base import Batch, Columns, Examples, Problem, stored
 from plora.problems.encoded_documents import ARRAYS, LOSS, MARKS, NOT_SCORED, EncodedDocuments, Layout
+from plora.problems.learned_words import words_of
 from plora.problems.rendering import READ, Rendering, chat_template, not_writable
 from plora.problems.settings import CHAT, CausalLMSettings, ProblemSettings
 from plora.problems.vocabulary_loss import likeliest, token_nats
 from plora.results import SCORES, TokenLikelihoods
-from plora.sealed import read_sealed, write_sealed
 from plora.streams.base import Scenario, Split, Stream
 from plora.streams.dialogues import Dialogue
 from plora.streams.documents import Documents
@@ -118,12 +115,7 @@ class CausalLM(Problem):
         """
         if config.kind != "new":
             return cls.load(settings, config)
-        if config.vocabulary is None:
-            raise BackboneError(
-                "backbone.kind=new: a new network that reads texts needs words; set backbone.vocabulary to their "
-                "number, such as 8192"
-            )
-        tokenizer = read_byte_pairs(_words(stream(), config.vocabulary), config.max_length)
+        tokenizer = words_of(stream(), config)
         return cls._checked(settings, config, new_text_backbone(config, tokenizer))
 
     @classmethod
@@ -352,34 +344,6 @@ def _nats(outputs: Mapping[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
     labels = batch.targets["labels"]
     counted = labels != NOT_SCORED
     return token_nats(outputs["states"][counted], outputs["words"], outputs.get("bias"), labels[counted]), counted
-
-
-def _words(stream: Stream, size: int) -> str:
-    """The words that are learned from a stream's training texts; kept by the content of these."""
-    splits = []
-    for task in stream.tasks:
-        if not isinstance(task.train, Documents):
-            raise DataError(
-                f"words of a new network are learned from documents, and task '{task.name}' has "
-                f"{type(task.train).__name__.lower()}; set stream to one of documents, such as 'corpora'"
-            )
-        splits.append(task.train)
-    content = [tokenizers.__version__, size, *(split.fingerprint() for split in splits)]
-    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    folder = cache_folder()
-    path = None if folder is None else folder / "vocabularies" / f"{key}.json"
-    if path is not None:
-        try:
-            return str(read_sealed(path)["words"])
-        except (RunError, KeyError):  # none, or damaged: it is learned again
-            pass
-    said = learn_byte_pairs((text for split in splits for text in split.words()), size)
-    if path is not None:
-        try:
-            write_sealed(path, {"words": said})
-        except OSError as error:
-            left_out(error)
-    return said
 
 
 @torch.no_grad()

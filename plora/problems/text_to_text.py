@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from plora.backbones import Backbone, BackboneConfig, TextBackbone, load_backbone
+from plora.backbones import Backbone, BackboneConfig, TextBackbone, load_backbone, new_text_backbone
 from plora.backbones.continuing import Drawing, continued
 from plora.errors import BackboneError, DataError, RunError
 from plora.moment import Moment
 from plora.problems.base import Batch, Columns, Examples, Problem, stored
 from plora.problems.encoded_answers import ARRAYS, AnswerLayout, EncodedAnswers, fit
 from plora.problems.encoded_documents import LOSS, NOT_SCORED
+from plora.problems.learned_words import words_of
 from plora.problems.settings import ProblemSettings, TextToTextSettings
 from plora.results import ROUGE, SCORES, TokenLikelihoods, rouge
 from plora.streams.base import Scenario, Split, Stream
@@ -69,14 +70,23 @@ class TextToText(Problem):
         """Load an encoder-decoder with the head that writes texts, and its tokenizer.
 
         Raises:
-            BackboneError: as `load_backbone`, or the network is new, or no encoder-decoder.
+            BackboneError: as `load_backbone`, or the network is no encoder-decoder.
         """
         if config.kind == "new":
-            raise BackboneError(
-                "backbone.kind=new: a new network that writes texts is a causal language model; name a pretrained "
-                "encoder-decoder by backbone.id, such as google-t5/t5-small"
-            )
+            raise BackboneError("backbone.kind=new: a new network learns its words from a stream; none was given")
         return load_backbone(config, writes=True, encoder_decoder=True)
+
+    @classmethod
+    def load_for(cls, settings: ProblemSettings, config: BackboneConfig, stream: Callable[[], Stream]) -> TextBackbone:
+        """Load a network, or make one whose words are learned from the training texts of a stream.
+
+        Raises:
+            BackboneError: as `load`, or a new network has no `backbone.vocabulary`.
+            DataError: the stream has no documents to learn words from.
+        """
+        if config.kind != "new":
+            return cls.load(settings, config)
+        return new_text_backbone(config, words_of(stream(), config, ended=True), encoder_decoder=True)
 
     @classmethod
     def around(cls, settings: ProblemSettings, backbone: Backbone, config: BackboneConfig, cache: Path | None) -> Self:

@@ -15,6 +15,8 @@ from plora.errors import BackboneError, ConfigError, DataError, RunError
 from plora.problems.causal_lm import CausalLM
 from plora.problems.settings import PROBLEMS
 from plora.problems.text_to_text import TextToText
+from plora.results import read_record
+from plora.runs import run, verify
 from plora.streams import Stream
 from plora.streams.base import Task
 from plora.streams.dialogues import Dialogue
@@ -128,8 +130,33 @@ def test_networks_of_the_other_form_are_refused_both_ways(network: Path, tiny_wr
     settings = PROBLEMS["causal_lm"]()
     with pytest.raises(BackboneError, match=r"is an encoder-decoder \(t5\); expected an encoder or a decoder, or set"):
         CausalLM.load(settings, BackboneConfig(id=str(network)))
-    with pytest.raises(BackboneError, match="a new network that writes texts is a causal language model"):
-        TextToText.load(SETTINGS(), BackboneConfig(kind="new", network={"model_type": "t5"}))
+    for load, kind in ((TextToText.load_for, "llama"), (CausalLM.load_for, "t5")):
+        config = BackboneConfig(kind="new", network={"model_type": kind, **SMALL[kind]}, vocabulary=300)
+        with pytest.raises(BackboneError, match=f"backbone 'new' is (no|an) encoder-decoder \\({kind}\\)"):
+            load(SETTINGS() if kind == "llama" else settings, config, answers)
+
+
+SMALL: dict[str, dict[str, object]] = {
+    "t5": {"d_model": 32, "d_ff": 64, "d_kv": 16, "num_layers": 1, "num_heads": 2},
+    "llama": {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+}
+
+
+def answers() -> Stream:
+    return Stream("asked", (Task("asked", (), split(), split(), split()),))
+
+
+def test_a_new_network_learns_the_words_of_its_stream_and_where_answers_end(tmp_path: Path) -> None:
+    config = BackboneConfig(kind="new", network={"model_type": "t5", **SMALL["t5"]}, vocabulary=300, max_length=32)
+    made = TextToText.load_for(SETTINGS(), config, answers)
+    check_problem(TextToText.around(SETTINGS(), made, config, None), split(), made.network)
+    new = {"kind": "new", "network": config.network, "vocabulary": 300, "max_length": 64}
+    more = ["method=full", "training.epochs=30", "training.learning_rate=0.01", "training.batch_size=4"]
+    told = values(tmp_path, tmp_path) | {"backbone": new, "output": str(tmp_path / "runs")}
+    folder = run(load_config({key: value for key, value in told.items() if key != "lora"}, more))
+    learned = read_record(folder).matrix[:2, 0]  # a third of the test answers is not what was asked for
+    assert learned.tolist() == pytest.approx([0, 2 / 3])
+    assert verify(folder).problems == ()
 
 
 @pytest.mark.parametrize(
