@@ -106,8 +106,8 @@ class SteppedHead(Head):
             found = {name: tensors.get(f"{position}:{name}") for name in shapes}
             if any(tensor is None or tensor.shape != shapes[name] for name, tensor in found.items()):
                 raise RunError(f"the stored head does not hold {rows} rows of {self.features} features for '{block}'")
-            # In memory of their own: a product with one row sums in an order that follows from where the row begins, and
-            # tensors of a file begin anywhere.
+            # In memory of their own: a product with one row sums in an order that follows from where the row begins,
+            # and tensors of a file begin anywhere.
             self._committed[block] = {name: t.to(self.device, copy=True) for name, t in found.items() if t is not None}
 
     def _block(self, position: int, block: str) -> Mapping[str, Tensor]:
