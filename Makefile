@@ -51,7 +51,7 @@ check: $(DEVELOP)  ## Lint, format, types, and a strict build of the documentati
 	$(PY) -m benchmarks.features --check
 	$(PY) -m benchmarks.odd_input --check
 	$(PY) -m benchmarks.attention --check
-	$(MKDOCS) --quiet
+	$(MKDOCS)
 
 docs: $(DEVELOP)  ## Build the documentation into site/; open site/index.html
 	$(MKDOCS)
