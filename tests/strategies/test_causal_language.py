@@ -155,7 +155,9 @@ def test_what_was_stored_writes_the_same_and_belongs_to_one_network(tiny_writer:
 
 
 def test_a_network_that_does_not_write_is_refused(tiny_backbone: Path, tiny_writer: Path, tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match=r"what writes texts: .*cannot continue texts.*choose one that was trained to write"):
+    with pytest.raises(
+        BackboneError, match=r"what writes texts: .*cannot continue texts.*choose one that was trained to write"
+    ):
         a_language(tiny_backbone)
     endless = AutoTokenizer.from_pretrained(tiny_writer)
     endless.eos_token = None
