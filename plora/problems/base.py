@@ -18,7 +18,7 @@ from plora.heads import Head
 from plora.moment import Moment
 from plora.problems.class_balance import class_weights, focused
 from plora.problems.settings import ClassificationLoss, ProblemSettings
-from plora.results import ACCURACY, RANKS, ClassRankings, LabelScores, Measurements, PixelCounts, Score, WordTags
+from plora.results import ACCURACY, RANKS, ClassRankings, Measurements, Score
 from plora.streams.base import Scenario, Split, Stream, StreamSource
 
 Indices = NDArray[np.int64]
@@ -641,8 +641,7 @@ class Problem(ABC):
 
         Where the tasks name none, because no example has one class as its answer, the record keeps those that it has.
         """
-        named = isinstance(kept, ClassRankings | PixelCounts | WordTags | LabelScores)
-        return replace(kept, class_names=names) if names and named else kept  # type: ignore[type-var]
+        return kept.renamed(names) if names else kept
 
     def solved_for(self, examples: Examples, first_row: int) -> Tensor:
         """Return what a head of a closed form is solved for: `[N]` rows local to a block; see `ClosedFormHead.fit`.

@@ -81,7 +81,7 @@ def test_a_file_comes_back_and_rows_and_joins_keep_their_words(tmp_path: Path) -
 def test_damage_is_named() -> None:
     task, example = np.array(["t"]), np.zeros(1, np.int32)
     tags = np.zeros(2, np.int32)
-    with pytest.raises(RunError, match="of 1 examples and 2 numbers do not fit"):
+    with pytest.raises(RunError, match="of 1 sentences and 2 words do not fit"):
         WordTags(task, example, np.array([0, 3]), tags, tags, NAMES)
     with pytest.raises(RunError, match="a predicted tag is out of range, there are 8"):
         WordTags(task, example, np.array([0, 2]), tags, tags + 8, NAMES)

@@ -7,10 +7,8 @@ probability is 1 / (1 + e^−score)). The file's metadata holds `plora.kind` `la
 `plora.class_names`, a JSON list of the names of all labels.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
@@ -18,29 +16,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from plora.errors import RunError
-from plora.results.record.columns import (
-    CLASS_NAMES_KEY,
-    KIND_KEY,
-    SCHEMA_KEY,
-    class_names_of,
-    example_columns,
-    examples_of,
-    read_table,
-    require_schema,
-    write_columns,
-)
+from plora.results.record.list_measurements import ListMeasurements
 from plora.results.record.matrix import Matrix
-from plora.results.record.measurements import Chosen, Measurements, Which
-from plora.results.record.ragged import Starts, list_columns, places_of, read_lists, require_starts, starts_of
+from plora.results.record.measurements import Chosen
+from plora.results.record.ragged import Starts
 from plora.results.record.score import Score
-from plora.sealed import Identity
-
-SCHEMA = 1
-_TYPES = {"label": pa.int32(), "truth": pa.bool_(), "score": pa.float32()}
 
 
 @dataclass(frozen=True, eq=False)
-class LabelScores(Measurements):
+class LabelScores(ListMeasurements):
     """N examples of one or more tasks, after one row of the matrix.
 
     Args:
@@ -58,6 +42,8 @@ class LabelScores(Measurements):
 
     kind: ClassVar[str] = "label_scores"
     scores: ClassVar[tuple[str, ...]] = ("micro_f1", "macro_f1", "mean_average_precision", "exact_match")
+    types: ClassVar[Mapping[str, pa.DataType]] = {"label": pa.int32(), "truth": pa.bool_(), "score": pa.float32()}
+    nouns: ClassVar[tuple[str, str, str]] = ("examples", "numbers", "labels")
 
     task: NDArray[np.str_]
     example: NDArray[np.int32]
@@ -68,9 +54,7 @@ class LabelScores(Measurements):
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        require_starts(self.starts, len(self.task), len(self.label), "label scores")
-        if len(self.example) != len(self.task) or not len(self.label) == len(self.truth) == len(self.score):
-            raise RunError("label scores: columns differ in length")
+        self.require_lists()
         if len(self.label) and not 0 <= int(self.label.min()) <= int(self.label.max()) < len(self.class_names):
             raise RunError(f"label scores: a label is out of range, there are {len(self.class_names)} labels")
         if not bool(np.isfinite(self.score).all()):
@@ -85,67 +69,6 @@ class LabelScores(Measurements):
         """`[M]` which labels were given."""
         found: NDArray[np.bool_] = self.score >= 0
         return found
-
-    def write(self, path: Path, of: Identity | None = None) -> None:
-        """Write a parquet file, atomically."""
-        lists = {
-            "label": self.label.astype(np.int32),
-            "truth": self.truth.astype(np.bool_),
-            "score": self.score.astype(np.float32),
-        }
-        names = json.dumps(self.class_names)
-        columns = example_columns(self.task, self.example) | list_columns(self.starts, lists)
-        write_columns(path, columns, {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA), CLASS_NAMES_KEY: names}, of)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read and check a file that `write` wrote.
-
-        Raises:
-            RunError: it is missing or damaged, a column is missing or has another type, a value is out of range.
-        """
-        table = read_table(path)
-        require_schema(path, table, cls.kind, SCHEMA)
-        starts, flat = read_lists(path, table, _TYPES)
-        task, example = examples_of(path, table)
-        try:
-            return cls(task, example, starts, **flat, class_names=class_names_of(path, table))  # type: ignore[arg-type]
-        except RunError as error:
-            raise RunError(f"{path}: {error}") from None
-
-    def rows(self, chosen: Which) -> Self:
-        """Return some of the examples."""
-        places, starts = places_of(self.starts, chosen)
-        return type(self)(
-            self.task[chosen],
-            self.example[chosen],
-            starts,
-            self.label[places],
-            self.truth[places],
-            self.score[places],
-            self.class_names,
-        )
-
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """Return the examples of several.
-
-        Raises:
-            RunError: there are none, or they have other labels.
-        """
-        if not parts:
-            raise RunError("label scores: there is nothing to join")
-        if any(part.class_names != parts[0].class_names for part in parts):
-            raise RunError("label scores: records of other labels cannot be joined")
-        return cls(
-            np.concatenate([part.task for part in parts]),
-            np.concatenate([part.example for part in parts]),
-            starts_of(np.concatenate([np.diff(part.starts) for part in parts])),
-            np.concatenate([part.label for part in parts]),
-            np.concatenate([part.truth for part in parts]),
-            np.concatenate([part.score for part in parts]),
-            parts[0].class_names,
-        )
 
     def counts(self) -> NDArray[np.int64]:
         """Return `[labels, 3]`: how many examples have a label and were given it, lack it and were, have it and were

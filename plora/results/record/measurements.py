@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -86,6 +87,15 @@ class Measurements(ABC):
         """Return what was true: the class of each example, `[N]`, or their targets, one example after the other; None
         where answers are neither."""
         return None
+
+    @classmethod
+    def names_classes(cls) -> bool:
+        """Say whether it has `class_names`, of what ids in its columns mean."""
+        return is_dataclass(cls) and any(field.name == "class_names" for field in fields(cls))
+
+    def renamed(self, names: tuple[str, ...]) -> Self:
+        """Return the same with other `class_names`; as it is where it has none."""
+        return replace(self, class_names=names) if self.names_classes() else self  # type: ignore[type-var]
 
     def of(self, task: str) -> Self:
         """Return the examples of one task; there may be none."""

@@ -35,6 +35,7 @@ from plora.results.record.components import WIDTH, component_f1, component_ppv, 
 from plora.results.record.detection import auroc, average_precision, false_alarms
 from plora.results.record.matrix import Matrix
 from plora.results.record.measurements import Chosen, Measurements, Which
+from plora.results.record.ragged import Starts, list_columns, places_of, read_lists, require_starts, starts_of
 from plora.results.record.score import Score
 from plora.sealed import Identity
 
@@ -77,7 +78,7 @@ class PixelCounts(Measurements):
 
     task: NDArray[np.str_]
     example: NDArray[np.int32]
-    starts: NDArray[np.int64]
+    starts: Starts
     pairs: NDArray[np.int32]
     counts: NDArray[np.int64]
     class_names: tuple[str, ...]
@@ -87,8 +88,8 @@ class PixelCounts(Measurements):
 
     def __post_init__(self) -> None:
         N, M, C = len(self.task), len(self.pairs), len(self.class_names)
-        fit = len(self.example) == N and len(self.starts) == N + 1 and len(self.counts) == M
-        if not fit or self.starts[0] != 0 or self.starts[-1] != M or bool((np.diff(self.starts) < 0).any()):
+        require_starts(self.starts, N, M, "pixel counts", ("images", "cells"))
+        if len(self.example) != N or len(self.counts) != M:
             raise RunError(f"pixel counts: the columns of {N} images and {M} cells do not fit each other")
         if M and not 0 <= int(self.pairs.min()) <= int(self.pairs.max()) < C * C:
             raise RunError(f"pixel counts: a class is out of range, there are {C} classes")
@@ -139,11 +140,8 @@ class PixelCounts(Measurements):
 
     def write(self, path: Path, of: Identity | None = None) -> None:
         """Write a parquet file, atomically."""
-        starts = pa.array(self.starts.astype(np.int32))
-        columns = example_columns(self.task, self.example) | {
-            "pairs": pa.ListArray.from_arrays(starts, pa.array(np.ascontiguousarray(self.pairs, dtype=np.int32))),
-            "counts": pa.ListArray.from_arrays(starts, pa.array(np.ascontiguousarray(self.counts, dtype=np.int64))),
-        }
+        cells = {"pairs": self.pairs.astype(np.int32), "counts": self.counts.astype(np.int64)}
+        columns = example_columns(self.task, self.example) | list_columns(self.starts, cells)
         for name, type_ in _LISTS.items():
             kept = getattr(self, name)
             if kept is not None:
@@ -162,13 +160,7 @@ class PixelCounts(Measurements):
         """
         table = read_table(path)
         require_schema(path, table, cls.kind, SCHEMA)
-        pairs, counts = (
-            column(path, table, name, pa.list_(kind)).combine_chunks()
-            for name, kind in (("pairs", pa.int32()), ("counts", pa.int64()))
-        )
-        lengths, of_counts = (np.asarray(lists.value_lengths(), dtype=np.int64) for lists in (pairs, counts))
-        if not np.array_equal(lengths, of_counts):
-            raise RunError(f"{path} is damaged: pairs and counts differ in length")
+        starts, cells = read_lists(path, table, {"pairs": pa.int32(), "counts": pa.int64()})
         lists = [
             column(path, table, name, pa.list_(type_)).combine_chunks() if name in table.column_names else None
             for name, type_ in _LISTS.items()
@@ -179,27 +171,23 @@ class PixelCounts(Measurements):
             return cls(
                 task,
                 example,
-                np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
-                pairs.flatten().to_numpy(zero_copy_only=False),
-                counts.flatten().to_numpy(zero_copy_only=False),
-                class_names_of(path, table),
-                inlier,
-                outlier,
-                components,
+                starts,
+                **cells,  # type: ignore[arg-type]  # of the types that were asked for
+                class_names=class_names_of(path, table),
+                inlier=inlier,
+                outlier=outlier,
+                components=components,
             )
         except (RunError, ValueError) as error:
             raise RunError(f"{path}: {error}") from None
 
     def rows(self, chosen: Which) -> Self:
         """Return some of the images."""
-        which = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
-        lengths = np.diff(self.starts)[which]
-        ends = np.cumsum(lengths)
-        cells = np.arange(lengths.sum()) + np.repeat(self.starts[:-1][which] - (ends - lengths), lengths)
+        cells, starts = places_of(self.starts, chosen)
         return type(self)(
             self.task[chosen],
             self.example[chosen],
-            np.concatenate([np.zeros(1, np.int64), ends]),
+            starts,
             self.pairs[cells],
             self.counts[cells],
             self.class_names,
@@ -223,7 +211,6 @@ class PixelCounts(Measurements):
             measured = [getattr(part, name) is not None for part in parts]
             if any(measured) != all(measured):
                 raise RunError("pixel counts: some images have an outlier score and some have none")
-        lengths = np.concatenate([np.diff(part.starts) for part in parts])
         inlier, outlier, components = (
             None if getattr(parts[0], name) is None else np.concatenate([getattr(part, name) for part in parts])
             for name in _LISTS
@@ -231,7 +218,7 @@ class PixelCounts(Measurements):
         return cls(
             np.concatenate([part.task for part in parts]),
             np.concatenate([part.example for part in parts]),
-            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+            starts_of(np.concatenate([np.diff(part.starts) for part in parts])),
             np.concatenate([part.pairs for part in parts]),
             np.concatenate([part.counts for part in parts]),
             parts[0].class_names,

@@ -5,9 +5,8 @@ that was scored), `target` and `prediction` (lists of float64 of equal length, a
 in the unit of the data). The file's metadata holds `plora.kind` `predicted_numbers` and `plora.schema` 1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
@@ -15,26 +14,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from plora.errors import RunError
-from plora.results.record.columns import (
-    KIND_KEY,
-    SCHEMA_KEY,
-    example_columns,
-    examples_of,
-    read_table,
-    require_schema,
-    write_columns,
-)
-from plora.results.record.measurements import Chosen, Measurements, Which
-from plora.results.record.ragged import Starts, list_columns, places_of, read_lists, require_starts, starts_of
+from plora.results.record.list_measurements import ListMeasurements
+from plora.results.record.measurements import Chosen
+from plora.results.record.ragged import Starts
 from plora.results.record.score import Score
-from plora.sealed import Identity
 
-SCHEMA = 1
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class PredictedNumbers(Measurements):
+class PredictedNumbers(ListMeasurements):
     """N examples of one or more tasks, after one row of the matrix.
 
     Args:
@@ -50,6 +39,8 @@ class PredictedNumbers(Measurements):
 
     kind: ClassVar[str] = "predicted_numbers"
     scores: ClassVar[tuple[str, ...]] = ("mean_absolute_error", "pearson", "spearman")
+    types: ClassVar[Mapping[str, pa.DataType]] = {"target": pa.float64(), "prediction": pa.float64()}
+    nouns: ClassVar[tuple[str, str, str]] = ("examples", "numbers", "")
 
     task: NDArray[np.str_]
     example: NDArray[np.int32]
@@ -58,58 +49,13 @@ class PredictedNumbers(Measurements):
     prediction: Numbers
 
     def __post_init__(self) -> None:
-        require_starts(self.starts, len(self.task), len(self.target), "predicted numbers")
-        if len(self.example) != len(self.task) or len(self.target) != len(self.prediction):
-            raise RunError("predicted numbers: columns differ in length")
+        self.require_lists()
         if not bool(np.isfinite(self.target).all() and np.isfinite(self.prediction).all()):
             raise RunError("predicted numbers: a number is NaN or infinite")
 
     def answers(self) -> Numbers:
         """Return the targets."""
         return self.target
-
-    def write(self, path: Path, of: Identity | None = None) -> None:
-        """Write a parquet file, atomically."""
-        lists = {name: getattr(self, name).astype(np.float64) for name in ("target", "prediction")}
-        columns = example_columns(self.task, self.example) | list_columns(self.starts, lists)
-        write_columns(path, columns, {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA)}, of)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read and check a file that `write` wrote.
-
-        Raises:
-            RunError: it is missing or damaged, a column is missing or has another type, a value is out of range.
-        """
-        table = read_table(path)
-        require_schema(path, table, cls.kind, SCHEMA)
-        starts, flat = read_lists(path, table, {"target": pa.float64(), "prediction": pa.float64()})
-        try:
-            return cls(*examples_of(path, table), starts, **flat)  # type: ignore[arg-type]
-        except RunError as error:
-            raise RunError(f"{path}: {error}") from None
-
-    def rows(self, chosen: Which) -> Self:
-        """Return some of the examples."""
-        places, starts = places_of(self.starts, chosen)
-        return type(self)(self.task[chosen], self.example[chosen], starts, self.target[places], self.prediction[places])
-
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """Return the examples of several.
-
-        Raises:
-            RunError: there are none.
-        """
-        if not parts:
-            raise RunError("predicted numbers: there is nothing to join")
-        return cls(
-            np.concatenate([part.task for part in parts]),
-            np.concatenate([part.example for part in parts]),
-            starts_of(np.concatenate([np.diff(part.starts) for part in parts])),
-            np.concatenate([part.target for part in parts]),
-            np.concatenate([part.prediction for part in parts]),
-        )
 
     def value(self, score: Score) -> float:
         """Return a score of all examples together; of several numbers the mean of each number's own.

@@ -1,6 +1,6 @@
 """Columns of lists, of which each example has as many numbers as it needs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +19,20 @@ def starts_of(lengths: NDArray[np.int64]) -> Starts:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
-def require_starts(starts: Starts, examples: int, numbers: int, what: str) -> None:
+def require_starts(starts: Starts, examples: int, numbers: int, what: str, nouns: Sequence[str]) -> None:
     """Refuse starts that do not part `numbers` among `examples`.
 
+    Args:
+        starts: `[examples + 1]`.
+        examples, numbers: how many there are.
+        what: they are of, for the message.
+        nouns: what the two are called there.
+
     Raises:
-        RunError: says of what.
+        RunError: they do not.
     """
     if len(starts) != examples + 1 or starts[0] != 0 or starts[-1] != numbers or bool((np.diff(starts) < 0).any()):
-        raise RunError(f"{what}: the columns of {examples} examples and {numbers} numbers do not fit each other")
+        raise RunError(f"{what}: the columns of {examples} {nouns[0]} and {numbers} {nouns[1]} do not fit each other")
 
 
 def places_of(starts: Starts, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> tuple[NDArray[np.int64], Starts]:

@@ -5,10 +5,8 @@ that was scored), and for each sentence the tags of its words: `true` and `predi
 metadata holds `plora.kind` `word_tags`, `plora.schema` 1 and `plora.class_names`, a JSON list of the names of the tags.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
@@ -16,28 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from plora.errors import RunError
-from plora.results.record.columns import (
-    CLASS_NAMES_KEY,
-    KIND_KEY,
-    SCHEMA_KEY,
-    class_names_of,
-    example_columns,
-    examples_of,
-    read_table,
-    require_schema,
-    write_columns,
-)
 from plora.results.record.entities import entities
-from plora.results.record.measurements import Chosen, Measurements, Which
-from plora.results.record.ragged import Starts, list_columns, places_of, read_lists, require_starts, starts_of
+from plora.results.record.list_measurements import ListMeasurements
+from plora.results.record.measurements import Chosen
+from plora.results.record.ragged import Starts, starts_of
 from plora.results.record.score import Score
-from plora.sealed import Identity
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True, eq=False)
-class WordTags(Measurements):
+class WordTags(ListMeasurements):
     """N sentences of one or more tasks, after one row of the matrix.
 
     Args:
@@ -54,6 +39,8 @@ class WordTags(Measurements):
 
     kind: ClassVar[str] = "word_tags"
     scores: ClassVar[tuple[str, ...]] = ("entity_f1", "entity_f1_strict", "word_accuracy")
+    types: ClassVar[Mapping[str, pa.DataType]] = {"true": pa.int32(), "predicted": pa.int32()}
+    nouns: ClassVar[tuple[str, str, str]] = ("sentences", "words", "tags")
 
     task: NDArray[np.str_]
     example: NDArray[np.int32]
@@ -63,10 +50,8 @@ class WordTags(Measurements):
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        self.require_lists()
         M, C = len(self.true), len(self.class_names)
-        require_starts(self.starts, len(self.task), M, "word tags")
-        if len(self.example) != len(self.task) or len(self.predicted) != M:
-            raise RunError("word tags: columns differ in length")
         for name, tags in (("true", self.true), ("predicted", self.predicted)):
             if M and not 0 <= int(tags.min()) <= int(tags.max()) < C:
                 raise RunError(f"word tags: a {name} tag is out of range, there are {C}")
@@ -88,56 +73,6 @@ class WordTags(Measurements):
         """
         inside = true >= 0
         return cls(task, example, starts_of(inside.sum(axis=1)), true[inside], predicted[inside], class_names)
-
-    def write(self, path: Path, of: Identity | None = None) -> None:
-        """Write a parquet file, atomically."""
-        lists = {"true": self.true.astype(np.int32), "predicted": self.predicted.astype(np.int32)}
-        columns = example_columns(self.task, self.example) | list_columns(self.starts, lists)
-        told = {KIND_KEY: self.kind, SCHEMA_KEY: str(SCHEMA), CLASS_NAMES_KEY: json.dumps(self.class_names)}
-        write_columns(path, columns, told, of)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read and check a file that `write` wrote.
-
-        Raises:
-            RunError: it is missing or damaged, a column is missing or has another type, a value is out of range.
-        """
-        table = read_table(path)
-        require_schema(path, table, cls.kind, SCHEMA)
-        starts, flat = read_lists(path, table, {"true": pa.int32(), "predicted": pa.int32()})
-        task, example = examples_of(path, table)
-        try:
-            return cls(task, example, starts, **flat, class_names=class_names_of(path, table))  # type: ignore[arg-type]
-        except RunError as error:
-            raise RunError(f"{path}: {error}") from None
-
-    def rows(self, chosen: Which) -> Self:
-        """Return some of the sentences."""
-        words, starts = places_of(self.starts, chosen)
-        return type(self)(
-            self.task[chosen], self.example[chosen], starts, self.true[words], self.predicted[words], self.class_names
-        )
-
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """Return the sentences of several.
-
-        Raises:
-            RunError: there are none, or they have other tags.
-        """
-        if not parts:
-            raise RunError("word tags: there is nothing to join")
-        if len({part.class_names for part in parts}) > 1:
-            raise RunError("word tags: records of other tags cannot be joined")
-        return cls(
-            np.concatenate([part.task for part in parts]),
-            np.concatenate([part.example for part in parts]),
-            starts_of(np.concatenate([np.diff(part.starts) for part in parts])),
-            np.concatenate([part.true for part in parts]),
-            np.concatenate([part.predicted for part in parts]),
-            parts[0].class_names,
-        )
 
     def value(self, score: Score) -> float:
         """Return a score of all sentences together.
