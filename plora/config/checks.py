@@ -21,7 +21,7 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
         yield f"stream.tasks: '{name}' is the name of {names.count(name)} tasks; names must be unique"
     if refusal := row.refusal(config.scenario):
         yield f"scenario: {refusal}"
-    if not (config.problem.classifies or config.problem.fills_rows) and config.scenario == "class":
+    if not config.problem.classifies and config.scenario == "class":
         yield from _of_arriving_classes(config)
     if config.problem.headed:
         yield from _of_parts(config)
@@ -172,7 +172,7 @@ def _of_arriving_classes(config: RunConfig) -> Iterator[str]:
             f"scenario: problem '{config.problem.kind}' has no classes that tasks could add; use scenario=task or "
             "scenario=domain"
         )
-    elif config.row.at_once:
+    elif config.row.at_once and not config.problem.fills_rows:
         yield (
             f"method: '{config.method}' learns all tasks together, and a class of one step is background in the "
             "examples of another; learn all classes as one task: leave stream.increment out"
@@ -204,8 +204,6 @@ def _of_parts(config: RunConfig) -> Iterator[str]:
 def _with_targets(config: RunConfig) -> Iterator[str]:
     """Mistakes of a problem whose head has a target for each row, and no class that would be the answer."""
     kind, row, gate = config.problem.kind, config.row, config.resolved_gate()
-    if config.scenario == "class" and not config.problem.adds_classes:
-        yield f"scenario: problem '{kind}' has no classes that tasks could add; use scenario=task or scenario=domain"
     if config.scenario == "class" and config.loss_rows is not None:
         yield f"loss_rows: problem '{kind}' learns each label by itself, and none compete; leave it out"
     head, fitting = config.resolved_head(), [name for name in row.heads if name in REGRESSED]

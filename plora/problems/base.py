@@ -17,8 +17,8 @@ from plora.errors import BackboneError, DataError, RunError
 from plora.heads import Head
 from plora.moment import Moment
 from plora.problems.class_balance import class_weights, focused
-from plora.problems.settings import ClassificationLoss, ProblemSettings
-from plora.results import ACCURACY, RANKS, ClassRankings, Measurements, Score
+from plora.problems.settings import ClassificationLoss, ClassificationSettings, ProblemSettings
+from plora.results import ACCURACY, RANKS, SCORES, ClassRankings, Measurements, Score
 from plora.streams.base import Scenario, Split, Stream, StreamSource
 
 Indices = NDArray[np.int64]
@@ -315,7 +315,7 @@ class Problem(ABC):
 
     @property
     def has_rows(self) -> bool:
-        """Whether a head makes scores of features."""
+        """Whether `scores` of a head are what is measured of an example: a row of them for each."""
         return self.classifies or self.fills_rows
 
     @classmethod
@@ -353,6 +353,17 @@ class Problem(ABC):
             config: of the backbone.
             cache: folder for what may be kept of encoded splits, or None.
         """
+
+    def learn_as(self, settings: ProblemSettings) -> None:
+        """Take what settings say of loss, sampling and score, the same for all problems that classify.
+
+        Args:
+            settings: of the run; `score` counts where it is set, for a class of your own may have another one.
+        """
+        if isinstance(settings, ClassificationSettings):
+            self.loss, self.balanced = settings.loss, settings.sampling == "balanced"
+            if "score" in settings.model_fields_set:
+                self.score = SCORES[settings.score]
 
     def opened(self, head: Head, block: str, train: Examples) -> None:  # noqa: B027  (most have nothing to fix)
         """Fix what the training split decides of rows that were just opened, such as the unit of their scores.

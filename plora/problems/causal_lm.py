@@ -1,7 +1,6 @@
 """Documents that a causal language model continues, scored in nats per byte."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -31,6 +30,7 @@ from plora.problems.encoded_documents import ARRAYS, LOSS, MARKS, NOT_SCORED, En
 from plora.problems.learned_words import words_of
 from plora.problems.rendering import READ, Rendering, chat_template, not_writable
 from plora.problems.settings import CHAT, CausalLMSettings, ProblemSettings
+from plora.problems.tokenizer_state import tokenizer_state
 from plora.problems.vocabulary_loss import likeliest, token_nats
 from plora.results import SCORES, TokenLikelihoods
 from plora.streams.base import Scenario, Split, Stream
@@ -331,11 +331,8 @@ class CausalLM(Problem):
 
     def fingerprint(self) -> str:
         """Return the sha256 of the tokenizer's whole state and of how documents become rows."""
-        state = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        for transient in ("truncation", "padding"):  # set anew by every call
-            state.pop(transient, None)
         template = self.rendering.template
-        told = (json.dumps(state, sort_keys=True), self.layout, *(() if template is None else (template,)))
+        told = (tokenizer_state(self.tokenizer), self.layout, *(() if template is None else (template,)))
         return hashlib.sha256("|".join(map(str, told)).encode()).hexdigest()
 
 

@@ -1,7 +1,6 @@
 """Text classification: token ids in, one feature vector per text out."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from plora.errors import BackboneError, DataError, RunError
 from plora.fingerprint import hash_tensors
 from plora.problems.base import EncodedInputs, Examples, LabelledExamples, Problem, stored
 from plora.problems.settings import ProblemSettings
+from plora.problems.tokenizer_state import tokenizer_state
 from plora.streams.base import Scenario, Split, Stream, Texts
 from plora.tensor_file import save_tensors
 
@@ -255,12 +255,9 @@ class TextClassification(Problem):
     def fingerprint(self) -> str:
         """Return the sha256 of the tokenizer's whole state, the length limit and the pooling."""
         if not hasattr(self, "_fingerprint"):
-            state = json.loads(self.tokenizer.backend_tokenizer.to_str())
-            for transient in ("truncation", "padding"):  # set anew by every call
-                state.pop(transient, None)
             names = ",".join(self.tokenizer.model_input_names)
             side = self.tokenizer.truncation_side  # which end of a long text is kept
-            text = f"{json.dumps(state, sort_keys=True)}|{names}|{self.max_length}|{side}|{self.pooling}"
+            text = f"{tokenizer_state(self.tokenizer)}|{names}|{self.max_length}|{side}|{self.pooling}"
             self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         return self._fingerprint
 

@@ -1,7 +1,6 @@
 """Prompts that an encoder reads and answers that a decoder writes: the family of T5."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from plora.problems.encoded_answers import ARRAYS, AnswerLayout, EncodedAnswers,
 from plora.problems.encoded_documents import LOSS, NOT_SCORED
 from plora.problems.learned_words import words_of
 from plora.problems.settings import ProblemSettings, TextToTextSettings
+from plora.problems.tokenizer_state import tokenizer_state
 from plora.results import ROUGE, SCORES, TokenLikelihoods, rouge
 from plora.streams.base import Scenario, Split, Stream
 from plora.streams.dialogues import ANSWERS, Dialogue
@@ -267,10 +267,7 @@ class TextToText(Problem):
 
     def fingerprint(self) -> str:
         """Return the sha256 of the tokenizer's whole state and of how prompts and answers become rows."""
-        state = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        for transient in ("truncation", "padding"):  # set anew by every call
-            state.pop(transient, None)
-        return hashlib.sha256(f"{json.dumps(state, sort_keys=True)}|{self.layout}".encode()).hexdigest()
+        return hashlib.sha256(f"{tokenizer_state(self.tokenizer)}|{self.layout}".encode()).hexdigest()
 
 
 def _asked(document: Document) -> tuple[str, str] | None:

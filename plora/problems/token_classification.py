@@ -1,7 +1,6 @@
 """A tag for every word of a sentence: entities by their begin, inside and outside."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,6 +18,7 @@ from plora.problems.base import Batch, Columns, Problem, masked_cross_entropy, s
 from plora.problems.encoded_sentences import ARRAYS, WORDS, EncodedSentences, SentenceLayout
 from plora.problems.settings import ProblemSettings, TokenClassificationSettings
 from plora.problems.text_classification import TextClassification
+from plora.problems.tokenizer_state import tokenizer_state
 from plora.results import SCORES, WordTags
 from plora.streams.base import Scenario, Split, Stream
 from plora.streams.tagged_sentences import OUTSIDE, TaggedSentences
@@ -194,10 +194,7 @@ class TokenClassification(Problem):
 
     def fingerprint(self) -> str:
         """Return the sha256 of the tokenizer's whole state and of how sentences become rows."""
-        state = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        for transient in ("truncation", "padding"):  # set anew by every call
-            state.pop(transient, None)
-        return hashlib.sha256(f"{json.dumps(state, sort_keys=True)}|{self.layout}".encode()).hexdigest()
+        return hashlib.sha256(f"{tokenizer_state(self.tokenizer)}|{self.layout}".encode()).hexdigest()
 
 
 def _around(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,9 +1,13 @@
 """Balanced sampling: rare classes are drawn as often as others, the same each time, and a run learns what is drawn."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))
 from killing import quiet
 
 from plora.batches.plan import plan_epoch

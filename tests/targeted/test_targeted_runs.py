@@ -4,12 +4,15 @@ import csv
 import dataclasses
 import json
 import runpy
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))
 from killing import KILLED, in_child, quiet
 from PIL import Image
 from tiny_images import new_backbone
