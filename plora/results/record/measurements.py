@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -91,7 +91,7 @@ class Measurements(ABC):
     @classmethod
     def names_classes(cls) -> bool:
         """Say whether it has `class_names`, of what ids in its columns mean."""
-        return is_dataclass(cls) and any(field.name == "class_names" for field in fields(cls))
+        return "class_names" in getattr(cls, "__dataclass_fields__", ())
 
     def renamed(self, names: tuple[str, ...]) -> Self:
         """Return the same with other `class_names`; as it is where it has none."""

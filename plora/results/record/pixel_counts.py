@@ -140,7 +140,7 @@ class PixelCounts(Measurements):
 
     def write(self, path: Path, of: Identity | None = None) -> None:
         """Write a parquet file, atomically."""
-        cells = {"pairs": self.pairs.astype(np.int32), "counts": self.counts.astype(np.int64)}
+        cells: dict[str, NDArray[Any]] = {"pairs": self.pairs.astype(np.int32), "counts": self.counts.astype(np.int64)}
         columns = example_columns(self.task, self.example) | list_columns(self.starts, cells)
         for name, type_ in _LISTS.items():
             kept = getattr(self, name)
