@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -129,3 +130,9 @@ def test_nothing_is_pickled() -> None:
         assert "pickle" not in text.replace("pickled weights", "").replace("pickled", ""), path
         assert "torch.load(" not in text, path
         assert "torch.save(" not in text, path
+
+
+def test_no_two_files_of_tests_have_the_same_name() -> None:
+    """pytest imports them by that name: it refuses the second, after running all others."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []

@@ -166,26 +166,18 @@ class ImageStream(ArrivingClasses):
 
     def _cut(self, domain: str, given: Mapping[SplitName, "StoredImages"]) -> dict[SplitName, "StoredImages"]:
         """All three splits, within their caps."""
-        from plora.streams.held_out import capped, held_out
+        from plora.streams.held_out import all_splits
 
         if "train" not in given:
             where = f" of domain '{domain}'" if self.by == "domains" else ""
             raise DataError(f"stream '{self.name}': there are no training images{where}; every task needs some")
-        splits = dict(given)
-        cuts: tuple[tuple[SplitName, int | None, float, int | None], ...] = (
-            ("test", self.test_per_class, self.test_fraction, None),
-            ("validation", self.validation_per_class, self.validation_fraction, self.train_per_class),
-        )
-        for split, wanted, fraction, cap in cuts:
-            if split not in splits:
-                pool = splits["train"]
-                held = held_out(pool.keys(self.split_seed), pool.labels, wanted, fraction, cap)
-                splits["train"], splits[split] = pool.select(~held), pool.select(held)
-        caps = {"train": self.train_per_class, "validation": self.validation_per_class, "test": self.test_per_class}
-        return {
-            split: splits[split].select(capped(splits[split].keys(self.split_seed), splits[split].labels, caps[split]))
-            for split in SPLITS
+        caps: dict[SplitName, int | None] = {
+            "train": self.train_per_class,
+            "validation": self.validation_per_class,
+            "test": self.test_per_class,
         }
+        fractions: dict[SplitName, float] = {"validation": self.validation_fraction, "test": self.test_fraction}
+        return all_splits(given, self.split_seed, fractions, caps)
 
     def _sound(
         self, domains: Mapping[str, Mapping[SplitName, "StoredImages"]]
