@@ -80,8 +80,8 @@ ROWS = (
         "documents, prompts and answers",
         "plora run causal_lm/domains",
         "nats per byte of each library; `plora generate`",
-        "lora-domains",
-        "docstrings of five libraries",
+        "targets-domains",
+        "docstrings of five libraries that the base never saw",
         score="nats_per_byte",
     ),
     Shown(

@@ -17,6 +17,7 @@ def main() -> None:
                 "stream": record.name,
                 "scenario": record.scenario,
                 "method": record.method,
+                "score": record.score.name,
                 "accuracy": metrics["accuracy"],
                 "backward_transfer": metrics["backward_transfer"],
                 "forgetting": metrics["forgetting"],

@@ -53,23 +53,25 @@ def percent(value: object) -> str:
 
 def quickstart(data: dict[str, object], stream: str) -> str:
     runs = [row for row in _rows(data, "runs") if row["stream"] == stream]
-    order = ["frozen-ridge", "frozen-ranpac", "sequential", "o_lora", "replay", "per_task", "joint"]
+    order = ["frozen", "frozen-ridge", "frozen-ranpac", "sequential", "o_lora", "replay", "per_task", "joint"]
     runs.sort(key=lambda row: order.index(str(row["method"])))
     tasks = runs[0]["tasks"]
     assert isinstance(tasks, list)
     few = len(tasks) <= 6  # else the first and the last stand for all
+    score = SCORES[str(runs[0].get("score", "accuracy"))]
     rows = []
     for row in runs:
         last = row["last_row"]
         assert isinstance(last, list)
-        metrics = [percent(row[name]) for name in ("accuracy", "backward_transfer", "forgetting")]
-        cells = last if few else [last[0], last[-1]]
-        rows.append(
-            [f"`{row['method']}`", *metrics, *map(percent, cells), f"{row['trainable']:,}", f"{row['seconds']:.0f}"]
-        )
+        values = [row[name] for name in ("accuracy", "backward_transfer", "forgetting")]
+        values += last if few else [last[0], last[-1]]
+        cells = ["n/a" if value is None else score.text(float(str(value))) for value in values]
+        rows.append([f"`{row['method']}`", *cells, f"{row['trainable']:,}", f"{row['seconds']:.0f}"])
     shown = map(str, tasks) if few else (f"task 1 of {len(tasks)}", f"task {len(tasks)}")
-    heads = ["method", "ACC", "BWT", "forgetting", *shown, "trainable", "seconds"]
-    return f"{table(heads, rows)}\n\nPercent, one seed. {source(data)}"
+    mean = "ACC" if score.name == "accuracy" else "mean"
+    heads = ["method", mean, "BWT", "forgetting", *shown, "trainable", "seconds"]
+    unit = "Percent" if score.name == "accuracy" else f"{score.label[:1].upper()}{score.label[1:]}"
+    return f"{table(heads, rows)}\n\n{unit}, one seed. {source(data)}"
 
 
 def step(data: dict[str, object]) -> str:
@@ -1002,6 +1004,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "topics": ("quickstart", lambda data: quickstart(data, "topics")),
     "skills": ("quickstart", lambda data: quickstart(data, "skills")),
     "glyphs": ("quickstart", lambda data: quickstart(data, "glyphs")),
+    "documents": ("quickstart", lambda data: quickstart(data, "documents")),
     "problems": ("quickstart", lambda _: front.problems()),
     "step": ("step", step),
     "stream": ("stream", stream),
@@ -1052,6 +1055,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "segmentation_step_gpu": ("segmentation-step-gpu", segmentation_step),
     "ledger": ("ledger", ledger),
     "targets_labels": ("targets-labels", targets),
+    "targets_domains": ("targets-domains", targets),
     "targets_numbers": ("targets-numbers", targets),
 }
 

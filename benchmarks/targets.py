@@ -1,6 +1,6 @@
-"""Label sets and numbers of docstrings, as committed JSON: `python -m benchmarks.targets labels numbers`.
+"""Label sets, numbers and documents of docstrings: `python -m benchmarks.targets labels numbers domains` writes JSON.
 
-Both shipped configs with methods between a floor and a ceiling, three seeds each; `--quick` runs a few texts and one
+Shipped configs with methods between a floor and a ceiling, three seeds each; `--quick` runs a few texts and one
 seed, so that it is seen to work, and writes nothing. What is done already is read.
 """
 
@@ -17,7 +17,11 @@ from plora.results import SCORES, read_measurements, read_record
 from plora.run_folder.folder import RunFolder
 from plora.runs import resume, run
 
-STREAMS = {"labels": "text_multi_label/docstrings", "numbers": "text_regression/docstrings"}
+STREAMS = {
+    "labels": "text_multi_label/docstrings",
+    "numbers": "text_regression/docstrings",
+    "domains": "causal_lm/domains",
+}
 METHODS: dict[str, tuple[str, ...]] = {
     "frozen": ("method=frozen",),
     "frozen-ridge": ("method=frozen", "head=ridge"),
@@ -27,7 +31,17 @@ METHODS: dict[str, tuple[str, ...]] = {
     "per_task": ("method=per_task",),
     "joint": ("method=joint",),
 }
-QUICK = ("stream.train_per_task=40", "stream.validation_per_task=20", "stream.test_per_task=20", "training.epochs=1")
+_TARGETS = ("stream.train_per_task=40", "stream.validation_per_task=20", "stream.test_per_task=20")
+QUICK = {
+    "labels": _TARGETS,
+    "numbers": _TARGETS,
+    "domains": ("stream.train_bytes=20000", "stream.validation_bytes=2000", "stream.test_bytes=4000"),
+}
+
+
+def methods(stream: str) -> list[tuple[str, ...]]:
+    """The settings of each row of a stream's table; what writes has no head that could be solved."""
+    return [settings for name, settings in METHODS.items() if stream != "domains" or name != "frozen-ridge"]
 
 
 def row(folder: Path) -> dict[str, JsonValue]:
@@ -64,10 +78,10 @@ def main() -> None:
         rows: list[JsonValue] = []
         shared = Workspace()
         for seed in range(1 if given.quick else 3):
-            for settings in METHODS.values():
+            for settings in methods(stream):
+                small = (*QUICK[stream], "training.epochs=1") if given.quick else ()
                 config = load_config(
-                    find_config(STREAMS[stream]),
-                    [*settings, f"seed={seed}", f"output={given.output}", *(QUICK if given.quick else ())],
+                    find_config(STREAMS[stream]), [*settings, f"seed={seed}", f"output={given.output}", *small]
                 )
                 there = config.folder.exists()
                 folder = resume(config.folder, Console(live=False)) if there else run(config, workspace=shared)

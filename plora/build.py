@@ -17,7 +17,7 @@ from plora.adapters.prefix import Prefix
 from plora.backbones import Backbone
 from plora.batches.data import EncodedTask, Stage, encode_stream, make_stages
 from plora.batches.evaluate import Scorer
-from plora.batches.features import Extractor, FeatureCache, autocast
+from plora.batches.features import Extractor, FeatureCache, autocast, lacks_bf16
 from plora.batches.prefix_cache import PrefixCache
 from plora.cache import cache_folder, prefix_cache_bytes
 from plora.config import RunConfig
@@ -125,12 +125,16 @@ def build(config: RunConfig, workspace: Workspace | None = None, made_in: Path |
         workspace: what runs of this process share; None shares nothing.
         made_in: the folder in which the run was made, from which its relative paths lead; None is the current one.
 
+    Returns:
+        The parts. Their config is the given one, but that `training.precision` is decided where it was `auto`.
+
     Raises:
         PloraError: of the part that does not fit, in one line.
         ConfigError: a group of the optimizer takes no parameter.
     """
     workspace = workspace or Workspace()
     require_installed(config.trackers)
+    config = _with_precision(config)
     placed = seen_from(config, made_in)
     stream = workspace.stream(placed.stream)
     if config.order is not None:
@@ -159,6 +163,15 @@ def build(config: RunConfig, workspace: Workspace | None = None, made_in: Path |
     )
     _refuse_idle_groups(parts)
     return parts
+
+
+def _with_precision(config: RunConfig) -> RunConfig:
+    """Return the config with the precision that `auto` is on the devices of all processes."""
+    if config.training.precision != "auto":
+        return config
+    lacking = Processes.joined().any(lacks_bf16(make_accelerator().device))
+    training = config.training.model_copy(update={"precision": "fp32" if lacking else "bf16"})
+    return config.model_copy(update={"training": training})
 
 
 def _refuse_idle_groups(parts: Parts) -> None:

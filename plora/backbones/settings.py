@@ -1,5 +1,6 @@
 """Which network, as settings: the section `backbone:` of a config. Imports no torch."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -10,6 +11,10 @@ MINILM = "minilm"
 """The embedded network."""
 GLYPH_VIT = "glyph_vit"
 """The network for images that plora ships: a small vision transformer, pretrained on printed characters."""
+DOCSTRING_LM = "docstring_lm"
+"""The language model that plora ships: a small Llama, pretrained on docstrings."""
+SHIPPED = (GLYPH_VIT, DOCSTRING_LM)
+"""Networks that are in the package, each in a folder of its name beside this file."""
 Side = Annotated[int, Field(ge=1)]
 MADE = "pretrained:"
 """Before the name of a config: the backbone that `plora pretrain` made of it."""
@@ -40,6 +45,11 @@ class ImagePreparation(BaseModel):
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
 
+def shipped_folder(name: str) -> Path:
+    """Return the folder of a network that is in the package."""
+    return Path(__file__).parent / name
+
+
 class BackboneConfig(BaseModel):
     """Which network, and how its inputs and features are made."""
 
@@ -48,8 +58,8 @@ class BackboneConfig(BaseModel):
     kind: Literal["pretrained", "new"] = "pretrained"
     """`pretrained`: as its files say; `new`: made from `network` with random weights, for method `full` to train."""
     id: str = MINILM
-    """`minilm` (embedded, extra `quickstart`), of images `glyph_vit` (shipped), a folder, a model id on the hub, or
-    `pretrained:CONFIG`, what `plora pretrain CONFIG` has made."""
+    """`minilm` (embedded, extra `quickstart`), of images `glyph_vit` and of documents `docstring_lm` (both shipped), a
+    folder, a model id on the hub, or `pretrained:CONFIG`, what `plora pretrain CONFIG` has made."""
     network: dict[str, JsonValue] | None = None
     """Of a new network: `model_type` and the settings of its `transformers` configuration. It computes in fp32; `dtype`
     says in what it is stored."""

@@ -204,7 +204,9 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 
 
 def lacks_bf16(device: torch.device) -> bool:
-    """Say whether a device computes in bf16 by detours: an x86 CPU without instructions for it."""
+    """Say whether a device computes in bf16 by detours: an x86 CPU or a CUDA device without instructions for it."""
+    if device.type == "cuda":
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
     found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch do not tell
     known = found.get("architecture") == "x86_64" and device.type == "cpu"
     return known and not any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "avx10_2"))

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from plora.backbones.settings import GLYPH_VIT, MADE, MINILM, BackboneConfig
+from plora.backbones.settings import MADE, MINILM, SHIPPED, BackboneConfig
 from plora.config.run import RunConfig
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -32,7 +32,7 @@ def seen_from(config: RunConfig, folder: Path | None) -> RunConfig:
 
 def named_folder(backbone: BackboneConfig, start: Path) -> bool:
     """Say whether a backbone's id is a folder, seen from another one."""
-    special = backbone.kind == "new" or backbone.id in (MINILM, GLYPH_VIT) or backbone.id.startswith(MADE)
+    special = backbone.kind == "new" or backbone.id in (MINILM, *SHIPPED) or backbone.id.startswith(MADE)
     return not special and os.path.isdir(start / os.path.expanduser(backbone.id))
 
 

@@ -54,8 +54,10 @@ class TrainingConfig(BaseModel):
     with dropout which masks are drawn. None: the whole batch. Halved by itself when memory runs out."""
     tokens_per_batch: int = Field(default=8192, ge=8)
     """Most tokens in one forward pass, padding included; longer micro-batches are split."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """`bf16` runs the network under autocast, with the frozen weights held in bf16; losses and adapters stay fp32."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """`bf16` runs the network under autocast, with the frozen weights held in bf16; losses and adapters stay fp32.
+    `auto` is `bf16` where every device has instructions for it and `fp32` elsewhere: it is decided when the run begins,
+    and the run folder says which."""
     early_stop: int | None = Field(default=None, ge=1)
     """Stop a phase after this many epochs without a better validation score, and go back to the best; None never."""
     first_task: FirstTask = FirstTask()

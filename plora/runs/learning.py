@@ -50,7 +50,7 @@ def run(config: RunConfig, console: Console | None = None, workspace: Workspace 
         processes.lead(lambda: RunFolder.create(config.folder))
         folder = RunFolder(config.folder)
         with own(folder, processes):
-            processes.lead(lambda: folder.write_config(config))
+            processes.lead(lambda: folder.write_config(parts.config))
             reached("created")
             _learn(parts, folder, out)
     return folder.path

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from plora.backbones.settings import GLYPH_VIT, MINILM, BackboneConfig
+from plora.backbones.settings import GLYPH_VIT, MINILM, SHIPPED, BackboneConfig, shipped_folder
 from plora.config import RunConfig
 from plora.config.made_in import named_folder
 from plora.errors import ConfigError, DataError, PloraError
@@ -92,7 +92,7 @@ def _of_the_data(config: RunConfig) -> Iterator[str]:
 def _of_the_network(config: RunConfig) -> Iterator[str]:
     """What only the network can tell: layers that are named and not there, texts that are longer than it reads."""
     backbone = config.backbone
-    here = backbone.id in (MINILM, GLYPH_VIT) or named_folder(backbone, Path.cwd())
+    here = backbone.id in (MINILM, *SHIPPED) or named_folder(backbone, Path.cwd())
     looks_like_a_folder = backbone.id.startswith((".", "/", "~"))
     if backbone.kind == "new" or not (here or looks_like_a_folder):
         return
@@ -118,7 +118,9 @@ def _of_the_network(config: RunConfig) -> Iterator[str]:
 def _said(backbone: BackboneConfig) -> Mapping[str, object]:
     """What the config.json of a folder says; nothing where it cannot be read."""
     try:
-        content = json.loads((Path(os.path.expanduser(backbone.id)) / "config.json").read_text(encoding="utf-8"))
+        name = backbone.id
+        folder = shipped_folder(name) if name in SHIPPED else Path(os.path.expanduser(name))
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, Mapping) else {}

@@ -69,8 +69,8 @@ def learn_stream(parts: Parts, folder: RunFolder, console: Console) -> RunRecord
     if parts.config.training.precision == "bf16" and lacks_bf16(device):
         console.event(
             "warning",
-            text="this CPU has no instructions for bf16 and computes it by detours, which is slower than fp32; set "
-            "training.precision=fp32",
+            text="this device has no instructions for bf16 and computes it by detours, which is slower than fp32; set "
+            "training.precision=fp32, or auto",
         )
     session = Session(parts, console, meter, folder, inside, tracking)
     if parts.learner.extractor.prefix is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from killing import KILLED, in_child, quiet
 
 import plora
 from plora.adapters import Route
@@ -18,7 +19,8 @@ from plora.gates import AllOnes
 from plora.moment import Moment
 from plora.problems import Batch, base
 from plora.results import ClassRankings, read_curves, read_record
-from plora.runs import run, verify
+from plora.run_folder.folder import RunFolder
+from plora.runs import resume, run, verify
 from plora.strategies import Orthogonality, OrthogonalitySettings
 from plora.testing.tiny import tiny_model
 from plora.training import phase, stage
@@ -389,3 +391,17 @@ def test_bf16_on_a_cpu_without_it_is_said_to_be_slow(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", **knows}, raising=False)
     folder = run(toy_config(f"training.precision={precision}", "training.epochs=1", "method=per_task"))
     assert ("no_instructions_for_bf16" in (folder / "log.txt").read_text(encoding="utf-8")) == warned
+
+
+@pytest.mark.parametrize(("knows", "taken"), [({}, "fp32"), ({"amx_bf16": True}, "bf16")])
+def test_the_precision_is_decided_when_a_run_begins_and_stays(
+    toy_config: Config, monkeypatch: pytest.MonkeyPatch, knows: dict[str, bool], taken: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", **knows}, raising=False)
+    begun = toy_config("training.precision=auto", "training.epochs=1", "method=per_task")
+    assert in_child(lambda: run(begun, quiet()), "recorded") == KILLED
+    other = {} if knows else {"amx_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", **other}, raising=False)
+    folder = resume(begun.folder, quiet())
+    assert RunFolder(folder).read_config().training.precision == taken
+    assert build(begun).config.training.precision == ("bf16" if taken == "fp32" else "fp32")

@@ -54,10 +54,13 @@ METHODS = (
     "merged_ties",
     "merged_magmax",
 )
+_BOTH = {"sequential", "ewc", "replay"}
+"""Those that are learned in both scenarios; of the others one each, in turn: processes know nothing of scenarios."""
 CASES = {
     f"{method}-{scenario}": (f"method={method}", f"scenario={scenario}")
-    for method in METHODS
-    for scenario in ("task", "class")
+    for position, method in enumerate(METHODS)
+    for turn, scenario in enumerate(("task", "class"))
+    if method in _BOTH or position % 2 == turn
 } | {
     "per_task": ("method=per_task",),
     "lateral": ("method=lateral",),

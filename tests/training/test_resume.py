@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -135,14 +136,15 @@ def _points() -> list[object]:
 
 
 def _methods() -> list[object]:
-    """Every method cut at some points; a few of them in the quick tests."""
+    """Every method cut inside a phase, and at one of the points after it, in turn; a few of them in the quick tests."""
+    later = cycle(("tensors_saved:2", "checkpointed:1", "scored:2"))
     return [
         pytest.param(
             method, point, marks=() if point == "step:17" and method in _QUICK_METHODS else (pytest.mark.slow,)
         )
         for method in METHODS
         if method != "o_lora"
-        for point in ("step:17", "tensors_saved:2", "checkpointed:1", "scored:2")
+        for point in ("step:17", next(later))
         if method not in ALIKE or point == "step:17"
     ]
 
