@@ -53,7 +53,7 @@ def percent(value: object) -> str:
 
 def quickstart(data: dict[str, object], stream: str) -> str:
     runs = [row for row in _rows(data, "runs") if row["stream"] == stream]
-    order = ["frozen", "frozen-ridge", "frozen-ranpac", "sequential", "o_lora", "replay", "per_task", "joint"]
+    order = ["frozen-ridge", "frozen-ranpac", "sequential", "o_lora", "replay", "per_task", "joint"]
     runs.sort(key=lambda row: order.index(str(row["method"])))
     tasks = runs[0]["tasks"]
     assert isinstance(tasks, list)
