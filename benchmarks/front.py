@@ -133,6 +133,8 @@ def best(data: Mapping[str, object], row: Shown) -> tuple[str, str]:
     ranked = sorted(found, key=lambda method: -sign * fmean(found[method]))
     floors = [method for method in ranked if method.startswith("frozen")]
     others = [method for method in ranked if method not in floors and not method.startswith("joint")]
+    if not floors and "before" in runs[0]:  # what writes has no head: its floor is the network as it comes
+        floors, found["before training"] = ["before training"], [float(runs[0]["before"])]
     first = (_said(kind[0], found[kind[0]], row.score) if kind else "" for kind in (floors, others))
     return next(first), next(first)
 

@@ -203,13 +203,7 @@ class Blocks(StreamSource):
 
         if "train" not in given:
             raise DataError(f"stream '{self.name}': there are no training blocks of '{task}'; every task needs some")
-        caps: dict[SplitName, int | None] = {
-            "train": self.train_per_class,
-            "validation": self.validation_per_class,
-            "test": self.test_per_class,
-        }
-        fractions: dict[SplitName, float] = {"validation": self.validation_fraction, "test": self.test_fraction}
-        return all_splits(given, self.split_seed, fractions, caps)
+        return all_splits(given, self)
 
     def _require_every_class(self, names: Sequence[str], tasks: Mapping[str, Mapping[SplitName, BlockArray]]) -> None:
         """Refuse a class that no training block has."""

@@ -23,30 +23,55 @@ class Labelled(Protocol):
         """Return the examples that are marked in `[N]`."""
 
 
+class Sizes(Protocol):
+    """Settings of a stream that say how many examples of each class its splits have."""
+
+    @property
+    def split_seed(self) -> int:
+        """Decides, with the content of the examples, which are cut."""
+
+    @property
+    def train_per_class(self) -> int | None:
+        """Most training examples of each class; None: all."""
+
+    @property
+    def validation_per_class(self) -> int | None:
+        """Most validation examples of each class; None: all that are given, else the fraction."""
+
+    @property
+    def validation_fraction(self) -> float:
+        """Share of the training examples of each class."""
+
+    @property
+    def test_per_class(self) -> int | None:
+        """Most test examples of each class; None: all that are given, else the fraction."""
+
+    @property
+    def test_fraction(self) -> float:
+        """Share of the examples of each class."""
+
+
 _Labelled = TypeVar("_Labelled", bound=Labelled)
 
 
-def all_splits(
-    given: Mapping[SplitName, _Labelled],
-    seed: int,
-    fractions: Mapping[SplitName, float],
-    caps: Mapping[SplitName, int | None],
-) -> dict[SplitName, _Labelled]:
+def all_splits(given: Mapping[SplitName, _Labelled], sizes: Sizes) -> dict[SplitName, _Labelled]:
     """Return train, validation and test, each within its cap; those that are not given are cut from train.
 
     Args:
         given: the training split at least.
-        seed: decides, with the content of the examples, which are cut.
-        fractions: of `test` and `validation`: what is cut where there is no cap.
-        caps: most examples of each class, by split; None: all.
+        sizes: of the splits.
     """
-    splits = dict(given)
-    cuts: tuple[tuple[SplitName, int | None], ...] = (("test", None), ("validation", caps["train"]))
-    for split, used in cuts:
+    splits, seed = dict(given), sizes.split_seed
+    cuts: tuple[tuple[SplitName, int | None, float, int | None], ...] = (
+        ("test", sizes.test_per_class, sizes.test_fraction, None),
+        ("validation", sizes.validation_per_class, sizes.validation_fraction, sizes.train_per_class),
+    )
+    for split, wanted, fraction, cap in cuts:
         if split not in splits:
             pool = splits["train"]
-            held = held_out(pool.keys(seed), pool.labels, caps[split], fractions[split], used)
+            held = held_out(pool.keys(seed), pool.labels, wanted, fraction, cap)
             splits["train"], splits[split] = pool.select(~held), pool.select(held)
+    caps = {"train": sizes.train_per_class, "validation": sizes.validation_per_class, "test": sizes.test_per_class}
     return {
         split: splits[split].select(capped(splits[split].keys(seed), splits[split].labels, caps[split]))
         for split in SPLITS

@@ -171,13 +171,7 @@ class ImageStream(ArrivingClasses):
         if "train" not in given:
             where = f" of domain '{domain}'" if self.by == "domains" else ""
             raise DataError(f"stream '{self.name}': there are no training images{where}; every task needs some")
-        caps: dict[SplitName, int | None] = {
-            "train": self.train_per_class,
-            "validation": self.validation_per_class,
-            "test": self.test_per_class,
-        }
-        fractions: dict[SplitName, float] = {"validation": self.validation_fraction, "test": self.test_fraction}
-        return all_splits(given, self.split_seed, fractions, caps)
+        return all_splits(given, self)
 
     def _sound(
         self, domains: Mapping[str, Mapping[SplitName, "StoredImages"]]

@@ -1,11 +1,11 @@
 """The language model that plora ships: the file that was made, small, and of use for documents that it never saw."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from killing import quiet
+from shipped import altered
 
 from plora.backbones import DOCSTRING_LM, BackboneConfig, find_backbone, load_backbone
 from plora.config import load_config
@@ -28,10 +28,7 @@ def test_it_is_small_and_says_how_it_was_made() -> None:
 
 
 def test_another_file_in_its_place_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    copy = shutil.copytree(find_backbone(SHIPPED), tmp_path / DOCSTRING_LM)
-    weights = bytearray((copy / "model.safetensors").read_bytes())
-    weights[-1] ^= 1
-    (copy / "model.safetensors").write_bytes(weights)
+    copy = altered(SHIPPED, tmp_path)
     monkeypatch.setattr("plora.backbones.loading.find_backbone", lambda _: copy)
     with pytest.raises(BackboneError, match=r"^[^\n]* is not the file that plora ships[^\n]*; reinstall plora$"):
         load_backbone(SHIPPED, writes=True)

@@ -1,13 +1,13 @@
 """The vision transformer that plora ships: the published file, small, of use for characters that it never saw."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from killing import quiet
+from shipped import altered
 
 from plora.backbones import GLYPH_VIT, BackboneConfig, find_backbone, load_image_backbone, save_image_backbone
 from plora.config import load_config
@@ -35,10 +35,7 @@ def test_another_file_in_its_place_is_one_line(monkeypatch: pytest.MonkeyPatch, 
     backbone = load_image_backbone(SHIPPED)
     assert {parameter.dtype for parameter in backbone.network.parameters()} == {torch.float32}
     assert not any(parameter.requires_grad for parameter in backbone.network.parameters())
-    copy = shutil.copytree(find_backbone(SHIPPED), tmp_path / GLYPH_VIT)
-    weights = bytearray((copy / "model.safetensors").read_bytes())
-    weights[-1] ^= 1
-    (copy / "model.safetensors").write_bytes(weights)
+    copy = altered(SHIPPED, tmp_path)
     monkeypatch.setattr("plora.backbones.loading.find_backbone", lambda _: copy)
     with pytest.raises(BackboneError, match=r"^[^\n]* is not the file that plora ships[^\n]*; reinstall plora$"):
         load_image_backbone(SHIPPED)
