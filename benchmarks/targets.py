@@ -26,7 +26,6 @@ METHODS: dict[str, tuple[str, ...]] = {
     "frozen": ("method=frozen",),
     "frozen-ridge": ("method=frozen", "head=ridge"),
     "sequential": ("method=sequential",),
-    "replay": ("method=replay",),
     "merged_average": ("method=merged_average",),
     "per_task": ("method=per_task",),
     "joint": ("method=joint",),
@@ -87,8 +86,8 @@ def main() -> None:
                 folder = resume(config.folder, Console(live=False)) if there else run(config, workspace=shared)
                 rows.append(row(folder))
                 print(rows[-1], flush=True)
-        if not given.quick:
-            evidence.write(f"targets-{stream}", {"runs": rows}, f"python -m benchmarks.targets {stream}")
+            if not given.quick:
+                evidence.write(f"targets-{stream}", {"runs": rows}, f"python -m benchmarks.targets {stream}")
 
 
 if __name__ == "__main__":
