@@ -78,7 +78,7 @@ def test_a_later_task_is_learned_as_if_it_had_always_been_there(
     tasks: str,
 ) -> None:
     settings = (f"scenario={scenario}", f"method={method}", f"head={head}", f"evaluation.tasks={tasks}")
-    settings = (*settings, "training.epochs=2", "training.learning_rate=0.01")
+    settings = (*settings, "training.epochs=1", "training.learning_rate=0.01")
     whole, short = toy_config(*settings), shorter(*settings)
     assert in_child(lambda: run(whole, quiet(), Workspace())) == 0
     assert in_child(lambda: run(short, quiet(), Workspace())) == 0

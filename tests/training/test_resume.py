@@ -24,9 +24,9 @@ Config = Callable[..., RunConfig]
 
 EVERYTHING = (  # checkpoints after every step, accumulation, early stop, two phases, rows of unseen tasks
     "training.checkpoint_seconds=0",
-    "training.micro_batch_size=3",
-    "training.early_stop=2",
-    "training.epochs=3",
+    "training.micro_batch_size=5",
+    "training.early_stop=1",
+    "training.epochs=2",
     "evaluation.tasks=all",
     "phases=[{train: [head], epochs: 1}, {train: [adapter, head]}]",
 )
