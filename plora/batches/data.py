@@ -38,15 +38,19 @@ class Stage:
 
 
 def encode_stream(stream: Stream, space: LabelSpace, problem: Problem) -> list[EncodedTask]:
-    """Encode every split of every task."""
-    return [
-        EncodedTask(
-            task.name,
-            len(task.label_names),
-            {name: problem.encode(split, space.rows_of(task.name).start) for name, split in task.splits()},
-        )
-        for task in stream.tasks
-    ]
+    """Encode every split of every task.
+
+    Raises:
+        DataError: the problem says something of classes that there are not.
+    """
+    problem.check_weights(stream.tasks)
+    encoded = []
+    for task in stream.tasks:
+        first = space.rows_of(task.name).start
+        splits = {name: problem.encode(split, first) for name, split in task.splits()}
+        splits["train"] = problem.weighed(splits["train"], task.label_names, first)
+        encoded.append(EncodedTask(task.name, len(task.label_names), splits))
+    return encoded
 
 
 def make_stages(tasks: Sequence[EncodedTask], at_once: bool) -> list[Stage]:

@@ -16,10 +16,11 @@ from plora.backbones import Backbone, BackboneConfig
 from plora.errors import BackboneError, DataError, RunError
 from plora.heads import Head
 from plora.moment import Moment
-from plora.problems.class_balance import class_weights, focused
+from plora.problems.class_balance import class_weights, focused, weights_by_name
 from plora.problems.settings import ClassificationLoss, ClassificationSettings, ProblemSettings
 from plora.results import ACCURACY, RANKS, SCORES, ClassRankings, Measurements, Score
-from plora.streams.base import Scenario, Split, Stream, StreamSource
+from plora.streams.base import Scenario, Split, Stream, StreamSource, Task
+from plora.streams.label_text import looks_like
 
 Indices = NDArray[np.int64]
 Columns = dict[str, NDArray[np.generic]]
@@ -364,6 +365,35 @@ class Problem(ABC):
             self.loss, self.balanced = settings.loss, settings.sampling == "balanced"
             if "score" in settings.model_fields_set:
                 self.score = SCORES[settings.score]
+
+    def check_weights(self, tasks: Sequence[Task]) -> None:
+        """Refuse weights of classes that no task has.
+
+        Args:
+            tasks: of the stream.
+
+        Raises:
+            DataError: names them.
+        """
+        known = {name for task in tasks for name in task.label_names}
+        if unknown := sorted(self.loss.class_weights.keys() - known):
+            raise DataError(
+                f"problem.loss.class_weights: no task has a class '{unknown[0]}'{looks_like(unknown[0], [*known])}; "
+                f"there are {', '.join(sorted(known)[:8])}{' and more' if len(known) > 8 else ''}"
+            )
+
+    def weighed(self, train: Examples, names: Sequence[str], first_row: int) -> Examples:
+        """Return a training split in which classes weigh what settings say of them by name.
+
+        Args:
+            train: the encoded split.
+            names: of the task's classes.
+            first_row: of the head that is the first class's.
+        """
+        if not self.loss.class_weights or not isinstance(train, LabelledExamples):
+            return train
+        weights = weights_by_name(self.loss.class_weights, names).astype(np.float32)
+        return replace(train, weights=weights[train.rows - first_row])
 
     def opened(self, head: Head, block: str, train: Examples) -> None:  # noqa: B027  (most have nothing to fix)
         """Fix what the training split decides of rows that were just opened, such as the unit of their scores.

@@ -1,5 +1,7 @@
 """Losses for classes of very different size: rare ones weigh more, and examples that are sure weigh less."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,6 +33,16 @@ def class_weights(counts: NDArray[np.int64], beta: float) -> NDArray[np.float32]
     inverse = np.divide(1, effective, out=np.zeros_like(n), where=n > 0)
     weights: NDArray[np.float32] = (inverse * np.count_nonzero(n) / max(inverse.sum(), 1e-300)).astype(np.float32)
     return weights
+
+
+def weights_by_name(weights: Mapping[str, float], names: Sequence[str]) -> NDArray[np.float64]:
+    """Return the weight of each class, `[C]`: the one that is told of its name, or 1.
+
+    Args:
+        weights: of some classes.
+        names: of C classes.
+    """
+    return np.array([weights.get(name, 1.0) for name in names])
 
 
 def focused(nats: Tensor, gamma: float) -> Tensor:

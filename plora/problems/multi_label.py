@@ -1,6 +1,7 @@
 """Inputs with any number of labels each: a sigmoid for each label, and a threshold that validation chooses."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from plora.backbones import Backbone, BackboneConfig
 from plora.heads import Head, InUnits
 from plora.problems.base import Batch, Columns, Examples
-from plora.problems.class_balance import class_weights, focused
+from plora.problems.class_balance import class_weights, focused, weights_by_name
 from plora.problems.image_classification import ImageClassification
 from plora.problems.settings import ClassificationLoss, MultiLabelSettings, ProblemSettings
 from plora.problems.targeted import Numbers, TargetedExamples, TargetedProblem, own_scores
@@ -52,6 +53,13 @@ class MultiLabel(TargetedProblem):
             return np.ones(targets.shape[1])
         had = np.maximum(targets.sum(0), 1).astype(np.int64)
         return class_weights(had, self.loss.beta).astype(np.float64)
+
+    def weighed(self, train: Examples, names: Sequence[str], first_row: int) -> Examples:
+        """Return a training split in which labels weigh what settings say of them by name."""
+        if not self.loss.class_weights:
+            return train
+        assert isinstance(train, TargetedExamples)
+        return replace(train, counts=train.counts * weights_by_name(self.loss.class_weights, names))
 
     def loss_of(self, scores: Tensor, values: Tensor) -> Tensor:
         """Return (1 − p)^γ (−log p) of each label."""

@@ -58,26 +58,37 @@ class ClassificationLoss(BaseModel):
     beta: float = Field(default=0.0, ge=0, lt=1)
     """β: how much more a class weighs that has fewer examples in its task's training split: 0: not at all; towards 1,
     such as 0.9999, the inverse of their number, as long as that is well below 1 / (1 − β)."""
+    class_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """w of some classes by their names, such as `{spam: 5}`, in whichever task they are; those that are not named weigh
+    1. Not together with `beta`, which says w of all."""
+
+    @model_validator(mode="after")
+    def _weights_are_told_once(self) -> Self:
+        if self.class_weights and self.beta:
+            raise ValueError("class_weights and beta both say how much a class weighs; leave one of them out")
+        return self
 
 
 class ClassificationSettings(ProblemSettings):
     """Inputs with one class each."""
 
     loss: ClassificationLoss = ClassificationLoss()
-    """What training minimises: `gamma` and `beta` of the class-balanced focal loss; {}: the cross-entropy."""
+    """What training minimises: `gamma` and `beta` of the class-balanced focal loss, or `class_weights` of your own; {}:
+    the cross-entropy."""
     sampling: Literal["all", "balanced"] = "all"
     """Which examples an epoch learns: `all`, each once; `balanced`, as many by chance, each class of the task equally
-    likely, so that those of rare classes are learned several times. Not together with `loss.beta`."""
+    likely, so that those of rare classes are learned several times. Not together with weights in `loss`."""
     score: Literal["accuracy", "macro_f1"] = "accuracy"
     """What a cell of the matrix is, and what validation chooses by: `accuracy`, or `macro_f1`, the mean of F1 over the
     classes, in which each counts equally."""
 
     @model_validator(mode="after")
     def _rare_classes_count_once(self) -> Self:
-        if self.sampling == "balanced" and self.loss.beta:
+        told = "beta" if self.loss.beta else "class_weights"
+        if self.sampling == "balanced" and (self.loss.beta or self.loss.class_weights):
             raise ValueError(
-                "sampling: balanced draws examples of rare classes more often, and loss.beta weighs them more, so that "
-                "they would count twice; leave one of them out"
+                f"sampling: balanced draws examples of rare classes more often, and loss.{told} weighs them more, so "
+                "that they would count twice; leave one of them out"
             )
         return self
 
@@ -180,7 +191,7 @@ class MultiLabelSettings(ProblemSettings):
 
     loss: ClassificationLoss = ClassificationLoss()
     """What training minimises: `gamma` and `beta` of the class-balanced focal loss, of each label by itself, β by how
-    many examples have it; {}: the binary cross-entropy."""
+    many examples have it, or `class_weights` of labels; {}: the binary cross-entropy."""
     score: Literal["macro_f1", "micro_f1", "mean_average_precision", "exact_match"] = "macro_f1"
     """What a cell of the matrix is: `macro_f1`, the mean of F1 over the labels; `micro_f1`, in which each label of each
     input counts equally; `mean_average_precision`, in which thresholds have no part; or `exact_match`, the share of

@@ -9,17 +9,19 @@ from reference import class_balance as slow
 from sklearn.metrics import f1_score
 
 from plora.backbones import Preparation
+from plora.errors import DataError
 from plora.problems import Batch
 from plora.problems.class_balance import class_weights, focused
 from plora.problems.image_classification import ImageClassification
-from plora.problems.settings import ClassificationLoss
+from plora.problems.settings import ClassificationLoss, TextClassificationSettings
 from plora.results import SCORES, ClassRankings
+from plora.streams.base import Task
 from plora.streams.images import ImageArray
 
 
-def problem(**loss: float) -> ImageClassification:
+def problem(**loss: object) -> ImageClassification:
     made = ImageClassification(Preparation((2, 2), (0.5,), (0.5,)))
-    made.loss = ClassificationLoss(**loss)
+    made.loss = ClassificationLoss.model_validate(loss)
     return made
 
 
@@ -87,6 +89,28 @@ def test_a_batch_without_weights_counts_one_each() -> None:
         slow.loss(z, row, [True, True], 1.0, 2.0) for z, row in zip(scores.tolist(), rows.tolist(), strict=True)
     )
     assert found["cross_entropy"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_weights_of_classes_by_name() -> None:
+    """They are torch's own weights, summed over examples; a class that no task has is refused."""
+    made = problem(class_weights={"rare": 5.0})
+    encoded = made.encode(split([0, 1, 1, 0]), 2)
+    examples = made.weighed(encoded, ("often", "rare"), 2)
+    batch = examples.subset(np.array([3, 1, 2])).collate(np.arange(3))
+    scores = torch.randn(3, 4, generator=torch.Generator().manual_seed(2))
+    competing = torch.block_diag(torch.ones(2, 2), torch.ones(2, 2)).bool()
+    found = made.losses({"scores": scores}, batch, competing)["cross_entropy"]
+    expected = F.cross_entropy(scores[:, 2:], torch.tensor([0, 1, 1]), torch.tensor([1.0, 5.0]), reduction="sum")
+    torch.testing.assert_close(found, expected)
+    task = Task("t", ("often", "rare"), split([0, 1]), split([0, 1]), split([0, 1]))
+    made.check_weights([task])
+    made.loss = ClassificationLoss(class_weights={"Rare": 2.0})
+    with pytest.raises(DataError, match=r"no task has a class 'Rare'; it differs from 'rare' in case"):
+        made.check_weights([task])
+    with pytest.raises(ValidationError, match="class_weights and beta both say how much a class weighs"):
+        ClassificationLoss(class_weights={"rare": 2.0}, beta=0.9)
+    with pytest.raises(ValidationError, match=r"loss\.class_weights weighs them more"):
+        TextClassificationSettings(sampling="balanced", loss=ClassificationLoss(class_weights={"rare": 2.0}))
 
 
 def test_macro_f1_is_scikit_learns_with_declared_labels() -> None:

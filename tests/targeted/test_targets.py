@@ -13,6 +13,7 @@ from plora.heads import LinearHead, RidgeHead, in_units
 from plora.problems.multi_label import MultiLabelTexts, best_threshold
 from plora.problems.regression import TextRegression
 from plora.problems.settings import ClassificationLoss
+from plora.problems.targeted import TargetedExamples
 from plora.streams import LabelSets, Numbers, Stream, Task
 from plora.streams.base import Texts
 from plora.testing import check_problem
@@ -60,6 +61,14 @@ def test_the_loss_of_labels_knows_those_of_their_own_task_alone(gamma: float, be
     assert scores.grad is not None
     assert not scores.grad[0, 3:].any()
     assert not scores.grad[1:, :3].any()
+
+
+def test_labels_weigh_what_is_said_of_them_by_name() -> None:
+    made = problem(MultiLabelTexts)
+    made.loss = ClassificationLoss(class_weights={"b": 3.0})
+    found = made.weighed(made.encode(LabelSets(TEXTS, SETS), 0), ("a", "b", "c"), 0)
+    assert isinstance(found, TargetedExamples)
+    assert (found.counts == [1, 3, 1]).all()
 
 
 @pytest.mark.parametrize("seed", range(30))
