@@ -19,6 +19,7 @@ def command(
 ) -> None:
     """Let a finished run learn one task more, as if it had been in the stream from the start.
 
+    Keys are those of a task in the run's problem: labels=topics for label sets, targets=price for numbers.
     A language model learns documents: a file, a folder, or with docstrings=PACKAGE those of a package, whose name is
     then what stands in the place of the file.
 

@@ -19,8 +19,8 @@ from plora.config.peers import peer_of
 from plora.config.run import RunConfig
 from plora.errors import ConfigError
 from plora.plain_yaml import parse_yaml
+from plora.streams.added import ADDED, AddedTask
 from plora.streams.domains import Domain
-from plora.streams.local import LocalTask
 
 _Task = TypeVar("_Task", bound=BaseModel)
 
@@ -57,17 +57,18 @@ def load_config(source: str | Path | Mapping[str, object], overrides: Sequence[s
     return config
 
 
-def load_task(train: Path, keys: Sequence[str]) -> LocalTask:
+def load_task(train: Path, keys: Sequence[str], form: str = "tables") -> AddedTask:
     """Read a task of local files from `key=value` arguments.
 
     Args:
         train: file or folder with its training examples; its stem is the task's name unless `name=` is given.
         keys: such as `text=review` or `test=test.csv`; values are YAML.
+        form: what the task is made of, a key of `ADDED`: `tables` with a class, `label_sets`, `numbers`, `tagged`.
 
     Raises:
         ConfigError: every mistake, one line each, starting with its key.
     """
-    return _from_keys(LocalTask, {"name": train.stem, "train": str(train)}, keys)
+    return _from_keys(ADDED[form], {"name": train.stem, "train": str(train)}, keys)
 
 
 def load_domain(source: Path, keys: Sequence[str]) -> Domain:

@@ -11,11 +11,9 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
-    Discriminator,
     Field,
     JsonValue,
     SerializeAsAny,
-    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -34,24 +32,15 @@ from plora.problems.settings import PROBLEMS, ProblemSettings, TextClassificatio
 from plora.settings import named
 from plora.strategies.settings import STRATEGIES, StrategySettings
 from plora.streams import STREAMS
+from plora.streams.added import AddedTask, added_sources
 from plora.streams.base import Scenario, StreamSource
-from plora.streams.columns import TableSource
-from plora.streams.corpora import Corpora
-from plora.streams.domains import Domain
 from plora.streams.hub import HubTask
-from plora.streams.local import LocalStream, LocalTask
+from plora.streams.local import LocalTask
 
 Settings = TypeVar("Settings", bound=BaseModel)
 _LONGEST_NAME = 200
 _SAID_ELSEWHERE = {"name", "seed", "stream", "added", "order", "output", "scenario", "method"}
 """Keys that a record has under its own keys, or as the fingerprint of the stream."""
-_OWN_KEYS = {"kind", "name", "tasks"}
-"""Keys of a stream of tables that do not say how rows are chosen."""
-_OF_DOCUMENTS = (
-    *("validation_fraction", "test_fraction", "train_bytes", "validation_bytes", "test_bytes"),
-    *("root", "cache"),
-)
-"""Keys of a stream of documents that say how those of a domain are chosen, and where they are."""
 
 
 def _known_method(name: str) -> str:
@@ -79,18 +68,6 @@ def _folder_name(name: str) -> str:
     return name
 
 
-def _form_of_added(task: object) -> str:
-    """A task of tables says what it trains on; a domain of documents what it is read from."""
-    keys = task if isinstance(task, Mapping) else type(task).model_fields if isinstance(task, BaseModel) else ()
-    return "documents" if {"docstrings", "path", "hub"} & {*keys} else "tables"
-
-
-Added = Annotated[
-    Annotated[LocalTask, Tag("tables")] | Annotated[Domain, Tag("documents")], Discriminator(_form_of_added)
-]
-"""A task that is added to a run."""
-
-
 class RunConfig(BaseModel):
     """One run: one method, one stream, one seed."""
 
@@ -101,8 +78,9 @@ class RunConfig(BaseModel):
     `<output>/<name>/<method>/seed-<seed>`."""
     stream: Annotated[SerializeAsAny[StreamSource], by_kind(STREAMS, "stream", StreamSource)]
     """Where the tasks come from: `kind:` and its own keys."""
-    added: tuple[Added, ...] = ()
-    """Tasks after those of the stream: from local files, or domains of documents; `plora extend` writes them here."""
+    added: tuple[AddedTask, ...] = ()
+    """Tasks after those of the stream: from local files, in the form that the problem learns from, or domains of
+    documents; `plora extend` writes them here."""
     problem: Annotated[SerializeAsAny[ProblemSettings], by_kind(PROBLEMS, "problem", ProblemSettings)] = (
         TextClassificationSettings()
     )
@@ -189,7 +167,7 @@ class RunConfig(BaseModel):
         return tuple(found)
 
     @property
-    def listed(self) -> tuple[LocalTask | HubTask | Domain, ...]:
+    def listed(self) -> tuple[LocalTask | HubTask | AddedTask, ...]:
         """The tasks that the config names one by one; a stream of another kind, yours too, may mean anything by
         `tasks`."""
         tasks = getattr(self.stream, "tasks", None)
@@ -213,20 +191,8 @@ class RunConfig(BaseModel):
         return self.output / self.name / self.label / f"seed-{self.seed}"
 
     def added_sources(self) -> tuple[StreamSource, ...]:
-        """Return the sources of the added tasks, with the caps and fractions of the stream.
-
-        Tables are one source. A domain is one by itself: which of its documents are held out does not depend on others.
-        """
-        tables = tuple(task for task in self.added if isinstance(task, LocalTask))
-        of_tables, of_documents = (
-            {name: getattr(self.stream, name) for name in names} if isinstance(self.stream, kind) else {}
-            for kind, names in ((TableSource, TableSource.model_fields.keys() - _OWN_KEYS), (Corpora, _OF_DOCUMENTS))
-        )
-        domains = (task for task in self.added if isinstance(task, Domain))
-        return (
-            *((LocalStream(name=self.stream.kind, tasks=tables, **of_tables),) if tables else ()),
-            *(Corpora(name=self.stream.kind, domains=(domain,), **of_documents) for domain in domains),
-        )
+        """Return the sources of the added tasks, with the caps and fractions of the stream."""
+        return added_sources(self.stream, self.added)
 
     def resolved_head(self) -> str:
         """The head's name, with the method's default filled in; where there are no rows, the network answers itself."""

@@ -38,6 +38,8 @@ class ProblemSettings(PartSettings):
     """Though it does not classify examples, tasks may add classes to its answers."""
     in_lines: ClassVar[bool] = True
     """New inputs may be the lines of a file or of stdin; where they are not, each is a file of its own."""
+    added: ClassVar[str] = "tables"
+    """What a task is made of that `plora extend` adds: a key of `plora.streams.added.ADDED`."""
     export: ClassVar[str | type[object] | None] = None
     """What writes its part of `plora export`: an `ExportPart`, `package.module:Class` or the class; None: no export. It
     makes the features that `part` makes: where a derived problem makes others, it names another one, or None."""
@@ -166,6 +168,7 @@ class TokenClassificationSettings(ProblemSettings):
 
     part = "plora.problems.token_classification:TokenClassification"
     export = "plora.problems.token_export:TokenExport"
+    added = "tagged"
     classifies = False
     headed = True
     dense = True
@@ -185,6 +188,7 @@ class TokenClassificationSettings(ProblemSettings):
 class MultiLabelSettings(ProblemSettings):
     """Inputs with any number of labels each: a sigmoid for each label, and a threshold that validation chooses."""
 
+    added = "label_sets"
     classifies = False
     fills_rows = True
     adds_classes = True
@@ -220,6 +224,7 @@ class MultiLabelImageSettings(MultiLabelSettings):
 class RegressionSettings(ProblemSettings):
     """Inputs with one or more numbers each: ((z − y) / σ)², σ of the training split."""
 
+    added = "numbers"
     classifies = False
     fills_rows = True
 
@@ -261,6 +266,7 @@ class CausalLMSettings(ProblemSettings):
 
     part = "plora.problems.causal_lm:CausalLM"
     export = "plora.problems.causal_export:CausalExport"
+    added = "documents"
     classifies = False
     writes = True
     continues = True
@@ -294,6 +300,7 @@ class TextToTextSettings(ProblemSettings):
 
     part = "plora.problems.text_to_text:TextToText"
     export = "plora.problems.text_to_text_export:TextToTextExport"
+    added = "documents"
     classifies = False
     writes = True
 

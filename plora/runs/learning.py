@@ -20,9 +20,8 @@ from plora.run_folder.step_checkpoint import StepCheckpoint
 from plora.runs.loading import require_backbone, require_same
 from plora.runs.writing import own
 from plora.shown import shell_word
+from plora.streams.added import AddedTask
 from plora.streams.base import Task, Texts
-from plora.streams.domains import Domain
-from plora.streams.local import LocalTask
 from plora.streams.overlap import Overlaps
 from plora.streams.row_count import counted
 from plora.streams.targeted import Targeted
@@ -86,8 +85,8 @@ def resume(path: Path, console: Console | None = None, workspace: Workspace | No
     return folder.path
 
 
-def read_task(path: Path, data: Path, keys: Sequence[str]) -> LocalTask | Domain:
-    """Read what a run is to be extended by: of a language model a domain of documents, else a task of tables.
+def read_task(path: Path, data: Path, keys: Sequence[str]) -> AddedTask:
+    """Read what a run is to be extended by: a task in the form that its problem learns from.
 
     Args:
         path: the run folder.
@@ -99,12 +98,10 @@ def read_task(path: Path, data: Path, keys: Sequence[str]) -> LocalTask | Domain
         ConfigError: every mistake, one line each, starting with its key.
     """
     problem = RunFolder.existing(path).read_config().problem
-    return (load_domain if problem.writes else load_task)(data, keys)
+    return load_domain(data, keys) if problem.added == "documents" else load_task(data, keys, problem.added)
 
 
-def extend(
-    path: Path, task: LocalTask | Domain, console: Console | None = None, workspace: Workspace | None = None
-) -> Path:
+def extend(path: Path, task: AddedTask, console: Console | None = None, workspace: Workspace | None = None) -> Path:
     """Let a finished run learn one task more, as if the task had been the last of its stream from the start.
 
     Args:

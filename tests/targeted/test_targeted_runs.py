@@ -29,7 +29,7 @@ from plora.results import LabelScores, PredictedNumbers, Score, read_measurement
 from plora.results.record.manifest import read_chain
 from plora.run_folder.folder import RunFolder
 from plora.run_folder.predictions import require_answers
-from plora.runs import forget, predict, resume, run, verify
+from plora.runs import extend, forget, predict, read_task, resume, run, verify
 
 Config = Callable[..., RunConfig]
 SHARED = Workspace()
@@ -193,6 +193,24 @@ def test_a_kill_changes_no_bit(config: Config, tmp_path: Path, kind: str, settin
         assert in_child(work, point) in (KILLED, 0)
     resume(cut.folder, quiet())
     assert same(cut.folder) == same(whole)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_later_task_is_learned_as_if_it_had_always_been_there(
+    config: Config, tmp_path: Path, tiny_backbone: Path, kind: str
+) -> None:
+    settings = ("method=per_task", "training.epochs=1", "training.learning_rate=0.01")
+    whole = run(config(kind, *settings, f"output={tmp_path / 'whole'}"), quiet(), SHARED)
+    made = values(tmp_path, tiny_backbone, kind)
+    later = made["stream"]["tasks"].pop()  # type: ignore[index]
+    short = run(load_config(made, [*settings, f"output={tmp_path / 'short'}"]), quiet(), SHARED)
+    keys = [f"{key}={value}" for key, value in later.items() if key != "train"]
+    task = read_task(short, Path(later["train"]), keys)
+    assert type(task).__name__ == {"label_sets": "LabelSetTask", "numbers": "NumberTask"}[kind]
+    extend(short, task, quiet())
+    assert same(short) == same(whole)
+    assert RunFolder(short).read_config().added == (task,)  # as it was written, it is read
+    assert verify(short).problems == ()
 
 
 def learned_quickly(kind: str, method: str, folder: Path, backbone: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_sentences import values, write_reader
 from typer.testing import CliRunner
@@ -20,7 +21,7 @@ from plora.export import export
 from plora.results import WordTags, read_curves, read_record, write_report, write_table
 from plora.results.record.manifest import read_checkpoint
 from plora.run_folder.folder import RunFolder
-from plora.runs import evaluate, predict, resume, run, tag, verify
+from plora.runs import evaluate, extend, predict, read_task, resume, run, tag, verify
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 Make = Callable[..., RunConfig]
@@ -66,6 +67,22 @@ def told(folder: Path) -> dict[str, object]:
         "learned": [(m.slots, m.parts, m.strategies) for m in manifests],
         "tags": [row.predicted.tobytes() for row in rows],
     }
+
+
+def test_a_later_task_is_learned_as_if_it_had_always_been_there(make: Make, world: Path) -> None:
+    whole, short = (make(name, "method=per_task", "training.epochs=1") for name in ("whole", "short"))
+    (first, later) = short.stream.tasks  # type: ignore[attr-defined]
+    short = short.model_copy(update={"stream": short.stream.model_copy(update={"tasks": (first,)})})
+    for config in (whole, short):
+        run(config, quiet())
+    keys = [f"{key}={getattr(later, key)}" for key in ("name", "validation", "test")]
+    assert read_task(short.folder, later.train, keys) == later
+    extend(short.folder, later, quiet())
+    expected, found = read_record(whole.folder), read_record(short.folder)
+    assert found.tasks == expected.tasks
+    np.testing.assert_array_equal(found.matrix, expected.matrix)
+    assert evaluate(short.folder).changed == 0
+    assert RunFolder(short.folder).read_config().added == (later,)
 
 
 def test_sequential_forgets_and_per_task_does_not(learned: Callable[..., Path]) -> None:

@@ -346,7 +346,7 @@ def test_settings_data_and_tokenizer_must_be_those_of_the_run(twins: Twins, toy_
     config = twins.make("o_lora", "changed")
     assert in_child(lambda: run(config, quiet(), Workspace()), "step:30") == KILLED
     text = (config.folder / "config.yaml").read_text(encoding="utf-8")
-    (config.folder / "config.yaml").write_text(text.replace("epochs: 3", "epochs: 4"), encoding="utf-8")
+    (config.folder / "config.yaml").write_text(text.replace("epochs: 2", "epochs: 4"), encoding="utf-8")
     with pytest.raises(RunError, match=r"config\.yaml was changed"):
         resume(config.folder, quiet())
     (config.folder / "config.yaml").write_text(text, encoding="utf-8")
