@@ -533,7 +533,8 @@ def images(data: dict[str, object]) -> str:
         kept = fmean(float(str(run["kept_bytes"])) for run in own) / 1024
         shown = [f"{fmean(slots):.1f}" if slots else NONE, f"{kept:,.0f}", str(own[0]["passes"])]
         seconds = fmean(float(str(run["seconds"])) for run in own)
-        rows.append((-means[method], [f"`{method}`", str(len(own)), *cells, *shown, f"{seconds:.1f}"]))
+        label = re.sub(r"\{'kind': '(\w+)'\}", r"\1", method)  # of a gate, its kind
+        rows.append((-means[method], [f"`{label}`", str(len(own)), *cells, *shown, f"{seconds:.1f}"]))
     heads = ["method", "runs", "ACC", "AIA", "forgetting", "active slots", "KiB kept", "passes", "seconds"]
     first = runs[0]
     how = (
@@ -1035,6 +1036,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "ahead": ("ahead", ahead),
     "images_glyphs": ("images-glyphs", images),
     "images_omniglot": ("images-omniglot", images),
+    "images_omniglot_linear": ("images-omniglot-linear", images),
     "images_photographs": ("images-photographs", images),
     "images_emoji": ("images-emoji", images),
     "lora_compare": ("lora-compare", language_models),

@@ -184,6 +184,7 @@ def record_weights(place: Path, rank: int) -> None:
     [pytest.param(s, id=name, marks=() if name in _QUICK else (pytest.mark.slow,)) for name, s in CASES.items()],
 )
 def test_two_processes_learn_what_one_learns(make: Make, tmp_path: Path, settings: tuple[str, ...]) -> None:
+    settings = (*settings, "training.epochs=1")
     place, config = tmp_path / "place", make("two", *settings)
 
     def work(rank: int) -> None:
