@@ -41,9 +41,9 @@ def encode_stream(stream: Stream, space: LabelSpace, problem: Problem) -> list[E
     """Encode every split of every task.
 
     Raises:
-        DataError: the problem says something of classes that there are not.
+        DataError: the problem's loss weighs a class that there is not.
     """
-    problem.check_weights(stream.tasks)
+    problem.loss.require_classes(name for task in stream.tasks for name in task.label_names)
     encoded = []
     for task in stream.tasks:
         first = space.rows_of(task.name).start

@@ -19,8 +19,7 @@ from plora.moment import Moment
 from plora.problems.class_balance import class_weights, focused, weights_by_name
 from plora.problems.settings import ClassificationLoss, ClassificationSettings, ProblemSettings
 from plora.results import ACCURACY, RANKS, SCORES, ClassRankings, Measurements, Score
-from plora.streams.base import Scenario, Split, Stream, StreamSource, Task
-from plora.streams.label_text import looks_like
+from plora.streams.base import Scenario, Split, Stream, StreamSource
 
 Indices = NDArray[np.int64]
 Columns = dict[str, NDArray[np.generic]]
@@ -365,22 +364,6 @@ class Problem(ABC):
             self.loss, self.balanced = settings.loss, settings.sampling == "balanced"
             if "score" in settings.model_fields_set:
                 self.score = SCORES[settings.score]
-
-    def check_weights(self, tasks: Sequence[Task]) -> None:
-        """Refuse weights of classes that no task has.
-
-        Args:
-            tasks: of the stream.
-
-        Raises:
-            DataError: names them.
-        """
-        known = {name for task in tasks for name in task.label_names}
-        if unknown := sorted(self.loss.class_weights.keys() - known):
-            raise DataError(
-                f"problem.loss.class_weights: no task has a class '{unknown[0]}'{looks_like(unknown[0], [*known])}; "
-                f"there are {', '.join(sorted(known)[:8])}{' and more' if len(known) > 8 else ''}"
-            )
 
     def weighed(self, train: Examples, names: Sequence[str], first_row: int) -> Examples:
         """Return a training split in which classes weigh what settings say of them by name.

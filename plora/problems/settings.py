@@ -1,12 +1,14 @@
 """What a run's inputs and answers look like, as settings: the section `problem:` of a config."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from plora.errors import DataError
 from plora.settings import PartSettings
+from plora.streams.label_text import looks_like
 
 CHAT = "chat"
 """Stands for the chat template of the tokenizer."""
@@ -69,6 +71,23 @@ class ClassificationLoss(BaseModel):
         if self.class_weights and self.beta:
             raise ValueError("class_weights and beta both say how much a class weighs; leave one of them out")
         return self
+
+    def require_classes(self, known: Iterable[str]) -> None:
+        """Refuse weights of classes that no task has.
+
+        Args:
+            known: names of all classes.
+
+        Raises:
+            DataError: names the first that there is not.
+        """
+        there = sorted({*known})
+        for name in self.class_weights:
+            if name not in there:
+                raise DataError(
+                    f"problem.loss.class_weights: no task has a class '{name}'{looks_like(name, there)}; there are "
+                    f"{', '.join(there[:8])}{' and more' if len(there) > 8 else ''}"
+                )
 
 
 class ClassificationSettings(ProblemSettings):

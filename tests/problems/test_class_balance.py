@@ -15,7 +15,6 @@ from plora.problems.class_balance import class_weights, focused
 from plora.problems.image_classification import ImageClassification
 from plora.problems.settings import ClassificationLoss, TextClassificationSettings
 from plora.results import SCORES, ClassRankings
-from plora.streams.base import Task
 from plora.streams.images import ImageArray
 
 
@@ -102,11 +101,9 @@ def test_weights_of_classes_by_name() -> None:
     found = made.losses({"scores": scores}, batch, competing)["cross_entropy"]
     expected = F.cross_entropy(scores[:, 2:], torch.tensor([0, 1, 1]), torch.tensor([1.0, 5.0]), reduction="sum")
     torch.testing.assert_close(found, expected)
-    task = Task("t", ("often", "rare"), split([0, 1]), split([0, 1]), split([0, 1]))
-    made.check_weights([task])
-    made.loss = ClassificationLoss(class_weights={"Rare": 2.0})
-    with pytest.raises(DataError, match=r"no task has a class 'Rare'; it differs from 'rare' in case"):
-        made.check_weights([task])
+    made.loss.require_classes(["often", "rare"])
+    with pytest.raises(DataError, match=r"no task has a class 'rare'; it differs from 'Rare' in case"):
+        made.loss.require_classes(["often", "Rare"])
     with pytest.raises(ValidationError, match="class_weights and beta both say how much a class weighs"):
         ClassificationLoss(class_weights={"rare": 2.0}, beta=0.9)
     with pytest.raises(ValidationError, match=r"loss\.class_weights weighs them more"):
