@@ -114,7 +114,7 @@ def _train(
             set_rates(optimizer, factor)
             while True:
                 seed = plan.step_seed(phase.number + 1, step)
-                torch.manual_seed(seed + processes.rank)  # dropout: from seed and step, of its own in each process
+                _seed(seed + processes.rank, model.device)  # dropout: from seed and step, of its own in each process
                 now = Moment(plan.position, step, total, epoch, seed, len(indices), phase.epochs)
                 backward = Backward(parts, plan, lesson, micro, timed, ahead, statistics)
                 full = False
@@ -345,6 +345,14 @@ def _prepare_rehearsals(
 def _diagnostics(parts: Parts) -> dict[str, float]:
     found = {key: value for strategy in parts.strategies for key, value in strategy.diagnostics(parts.model).items()}
     return found if parts.model.gate is None else found | parts.model.gate.diagnostics()
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed what chance draws on a device; `torch.manual_seed` seeds all kinds, for milliseconds of each step."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _validated_steps(epochs: Sequence[Sequence[Indices]], times: int | None, at_epochs: bool) -> set[int]:
