@@ -273,8 +273,8 @@ def test_something_else_in_the_place_of_a_file_is_one_line(
     for entry in entries(whole):
         for name, put in PUT.items():
             verb, turns = verbs[next(turn) % 9], next(turn)
-            # All pairs take four minutes; each verb meets each kind of file, and each thing in its place.
-            chosen = verbs[turns % 3 :: 3] if every else ("agree", "find", verb) if turns % 3 else ("agree",)
+            # All pairs take minutes; each verb meets each kind of file, and each thing in its place.
+            chosen = verbs[turns % 5 :: 5] if every else ("agree", "find", verb) if turns % 3 else ("agree",)
             cases[f"{entry} is {name}"] = instead(entry, put), chosen
     attack(whole).all(cases)
 

@@ -228,7 +228,7 @@ def test_pretraining_that_was_cut_is_done_again(tmp_path: Path, monkeypatch: pyt
     assert ends_alike(None, tmp_path, verb, kept, early) > 1
 
 
-@pytest.mark.parametrize("points", [range(9, 10), pytest.param(range(1, MOST_WRITES, 3), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("points", [range(9, 10), pytest.param(range(1, MOST_WRITES, 6), marks=pytest.mark.slow)])
 def test_a_sweep_that_was_cut_is_done_again(config: Config, tmp_path: Path, points: range) -> None:
     values = config().model_dump(mode="json", exclude_unset=True)
 
