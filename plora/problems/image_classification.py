@@ -23,7 +23,7 @@ from plora.errors import DataError, RunError
 from plora.problems.augmentation import RandomImages
 from plora.problems.base import Batch, EncodedInputs, Indices, LabelledExamples, Problem
 from plora.problems.settings import ImageClassificationSettings, ProblemSettings
-from plora.streams.base import Scenario, Split, Stream, StreamSource
+from plora.streams.base import Split, StreamSource
 from plora.streams.image_reading import ImageReading
 from plora.streams.images import READING, ImageArray, ImageFiles, Images, Pixels
 
@@ -151,15 +151,6 @@ class ImageClassification(Problem):
         """Write weights, config.json and preprocessor_config.json."""
         assert isinstance(backbone, ImageBackbone)
         save_image_backbone(backbone, folder)
-
-    def check(self, stream: Stream, scenario: Scenario) -> None:
-        """Refuse a stream of anything but images."""
-        for task in stream.tasks:
-            if not isinstance(task.train, Images):
-                raise DataError(
-                    f"problem 'image_classification' needs images, and task '{task.name}' of stream '{stream.name}' "
-                    f"has {type(task.train).__name__.lower()}; set problem.kind to what the stream holds"
-                )
 
     def encode(self, split: Split, first_row: int = 0) -> LabelledExamples:
         """Return the images of a split and their rows; no image is read."""

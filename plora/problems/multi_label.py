@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -20,9 +20,6 @@ from plora.problems.settings import ClassificationLoss, MultiLabelSettings, Prob
 from plora.problems.targeted import Numbers, TargetedExamples, TargetedProblem, own_scores
 from plora.problems.text_classification import TextClassification
 from plora.results import SCORES, LabelScores, Score
-from plora.streams.base import Texts
-from plora.streams.images import Images
-from plora.streams.targeted import LabelSets
 
 
 class MultiLabel(TargetedProblem):
@@ -35,7 +32,6 @@ class MultiLabel(TargetedProblem):
 
     score: Score = SCORES["macro_f1"]
     record = LabelScores
-    split = LabelSets
     loss_name = "binary_cross_entropy"
     loss: ClassificationLoss = ClassificationLoss()
 
@@ -119,15 +115,9 @@ class MultiLabel(TargetedProblem):
 class MultiLabelTexts(MultiLabel, TextClassification):  # type: ignore[misc]  # examples with other targets
     """Texts, or pairs of texts, with any number of labels each."""
 
-    inputs: ClassVar = Texts
-    words = "texts with label sets"
-
 
 class MultiLabelImages(MultiLabel, ImageClassification):  # type: ignore[misc]  # examples with other targets
     """Images with any number of labels each."""
-
-    inputs: ClassVar = Images
-    words = "images with label sets"
 
 
 def best_threshold(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:

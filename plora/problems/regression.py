@@ -18,9 +18,6 @@ from plora.problems.settings import ProblemSettings, RegressionSettings
 from plora.problems.targeted import Numbers, TargetedExamples, TargetedProblem, own_scores
 from plora.problems.text_classification import TextClassification
 from plora.results import SCORES, PredictedNumbers, Score
-from plora.streams.base import Texts
-from plora.streams.images import Images
-from plora.streams.targeted import Numbers as NumberSplit
 
 
 class Regression(TargetedProblem):
@@ -32,7 +29,6 @@ class Regression(TargetedProblem):
 
     score: Score = SCORES["mean_absolute_error"]
     record = PredictedNumbers
-    split = NumberSplit
     loss_name = "squared_error"
     answered: ClassVar = "numbers"
 
@@ -96,15 +92,9 @@ class Regression(TargetedProblem):
 class TextRegression(Regression, TextClassification):  # type: ignore[misc]  # examples with other targets
     """Texts, or pairs of texts, with one or more numbers each."""
 
-    inputs: ClassVar = Texts
-    words = "texts with numbers"
-
 
 class ImageRegression(Regression, ImageClassification):  # type: ignore[misc]  # examples with other targets
     """Images with one or more numbers each."""
-
-    inputs: ClassVar = Images
-    words = "images with numbers"
 
 
 def deviations(targets: Numbers) -> Numbers:

@@ -112,7 +112,7 @@ class SemanticSegmentation(Problem):
         """
         assert isinstance(settings, SemanticSegmentationSettings)
         loaded = stream()
-        _require_maps(loaded)
+        settings.require_splits(loaded)
         first = loaded.tasks[0].train
         assert isinstance(first, LabelledImages)
         names = with_outlier_class(first.class_names) if settings.outlier_class else first.class_names
@@ -133,10 +133,7 @@ class SemanticSegmentation(Problem):
         save_segmentation_backbone(backbone, folder)
 
     def check(self, stream: Stream, scenario: Scenario) -> None:
-        """Refuse a stream of anything but images with maps, tasks of other classes, a lack of known outliers, and
-        objects to learn from that cannot be read.
-        """
-        _require_maps(stream)
+        """Refuse tasks of other classes, a lack of known outliers, and objects to learn from that cannot be read."""
         for task in stream.tasks:
             for _, split in task.splits():
                 assert isinstance(split, LabelledImages)
@@ -431,17 +428,6 @@ class SemanticSegmentation(Problem):
 def _generator(seed: int, what: int, beside: Tensor) -> torch.Generator:
     """Chance of one image, for one purpose, on the device of a tensor."""
     return torch.Generator(beside.device).manual_seed(2 * seed + what)
-
-
-def _require_maps(stream: Stream) -> None:
-    for task in stream.tasks:
-        for _, split in task.splits():
-            if not isinstance(split, LabelledImages):
-                raise DataError(
-                    f"problem 'semantic_segmentation' needs images with a class for every pixel, and task "
-                    f"'{task.name}' of stream '{stream.name}' has {type(split).__name__.lower()}; set problem.kind to "
-                    "what the stream holds"
-                )
 
 
 def _kept(tensors: Mapping[str, Tensor], class_names: tuple[str, ...]) -> LabelledImageArray:

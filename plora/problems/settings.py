@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from plora.errors import DataError
-from plora.settings import PartSettings
+from plora.settings import PartSettings, named
+from plora.streams.base import Split, Stream
 from plora.streams.label_text import looks_like
 
 CHAT = "chat"
@@ -21,6 +22,12 @@ Factor = Annotated[float, Field(ge=0.1, le=10)]
 class ProblemSettings(PartSettings):
     """The settings of a problem, and what can be said of it before anything is loaded."""
 
+    split: ClassVar[str | type[object] | None] = None
+    """The splits that it learns from, `package.module:Class` of a `Split`; None: what its part takes."""
+    inputs: ClassVar[str | type[object] | None] = None
+    """Where such a split has targets: the splits that its inputs are."""
+    words: ClassVar[str] = ""
+    """What such splits hold, for messages."""
     classifies: ClassVar[bool] = True
     """Each example has one class as its answer: heads make scores of features, and rows of classes compete."""
     headed: ClassVar[bool] = False
@@ -50,6 +57,35 @@ class ProblemSettings(PartSettings):
     def has_head(self) -> bool:
         """Whether heads make scores of features; else the network answers by itself."""
         return self.classifies or self.headed or self.fills_rows
+
+    def require_splits(self, stream: Stream) -> None:
+        """Refuse a stream of other splits than this problem learns from.
+
+        Args:
+            stream: of the run.
+
+        Raises:
+            DataError: says what the first such task has.
+        """
+        if self.split is None:
+            return
+        kind = named(self.split, Split)
+        for task in stream.tasks:
+            for _, found in task.splits():
+                inputs = getattr(found, "inputs", None)
+                fits = isinstance(found, kind)
+                if fits and self.inputs is not None:
+                    fits = isinstance(inputs, named(self.inputs, Split))
+                if not fits:
+                    over = f" over {_name(inputs)}" if isinstance(inputs, Split) else ""
+                    raise DataError(
+                        f"problem '{self.kind}' needs {self.words}, and task '{task.name}' of stream '{stream.name}' "
+                        f"has {_name(found)}{over}; set problem.kind to what the stream holds"
+                    )
+
+
+def _name(split: Split) -> str:
+    return type(split).__name__.lower()
 
 
 class ClassificationLoss(BaseModel):
@@ -117,6 +153,8 @@ class ClassificationSettings(ProblemSettings):
 class TextClassificationSettings(ClassificationSettings):
     """Texts, or pairs of texts, with one class each."""
 
+    split = "plora.streams.base:Texts"
+    words = "texts"
     part = "plora.problems.text_classification:TextClassification"
     export = "plora.problems.text_export:TextExport"
 
@@ -172,6 +210,8 @@ class PairAugmentation(BaseModel):
 class ImageClassificationSettings(ClassificationSettings):
     """Images with one class each."""
 
+    split = "plora.streams.images:Images"
+    words = "images"
     part = "plora.problems.image_classification:ImageClassification"
     export = "plora.problems.image_export:ImageExport"
     in_lines = False
@@ -185,6 +225,8 @@ class ImageClassificationSettings(ClassificationSettings):
 class TokenClassificationSettings(ProblemSettings):
     """Sentences with a tag for each word: entities in the scheme IOB2 (`O`, `B-…`, `I-…`)."""
 
+    split = "plora.streams.tagged_sentences:TaggedSentences"
+    words = "sentences with a tag for each word"
     part = "plora.problems.token_classification:TokenClassification"
     export = "plora.problems.token_export:TokenExport"
     added = "tagged"
@@ -224,6 +266,8 @@ class MultiLabelSettings(ProblemSettings):
 class MultiLabelTextSettings(MultiLabelSettings):
     """Texts, or pairs of texts, with any number of labels each."""
 
+    split, inputs = "plora.streams.targeted:LabelSets", "plora.streams.base:Texts"
+    words = "texts with label sets"
     part = "plora.problems.multi_label:MultiLabelTexts"
     export = "plora.problems.targeted_export:MultiLabelTextExport"
 
@@ -233,6 +277,8 @@ class MultiLabelTextSettings(MultiLabelSettings):
 class MultiLabelImageSettings(MultiLabelSettings):
     """Images with any number of labels each."""
 
+    split, inputs = "plora.streams.targeted:LabelSets", "plora.streams.images:Images"
+    words = "images with label sets"
     part = "plora.problems.multi_label:MultiLabelImages"
     export = "plora.problems.targeted_export:MultiLabelImageExport"
     in_lines = False
@@ -264,6 +310,8 @@ class RegressionSettings(ProblemSettings):
 class TextRegressionSettings(RegressionSettings):
     """Texts, or pairs of texts, with one or more numbers each."""
 
+    split, inputs = "plora.streams.targeted:Numbers", "plora.streams.base:Texts"
+    words = "texts with numbers"
     part = "plora.problems.regression:TextRegression"
     export = "plora.problems.targeted_export:TextRegressionExport"
 
@@ -273,6 +321,8 @@ class TextRegressionSettings(RegressionSettings):
 class ImageRegressionSettings(RegressionSettings):
     """Images with one or more numbers each."""
 
+    split, inputs = "plora.streams.targeted:Numbers", "plora.streams.images:Images"
+    words = "images with numbers"
     part = "plora.problems.regression:ImageRegression"
     export = "plora.problems.targeted_export:ImageRegressionExport"
     in_lines = False
@@ -283,6 +333,8 @@ class ImageRegressionSettings(RegressionSettings):
 class CausalLMSettings(ProblemSettings):
     """Documents, of which each token is predicted from those before it: − Σ log p(token | tokens before)."""
 
+    split = "plora.streams.documents:Documents"
+    words = "documents"
     part = "plora.problems.causal_lm:CausalLM"
     export = "plora.problems.causal_export:CausalExport"
     added = "documents"
@@ -317,6 +369,8 @@ class CausalLMSettings(ProblemSettings):
 class TextToTextSettings(ProblemSettings):
     """Prompts that an encoder reads, and answers that a decoder writes: for encoder-decoders, such as T5."""
 
+    split = "plora.streams.documents:Documents"
+    words = "prompts with answers"
     part = "plora.problems.text_to_text:TextToText"
     export = "plora.problems.text_to_text_export:TextToTextExport"
     added = "documents"
@@ -398,6 +452,8 @@ class ArcFace(BaseModel):
 class SemanticSegmentationSettings(ProblemSettings):
     """Images with a class for every pixel; pixels that are ignored count in nothing."""
 
+    split = "plora.streams.labelled_images:LabelledImages"
+    words = "images with a class for every pixel"
     part = "plora.problems.semantic_segmentation:SemanticSegmentation"
     export = "plora.problems.segmentation_export:SegmentationExport"
     classifies = False

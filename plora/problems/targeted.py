@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plora.backbones import Backbone, BackboneConfig
-from plora.errors import DataError, RunError
+from plora.errors import RunError
 from plora.problems.base import Batch, EncodedInputs, Indices, InputExamples, LabelledExamples, Problem
 from plora.problems.settings import ProblemSettings
 from plora.results import SCORES
-from plora.streams.base import Scenario, Split, Stream
+from plora.streams.base import Split
 from plora.streams.targeted import Targeted
 
 Numbers = NDArray[np.float64]
@@ -102,17 +102,11 @@ class TargetedProblem(Problem):
     Stands before the class of that problem among the bases of a class.
 
     Attributes:
-        split: the kind of targets that it takes.
-        inputs: the kind of splits with its inputs.
-        words: what inputs and targets are, for messages.
         loss_name: of the loss, a sum over targets.
     """
 
     classifies: ClassVar[bool] = False
     fills_rows: ClassVar[bool] = True
-    split: ClassVar[type[Targeted]]
-    inputs: ClassVar[type[Split]]
-    words: ClassVar[str]
     loss_name: ClassVar[str]
 
     @classmethod
@@ -121,18 +115,6 @@ class TargetedProblem(Problem):
         found = super().around(settings, backbone, config, cache)
         found.score = SCORES[settings.score]  # type: ignore[attr-defined]  # all settings of such problems have one
         return found
-
-    def check(self, stream: Stream, scenario: Scenario) -> None:
-        """Refuse a stream of other targets, or of other inputs."""
-        for task in stream.tasks:
-            found = task.train
-            if not isinstance(found, self.split) or not isinstance(found.inputs, self.inputs):
-                has = [type(found).__name__]
-                has += [type(found.inputs).__name__] if isinstance(found, Targeted) else []
-                raise DataError(
-                    f"the problem needs {self.words}, and task '{task.name}' of stream '{stream.name}' has "
-                    f"{' over '.join(has)}; set problem.kind to what the stream holds"
-                )
 
     def encode(self, split: Split, first_row: int = 0) -> TargetedExamples:
         """Return the inputs of a split and their targets; of new inputs, which have none, no target is known."""

@@ -21,7 +21,7 @@ from plora.fingerprint import hash_tensors
 from plora.problems.base import EncodedInputs, Examples, LabelledExamples, Problem, stored
 from plora.problems.settings import ProblemSettings
 from plora.problems.tokenizer_state import tokenizer_state
-from plora.streams.base import Scenario, Split, Stream, Texts
+from plora.streams.base import Split, Texts
 from plora.tensor_file import save_tensors
 
 _PROBES = ("one", "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen")
@@ -146,15 +146,6 @@ class TextClassification(Problem):
         """Return the problem on a backbone; splits are kept tokenised below `cache`."""
         assert isinstance(backbone, TextBackbone)
         return cls(backbone.tokenizer, config.max_length, backbone.pooling, cache / "tokens" if cache else None)
-
-    def check(self, stream: Stream, scenario: Scenario) -> None:
-        """Refuse a stream of anything but texts."""
-        for task in stream.tasks:
-            if not isinstance(task.train, Texts):
-                raise DataError(
-                    f"problem 'text_classification' needs texts, and task '{task.name}' of stream '{stream.name}' has "
-                    f"{type(task.train).__name__.lower()}; set problem.kind to what the stream holds"
-                )
 
     def encode(self, split: Split, first_row: int = 0) -> LabelledExamples:
         """Return the texts of a split and their rows; one split is tokenised once."""

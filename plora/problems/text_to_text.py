@@ -109,15 +109,10 @@ class TextToText(Problem):
         return cls(tokenizer, layout, settings.score)
 
     def check(self, stream: Stream, scenario: Scenario) -> None:
-        """Refuse a stream of anything but prompts with one answer each."""
+        """Refuse anything but prompts with one answer each."""
         for task in stream.tasks:
             for name, split in task.splits():
-                if not isinstance(split, Documents):
-                    raise DataError(
-                        f"problem 'text_to_text' needs prompts with answers, and task '{task.name}' of stream "
-                        f"'{stream.name}' has {type(split).__name__.lower()}; set stream to text_to_text, or to "
-                        "corpora with prompt and answer"
-                    )
+                assert isinstance(split, Documents)
                 for number, document in enumerate(split.texts, start=1):
                     if _asked(document) is None:
                         got = (

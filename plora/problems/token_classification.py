@@ -20,7 +20,7 @@ from plora.problems.settings import ProblemSettings, TokenClassificationSettings
 from plora.problems.text_classification import TextClassification
 from plora.problems.tokenizer_state import tokenizer_state
 from plora.results import SCORES, WordTags
-from plora.streams.base import Scenario, Split, Stream
+from plora.streams.base import Split
 from plora.streams.tagged_sentences import OUTSIDE, TaggedSentences
 
 
@@ -72,16 +72,6 @@ class TokenClassification(Problem):
             )
         layout = SentenceLayout(before, after, width, context, int(tokenizer.pad_token_id or 0))
         return cls(tokenizer, layout, settings.score)
-
-    def check(self, stream: Stream, scenario: Scenario) -> None:
-        """Refuse a stream of anything but tagged sentences."""
-        for task in stream.tasks:
-            if not isinstance(task.train, TaggedSentences):
-                raise DataError(
-                    f"problem 'token_classification' needs sentences with a tag for each word, and task '{task.name}' "
-                    f"of stream '{stream.name}' has {type(task.train).__name__.lower()}; set problem.kind to what the "
-                    "stream holds"
-                )
 
     def encode(self, split: Split, first_row: int = 0) -> EncodedSentences:
         """Return the sentences of a split as tokens; what looks like a special token in a word is text."""

@@ -83,6 +83,7 @@ def _of_the_data(config: RunConfig) -> Iterator[str]:
             stream = stream.ordered(config.order)
         for source in config.added_sources():
             stream = stream.followed_by(source.load())
+        config.problem.require_splits(stream)
         if config.scenario == "domain":
             stream = stream.in_one_order()
         stream.require(config.scenario)

@@ -28,7 +28,7 @@ ADDED: dict[str, type[_Task]] = {
 
 _TOLD_BY = {
     "tagged": {"words", "tags", "tag_names"},
-    "label_sets": {"labels", "label_names", "separator"},
+    "label_sets": {"labels", "separator"},
     "numbers": {"targets"},
     "documents": {"docstrings", "path", "hub"},
 }
@@ -49,8 +49,10 @@ _SIZES: dict[str, tuple[type[StreamSource], tuple[str, ...]]] = {
 
 def form_of(task: object) -> str:
     """Return the form of a task, or of its keys."""
-    keys = task if isinstance(task, Mapping) else type(task).model_fields if isinstance(task, BaseModel) else ()
-    return next((form for form, own in _TOLD_BY.items() if own & {*keys}), "tables")
+    if isinstance(task, BaseModel):
+        return next((form for form, kind in ADDED.items() if isinstance(task, kind)), "tables")
+    keys = {*task} if isinstance(task, Mapping) else set()
+    return next((form for form, own in _TOLD_BY.items() if own & keys), "tables")
 
 
 AddedTask = Annotated[

@@ -13,14 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from plora.errors import DataError, RunError
-from plora.problems import TextClassification
 from plora.problems.image_classification import EncodedImages, ImageClassification, Preparation
+from plora.problems.settings import ImageClassificationSettings, TextClassificationSettings
 from plora.streams.base import Stream, Task, Texts
 from plora.streams.image_column import ImageColumn
 from plora.streams.image_reading import ImageReading
 from plora.streams.images import READING, ImageArray, ImageFiles
 from plora.streams.stored_images import StoredImages
-from plora.testing.tiny import tiny_tokenizer
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (9, 6, 6)).astype(np.uint8)
@@ -200,8 +199,8 @@ def test_streams_of_another_kind_are_refused_with_one_line() -> None:
     texts = Texts(("ant", "owl"), np.array([0, 1]))
     reading = Stream("words", (Task("animals", ("a", "b"), texts, texts, texts),))
     with pytest.raises(DataError, match=r"^problem 'image_classification' needs images[^\n]*$"):
-        ImageClassification(RGB).check(reading, "task")
+        ImageClassificationSettings().require_splits(reading)
     seeing = Stream("pictures", (Task("grey", ("a", "b"), split(GREY), split(GREY), split(GREY)),))
-    ImageClassification(RGB).check(seeing, "task")
+    ImageClassificationSettings().require_splits(seeing)
     with pytest.raises(DataError, match=r"^problem 'text_classification' needs texts[^\n]*$"):
-        TextClassification(tiny_tokenizer(), 16, "mean").check(seeing, "task")
+        TextClassificationSettings().require_splits(seeing)

@@ -12,7 +12,12 @@ from plora.errors import DataError, RunError
 from plora.heads import LinearHead, RidgeHead, in_units
 from plora.problems.multi_label import MultiLabelTexts, best_threshold
 from plora.problems.regression import TextRegression
-from plora.problems.settings import ClassificationLoss
+from plora.problems.settings import (
+    ClassificationLoss,
+    MultiLabelImageSettings,
+    MultiLabelTextSettings,
+    TextRegressionSettings,
+)
 from plora.problems.targeted import TargetedExamples
 from plora.streams import LabelSets, Numbers, Stream, Task
 from plora.streams.base import Texts
@@ -169,15 +174,17 @@ def test_a_head_that_is_solved_again_knows_nothing_of_thresholds() -> None:
 def test_splits_of_another_kind_are_refused() -> None:
     labelled = LabelSets(TEXTS, SETS)
     stream = Stream("s", (Task("t", ("x", "y", "z"), labelled, labelled, labelled),), ("task",))
-    problem(MultiLabelTexts).check(stream, "task")
+    MultiLabelTextSettings().require_splits(stream)
     with pytest.raises(
-        DataError, match="needs texts with numbers, and task 't' of stream 's' has LabelSets over Texts"
+        DataError, match="'text_regression' needs texts with numbers, and task 't' of stream 's' has labelsets over te"
     ):
-        problem(TextRegression).check(stream, "task")
+        TextRegressionSettings().require_splits(stream)
     texts = replace(TEXTS, labels=EVERYTHING % 2)
     plain = Task("t", ("x", "y"), texts, texts, texts)
-    with pytest.raises(DataError, match=r"has Texts; set problem\.kind to what the stream holds"):
-        problem(MultiLabelTexts).check(replace(stream, tasks=(plain,)), "task")
+    with pytest.raises(DataError, match=r"has texts; set problem\.kind to what the stream holds"):
+        MultiLabelTextSettings().require_splits(replace(stream, tasks=(plain,)))
+    with pytest.raises(DataError, match="needs images with label sets, and task 't' of stream 's' has labelsets"):
+        MultiLabelImageSettings().require_splits(stream)
     with pytest.raises(DataError, match="input 3: number 2 is nan"):
         Numbers(TEXTS, np.where(np.arange(12).reshape(6, 2) == 5, np.nan, AMOUNTS))
     with pytest.raises(DataError, match="another number was given"):

@@ -168,8 +168,8 @@ def test_methods_that_make_no_sense_say_why(tmp_path: Path, reader: Path, settin
         load_config(values(tmp_path, reader), [*settings])
 
 
-def test_a_stream_of_something_else_is_refused(reader: Path, toy_files: dict[str, Path]) -> None:
+def test_a_stream_of_something_else_is_refused(toy_files: dict[str, Path]) -> None:
     texts = {"kind": "local", "tasks": [{"name": "food", "train": str(toy_files["food-train"])}]}
     config = load_config({"name": "n", "stream": texts, "problem": {"kind": "token_classification"}})
     with pytest.raises(DataError, match=r"needs sentences with a tag for each word, and task 'food' .* has texts"):
-        problem(reader).check(config.stream.load(), "task")
+        config.problem.require_splits(config.stream.load())
