@@ -18,7 +18,7 @@ from plora.results.tables.all_metrics import metrics_of_path
 from plora.runs import resume, run
 
 METHODS: dict[str, tuple[str, ...]] = {
-    "frozen": ("training.epochs=10", "training.learning_rate=0.01"),
+    "frozen": ("training.epochs=10", "training.learning_rate=0.01", "training.groups=[]"),
     "sequential": (),
     "merged_average": (),
     "joint": (),
