@@ -533,8 +533,7 @@ def images(data: dict[str, object]) -> str:
         kept = fmean(float(str(run["kept_bytes"])) for run in own) / 1024
         shown = [f"{fmean(slots):.1f}" if slots else NONE, f"{kept:,.0f}", str(own[0]["passes"])]
         seconds = fmean(float(str(run["seconds"])) for run in own)
-        label = re.sub(r"\{'kind': '(\w+)'\}", r"\1", method)  # of a gate, its kind
-        rows.append((-means[method], [f"`{label}`", str(len(own)), *cells, *shown, f"{seconds:.1f}"]))
+        rows.append((-means[method], [f"`{_label(method)}`", str(len(own)), *cells, *shown, f"{seconds:.1f}"]))
     heads = ["method", "runs", "ACC", "AIA", "forgetting", "active slots", "KiB kept", "passes", "seconds"]
     first = runs[0]
     how = (
@@ -701,13 +700,18 @@ def _nats(run: Mapping[str, object], part: str, when: str) -> float:
     return _score(run, part, when, "nats_per_token")
 
 
+def _label(of: str) -> str:
+    """The name of a run or study; of a part that is only named, its kind."""
+    return re.sub(r"\{'kind': '(\w+)'\}", r"\1", of)
+
+
 def _chosen(data: dict[str, object]) -> list[str]:
     """What each study chose, and whether it stands at the edge of what was tried; nothing where none was searched."""
     searched, settings = _part(data, "searched"), []
     for study, values in _part(data, "chosen_on_validation").items():
         assert isinstance(values, dict)
         edges = ", ".join(f"`{name}`" for name in _edges(values, {key: [*_list(searched[key])] for key in searched}))
-        settings.append([f"`{study}`", ", ".join(f"`{key}={value}`" for key, value in values.items()), edges])
+        settings.append([f"`{_label(study)}`", ", ".join(f"`{key}={value}`" for key, value in values.items()), edges])
     heads = ["study", "chosen on validation data", "at the edge of what was tried"]
     return [table(heads, settings, left=3)] if settings else []
 

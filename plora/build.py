@@ -141,7 +141,7 @@ def build(config: RunConfig, workspace: Workspace | None = None, made_in: Path |
         stream = stream.ordered(config.order)
     for source in placed.added_sources():
         stream = stream.followed_by(workspace.stream(source))
-    config.problem.require_splits(stream)
+    config.problem.require(stream)
     if config.scenario == "domain":
         stream = stream.in_one_order()
     if config.row.merging is not None and MERGED in (task.name for task in stream.tasks):

@@ -112,7 +112,7 @@ class SemanticSegmentation(Problem):
         """
         assert isinstance(settings, SemanticSegmentationSettings)
         loaded = stream()
-        settings.require_splits(loaded)
+        settings.require(loaded)
         first = loaded.tasks[0].train
         assert isinstance(first, LabelledImages)
         names = with_outlier_class(first.class_names) if settings.outlier_class else first.class_names

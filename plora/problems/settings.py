@@ -28,6 +28,8 @@ class ProblemSettings(PartSettings):
     """Where such a split has targets: the splits that its inputs are."""
     words: ClassVar[str] = ""
     """What such splits hold, for messages."""
+    advice: ClassVar[str] = "set problem.kind to what the stream holds"
+    """What to do where a stream has others."""
     classifies: ClassVar[bool] = True
     """Each example has one class as its answer: heads make scores of features, and rows of classes compete."""
     headed: ClassVar[bool] = False
@@ -58,18 +60,22 @@ class ProblemSettings(PartSettings):
         """Whether heads make scores of features; else the network answers by itself."""
         return self.classifies or self.headed or self.fills_rows
 
-    def require_splits(self, stream: Stream) -> None:
-        """Refuse a stream of other splits than this problem learns from.
+    def require(self, stream: Stream) -> None:
+        """Refuse a stream of other splits than this problem learns from, or without a class that its loss weighs.
 
         Args:
             stream: of the run.
 
         Raises:
-            DataError: says what the first such task has.
+            DataError: says what the first such task has, or which class there is not.
         """
-        if self.split is None:
-            return
-        kind = named(self.split, Split)
+        if self.split is not None:
+            self._require_splits(stream, named(self.split, Split))
+        loss = getattr(self, "loss", None)
+        if isinstance(loss, ClassificationLoss):
+            loss.require_classes(name for task in stream.tasks for name in task.label_names)
+
+    def _require_splits(self, stream: Stream, kind: type[Split]) -> None:
         for task in stream.tasks:
             for _, found in task.splits():
                 inputs = getattr(found, "inputs", None)
@@ -80,7 +86,7 @@ class ProblemSettings(PartSettings):
                     over = f" over {_name(inputs)}" if isinstance(inputs, Split) else ""
                     raise DataError(
                         f"problem '{self.kind}' needs {self.words}, and task '{task.name}' of stream '{stream.name}' "
-                        f"has {_name(found)}{over}; set problem.kind to what the stream holds"
+                        f"has {_name(found)}{over}; {self.advice}"
                     )
 
 
@@ -371,6 +377,7 @@ class TextToTextSettings(ProblemSettings):
 
     split = "plora.streams.documents:Documents"
     words = "prompts with answers"
+    advice = "set stream to text_to_text, or to corpora with prompt and answer"
     part = "plora.problems.text_to_text:TextToText"
     export = "plora.problems.text_to_text_export:TextToTextExport"
     added = "documents"

@@ -12,7 +12,6 @@ from plora.backbones.settings import GLYPH_VIT, MINILM, SHIPPED, BackboneConfig,
 from plora.config import RunConfig
 from plora.config.made_in import named_folder
 from plora.errors import ConfigError, DataError, PloraError
-from plora.problems.settings import ClassificationLoss
 from plora.streams.base import Stream
 from plora.streams.local import LocalStream
 from plora.streams.tagged import Tagged
@@ -83,13 +82,10 @@ def _of_the_data(config: RunConfig) -> Iterator[str]:
             stream = stream.ordered(config.order)
         for source in config.added_sources():
             stream = stream.followed_by(source.load())
-        config.problem.require_splits(stream)
+        config.problem.require(stream)
         if config.scenario == "domain":
             stream = stream.in_one_order()
         stream.require(config.scenario)
-        loss = getattr(config.problem, "loss", None)
-        if isinstance(loss, ClassificationLoss):
-            loss.require_classes(name for task in stream.tasks for name in task.label_names)
     except DataError as error:
         yield f"stream: {error}"
 

@@ -199,8 +199,8 @@ def test_streams_of_another_kind_are_refused_with_one_line() -> None:
     texts = Texts(("ant", "owl"), np.array([0, 1]))
     reading = Stream("words", (Task("animals", ("a", "b"), texts, texts, texts),))
     with pytest.raises(DataError, match=r"^problem 'image_classification' needs images[^\n]*$"):
-        ImageClassificationSettings().require_splits(reading)
+        ImageClassificationSettings().require(reading)
     seeing = Stream("pictures", (Task("grey", ("a", "b"), split(GREY), split(GREY), split(GREY)),))
-    ImageClassificationSettings().require_splits(seeing)
+    ImageClassificationSettings().require(seeing)
     with pytest.raises(DataError, match=r"^problem 'text_classification' needs texts[^\n]*$"):
-        TextClassificationSettings().require_splits(seeing)
+        TextClassificationSettings().require(seeing)

@@ -158,7 +158,7 @@ def test_streams_that_do_not_fit_are_refused() -> None:
     with pytest.raises(
         DataError, match="needs images with a class for every pixel, and task 'a' of stream 's' has text"
     ):
-        problem.settings.require_splits(Stream("s", (Task("a", ("x", "y"), texts, texts, texts),)))
+        problem.settings.require(Stream("s", (Task("a", ("x", "y"), texts, texts, texts),)))
     with pytest.raises(BackboneError, match="none was given"):
         problem.load(problem.settings, BackboneConfig())
 

@@ -174,17 +174,17 @@ def test_a_head_that_is_solved_again_knows_nothing_of_thresholds() -> None:
 def test_splits_of_another_kind_are_refused() -> None:
     labelled = LabelSets(TEXTS, SETS)
     stream = Stream("s", (Task("t", ("x", "y", "z"), labelled, labelled, labelled),), ("task",))
-    MultiLabelTextSettings().require_splits(stream)
+    MultiLabelTextSettings().require(stream)
     with pytest.raises(
         DataError, match="'text_regression' needs texts with numbers, and task 't' of stream 's' has labelsets over te"
     ):
-        TextRegressionSettings().require_splits(stream)
+        TextRegressionSettings().require(stream)
     texts = replace(TEXTS, labels=EVERYTHING % 2)
     plain = Task("t", ("x", "y"), texts, texts, texts)
     with pytest.raises(DataError, match=r"has texts; set problem\.kind to what the stream holds"):
-        MultiLabelTextSettings().require_splits(replace(stream, tasks=(plain,)))
+        MultiLabelTextSettings().require(replace(stream, tasks=(plain,)))
     with pytest.raises(DataError, match="needs images with label sets, and task 't' of stream 's' has labelsets"):
-        MultiLabelImageSettings().require_splits(stream)
+        MultiLabelImageSettings().require(stream)
     with pytest.raises(DataError, match="input 3: number 2 is nan"):
         Numbers(TEXTS, np.where(np.arange(12).reshape(6, 2) == 5, np.nan, AMOUNTS))
     with pytest.raises(DataError, match="another number was given"):

@@ -172,4 +172,4 @@ def test_a_stream_of_something_else_is_refused(toy_files: dict[str, Path]) -> No
     texts = {"kind": "local", "tasks": [{"name": "food", "train": str(toy_files["food-train"])}]}
     config = load_config({"name": "n", "stream": texts, "problem": {"kind": "token_classification"}})
     with pytest.raises(DataError, match=r"needs sentences with a tag for each word, and task 'food' .* has texts"):
-        config.problem.require_splits(config.stream.load())
+        config.problem.require(config.stream.load())
