@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 BlockSize = Literal[8, 16, 32, 64]
 """Height and width in pixels."""
 SIZES = get_args(BlockSize)
-_DOMAIN, _QUANTISER, _SPLIT = "domain", "quantiser", "split"
+DOMAIN, QUANTISER, SPLIT = "domain", "quantiser", "split"
+"""Columns of the tables that are made here."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class BlockTables:
     provenance: Mapping[str, str]
 
 
-class _Labels(BaseModel):
+class BlockLabels(BaseModel):
     """How the partition types of blocks are read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -73,7 +74,7 @@ class _Labels(BaseModel):
     cheapest of its types costs."""
 
 
-class PhotographBlocks(_Labels):
+class PhotographBlocks(BlockLabels):
     """Blocks of the photographs that installed packages ship, labelled by a rate-distortion search (see
     `plora.streams.rate_distortion` for what it computes and what it leaves out).
 
@@ -141,20 +142,20 @@ class PhotographBlocks(_Labels):
         of_block, of_split = np.concatenate(costs), np.concatenate(places)
         columns_of = {
             "label": pa.array([names[best] for best in of_block.argmin(axis=1).tolist()]),
-            _DOMAIN: pa.array([name for name, _ in said]),
-            _QUANTISER: pa.array([step for _, step in said]),
-            _SPLIT: pa.array([SPLITS[number] for number in of_split.tolist()]),
+            DOMAIN: pa.array([name for name, _ in said]),
+            QUANTISER: pa.array([step for _, step in said]),
+            SPLIT: pa.array([SPLITS[number] for number in of_split.tolist()]),
         }
         source = Source(pa.table(columns_of), f"blocks of {len(self.photographs)} photographs")
         table = BlockTable(np.concatenate(blocks), source, of_block, names)
         provenance = {f"photograph {name}": photograph_hash(name) for name in self.photographs}
         order = None if self.map else names
         return BlockTables(
-            {"train": table}, TableTask(label_names=order, map=self.map), _DOMAIN, _QUANTISER, _SPLIT, provenance
+            {"train": table}, TableTask(label_names=order, map=self.map), DOMAIN, QUANTISER, SPLIT, provenance
         )
 
 
-class StoredBlocks(_Labels, SampleValues):
+class StoredBlocks(BlockLabels, SampleValues):
     """What tables of blocks have in common: their samples, and their columns."""
 
     label: str = "label"

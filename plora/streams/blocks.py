@@ -1,6 +1,7 @@
 """Square blocks of luma with the partition type that an encoder chose for each."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
@@ -13,6 +14,7 @@ from plora.errors import DataError
 from plora.streams.base import SPLITS, SplitName, Stream, StreamSource, Task
 from plora.streams.block_data import BlockTable, BlockTables, NpzBlocks, ParquetBlocks, PhotographBlocks
 from plora.streams.columns import TableTask
+from plora.streams.encoded_blocks import EncodedBlocks
 from plora.streams.images import ImageArray
 
 
@@ -46,7 +48,7 @@ class BlockArray(ImageArray):
 
 
 class Blocks(StreamSource):
-    """Square blocks of luma with a partition type each: of photographs, of arrays or of parquet.
+    """Square blocks of luma with a partition type each: of photographs, plora's own or yours, of arrays or of parquet.
 
     One task has all of them, or each kind of content is a task, or each quantiser.
     """
@@ -56,8 +58,10 @@ class Blocks(StreamSource):
     name: str = Field(default="blocks", min_length=1)
     """Name of the stream, shown in reports."""
 
-    data: Annotated[PhotographBlocks | NpzBlocks | ParquetBlocks, Field(discriminator="kind")] = PhotographBlocks()
-    """Where the blocks are: `kind: photographs`, `npz` or `parquet`, and its own keys."""
+    data: Annotated[PhotographBlocks | EncodedBlocks | NpzBlocks | ParquetBlocks, Field(discriminator="kind")] = (
+        PhotographBlocks()
+    )
+    """Where the blocks are: `kind: photographs`, `encoded`, `npz` or `parquet`, and its own keys."""
 
     by: Literal["domains", "quantisers"] | None = None
     """`domains`: each task is a kind of content; `quantisers`: each task is one of them; the classes are the same in
@@ -112,7 +116,9 @@ class Blocks(StreamSource):
         every = before + sum(dropped.values())
         tasks = {task: self._cut(task, splits) for task, splits in tasks.items()}
         self._require_every_class(names, tasks)
-        rows = {"blocks": RowCount(every, {}, {**dropped, "caps": before - _total(tasks)})}
+        lost = sum((Counter(table.source.left_out) for table in found.tables.values()), Counter[str]())
+        own = {**dropped, "caps": before - _total(tasks)}
+        rows = {"blocks": RowCount(every + lost.total(), lost, own)}
         samples = [table.pixels for table in found.tables.values()]
         low, high = min(int(one.min()) for one in samples), max(int(one.max()) for one in samples)
         notes = {"luma": f"levels {low} to {high} of 255, in 8 bits", **row_notes(rows), **alike_note(names)}

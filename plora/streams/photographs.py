@@ -37,12 +37,21 @@ def photograph(name: str) -> Pixels:
 
 @cache
 def luma(name: str) -> Pixels:
-    """Return the luma of a photograph, `[H, W]`: (299 R + 587 G + 114 B) / 1000, rounded (BT.601, full range).
+    """Return the luma of a photograph, `[H, W]`.
 
     Raises:
         DataError: its package is not installed, or does not ship it.
     """
-    found: Pixels = np.floor(photograph(name) @ np.array([0.299, 0.587, 0.114]) + 0.5).astype(np.uint8)
+    return luma_of(photograph(name))
+
+
+def luma_of(image: Pixels) -> Pixels:
+    """Return the luma of an image, `[H, W]`: (299 R + 587 G + 114 B) / 1000, rounded (BT.601, full range).
+
+    Args:
+        image: `[H, W, 3]`.
+    """
+    found: Pixels = np.floor(image @ np.array([0.299, 0.587, 0.114]) + 0.5).astype(np.uint8)
     return found
 
 
