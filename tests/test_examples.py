@@ -64,7 +64,7 @@ def test_every_example_is_tested_and_shown() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "pictures"), [("gates", 2), ("language_models", 2)])
+@pytest.mark.parametrize(("name", "pictures"), [("gates", 2), ("language_models", 2), ("cascade", 2)])
 def test_a_notebook_runs_as_it_stands(
     name: str, pictures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
