@@ -96,9 +96,8 @@ ROWS = (
         "a tree of classes",
         "plora run text_classification/topics_tree",
         "a slot for each question; `plora cascade evaluate`",
-        "blocks",
-        "codec blocks",
-        score="macro_f1",
+        "blocks-cascade",
+        "codec blocks, from the root to the leaf",
     ),
 )
 

@@ -971,6 +971,61 @@ def blocks(data: dict[str, object]) -> str:
     return "\n\n".join([*tables, said, f"Percent, mean ± standard deviation over the seeds. {source(data)}"])
 
 
+def blocks_streams(data: dict[str, object]) -> str:
+    """A row for each method, of each stream of ten types."""
+    runs = _rows(data, "runs")
+    rows = []
+    for stream, method in dict.fromkeys((str(run["stream"]), str(run["method"])) for run in runs):
+        own = [run for run in runs if (run["stream"], run["method"]) == (stream, method)]
+        forgetting = NONE if method == "joint" else _spread(own, "forgetting")
+        seconds = fmean(float(str(run["seconds"])) for run in own)
+        tasks = own[0]["tasks"]
+        assert isinstance(tasks, list)
+        shown = [stream, str(len(tasks)), f"`{method}`", str(len(own)), _spread(own, "macro_f1"), forgetting]
+        rows.append([*shown, f"{int(str(own[0]['trainable'])):,}", f"{seconds:.0f}"])
+    heads = ["tasks are", "tasks", "method", "seeds", "macro-F1", "forgetting", "trainable", "seconds"]
+    about = f"Percent, mean ± standard deviation over the seeds; {runs[0]['train_blocks']:,} blocks to train. "
+    return f"{table(heads, rows)}\n\n{about}{source(data)}"
+
+
+def blocks_cascade(data: dict[str, object]) -> str:
+    """A row for each seed: a tree against a flat run, in right answers and in what the answers cost."""
+    runs = _rows(data, "runs")
+    rows = []
+    for run in runs:
+        whole = {way: float(str(_part(_part(run, "whole"), way)["accuracy"])) for way in ("pipeline", "oracle", "flat")}
+        curves = {name: _rows(_part(run, "curves"), name) for name in ("thresholds", "flat")}
+        lost = [100 * float(str(curves[name][0]["lost"])) for name in ("thresholds", "flat")]
+        chosen = next(one for one in _rows(run, "chosen") if one["at"] == 0.01)
+        rows.append(
+            [
+                f"`{run['method']}`",
+                str(run["seed"]),
+                *(percent(whole[way]) for way in ("pipeline", "oracle", "flat")),
+                _between(_part(run, "gain")),
+                *(f"{one:.2f}" for one in lost),
+                _between(_part(run, "cost_gain"), digits=2),
+                f"{percent(chosen['saved'])} at {100 * float(str(chosen['lost'])):.2f}",
+            ]
+        )
+    heads = [
+        *("method", "seed", "pipeline", "way told", "flat", "pipeline − flat"),
+        *("J lost, pipeline", "J lost, flat", "pipeline − flat", "searches saved at J lost"),
+    ]
+    about = (
+        f"Percent; {runs[0]['examples']:,} test blocks; J lost: what the answers cost above the cheapest types, in "
+        "percent of these; intervals are 95 % over blocks, by the bootstrap. The last column takes thresholds that "
+        "may lose 1 % on validation. "
+    )
+    return f"{table(heads, rows)}\n\n{about}{source(data)}"
+
+
+def _between(difference: Mapping[str, object], digits: int = 1) -> str:
+    """A difference with its interval, as percent."""
+    value, low, high = (100 * float(str(difference[name])) for name in ("value", "low", "high"))
+    return f"{value:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})".replace("-", "−")
+
+
 def ledger(data: dict[str, object]) -> str:
     found = rules.Ledger.model_validate(data)
     found.require_sound()
@@ -1035,7 +1090,9 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "router": ("router", router),
     "digits": ("digits", digits),
     "arguments": ("arguments", arguments),
-    "blocks": ("blocks", blocks),
+    "blocks": ("blocks-ways", blocks),
+    "blocks_streams": ("blocks-streams", blocks_streams),
+    "blocks_cascade": ("blocks-cascade", blocks_cascade),
     "large_stream": ("large_stream", large_stream),
     "ahead": ("ahead", ahead),
     "images_glyphs": ("images-glyphs", images),

@@ -16,6 +16,7 @@ from plora.results.comparison.searches import (
     THRESHOLDS,
     Saving,
     choose_thresholds,
+    lost_of,
     saving,
     tried_by_thresholds,
     tried_of_likeliest,
@@ -29,6 +30,7 @@ from plora.results.metrics.cascade import (
     f1_of,
     node_scores,
     resampled_mean,
+    resampled_ratio,
 )
 from plora.results.record.cascade_result import CascadeResult, ChosenPoint, Flow, Gain, Node, Point, Whole
 from plora.results.record.found_runs import predictions_file
@@ -110,6 +112,7 @@ def evaluate_cascade(
         costed=leaves["test"].costs is not None,
         whole=_wholes(test, flat_ends),
         gain=None if flat_ends is None else _gain(test, flat_ends),
+        cost_gain=None if flat_ends is None else _cost_gain(test, flat_ends, leaves["test"].costs),
         scores=[
             Node(**{**asdict(score), "confusion": score.confusion.tolist()}, recorded=recorded[score.node])
             for score in scores
@@ -246,6 +249,17 @@ def _gain(test: CascadeAnswers, flat: Ids) -> Gain:
     difference = (test.ends == test.truth).astype(np.float64) - (flat == test.truth)
     low, high = resampled_mean(difference)
     return Gain(value=float(difference.mean()), low=low, high=high)
+
+
+def _cost_gain(test: CascadeAnswers, flat: Ids, costs: Numbers | None) -> Gain | None:
+    """The cost of what the pipeline answers less that of what the flat classifier does, as a share of the least."""
+    if costs is None:
+        return None
+    places = np.arange(len(costs))
+    difference = costs[places, test.ends] - costs[places, flat]
+    _, of = lost_of(np.ones(costs.shape, dtype=bool), test.truth, costs)
+    low, high = resampled_ratio(difference, of)
+    return Gain(value=float(difference.sum() / of.sum()), low=low, high=high)
 
 
 def _flows(test: CascadeAnswers) -> list[Flow]:

@@ -12,6 +12,7 @@ from tiny_images import new_backbone
 import plora
 from plora.cascade import cascade_of_runs, evaluate_cascade
 from plora.config import load_config
+from plora.results.tables.cascade_table import table_of_ways
 from plora.streams.blocks import excess_cost
 from plora.streams.tree import TreeStream
 
@@ -51,4 +52,9 @@ def test_what_answers_cost_follows_from_the_search(tmp_path: Path) -> None:
     assert curve[0].lost == pytest.approx(excess_cost(test.costs, np.array(found.ends)) / 100)
     assert curve[0].low <= curve[0].lost <= curve[0].high
     assert (curve[1].searches, curve[1].lost) == (len(found.leaves), 0)  # none does: all leaves are tried
-    assert {point.at for point in found.curves["flat"]} >= {1, 2}
+    flat_curve = {point.at: point for point in found.curves["flat"]}
+    assert flat_curve.keys() >= {1, 2}
+    assert found.cost_gain is not None
+    assert found.cost_gain.value == pytest.approx(curve[0].lost - flat_curve[1].lost)
+    assert found.cost_gain.low <= found.cost_gain.value <= found.cost_gain.high
+    assert "of the least cost" in " ".join(table_of_ways(found).notes)

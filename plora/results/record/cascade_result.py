@@ -30,7 +30,7 @@ class Whole(BaseModel):
 
 
 class Gain(BaseModel):
-    """The accuracy of the pipeline less that of the flat classifier, on the same examples; its 95 % interval by the
+    """A number of the pipeline less that of the flat classifier, on the same examples; its 95 % interval by the
     bootstrap."""
 
     model_config = _STRICT
@@ -114,6 +114,10 @@ class CascadeResult(BaseModel):
     whole: dict[str, Whole]
     """By way of asking: `pipeline`, `likeliest`, `oracle`, and `flat` where such a run was given."""
     gain: Gain | None
+    """In accuracy; None without a flat classifier."""
+    cost_gain: Gain | None = None
+    """In cost, as a share of the least cost: below 0 where the pipeline's answers cost less. None without a flat
+    classifier or costs."""
     scores: list[Node]
     flows: list[Flow]
     confusion: list[list[int]]

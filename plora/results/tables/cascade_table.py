@@ -80,6 +80,12 @@ def table_of_ways(result: CascadeResult) -> Table:
             f"pipeline less flat, on the same examples: {100 * gain.value:+.1f} points "
             f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f} by the bootstrap)"
         )
+    if result.cost_gain is not None:
+        cost = result.cost_gain
+        notes.append(
+            f"what its answers cost, less flat's: {100 * cost.value:+.2f} % of the least cost "
+            f"({100 * cost.low:+.2f} to {100 * cost.high:+.2f} by the bootstrap); lower is better"
+        )
     return Table(
         caption="Ways of asking a cascade",
         heads=["way", "accuracy %", "95 %", "F1"],
