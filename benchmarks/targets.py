@@ -5,6 +5,7 @@ seed, so that it is seen to work, and writes nothing. What is done already is re
 """
 
 import argparse
+from math import isfinite
 from pathlib import Path
 
 from benchmarks import evidence
@@ -48,9 +49,8 @@ def row(folder: Path) -> dict[str, JsonValue]:
     record, number = read_record(folder), len(read_record(folder).tasks)
     measured = read_measurements(RunFolder(folder).predictions(number)).by_task()
     scores = [SCORES[name] for name in type(next(iter(measured.values()))).scores]
-    others: dict[str, JsonValue] = {
-        score.name: sum(one.value(score) for one in measured.values()) / len(measured) for score in scores
-    }
+    means = {score.name: sum(one.value(score) for one in measured.values()) / len(measured) for score in scores}
+    others: dict[str, JsonValue] = {name: mean for name, mean in means.items() if isfinite(mean)}  # no answers: no match
     before = [float(value) for value in record.matrix[0]]
     metrics = {name: record.metrics[name].value for name in ("accuracy", "backward_transfer", "forgetting")}
     return {
