@@ -50,7 +50,7 @@ def row(folder: Path) -> dict[str, JsonValue]:
     measured = read_measurements(RunFolder(folder).predictions(number)).by_task()
     scores = [SCORES[name] for name in type(next(iter(measured.values()))).scores]
     means = {score.name: sum(one.value(score) for one in measured.values()) / len(measured) for score in scores}
-    others: dict[str, JsonValue] = {name: mean for name, mean in means.items() if isfinite(mean)}  # no answers: no match
+    others: dict[str, JsonValue] = {name: mean for name, mean in means.items() if isfinite(mean)}
     before = [float(value) for value in record.matrix[0]]
     metrics = {name: record.metrics[name].value for name in ("accuracy", "backward_transfer", "forgetting")}
     return {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plora.backbones import Backbone, BackboneConfig
+from plora.errors import DataError
 from plora.heads import Head, InUnits
 from plora.problems.base import Batch, Columns, Examples
 from plora.problems.image_classification import ImageClassification
@@ -18,6 +19,9 @@ from plora.problems.settings import ProblemSettings, RegressionSettings
 from plora.problems.targeted import Numbers, TargetedExamples, TargetedProblem, own_scores
 from plora.problems.text_classification import TextClassification
 from plora.results import SCORES, PredictedNumbers, Score
+
+_FARTHEST = 1e5
+"""Most deviations between 0 and a mean: scores are fp32, whose steps are 6e-8 of a number."""
 
 
 class Regression(TargetedProblem):
@@ -53,8 +57,14 @@ class Regression(TargetedProblem):
         """Give new rows the unit of a training split."""
         assert isinstance(head, InUnits)
         assert isinstance(train, TargetedExamples)
-        unit = head.units[block].clone()
-        unit[0], unit[1] = (torch.from_numpy(found) for found in (deviations(train.values), train.values.mean(0)))
+        unit, means, scales = head.units[block].clone(), train.values.mean(0), deviations(train.values)
+        if (far := np.flatnonzero((np.abs(means) > _FARTHEST * scales) & (np.ptp(train.values, 0) > 0))).size:
+            mean, scale = means[far[0]], scales[far[0]]
+            raise DataError(
+                f"task '{block}': targets lie {scale:g} around {mean:g}, which fp32 cannot tell apart; subtract what "
+                "they have in common"
+            )
+        unit[0], unit[1] = torch.from_numpy(scales), torch.from_numpy(means)
         head.units[block] = unit
 
     def measure(self, outputs: Mapping[str, Tensor], batch: Batch, visible: NDArray[np.bool_]) -> Columns:
@@ -99,5 +109,7 @@ class ImageRegression(Regression, ImageClassification):  # type: ignore[misc]  #
 
 def deviations(targets: Numbers) -> Numbers:
     """Return the standard deviation σ of each number, `[C]`; 1 where all are the same."""
-    found: Numbers = targets.std(0)
-    return np.where(found > 0, found, 1.0)
+    found: Numbers = np.where(
+        np.ptp(targets, 0) > 0, targets.std(0), 1.0
+    )  # std of equal numbers may be a rounding error
+    return found

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Discriminator, Tag
 
+from plora.errors import DataError
 from plora.streams.base import StreamSource
 from plora.streams.columns import TableSource
 from plora.streams.corpora import Corpora
@@ -75,7 +76,15 @@ def added_sources(stream: StreamSource, added: Sequence[BaseModel]) -> tuple[Str
     Args:
         stream: of the run.
         added: its added tasks.
+
+    Raises:
+        DataError: the types of tagged sentences arrive in steps, of which an added task cannot be one more.
     """
+    if isinstance(stream, Tagged) and stream.increment is not None and any(form_of(task) == "tagged" for task in added):
+        raise DataError(
+            f"types of entities arrive in steps here (stream.increment: {stream.increment}), and a task that is added "
+            "would bring tags that are there already; give its sentences to a new run"
+        )
     by_form = {form: tuple(task for task in added if form_of(task) == form) for form in ADDED}
     sizes = {
         form: {name: getattr(stream, name) for name in names} if isinstance(stream, kind) else {}

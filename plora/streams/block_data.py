@@ -263,8 +263,10 @@ class NpzBlocks(StoredBlocks):
                     f"{where}: array '{self.costs}' has {costs.shape[1]} columns, and label_names {len(names)} types; "
                     "name each type in the order of the columns"
                 )
-            if not np.isfinite(costs).all():
-                raise DataError(f"{where}: array '{self.costs}' holds values that are no numbers; every type costs one")
+            if not (np.isfinite(costs) & (costs >= 0)).all():
+                raise DataError(
+                    f"{where}: array '{self.costs}' holds values that are no numbers of 0 or more; every type costs one"
+                )
         source = Source(pa.table({name: pa.array(array) for name, array in arrays.items()}), where)
         return BlockTable(self.bytes_of(samples, f"{where}: array '{self.blocks}'"), source, costs, names)
 

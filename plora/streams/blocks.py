@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
@@ -107,6 +107,7 @@ class Blocks(StreamSource):
         Raises:
             DataError: samples, sizes, labels or columns that are not what is declared; says which.
         """
+        from plora.streams.held_out import splits_of_tasks
         from plora.streams.label_text import alike_note
         from plora.streams.row_count import RowCount, row_notes
 
@@ -114,7 +115,7 @@ class Blocks(StreamSource):
         names, tasks, dropped = self._tasks(found)
         before = _total(tasks)
         every = before + sum(dropped.values())
-        tasks = {task: self._cut(task, splits) for task, splits in tasks.items()}
+        tasks = splits_of_tasks(tasks, self)
         self._require_every_class(names, tasks)
         lost = sum((Counter(table.source.left_out) for table in found.tables.values()), Counter[str]())
         own = {**dropped, "caps": before - _total(tasks)}
@@ -140,10 +141,12 @@ class Blocks(StreamSource):
         task_names, task_of = self._task_of(found)
         tasks: dict[str, dict[SplitName, BlockArray]] = {task: {} for task in task_names}
         left_out = {"of other quantisers": 0, "dropped by map": 0}
+        said: set[SplitName] = set()
         for place, (given, table) in enumerate(found.tables.items()):
             costs = _class_costs(table, found.labels, names)
             blocks = BlockArray(self._with_quantiser(table, found.quantiser), labels[place], costs)
             split_of = _split_of(table, found.split if given == "train" else None, given)
+            said |= {split for split in SPLITS if (split_of == split).any()}
             asked = self._of_quantisers(table, found.quantiser)
             kept = asked & (labels[place] >= 0)
             left_out["of other quantisers"] += int((~asked).sum())
@@ -155,7 +158,7 @@ class Blocks(StreamSource):
                         if split in tasks[task]:
                             raise DataError(f"the {split} blocks are given twice: by data.{split} and by data.split")
                         tasks[task][split] = blocks.select(chosen)
-        return names, {task: splits for task, splits in tasks.items() if splits}, left_out
+        return names, self._with_all(said, {task: splits for task, splits in tasks.items() if splits}), left_out
 
     def _of_quantisers(self, table: BlockTable, column: str | None) -> NDArray[np.bool_]:
         """Which blocks of a table are of the quantisers that are asked for, `[N]`.
@@ -203,13 +206,23 @@ class Blocks(StreamSource):
         plane = np.broadcast_to(levels[:, None, None], table.pixels.shape)
         return np.stack([table.pixels, plane], axis=-1)
 
-    def _cut(self, task: str, given: Mapping[SplitName, BlockArray]) -> dict[SplitName, BlockArray]:
-        """All three splits of a task, within their caps."""
-        from plora.streams.held_out import all_splits
+    def _with_all(
+        self, said: Set[SplitName], tasks: dict[str, dict[SplitName, BlockArray]]
+    ) -> dict[str, dict[SplitName, BlockArray]]:
+        """The tasks, where each has blocks of every split that blocks are given for, and of train.
 
-        if "train" not in given:
-            raise DataError(f"stream '{self.name}': there are no training blocks of '{task}'; every task needs some")
-        return all_splits(given, self)
+        Raises:
+            DataError: one has none: blocks of train must not stand in for it.
+        """
+        for task, own in tasks.items():
+            for split in SPLITS:
+                if split not in own and (split in said or split == "train"):
+                    raise DataError(
+                        f"stream '{self.name}': there are no {split} blocks of '{task}'"
+                        f"{'' if split not in said else ', and there are some of other tasks, or map drops them'}; "
+                        "every task needs some"
+                    )
+        return tasks
 
     def _require_every_class(self, names: Sequence[str], tasks: Mapping[str, Mapping[SplitName, BlockArray]]) -> None:
         """Refuse a class that no training block has."""
@@ -235,13 +248,15 @@ def excess_cost(costs: NDArray[np.float64], answers: NDArray[np.int64]) -> float
 
 def _class_costs(table: BlockTable, labels: TableTask, names: Sequence[str]) -> NDArray[np.float64] | None:
     """What each class costs, `[N, classes]`: the cheapest of its types."""
+    from plora.streams.label_text import clean_label
+
     if table.costs is None:
         return None
-    wanted = {str(key): value for key, value in (labels.map or {}).items()}
-    class_of = [
-        name if labels.map is None else str(wanted.get(name, wanted.get(str(number))))
-        for number, name in enumerate(table.cost_names)
-    ]
+    wanted = {clean_label(str(key)): value for key, value in (labels.map or {}).items()}
+    class_of = []
+    for number, name in enumerate(map(clean_label, table.cost_names)):
+        found = name if labels.map is None else wanted.get(name, wanted.get(str(number)))
+        class_of.append(None if found is None else clean_label(str(found)))
     return np.stack([table.costs[:, [own == name for own in class_of]].min(axis=1) for name in names], axis=1)
 
 

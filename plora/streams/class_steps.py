@@ -109,16 +109,19 @@ class ClassSteps(ArrivingClasses):
         return tuple(tasks), {"class steps": f"{self.protocol}: {listed}", "background": behind}
 
 
-def images_of_steps(present: Present, steps: Sequence[Sequence[int]], protocol: Protocol) -> list[NDArray[np.int64]]:
+def images_of_steps(
+    present: Present, steps: Sequence[Sequence[int]], protocol: Protocol, every: bool = False
+) -> list[NDArray[np.int64]]:
     """Return which images each step has.
 
     Where each is in one step, it is in that of those whose classes it shows that has the fewest images so far, the
-    earliest of them.
+    earliest of them. One that shows no class of any step is in none, or with `every` in the smallest step of all.
 
     Args:
         present: which classes each image shows, `[N, C]`.
         steps: the classes of each, the background in none.
         protocol: see `Protocol`.
+        every: whether what shows no class is in a step all the same, where each is in one.
     """
     shown = np.stack([present[:, list(own)].any(axis=1) for own in steps], axis=1)
     if protocol == "disjoint":
@@ -126,7 +129,7 @@ def images_of_steps(present: Present, steps: Sequence[Sequence[int]], protocol: 
         shown = shown & (later == 0)
     if protocol == "partitioned":
         once, sizes = np.zeros_like(shown), np.zeros(len(steps), np.int64)
-        for image, possible in enumerate(shown):
+        for image, possible in enumerate(shown | ~shown.any(axis=1, keepdims=True) if every else shown):
             if possible.any():
                 step = int(np.where(possible, sizes, len(shown)).argmin())
                 once[image, step] = True

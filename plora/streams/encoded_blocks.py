@@ -105,6 +105,11 @@ class EncodedBlocks(BlockLabels):
                 said += [
                     (VP9_TYPES[type_], one.domain, quantiser, split_of[one.key]) for type_ in found[found >= 0].tolist()
                 ]
+        if absent := [split for split in SPLITS if split not in {row[-1] for row in said}]:
+            raise DataError(
+                f"'{self.root}': the photographs for {absent[0]} have no block of {self.size} pixels, all are inside "
+                "larger ones; set size: 32 or 64, finer quantisers, or give more photographs"
+            )
         names = ("label", DOMAIN, QUANTISER, SPLIT)
         table = pa.table({name: pa.array(column) for name, column in zip(names, zip(*said, strict=True), strict=True)})
         source = Source(table, f"blocks of {len(photographs)} photographs in '{self.root}'", left_out)
@@ -149,7 +154,8 @@ class EncodedBlocks(BlockLabels):
                     f"'{where}' has {len(keys)} different photographs; at least {_FEWEST} are needed, one for each of "
                     f"{', '.join(SPLITS)}"
                 )
-            test, validation = (max(1, round(share * len(keys))) for share in (self.test_share, self.validation_share))
+            test = min(max(1, round(self.test_share * len(keys))), len(keys) - 2)
+            validation = min(max(1, round(self.validation_share * len(keys))), len(keys) - test - 1)
             train = len(keys) - test - validation
             places = ["train"] * train + ["validation"] * validation + ["test"] * test
             found |= dict(zip(keys, places, strict=True))

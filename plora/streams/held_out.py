@@ -61,20 +61,39 @@ def all_splits(given: Mapping[SplitName, _Labelled], sizes: Sizes) -> dict[Split
         given: the training split at least.
         sizes: of the splits.
     """
-    splits, seed = dict(given), sizes.split_seed
+    return splits_of_tasks({"": given}, sizes)[""]
+
+
+def splits_of_tasks(
+    given: Mapping[str, Mapping[SplitName, _Labelled]], sizes: Sizes
+) -> dict[str, dict[SplitName, _Labelled]]:
+    """Return what `all_splits` does, for each task: what is held out of one is in the training split of none.
+
+    Args:
+        given: of each task the training split at least; each split of all tasks or of none.
+        sizes: of the splits of a task.
+    """
+    tasks, seed = {task: dict(own) for task, own in given.items()}, sizes.split_seed
     cuts: tuple[tuple[SplitName, int | None, float, int | None], ...] = (
         ("test", sizes.test_per_class, sizes.test_fraction, None),
         ("validation", sizes.validation_per_class, sizes.validation_fraction, sizes.train_per_class),
     )
     for split, wanted, fraction, cap in cuts:
-        if split not in splits:
-            pool = splits["train"]
-            held = held_out(pool.keys(seed), pool.labels, wanted, fraction, cap)
-            splits["train"], splits[split] = pool.select(~held), pool.select(held)
+        pools = {task: own["train"] for task, own in tasks.items() if split not in own}
+        keys = {task: pool.keys(seed) for task, pool in pools.items()}
+        held = [held_out(keys[task], pool.labels, wanted, fraction, cap) for task, pool in pools.items()]
+        every = (
+            np.concatenate([own[out] for own, out in zip(keys.values(), held, strict=True)]) if held else np.array([])
+        )
+        for task, pool in pools.items():
+            out = np.isin(keys[task], every)
+            tasks[task]["train"], tasks[task][split] = pool.select(~out), pool.select(out)
     caps = {"train": sizes.train_per_class, "validation": sizes.validation_per_class, "test": sizes.test_per_class}
     return {
-        split: splits[split].select(capped(splits[split].keys(seed), splits[split].labels, caps[split]))
-        for split in SPLITS
+        task: {
+            split: own[split].select(capped(own[split].keys(seed), own[split].labels, caps[split])) for split in SPLITS
+        }
+        for task, own in tasks.items()
     }
 
 

@@ -136,8 +136,10 @@ class TreeStream(StreamSource):
             parts.append((own, kept))
             labels.append(leaf_of[own.labels[kept]])
             if own.costs is not None and set(tree.leaves) <= set(task.label_names):
-                columns = np.array([task.label_names.index(leaf) for leaf in tree.leaves], np.int64)
-                costs.append(own.costs[kept][:, columns])
+                asked = own.costs[kept]
+                costs.append(
+                    np.stack([asked[:, leaf_of == leaf].min(axis=1) for leaf in range(len(tree.leaves))], axis=1)
+                )
         whole = np.concatenate(costs) if len(costs) == len(found.tasks) else None
         return Leaves(chosen(parts, np.concatenate(labels)), whole)
 

@@ -106,6 +106,19 @@ def test_what_is_lost_is_what_the_search_would_have_found(answers: CascadeAnswer
     assert saving(tried_of_likeliest(answers.leaf_probabilities, 7), answers.truth, costs).lost == 0
 
 
+def test_a_best_leaf_that_costs_nothing_does_not_change_the_unit(answers: CascadeAnswers) -> None:
+    costs = np.random.default_rng(0).uniform(900, 1100, (N, len(TREE.leaves)))
+    tried = tried_of_likeliest(answers.leaf_probabilities, 3)
+    lost = saving(tried, answers.truth, costs).lost
+    costs[0, 0] = 0
+    found = saving(tried, answers.truth, costs)
+    best = costs.min(axis=1)
+    expected = (np.where(tried, costs, np.inf).min(axis=1) - best).sum() / best.sum()
+    assert found.lost == pytest.approx(expected)
+    assert found.lost == pytest.approx(lost, abs=0.05)
+    assert found.low <= found.lost <= found.high
+
+
 def test_a_larger_loss_allows_more_saving_and_is_kept_to(answers: CascadeAnswers) -> None:
     saved = []
     for budget in (0.0, 0.1, 0.3, 1.0):

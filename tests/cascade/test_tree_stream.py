@@ -112,3 +112,5 @@ def test_costs_of_answers_come_along_by_the_names_of_the_leaves() -> None:
     assert digits().leaves("test").costs is None
     fewer = TreeStream.model_validate({**values, "nodes": {"top": ("z", "y")}, "drop": ("x",)}).leaves("test")
     np.testing.assert_array_equal(fewer.costs, CostlyTexts.costs[1:][:, [2, 1]])
+    mapped = TreeStream.model_validate({**values, "nodes": {"top": ("z", "y")}, "map": {"x": "z"}}).leaves("test")
+    np.testing.assert_array_equal(mapped.costs, CostlyTexts.costs[:, [0, 1]])  # of x and z the cheaper, which is x

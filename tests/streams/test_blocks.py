@@ -166,3 +166,45 @@ def test_a_class_that_no_training_block_has_is_refused(tmp_path: Path) -> None:
     given = {name: array[:36] for name, array in arrays().items()}
     with pytest.raises(DataError, match="class 'SPLIT' has no training blocks; leave it out of label_names or map"):
         stream(tmp_path, given)
+
+
+def test_a_block_that_is_held_out_of_one_quantiser_is_learned_under_none(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    blocks = np.repeat(rng.integers(0, 1024, (200, 8, 8)).astype(np.uint16), 2, axis=0)
+    given = {
+        "blocks": blocks,
+        "label": rng.integers(0, 4, 400),  # another type under another quantiser
+        "q": np.tile([20, 40], 200),
+        "content": np.full(400, "photo"),
+        "J": np.ones((400, 4)),
+    }
+    found = stream(tmp_path, given, by="quantisers", test_per_class=5, train_per_class=30)
+    seen: dict[str, set[bytes]] = {name: set() for name in ("train", "validation", "test")}
+    for task in found.tasks:
+        for name, split in task.splits():
+            assert isinstance(split, BlockArray)
+            seen[name] |= {block.tobytes() for block in split.pixels}
+    assert all(seen.values())
+    assert not seen["train"] & (seen["validation"] | seen["test"])
+
+
+def test_blocks_of_train_do_not_stand_in_for_a_split_that_others_have(tmp_path: Path) -> None:
+    given = arrays()
+    given["part"] = np.where(given["q"] == 20, "train", np.tile(["train", "test", "validation"], 16))
+    with pytest.raises(DataError, match="there are no validation blocks of 'q-20', and there are some of other tasks"):
+        stream(tmp_path, given, data={"split": "part"}, by="quantisers")
+
+
+def test_types_with_blanks_around_their_names_have_their_costs(tmp_path: Path) -> None:
+    named = stream(tmp_path, data={"label_names": ["NONE ", "HORZ", "VERT", "SPLIT"]})
+    assert named.tasks[0].label_names == TYPES
+    (plain, *_), (blank, *_) = blocks_of(stream(tmp_path)), blocks_of(named)
+    np.testing.assert_array_equal(plain.costs, blank.costs)
+    joined = stream(tmp_path, data={"map": {"NONE": "no ", "HORZ": "yes", "VERT": "yes", "SPLIT": "yes "}})
+    assert joined.tasks[0].label_names == ("no", "yes")
+    assert blocks_of(joined)[0].costs is not None
+
+
+def test_costs_below_zero_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="array 'J' holds values that are no numbers of 0 or more"):
+        stream(tmp_path, arrays() | {"J": arrays()["J"] - 100})

@@ -159,6 +159,21 @@ def test_folders_are_domains_and_quantisers_are_tasks(tmp_path: Path) -> None:
     assert [task.name for task in found.tasks] == ["q-20", "q-30"]
 
 
+def test_every_split_has_photographs_whatever_the_shares(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "photos")
+    found = stream(root, test_share=0.4, validation_share=0.4)
+    assert {name for name, _ in found.tasks[0].splits()} == {"train", "validation", "test"}
+
+
+def test_photographs_without_a_block_of_the_size_do_not_lend_them(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    for grey in (60, 90, 120, 150):
+        Image.fromarray(np.full((SIDE, SIDE, 3), grey, np.uint8)).save(root / f"{grey}.png")
+    with pytest.raises(DataError, match="the photographs for train have no block of 16 pixels"):
+        stream(root)
+
+
 def test_what_cannot_be_labelled_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no folder"):
         stream(tmp_path / "photos")

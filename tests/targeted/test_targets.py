@@ -11,7 +11,7 @@ from reference import targets as slow
 from plora.errors import DataError, RunError
 from plora.heads import LinearHead, RidgeHead, in_units
 from plora.problems.multi_label import MultiLabelTexts, best_threshold
-from plora.problems.regression import TextRegression
+from plora.problems.regression import TextRegression, deviations
 from plora.problems.settings import (
     ClassificationLoss,
     MultiLabelImageSettings,
@@ -191,3 +191,20 @@ def test_splits_of_another_kind_are_refused() -> None:
         LabelSets(TEXTS, SETS * 2)
     with pytest.raises(DataError, match=r"6 inputs have targets of shape \[5, 3\]"):
         LabelSets(TEXTS, SETS[1:])
+
+
+def test_targets_that_are_all_the_same_have_the_deviation_one() -> None:
+    for value in (0.1, 0.3, 72.3):  # of which np.std is a rounding error, and not 0
+        assert deviations(np.full((1000, 1), value)).tolist() == [1.0]
+    assert deviations(np.array([[0.1, 1.0], [0.1, 3.0]])).tolist() == [1.0, 1.0]
+
+
+def test_targets_that_fp32_cannot_tell_apart_are_refused_and_equal_ones_are_not() -> None:
+    made = problem(TextRegression)
+    head = in_units(LinearHead)(4)
+    head.open("t", 1, torch.Generator())
+    far = np.arange(6.0)[:, None] + 1e9
+    with pytest.raises(DataError, match=r"targets lie 1\.7.* around 1e\+09, which fp32 cannot tell apart; subtract"):
+        made.opened(head, "t", made.encode(Numbers(TEXTS, far), 0))
+    made.opened(head, "t", made.encode(Numbers(TEXTS, np.full((6, 1), 1e9)), 0))
+    assert head.units["t"][:2, 0].tolist() == [1.0, 1e9]

@@ -72,6 +72,10 @@ def test_steps_of_types_hide_what_others_mark(tmp_path: Path) -> None:
     tested = [set(task.test.sentences) for task in stream.tasks]
     assert not tested[0] & tested[1]
     assert "sea, metal" in stream.notes["steps of types"]
+    bare = [(["the", "old", f"one{number}"], ["O"] * 3) for number in range(9)]
+    test = {"name": "all", "train": file, "test": write_sentences(tmp_path / "test.jsonl", both[:21] + bare)}
+    every = Tagged.model_validate(values | {"tasks": [test]}).load()
+    assert [len(task.test) for task in every.tasks] == [15, 15]  # what has no entity is tested, too
     apart = Tagged.model_validate(values | {"protocol": "disjoint"}).load()
     assert len(apart.tasks[0].train) < len(first.train)
 

@@ -85,6 +85,15 @@ def test_a_later_task_is_learned_as_if_it_had_always_been_there(make: Make, worl
     assert RunFolder(short.folder).read_config().added == (later,)
 
 
+def test_a_step_of_types_cannot_be_added(make: Make, learned: Callable[..., Path]) -> None:
+    folder = learned("method=sequential", *STEPS)
+    later = make("later").stream.tasks[0].model_copy(update={"name": "more"})  # type: ignore[attr-defined]
+    before = (folder / "config.yaml").read_bytes()
+    with pytest.raises(DataError, match=r"arrive in steps here .*: task.*; give its sentences to a new run"):
+        extend(folder, later, quiet())
+    assert (folder / "config.yaml").read_bytes() == before
+
+
 def test_sequential_forgets_and_per_task_does_not(learned: Callable[..., Path]) -> None:
     sequential, per_task = (read_record(learned(f"method={name}")) for name in ("sequential", "per_task"))
     assert (per_task.score.name, per_task.score.better, per_task.score.unit) == ("entity_f1", "higher", "%")

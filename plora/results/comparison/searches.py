@@ -20,7 +20,7 @@ class Saving:
         searches: leaves tried, on average.
         saved: 1 − searches / leaves.
         lost: Σ (cost of the best leaf tried − cost of the best leaf) / Σ cost of the best leaf, or / N where the best
-            may cost nothing; without costs the share of examples whose right leaf is not tried.
+            cost nothing; without costs the share of examples whose right leaf is not tried.
         low, high: the 95 % interval of `lost` over examples: of costs by the bootstrap, of a share Wilson's.
     """
 
@@ -68,7 +68,7 @@ def lost_of(tried: Which, truth: Ids, costs: Numbers | None) -> tuple[Numbers, N
         return (~tried[np.arange(len(truth)), truth]).astype(np.float64), np.ones(len(truth))
     best = costs.min(axis=1)
     lost = np.where(tried, costs, np.inf).min(axis=1) - best
-    return lost, best if best.min(initial=np.inf) > 0 else np.ones(len(truth))
+    return lost, best if best.sum() > 0 else np.ones(len(truth))
 
 
 def saving(tried: Which, truth: Ids, costs: Numbers | None) -> Saving:

@@ -188,14 +188,16 @@ def resampled_ratio(above: Numbers, below: Numbers, seed: int = 0, times: int = 
     """Return the 95 % interval of Σ above / Σ below over examples, drawn together, by the bootstrap.
 
     Args:
-        above, below: `[N]` numbers of each example; the sum of `below` is over 0 in every draw.
+        above, below: `[N]` numbers of each example; the sum of `below` is over 0, and draws in which it is not are
+            left out.
         seed: of what is drawn.
         times: how often N examples are drawn with replacement.
     """
     random, number = np.random.default_rng(seed), len(above)
-    found = np.empty(times)
-    for time in range(times):
+    found = []
+    for _ in range(times):
         drawn = random.integers(0, number, number)
-        found[time] = above[drawn].sum() / below[drawn].sum()
+        if (total := below[drawn].sum()) > 0:
+            found.append(above[drawn].sum() / total)
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
