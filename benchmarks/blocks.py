@@ -48,6 +48,8 @@ RESNET_18: dict[str, object] = {
     "depths": [2, 2, 2, 2],
     "layer_type": "basic",
 }
+NARROW = RESNET_18 | {"embedding_size": 32, "hidden_sizes": [32, 64, 128, 256]}
+"""For the few blocks of three photographs."""
 TINY = RESNET_18 | {"embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
 NAME = "benchmarks.blocks"
 POOLED: dict[str, object] = {"width": 64, "after": "stage", "form": "pooled", "dropout": 0.1}
@@ -165,12 +167,12 @@ class Asked:
 
     def shipped(self, name: str, *settings: str) -> RunConfig:
         """A shipped config on blocks of photographs."""
-        few = [] if "method=frozen" in settings else ["training.epochs=1"]
-        if not any(one.startswith("stream=") for one in settings):
-            few.append("stream.train_per_class=20")
+        small = [] if "method=frozen" in settings else [f"training.epochs={1 if self.quick else 8}"]
+        if self.quick and not any(one.startswith("stream=") for one in settings):
+            small.append("stream.train_per_class=20")
         if name.endswith("_pretrain"):
-            few.append(f"backbone.network={json.dumps(TINY)}")
-        return load_config(find_config(f"image_classification/{name}"), [*settings, *(few if self.quick else ())])
+            small.append(f"backbone.network={json.dumps(TINY if self.quick else NARROW)}")
+        return load_config(find_config(f"image_classification/{name}"), [*settings, *small])
 
     def backbone(self) -> Path:
         """Pretrain the backbone on NONE against the rest of the encoder's blocks, and return its folder."""
