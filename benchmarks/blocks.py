@@ -354,7 +354,8 @@ def main() -> None:
             atomic.write_json(output / f"blocks-{part}.json", numbers)
             print(f"wrote {output / f'blocks-{part}.json'}", flush=True)
         else:
-            evidence.write(f"blocks-{part}", numbers, f"python -m benchmarks.blocks {part}")
+            seeds = "" if asked.seeds == parser.get_default("seeds") else f" --seeds {asked.seeds}"
+            evidence.write(f"blocks-{part}", numbers, f"python -m benchmarks.blocks {part}{seeds}")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class ParameterCount:
         lateral: parameters that a task trains besides for each older one: its connections to that one's slot.
         later: position of a task from which on slots have another rank, and what then trains of the slot.
         rows: a head with rows for classes comes on top; not where the network answers by itself.
+        segments: it answers with masks; its classes are counted as its own configuration has them.
     """
 
     label: str
@@ -36,6 +37,7 @@ class ParameterCount:
     lateral: int = 0
     later: tuple[tuple[int, int], ...] = ()
     rows: bool = True
+    segments: bool = False
 
     @property
     def trainable(self) -> int:
@@ -55,6 +57,7 @@ class ParameterCount:
         total = self.trainable + self.frozen
         lines.append(f"{'total':<{width}}  {'':>4}  {self.trainable:>13,}  {self.frozen:>13,}")
         head = "; its head adds (features + 1) × classes" if self.rows else ""
+        head = "; a run gives what answers a row for each class of its stream" if self.segments else head
         lines.append(f"{self.trainable / total:.2%} of {total:,} parameters train in a task{head}")
         if self.lateral:
             lines.append(f"connections add {self.lateral:,} for each older task")
@@ -90,7 +93,9 @@ def count_parameters(config: RunConfig) -> ParameterCount:
     if "backbone" in trains:
         network.requires_grad_(True)
     groups, rows = tuple(_groups(network)), config.problem.has_head
-    return ParameterCount(config.label, config.backbone.label, groups, lateral, tuple(later), rows)
+    return ParameterCount(
+        config.label, config.backbone.label, groups, lateral, tuple(later), rows, config.problem.segments
+    )
 
 
 def _groups(network: nn.Module) -> list[Group]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from plora.errors import DataError
 from plora.settings import PartSettings, named
@@ -94,6 +94,13 @@ def _name(split: Split) -> str:
     return type(split).__name__.lower()
 
 
+def _name_of(key: object) -> object:
+    """The name of a class as it is written: YAML reads some names as numbers, or as true and false."""
+    if isinstance(key, bool):
+        raise ValueError(f"a name, in quotes such as 'yes': YAML reads this one as {str(key).lower()}")
+    return str(key) if isinstance(key, int) else key
+
+
 class ClassificationLoss(BaseModel):
     """−w_y (1 − p_y)^γ log p_y, the class-balanced focal loss; as it is not set, the cross-entropy."""
 
@@ -104,7 +111,7 @@ class ClassificationLoss(BaseModel):
     beta: float = Field(default=0.0, ge=0, lt=1)
     """β: how much more a class weighs that has fewer examples in its task's training split: 0: not at all; towards 1,
     such as 0.9999, the inverse of their number, as long as that is well below 1 / (1 − β)."""
-    class_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    class_weights: dict[Annotated[str, BeforeValidator(_name_of)], Annotated[float, Field(gt=0)]] = {}
     """w of some classes by their names, such as `{spam: 5}`, in whichever task they are; those that are not named weigh
     1. Not together with `beta`, which says w of all."""
 

@@ -1,6 +1,6 @@
 """Tag every word of new sentences with a run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,13 +52,13 @@ def tag(
 
     Args:
         path: the run folder.
-        inputs: texts, whose words stand between blanks, or lists of words.
+        inputs: texts, whose words stand between blanks, or lists of words; one without a word has no tag.
         task: the task that they belong to; needed in the task-incremental scenario, and only there.
         progress: called now and then with the number of inputs that were tagged since it was last called.
 
     Raises:
         UnknownTaskError: the task is missing or unknown, or there is nothing that it could change.
-        DataError: there is no input, or one has no word.
+        DataError: there is no input, or one is neither a text nor a list of words.
         RunError: the answers of the run's problem are no tags.
     """
     if not inputs:
@@ -72,10 +72,20 @@ def tag(
     found: list[TaggedWords] = []
     for start in range(0, len(inputs), _AT_ONCE):
         some = inputs[start : start + _AT_ONCE]
-        sentences = problem.given(some)
-        rows = measured(learner.extractor, problem.encode(sentences), named, visible)["predicted"]
-        for one, words, own in zip(some, sentences.sentences, rows.tolist(), strict=True):
+        worded = [one for one in some if not _is_empty(one)]
+        tags: Iterator[tuple[tuple[str, ...], list[int]]] = iter(())
+        if worded:
+            sentences = problem.given(worded)
+            rows = measured(learner.extractor, problem.encode(sentences), named, visible)["predicted"]
+            tags = zip(sentences.sentences, rows.tolist(), strict=True)
+        for one in some:
+            words, own = ((), []) if _is_empty(one) else next(tags)
             found.append(TaggedWords(one, words, tuple(space.names[row] for row in own[: len(words)])))
         if progress is not None:
             progress(len(some))
     return found
+
+
+def _is_empty(one: object) -> bool:
+    """Whether an input is a text or a list without a word."""
+    return not (one.split() if isinstance(one, str) else one) and isinstance(one, str | list | tuple)

@@ -12,7 +12,10 @@ from plora.backbones.settings import GLYPH_VIT, MINILM, SHIPPED, BackboneConfig,
 from plora.config import RunConfig
 from plora.config.made_in import named_folder
 from plora.errors import ConfigError, DataError, PloraError
-from plora.streams.base import Stream
+from plora.streams.base import Stream, StreamSource
+from plora.streams.blocks import Blocks
+from plora.streams.corpora import Corpora
+from plora.streams.image_stream import ImageStream
 from plora.streams.local import LocalStream
 from plora.streams.tagged import Tagged
 from plora.streams.target_tables import TargetTables
@@ -73,8 +76,7 @@ def _paths(value: object, key: str) -> Iterator[tuple[str, Path]]:
 def _of_the_data(config: RunConfig) -> Iterator[str]:
     """What local files say: rows, columns, targets, and labels beside those of other tasks."""
     source = config.stream.of if isinstance(config.stream, TextToText | TreeStream) else config.stream
-    of_files = isinstance(source, Tagged) and all(task.hub is None for task in source.tasks)
-    if not isinstance(source, LocalStream | TargetTables) and not of_files:
+    if not _of_local_files(source):
         return
     try:
         stream: Stream = config.stream.load()
@@ -88,6 +90,17 @@ def _of_the_data(config: RunConfig) -> Iterator[str]:
         stream.require(config.scenario)
     except DataError as error:
         yield f"stream: {error}"
+
+
+def _of_local_files(source: StreamSource) -> bool:
+    """Whether all that a stream is made of lies in local files, and reading them is all that it takes."""
+    if isinstance(source, Tagged):
+        return all(task.hub is None for task in source.tasks)
+    if isinstance(source, Corpora):
+        return all(domain.path is not None for domain in source.domains)
+    if isinstance(source, ImageStream | Blocks):
+        return source.data.kind in ("folder", "parquet", "npz")
+    return isinstance(source, LocalStream | TargetTables)
 
 
 def _of_the_network(config: RunConfig) -> Iterator[str]:

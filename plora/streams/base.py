@@ -136,7 +136,7 @@ class Task:
             if len(split) == 0:
                 raise DataError(
                     f"task '{self.name}': the {split_name} split is empty; every task needs at least one "
-                    f"{split_name} example"
+                    f"{split_name} example{self._rare_labels()}"
                 )
             one_each = not (split.dense or split.several)
             if (split.labels is None) != (not self.label_names) and one_each:
@@ -162,6 +162,18 @@ class Task:
                     f"task '{self.name}': label {names} appears in {split_name} but never in train{alike}; "
                     "add training examples for it or drop its rows"
                 )
+
+    def _rare_labels(self) -> str:
+        """What may be the reason why nothing could be cut from train."""
+        if self.train.labels is None or not len(self.train):
+            return ""
+        counts = np.unique(self.train.labels, return_counts=True)[1]
+        once = int((counts == 1).sum())
+        if not once:
+            return ""
+        return (
+            f" ({once} of the {len(counts)} labels in train have one example alone; is the label column the right one?)"
+        )
 
     def splits(self) -> Iterator[tuple[SplitName, Split]]:
         """Yield `(name, split)` for train, validation and test."""
@@ -330,10 +342,13 @@ class Stream:
             first = self.tasks[0]
             for task in self.tasks[1:]:
                 if task.label_names != first.label_names:
+                    others = " or ".join(f"scenario={one}" for one in self.scenarios if one != "domain")
+                    same = sorted(task.label_names) == sorted(first.label_names)
                     raise DataError(
-                        f"scenario=domain needs the same labels in every task, but '{first.name}' has "
-                        f"{list(first.label_names)[:6]} and '{task.name}' has {list(task.label_names)[:6]}; "
-                        "use scenario=task or scenario=class, or map the labels to common names"
+                        f"scenario=domain needs the same labels in {'one order in ' if same else ''}every task, but "
+                        f"'{first.name}' has {list(first.label_names)[:6]} and '{task.name}' has "
+                        f"{list(task.label_names)[:6]}; {f'use {others}, or ' if others else ''}give them "
+                        f"{'in one order' if same else 'common names'}"
                     )
         if scenario == "class":
             owner: dict[str, str] = {}
@@ -343,8 +358,8 @@ class Stream:
                         raise DataError(
                             f"scenario=class needs labels that differ between tasks, but '{label}' is in both "
                             f"'{owner[label]}' and '{task.name}'; use scenario=domain or scenario=task, "
-                            "or give the labels distinct names, as a stream of tables does with "
-                            "`distinct_labels: true`"
+                            "or give the labels distinct names (a stream of `kind: local` does with "
+                            "`distinct_labels: true`)"
                         )
                     owner[label] = task.name
 

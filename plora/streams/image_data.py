@@ -265,11 +265,19 @@ def _folders(folder: Path, left_out: Counter[str]) -> list[Path]:
     return found
 
 
+_LIKE_SPLITS = {*SPLITS, "training", "val", "valid", "dev", "eval", "testing"}
+
+
 def _splits(folder: Path, left_out: Counter[str]) -> Iterator[tuple[SplitName, Path]]:
     """The splits of a folder; where it has no `train`, all that is in it is for training, and the others are cut."""
     lost: Counter[str] = Counter()
     names = {entry.name: entry for entry in _folders(folder, lost)}
     if "train" not in names:  # its folders are those of the classes, and whoever reads them counts the rest
+        if names and {name.lower() for name in names} <= _LIKE_SPLITS:
+            raise DataError(
+                f"folder '{folder}' has the folders {', '.join(sorted(names))}, which look like splits and would be "
+                f"classes; call them {', '.join(SPLITS)}"
+            )
         yield "train", folder
         return
     left_out.update(lost)

@@ -130,9 +130,11 @@ def _sets(where: str, task: LabelSetTask, values: Sequence[object]) -> list[list
         if isinstance(value, str) and task.separator is not None:
             parts = [clean_label(part) for part in value.split(task.separator)] if value.strip() else []
         elif isinstance(value, list) and task.separator is None:
-            if any(isinstance(part, list | dict) or part is None for part in value):
-                raise DataError(f"{place}: the list in column '{task.labels}' holds {value!r:.60}; labels are names")
-            parts = [clean_label(part) for part in value]
+            if any(not isinstance(part, str | int) or isinstance(part, bool) for part in value):
+                raise DataError(
+                    f"{place}: the list in column '{task.labels}' holds {value!r:.60}; labels are names or integers"
+                )
+            parts = [clean_label(str(part)) for part in value]
         elif isinstance(value, str):
             raise DataError(
                 f"{place}: column '{task.labels}' holds the text '{value[:60]}', and lists were expected; set "

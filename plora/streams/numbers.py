@@ -94,10 +94,16 @@ def _column(where: str, name: str, values: Sequence[object]) -> "NDArray[np.floa
     for row, value in enumerate(values):
         place = f"{where}, row {row + 1}, column '{name}'"
         parts = value if isinstance(value, list) else [value]
-        if len(parts) != k or not parts or isinstance(value, list) != isinstance(first, list):
+        if not parts:
+            raise DataError(f"{place}: the list is empty; every row has a number at least")
+        if len(parts) != k or isinstance(value, list) != isinstance(first, list):
             raise DataError(f"{place}: {len(parts)} numbers, and row 1 has {k}; give every row as many")
         found[row] = [_number(place, part) for part in parts]
     return found
+
+
+_LARGEST = 1e30
+"""fp32 ends at 3.4e38."""
 
 
 def _number(place: str, value: object) -> float:
@@ -109,4 +115,8 @@ def _number(place: str, value: object) -> float:
         number = None
     if number is None or not math.isfinite(number):
         raise DataError(f"{place}: {value!r:.60} is no finite number; correct it, or drop the row")
+    if abs(number) > _LARGEST:
+        raise DataError(
+            f"{place}: {number:g} is beyond {_LARGEST:g}, what is learned; correct it, or choose another unit"
+        )
     return number

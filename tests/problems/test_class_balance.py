@@ -104,6 +104,9 @@ def test_weights_of_classes_by_name() -> None:
     made.loss.require_classes(["often", "rare"])
     with pytest.raises(DataError, match=r"no task has a class 'rare'; it differs from 'Rare' in case"):
         made.loss.require_classes(["often", "Rare"])
+    assert ClassificationLoss.model_validate({"class_weights": {1: 2.0}}).class_weights == {"1": 2.0}
+    with pytest.raises(ValidationError, match="a name, in quotes such as 'yes': YAML reads this one as true"):
+        ClassificationLoss.model_validate({"class_weights": {True: 2.0}})
     with pytest.raises(ValidationError, match="class_weights and beta both say how much a class weighs"):
         ClassificationLoss(class_weights={"rare": 2.0}, beta=0.9)
     with pytest.raises(ValidationError, match=r"loss\.class_weights weighs them more"):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from plora.config import load_config
 from plora.errors import ConfigError, DataError
+from plora.runs.validating import validate
 from plora.streams.base import Stream
 from plora.streams.image_stream import ImageStream
 from plora.streams.stored_images import StoredImages
@@ -403,3 +404,19 @@ def test_real_images(name: str, settings: dict[str, object], tasks: int, classes
     if name.startswith("tiny"):
         names = (SHARED / name / "labels.txt").read_text().splitlines()
         assert loaded.tasks[0].label_names[:5] == tuple(names[number] for number in (68, 56, 78, 8, 23))
+
+
+def test_what_a_run_would_refuse_is_found_before_one(folder: Path) -> None:
+    values = {
+        "stream": {"kind": "images", "data": {"kind": "folder", "root": str(folder)}},
+        "problem": {"kind": "image_classification"},
+        "backbone": {"id": "glyph_vit"},
+        "scenario": "class",
+    }
+    validate(load_config(values))
+    with pytest.raises(ConfigError, match="stream: increment: 6 classes do not divide"):
+        validate(load_config(values, ["stream.increment=4"]))
+    with pytest.raises(ConfigError, match="stream: class_order: 'cat' is missing"):
+        validate(load_config(values, ["stream.class_order=[ant,bee,dog,elk,fox]"]))
+    with pytest.raises(ConfigError, match="has no domain-incremental form"):
+        validate(load_config(values, ["scenario=domain"]))

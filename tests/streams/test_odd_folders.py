@@ -107,3 +107,19 @@ def test_files_of_another_encoding(tmp_path: Path) -> None:
     touch(tmp_path, ["a/1.txt"], "café".encode("latin-1"))
     with pytest.raises(DataError, match=r"a/1\.txt' is not UTF-8 text \(byte 0xe9 at place 4\)"):
         read_source(tmp_path, ("text", "label"))
+
+
+@pytest.mark.odd(
+    "a folder of images whose folders are `training` and `test`, or `Train` and `Test`",
+    "refused; they would be classes",
+)
+def test_folders_that_look_like_splits(tmp_path: Path) -> None:
+    for first, second in (("training", "test"), ("Train", "Test"), ("val", "test")):
+        root = tmp_path / f"{first}-{second}"
+        pictures(
+            root, [f"{split}/{label}/{number}.png" for split in (first, second) for label in "ab" for number in "123"]
+        )
+        with pytest.raises(
+            DataError, match="which look like splits and would be classes; call them train, validation, test"
+        ):
+            ImageStream.model_validate({"data": {"kind": "folder", "root": str(root)}}).load()

@@ -114,6 +114,8 @@ NUMBERS = [
     ({"price": True}, "price", r"row 3, column 'price': True is no finite number"),
     ({"pair": [1, 2, 3]}, "pair", r"row 3, column 'pair': 3 numbers, and row 1 has 2; give every row as many"),
     ({"pair": 1}, "pair", r"row 3, column 'pair': 1 numbers, and row 1 has 2"),
+    ({"pair": []}, "pair", r"row 3, column 'pair': the list is empty"),
+    ({"price": 1e300}, "price", r"row 3, column 'price': 1e\+300 is beyond 1e\+30, what is learned"),
 ]
 
 
@@ -142,6 +144,8 @@ SETS = [
     ({"topics": "sport"}, {}, "row 3: column 'topics' holds the text 'sport', and lists were expected; set separator"),
     ({"topics": ["sport", ""]}, {}, "row 3: a label in column 'topics' is empty"),
     ({"topics": [["sport"]]}, {}, "row 3: the list in column 'topics' holds"),
+    ({"topics": [1.5]}, {}, r"row 3: the list in column 'topics' holds \[1.5\]; labels are names or integers"),
+    ({"topics": [True]}, {}, r"row 3: the list in column 'topics' holds \[True\]; labels are names or integers"),
     ({"topics": 7}, {}, "row 3: column 'topics' holds 7; expected a list of labels"),
     ({}, {"label_names": ["sport", "arts"]}, r"row 1: the label 'news' is not one of label_names \(sport, arts\)"),
     ({}, {"label_names": ["sport", "news", "arts"]}, "no training example has the label 'arts'"),
@@ -178,6 +182,26 @@ def test_sets_that_no_task_can_learn(tmp_path: Path) -> None:
     test = lines(tmp_path / "test.jsonl", [{"text": "new", "topics": ["Sport"]}])
     with pytest.raises(DataError, match=r"'Sport' is not one of the labels of train .*differs from 'sport' in case"):
         load(LabelSetStream, lines(tmp_path / "a.jsonl", ROWS), labels="topics", test=str(test))
+
+
+def test_labels_may_be_integers(tmp_path: Path) -> None:
+    rows = [{"text": f"text {n}", "topics": [n % 2, 7]} for n in range(20)]
+    found = load(LabelSetStream, lines(tmp_path / "a.jsonl", rows), labels="topics")
+    assert found.tasks[0].label_names == ("0", "1", "7")
+    assert targets(found)["text 3"] == [0.0, 1.0, 1.0]
+
+
+@pytest.mark.odd("the same targets in another order in scenario=domain", "refused; says that the order differs")
+def test_targets_in_another_order(tmp_path: Path) -> None:
+    rows = [{"text": f"text {n}", "a": n, "b": -n} for n in range(20)]
+    path = str(lines(tmp_path / "a.jsonl", rows))
+    tasks = [
+        {"name": "one", "train": path, "targets": ["a", "b"]},
+        {"name": "two", "train": path, "targets": ["b", "a"]},
+    ]
+    stream = NumberStream.model_validate({"tasks": tasks})
+    with pytest.raises(DataError, match=r"needs the same labels in one order in every task.*use scenario=task, or give"):
+        stream.load().require("domain")
 
 
 def test_mistakes_are_found_before_a_run(tmp_path: Path) -> None:

@@ -154,6 +154,10 @@ def test_the_command_says_entities_and_writes_what_the_stream_reads(
     assert asked == {"text": TEXTS[0], "words": [*expected.words], "tags": [*expected.tags]}
     assert CliRunner().invoke(app, ["predict", str(folder), TEXTS[0], "--out", str(out)]).exit_code == 0
     assert json.loads(out.read_text(encoding="utf-8")) == {"words": [*expected.words], "tags": [*expected.tags]}
+    among = tag(folder, [TEXTS[1], " ", "", TEXTS[0]])  # one answer for each line, also for one without a word
+    assert [one.words for one in among[1:3]] == [(), ()]
+    assert (among[3].words, among[3].tags) == (expected.words, expected.tags)
+    assert tag(folder, [""])[0].tags == ()
     refused = CliRunner().invoke(app, ["predict", str(folder), TEXTS[0], "--out", str(tmp_path / "tagged.csv")])
     assert refused.exit_code
     assert "sentences with tags are written as JSON lines" in f"{refused.output}{refused.exception}"

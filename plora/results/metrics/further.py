@@ -74,6 +74,9 @@ class Further:
         if given is None:
             return self.missing(said_of(MISSING[self.needs], cells))
         if isinstance(given, Measurements) and given.kind != self.needs:
+            if self.score is not None and self.score.name in given.scores:
+                value = given.value(self.score)
+                return Metric(self.name, self.symbol, self.title, self.text, value, None, self.score)
             other, needed = (kind.replace("_", " ") for kind in (given.kind, self.needs))
             return self.missing(f"needs {needed}, and this run recorded {other}")
         try:
@@ -81,7 +84,9 @@ class Further:
         except MetricError as error:
             return self.missing(said_of(error.reason, cells))
         if value != value:
-            return self.missing("was not measured in this run")
+            return self.missing(
+                "has no value here: it was not measured, all is the same, or tasks differ in their targets"
+            )
         return Metric(self.name, self.symbol, self.title, self.text, value, None, self.score)
 
     def missing(self, reason: str) -> Metric:
