@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score, mean_absolute_err
 
 from plora.errors import RunError
 from plora.results import SCORES, LabelScores, Measurements, PredictedNumbers, read_measurements
+from plora.results.metrics.further import FURTHER, OF_KINDS
 
 NAMES = tuple(f"label {number}" for number in range(6))
 
@@ -43,6 +44,16 @@ def numbers(seed: int, examples: int = 30, each: int = 2) -> PredictedNumbers:
         target.ravel(),
         prediction.ravel(),
     )
+
+
+def test_a_metric_that_a_record_scores_by_itself_has_its_value() -> None:
+    by_name = {metric.name: metric for metric in (*FURTHER, *OF_KINDS)}
+    R = np.array([[np.nan], [0.5]])
+    for name in ("macro_f1", "exact_match"):
+        found = by_name[name].metric(R, labelled(0))
+        assert found.value == labelled(0).value(SCORES[name])
+    reason = by_name["macro_f1"].metric(R, numbers(0)).reason
+    assert reason == "needs class rankings, and this run recorded predicted numbers"
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -200,7 +200,9 @@ def test_targets_in_another_order(tmp_path: Path) -> None:
         {"name": "two", "train": path, "targets": ["b", "a"]},
     ]
     stream = NumberStream.model_validate({"tasks": tasks})
-    with pytest.raises(DataError, match=r"needs the same labels in one order in every task.*use scenario=task, or give"):
+    with pytest.raises(
+        DataError, match=r"needs the same labels in one order in every task.*use scenario=task, or give"
+    ):
         stream.load().require("domain")
 
 
