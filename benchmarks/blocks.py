@@ -62,7 +62,7 @@ GRADUAL = [
 FLAT: dict[str, object] = {"stream.data.map": None, "stream.train_per_class": None, "training.epochs": 4}
 """All ten types, of all training blocks."""
 PARTS = ("ways", "streams", "cascade")
-STREAMS = {"domains": "content after content", "quantisers": "quantiser after quantiser"}
+STREAMS = ("domains", "quantisers")
 METHODS = ("sequential", "lwf", "replay", "joint")
 """Of `streams`, where the classes are the same in every task."""
 LEAVES: dict[str, str | None] = {
@@ -137,7 +137,7 @@ class Asked:
                     "quantiser": "cq_level",
                     "domain": "domain",
                     "bits": 8,
-                    "map": {name: _second_stage(name) for name in TYPES},
+                    "map": {name: None if LEAVES[name] == "NONE" else LEAVES[name] for name in TYPES},
                 },
                 "quantiser_channel": 63,
                 "train_per_class": 1000,
@@ -186,12 +186,6 @@ class Asked:
             "stream.train_per_class": 2000,
         }
         return pretrain(self.config(settings), NAME)
-
-
-def _second_stage(name: str) -> str | None:
-    if name in ("HORZ", "VERT"):
-        return "RECT"
-    return "AB" if name.endswith(("_A", "_B")) else "SPLIT" if name == "SPLIT" else None
 
 
 def row(name: str, folder: Path) -> dict[str, JsonValue]:

@@ -255,9 +255,9 @@ def _cost_gain(test: CascadeAnswers, flat: Ids, costs: Numbers | None) -> Gain |
     """The cost of what the pipeline answers less that of what the flat classifier does, as a share of the least."""
     if costs is None:
         return None
-    places = np.arange(len(costs))
-    difference = costs[places, test.ends] - costs[places, flat]
-    _, of = lost_of(np.ones(costs.shape, dtype=bool), test.truth, costs)
+    alone = np.eye(costs.shape[1], dtype=bool)
+    (lost, of), (flat_lost, _) = (lost_of(alone[ends], test.truth, costs) for ends in (test.ends, flat))
+    difference = lost - flat_lost
     low, high = resampled_ratio(difference, of)
     return Gain(value=float(difference.sum() / of.sum()), low=low, high=high)
 

@@ -109,7 +109,5 @@ class ImageRegression(Regression, ImageClassification):  # type: ignore[misc]  #
 
 def deviations(targets: Numbers) -> Numbers:
     """Return the standard deviation σ of each number, `[C]`; 1 where all are the same."""
-    found: Numbers = np.where(
-        np.ptp(targets, 0) > 0, targets.std(0), 1.0
-    )  # std of equal numbers may be a rounding error
-    return found
+    differ = np.ptp(targets, 0) > 0  # the deviation of equal numbers may be a rounding error
+    return np.where(differ, targets.std(0), 1.0)

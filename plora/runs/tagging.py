@@ -88,4 +88,4 @@ def tag(
 
 def _is_empty(one: object) -> bool:
     """Whether an input is a text or a list without a word."""
-    return not (one.split() if isinstance(one, str) else one) and isinstance(one, str | list | tuple)
+    return isinstance(one, str | list | tuple) and not (one.split() if isinstance(one, str) else one)

@@ -158,7 +158,9 @@ class Blocks(StreamSource):
                         if split in tasks[task]:
                             raise DataError(f"the {split} blocks are given twice: by data.{split} and by data.split")
                         tasks[task][split] = blocks.select(chosen)
-        return names, self._with_all(said, {task: splits for task, splits in tasks.items() if splits}), left_out
+        tasks = {task: splits for task, splits in tasks.items() if splits}
+        self._require_every_split(said, tasks)
+        return names, tasks, left_out
 
     def _of_quantisers(self, table: BlockTable, column: str | None) -> NDArray[np.bool_]:
         """Which blocks of a table are of the quantisers that are asked for, `[N]`.
@@ -206,14 +208,8 @@ class Blocks(StreamSource):
         plane = np.broadcast_to(levels[:, None, None], table.pixels.shape)
         return np.stack([table.pixels, plane], axis=-1)
 
-    def _with_all(
-        self, said: Set[SplitName], tasks: dict[str, dict[SplitName, BlockArray]]
-    ) -> dict[str, dict[SplitName, BlockArray]]:
-        """The tasks, where each has blocks of every split that blocks are given for, and of train.
-
-        Raises:
-            DataError: one has none: blocks of train must not stand in for it.
-        """
+    def _require_every_split(self, said: Set[SplitName], tasks: Mapping[str, Mapping[SplitName, BlockArray]]) -> None:
+        """Refuse a task without blocks of a split that others have, or of train, which must not stand in for it."""
         for task, own in tasks.items():
             for split in SPLITS:
                 if split not in own and (split in said or split == "train"):
@@ -222,7 +218,6 @@ class Blocks(StreamSource):
                         f"{'' if split not in said else ', and there are some of other tasks, or map drops them'}; "
                         "every task needs some"
                     )
-        return tasks
 
     def _require_every_class(self, names: Sequence[str], tasks: Mapping[str, Mapping[SplitName, BlockArray]]) -> None:
         """Refuse a class that no training block has."""

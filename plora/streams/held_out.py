@@ -80,13 +80,11 @@ def splits_of_tasks(
     )
     for split, wanted, fraction, cap in cuts:
         pools = {task: own["train"] for task, own in tasks.items() if split not in own}
-        keys = {task: pool.keys(seed) for task, pool in pools.items()}
-        held = [held_out(keys[task], pool.labels, wanted, fraction, cap) for task, pool in pools.items()]
-        every = (
-            np.concatenate([own[out] for own, out in zip(keys.values(), held, strict=True)]) if held else np.array([])
-        )
+        keys, held = {task: pool.keys(seed) for task, pool in pools.items()}, set[int]()
         for task, pool in pools.items():
-            out = np.isin(keys[task], every)
+            held |= {*keys[task][held_out(keys[task], pool.labels, wanted, fraction, cap)].tolist()}
+        for task, pool in pools.items():
+            out = np.isin(keys[task], np.array(sorted(held), dtype=np.uint64))
             tasks[task]["train"], tasks[task][split] = pool.select(~out), pool.select(out)
     caps = {"train": sizes.train_per_class, "validation": sizes.validation_per_class, "test": sizes.test_per_class}
     return {
