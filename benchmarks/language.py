@@ -43,6 +43,8 @@ from plora.runs import run
 
 RANK, WORDS, LENGTH, ROWS = 4, 8192, 256, 4
 WIDTHS = (256, 512, 768)
+LENGTHS = (256, 512)
+"""Most tokens of a row."""
 DECODING = (256, 512, 1024)
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 Step = Callable[[], None]
@@ -200,14 +202,23 @@ def measure_step(rounds: int) -> dict[str, JsonValue]:
 
 
 def measure_packing(rounds: int) -> dict[str, JsonValue]:
-    """Documents of the lengths that docstrings have, in rows of their own and in shared ones."""
+    """Documents of the lengths that docstrings have, in rows of their own and in shared ones, as rows may be long."""
+    rows: list[JsonValue] = []
+    for length in LENGTHS:
+        rows.append(packing(length, rounds))
+        print(rows[-1], flush=True)
+    return {"rounds": rounds, "rows": rows}
+
+
+def packing(length: int, rounds: int) -> dict[str, JsonValue]:
+    """Tokens that count per second where a row has at most so many tokens, and the share of tokens that count."""
     model = network(256, layers=4)
     model.requires_grad_(requires_grad=False)
     add_slots(model, 1)
     parts = build(load_config(find_config("causal_lm/base_small"), ["stream.train_bytes=600000"]))
     shared = parts.tasks[0].splits["train"]
     assert isinstance(shared, EncodedDocuments)
-    layout = Layout(shared.layout.start, shared.layout.end, LENGTH, LENGTH // 2, packing=True)
+    layout = Layout(shared.layout.start, shared.layout.end, length, length // 2, packing=True)
     packed = replace(shared, layout=layout)
     padded = replace(shared, layout=replace(layout, packing=False))
     size, order = 8, np.random.default_rng(0).permutation(len(shared))
@@ -245,11 +256,19 @@ def measure_packing(rounds: int) -> dict[str, JsonValue]:
                 rates[name].append(tokens / (time.perf_counter() - started))
     per_second = {name: median(values) for name, values in rates.items()}
     return {
-        "rounds": rounds,
+        "length": length,
+        "counted": {name: round(_counted(*way, size), 3) for name, way in ways.items()},
         "tokens_per_second": {name: round(value) for name, value in per_second.items()},
         "packed_over_padded": round(per_second["packed"] / per_second["padded"], 2),
         "packed_over_padded_by_length": round(per_second["packed"] / per_second["padded_by_length"], 2),
     }
+
+
+def _counted(examples: EncodedDocuments, order: np.ndarray, size: int) -> float:
+    """The share of the tokens of the first batches that count: the others are padding, or were scored before."""
+    batches = [examples.collate(order[start : start + size], 0) for start in range(0, 40 * size, size)]
+    counted = sum(int((batch.targets["labels"] != NOT_SCORED).sum()) for batch in batches)
+    return counted / sum(batch.inputs["input_ids"].numel() for batch in batches)
 
 
 def measure_decoding(rounds: int, tasks: int = 16, tokens: int = 32) -> dict[str, JsonValue]:

@@ -653,12 +653,24 @@ def language_step(data: dict[str, object]) -> str:
 
 def language_packing(data: dict[str, object]) -> str:
     """Documents that share rows against rows of their own."""
-    rates = _part(data, "tokens_per_second")
-    return (
-        f"Packed, {rates['packed']:,} tokens that count per second; a row for each document {rates['padded']:,} "
-        f"({data['packed_over_padded']:.2f}× as slow), and where documents of a batch are of like length "
-        f"{rates['padded_by_length']:,} ({data['packed_over_padded_by_length']:.2f}×). {source(data)}"
+    ways = ("packed", "padded", "padded_by_length")
+    rows = []
+    for row in _rows(data, "rows"):
+        rates, counted = _part(row, "tokens_per_second"), _part(row, "counted")
+        rows.append(
+            [
+                str(row["length"]),
+                *(f"{rates[way]:,} ({100 * float(str(counted[way])):.0f} %)" for way in ways),
+                f"{row['packed_over_padded']:.2f}×",
+                f"{row['packed_over_padded_by_length']:.2f}×",
+            ]
+        )
+    heads = ["longest row", "packed", "a row each", "a row each, of like length", "packed / a row each"]
+    said = (
+        "Tokens that count per second, and in brackets which share of the tokens in the rows count; the last two "
+        f"columns divide the first of these numbers by the others. {source(data)}"
     )
+    return f"{table([*heads, 'packed / of like length'], rows)}\n\n{said}"
 
 
 def language_decoding(data: dict[str, object]) -> str:

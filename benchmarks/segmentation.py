@@ -91,11 +91,15 @@ def row(run: SweepRun) -> dict[str, JsonValue]:
 def quick(config: SweepConfig) -> SweepConfig:
     """The same sweep, small: a tiny network of random weights, one seed, nothing searched."""
     few = QUICK_SCENES if config.name == "scenes" else {}
-    runs = [run for run in config.runs if run["seed"] == 0]
     settings = {**config.settings, **QUICK, **few}
-    return config.model_copy(
-        update={"name": f"{config.name}-quick", "settings": settings, "runs": runs, "search": None}
+    return with_seeds(config, 1).model_copy(
+        update={"name": f"{config.name}-quick", "settings": settings, "search": None}
     )
+
+
+def with_seeds(config: SweepConfig, seeds: int) -> SweepConfig:
+    """The same sweep, of its first seeds."""
+    return config.model_copy(update={"runs": [run for run in config.runs if int(str(run["seed"])) < seeds]})
 
 
 def measure(config: SweepConfig, workers: int) -> dict[str, JsonValue]:
@@ -226,6 +230,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="+", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("runs"))
+    parser.add_argument("--seeds", type=int, default=3, help="of the sweeps")
     parser.add_argument("--data", type=Path, default=Path(), help="folder that holds camvid")
     parser.add_argument("--steps", type=int, default=11, help="counted steps of each contestant")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of a step; bf16: under autocast")
@@ -243,8 +248,10 @@ def main() -> None:
                 options = f" --steps {counted} --precision {given.precision}"
         else:
             config = load_sweep(find_sweep(f"sweeps/{part}"), [f"output={output}"])
-            numbers = measure(quick(config) if given.quick else config, given.workers)
+            whole = with_seeds(config, given.seeds)
+            numbers = measure(quick(config) if given.quick else whole, given.workers)
             options = f" --workers {given.workers}" if given.workers > 1 else ""
+            options += f" --seeds {given.seeds}" if given.seeds != parser.get_default("seeds") else ""
         if given.quick:
             file = output / f"segmentation-{part}-quick.json"
             atomic.write_json(file, numbers)

@@ -160,7 +160,7 @@ def _rows(parts: Parts, counts: list[int]) -> list[int]:
 def _scoring_passes(parts: Parts) -> int:
     """Passes of one text through the network: as many as texts, but where each slot reads them alone."""
     gate, config = parts.model.gate, parts.config
-    if gate is None or not gate.by_likelihood or config.scenario == "task":
+    if gate is None or not gate.asks_each or config.scenario == "task":
         return _scored_texts(parts)
     counts = [len(task.splits[config.evaluation.split]) for task in parts.tasks]
     return sum(counts) + sum(slots * texts for slots, texts in enumerate(_rows(parts, counts), 1))

@@ -130,8 +130,10 @@ def refuse(config: RunConfig, task: str | None, merged: bool, push: str | None) 
             "the adapters belong to a new network, which is nowhere but in this run; add --merged for the whole network"
         )
     gate = config.resolved_gate()
-    if gate is not None and (gate.reads or gate.by_likelihood):
-        does = "chooses one of its slots" if gate.chooses else "weighs its slots anew"
+    if gate is not None and (gate.reads or gate.asks_each):
+        does = "weighs its slots anew"
+        if gate.chooses or gate.asks_each:
+            does = "chooses one of its slots" if gate.chooses else "asks each of its slots"
         raise RunError(
             f"method '{config.method}' {does} for each input, which no PEFT adapter and no merged "
             "network does; label inputs with `plora predict`, or learn with method 'per_task' or 'first_session'"

@@ -155,7 +155,7 @@ class Method:
             return f"method '{self.name}' has one slot, which every task changed"
         if self.slots == "first":
             return f"method '{self.name}' has one slot, which the first task trained and all tasks stand on"
-        if gate is not None and gate.by_likelihood:
+        if gate is not None and gate.asks_each:
             return f"method '{self.name}' answers by all tasks' slots together where none is named"
         if gate is not None and gate.chooses:
             return f"method '{self.name}' chooses among all tasks by what it knows of each"

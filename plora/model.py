@@ -95,6 +95,9 @@ class ContinualModel(nn.Module):
             at: where training stands; None evaluates.
         """
         assert len(self.alternatives(task)) < 2, "each slot answers alone here; ask for one task after the other"
+        if alone := self._alone(task, self.gate is not None and self.gate.by_class):
+            each = [self.outputs(batch, slot, at) for slot in alone]
+            return self.problem.united(each, [self.head.slice_of(slot) for slot in alone])
         weights = self._weights_of(batch.inputs, task)
         found = self._output(self._routed(task, weights, at), batch.inputs, at)
         features = self.problem.features(found, batch.inputs)
@@ -178,9 +181,13 @@ class ContinualModel(nn.Module):
 
     def alternatives(self, task: str | None) -> tuple[str, ...]:
         """Return the slots that read inputs each alone, where no task is named and the gate goes by likelihood."""
-        if self.adapters is None or self.gate is None or not self.gate.by_likelihood or task is not None:
+        return self._alone(task, self.gate is not None and self.gate.by_likelihood)
+
+    def _alone(self, task: str | None, asked: bool) -> tuple[str, ...]:
+        """The slots on the route of no named task, where the gate asks each of them."""
+        if self.adapters is None or not asked or task is not None or self.forced is not None:
             return ()
-        return self.route(task).slots if self.forced is None else ()
+        return self.route(task).slots
 
     def confined(self, scores: Tensor, weights: Tensor) -> Tensor:
         """Return scores `[B, rows]` with −∞ in the rows of tasks that were not chosen, where tasks have their own.

@@ -8,7 +8,7 @@ from plora.config.training import TrainingConfig
 from plora.errors import did_you_mean
 from plora.kinds import is_own
 from plora.methods import OWN, PARTS, REGRESSED, SOLVED
-from plora.problems.settings import ClassificationLoss
+from plora.problems.settings import ClassificationLoss, SemanticSegmentationSettings
 from plora.results.record.rouge import ROUGE
 from plora.strategies.settings import GenerativeReplaySettings
 
@@ -53,12 +53,14 @@ def cross_checks(config: RunConfig) -> Iterator[str]:
             f"gate: '{gate.kind}' compares how likely slots find a document, and problem '{config.problem.kind}' says "
             "nothing of that; use method 'routed' with its own gate"
         )
+    if gate is not None and gate.by_class:
+        yield from _of_own_classes(config)
     if gate is not None and gate.by_likelihood and getattr(config.problem, "score", "") in ("exact_match", *ROUGE):
         yield (
             f"gate: '{gate.kind}' says how likely an answer is, and not which one is likeliest; set "
             "problem.score=nats_per_byte, or use method 'per_task' with scenario=task"
         )
-    if gate is not None and (gate.reads or gate.by_likelihood) and (row.slots != "per_task" or row.merging is not None):
+    if gate is not None and (gate.reads or gate.asks_each) and (row.slots != "per_task" or row.merging is not None):
         yield (
             f"gate: '{gate.kind}' weighs the slots of all tasks for each input, and method '{config.method}' "
             f"{'has one slot' if row.merging is None else 'makes one of them'}; use another gate or method"
@@ -179,6 +181,28 @@ def _of_arriving_classes(config: RunConfig) -> Iterator[str]:
         )
 
 
+def _of_own_classes(config: RunConfig) -> Iterator[str]:
+    """Mistakes about a gate whose slots answer for the classes of their own steps."""
+    gate, problem = config.resolved_gate(), config.problem
+    assert gate is not None
+    if not isinstance(problem, SemanticSegmentationSettings):
+        yield (
+            f"gate: '{gate.kind}' asks each slot where its own classes are, and problem '{problem.kind}' has no "
+            "pixels; use another gate"
+        )
+        return
+    if config.scenario != "class":
+        yield (
+            f"gate: '{gate.kind}' asks each slot for the classes of its own step, and in the {config.scenario}-"
+            "incremental scenario all have the same; set stream.increment and scenario=class, or use another gate"
+        )
+    needed = ("query", "class_predictor") if problem.answer == "queries" else ("class_predictor",)
+    if missing := [name for name in needed if name not in config.modules]:
+        yield f"modules: with gate '{gate.kind}' each slot has its own {' and '.join(missing)}; name {_them(missing)}"
+    if problem.outlier is not None or problem.outlier_class:
+        yield f"problem.outlier: with gate '{gate.kind}' no slot knows all classes, so none says what an outlier is"
+
+
 def _of_parts(config: RunConfig) -> Iterator[str]:
     """Mistakes of a problem whose heads score parts of an example, so that it has not one feature and one class."""
     kind, gate = config.problem.kind, config.resolved_gate()
@@ -243,9 +267,12 @@ def _without_rows(config: RunConfig) -> Iterator[str]:
         )
     gate = config.resolved_gate()
     if gate is not None and gate.chooses:
+        other = "set gate={kind: likelihood}"
+        if config.problem.segments:
+            other = "set gate={kind: own_classes}" if config.scenario == "class" else "use method 'sequential' or 'lwf'"
         yield (
             f"method: '{config.method}' chooses by classes that features are near to, and problem '{kind}' has none; "
-            "set gate={kind: likelihood}"
+            f"{other}"
         )
     elif gate is not None and gate.reads:
         yield f"method: '{config.method}' weighs slots by features that a head reads, and problem '{kind}' has none"

@@ -12,6 +12,7 @@ from plora.gates.settings import (
     MagnitudesSettings,
     NewestSettings,
     OneHotSettings,
+    OwnClassesSettings,
     RouterSettings,
 )
 from plora.lazy import names_from
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from plora.gates.magnitudes import Magnitudes
     from plora.gates.newest import Newest
     from plora.gates.one_hot import OneHot
+    from plora.gates.own_classes import OwnClasses
     from plora.gates.router import Router
 
 __all__ = [
@@ -46,6 +48,8 @@ __all__ = [
     "NewestSettings",
     "OneHot",
     "OneHotSettings",
+    "OwnClasses",
+    "OwnClassesSettings",
     "ReadingGate",
     "Router",
     "RouterSettings",
@@ -64,6 +68,7 @@ __getattr__, _ = names_from(
         "magnitudes": ["Magnitudes"],
         "newest": ["Newest"],
         "one_hot": ["OneHot"],
+        "own_classes": ["OwnClasses"],
         "router": ["Router"],
     },
 )

@@ -74,8 +74,18 @@ class Gate(nn.Module, ABC):
 
     @property
     def by_likelihood(self) -> bool:
-        """Whether each slot reads an input alone where no task is named; see `GateSettings`."""
+        """Whether what each slot alone finds to be likely counts where no task is named; see `GateSettings`."""
         return self.settings.by_likelihood
+
+    @property
+    def by_class(self) -> bool:
+        """Whether each slot alone answers for its own classes where no task is named; see `GateSettings`."""
+        return self.settings.by_class
+
+    @property
+    def asks_each(self) -> bool:
+        """Whether each slot reads an input alone where no task is named; see `GateSettings`."""
+        return self.settings.asks_each
 
     @property
     def merges(self) -> bool:

@@ -30,11 +30,19 @@ class GateSettings(PartSettings):
     by_likelihood: ClassVar[bool] = False
     """Where no task is named each slot of its route reads an input alone, and the mean of what they find it to be
     likely counts; see `Likelihood`."""
+    by_class: ClassVar[bool] = False
+    """Where no task is named each slot of its route reads an input alone, and answers for the classes of its own task;
+    see `OwnClasses`."""
+
+    @property
+    def asks_each(self) -> bool:
+        """Whether each slot of its route reads an input alone, where no task is named."""
+        return self.by_likelihood or self.by_class
 
     @property
     def isolates(self) -> bool:
         """Whether a task trains with its own slot alone."""
-        return self.needs_task or self.chooses or self.by_likelihood
+        return self.needs_task or self.chooses or self.asks_each
 
 
 class AllOnesSettings(GateSettings):
@@ -89,6 +97,17 @@ class LikelihoodSettings(GateSettings):
     by_likelihood = True
 
     kind: Literal["likelihood"] = "likelihood"
+
+
+class OwnClassesSettings(GateSettings):
+    """Of `OwnClasses`."""
+
+    part = "plora.gates.own_classes:OwnClasses"
+    needs_task = False
+    constant = False
+    by_class = True
+
+    kind: Literal["own_classes"] = "own_classes"
 
 
 class GainSettings(GateSettings):
@@ -214,6 +233,7 @@ GATES: dict[str, type[GateSettings]] = {
     "newest": NewestSettings,
     "router": RouterSettings,
     "likelihood": LikelihoodSettings,
+    "own_classes": OwnClassesSettings,
     "gain": GainSettings,
     "gumbel_sparsemax": GumbelSparsemaxSettings,
     "magnitudes": MagnitudesSettings,

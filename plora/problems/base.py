@@ -639,6 +639,15 @@ class Problem(ABC):
         """
         return {"predicted": told[0][0], "probability": told[0][1]}
 
+    def united(self, each: Sequence[Mapping[str, Tensor]], own: Sequence[slice]) -> dict[str, Tensor]:
+        """Return outputs that say of all classes what slots say of their own, which read a batch each alone.
+
+        Args:
+            each: the outputs of each slot.
+            own: the rows of the classes that its task brought.
+        """
+        raise DataError(f"{type(self).__name__} does not ask each slot for its own classes; use another gate")
+
     def mixed(self, each: Sequence[Columns]) -> Columns:
         """Return what the mean of several models' likelihoods is, from what was measured of each.
 

@@ -28,6 +28,7 @@ from plora.problems.mask_loss import MaskLoss
 from plora.problems.outlier_data import require_outliers, with_outlier_class
 from plora.problems.outlier_exposure import Exposure
 from plora.problems.outlier_scores import INLIER, OUTLIER, UNSAID, OutlierMeasure
+from plora.problems.own_classes import NOTHING, united
 from plora.problems.pair_augmentation import random_pairs
 from plora.problems.settings import ProblemSettings, SemanticSegmentationSettings
 from plora.results import SCORES, Measurements, PixelCounts
@@ -230,6 +231,11 @@ class SemanticSegmentation(Problem):
         earlier = enumerate(zip(found.masks[:-1], found.classes[:-1], strict=True))
         return last | {f"{name} {block}": one for block, both in earlier for name, one in zip(_LAST, both, strict=True)}
 
+    def united(self, each: Sequence[Mapping[str, Tensor]], own: Sequence[slice]) -> dict[str, Tensor]:
+        """Return the outputs of T slots side by side, `[R, T, …]`, and `own` `[T, 2]`, the rows of their classes."""
+        apart = {name: torch.stack([outputs[name] for outputs in each], dim=1) for name in each[0]}
+        return apart | {"own": torch.tensor([(rows.start, rows.stop) for rows in own])}
+
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch, competing: Tensor) -> dict[str, Tensor]:
         """Return `class`, `mask` and `dice`, sums over images and supervised outputs; or `cross_entropy` of pixels.
 
@@ -415,7 +421,27 @@ class SemanticSegmentation(Problem):
         return len(self.class_names) + self.settings.outlier_class
 
     def _scores(self, outputs: Mapping[str, Tensor], row: int, hidden: Tensor) -> Tensor:
-        """Of one row, `[C, h, w]` at the network's size; hidden classes, `[C]`, are in no softmax."""
+        """Of one row, `[C, h, w]` at the network's size; hidden classes, `[C]`, are in no softmax.
+
+        Of slots that read it each alone, shares of all classes.
+        """
+        if "own" not in outputs:
+            return self._alone(outputs, row, hidden)
+        own = [slice(start, stop) for start, stop in outputs["own"].tolist()]
+        later = torch.arange(len(hidden), device=hidden.device)
+        shares = []
+        for slot, rows in enumerate(own):
+            unknown = hidden | (later >= rows.stop)
+            one = {name: outputs[name][:, slot] for name in outputs if name != "own"}
+            scores = self._alone(one, row, unknown)
+            if self.settings.answer == "patches":
+                shares.append(scores.masked_fill(unknown[:, None, None], float("-inf")).softmax(0))
+            else:
+                shares.append(scores / scores.sum(0).clamp_min(NOTHING))
+        return united(shares, own)
+
+    def _alone(self, outputs: Mapping[str, Tensor], row: int, hidden: Tensor) -> Tensor:
+        """What one slot says of one row; see `_scores`."""
         size = self.layout.preparation.size
         if self.settings.answer == "patches":
             return F.interpolate(outputs["patches"][row : row + 1].float(), size, mode="bilinear")[0]

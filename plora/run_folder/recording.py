@@ -77,7 +77,7 @@ def make_record(
         settings=config.settings(),
         predictions=tuple(predictions),
         slot_states=tuple(slot_states),
-        passes=len(seen) if gate is not None and gate.by_likelihood and config.scenario != "task" else config.passes,
+        passes=len(seen) if gate is not None and gate.asks_each and config.scenario != "task" else config.passes,
         run=run,
     )
 

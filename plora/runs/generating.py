@@ -147,7 +147,7 @@ class _Writer(ABC):
     def tasks(self, prompts: Prompts, task: str | Sequence[str] | None, learned: Sequence[str]) -> list[str | None]:
         """The task of each prompt; None where all tasks have the same slots."""
         gate, known = self.model.gate, f"the run has learned: {', '.join(learned)}"
-        if self.model.adapters is None or gate is None or not (gate.needs_task or gate.by_likelihood):
+        if self.model.adapters is None or gate is None or not (gate.needs_task or gate.asks_each):
             if task is not None:
                 raise UnknownTaskError("this run writes with the same weights for every task; leave --task out")
             return [None] * len(prompts)

@@ -175,7 +175,7 @@ def _check_state(promises: Promises, make: Callable[[], Gate]) -> None:
 
 def _check_routes(promises: Promises, gate: Callable[[], Gate], slots: Sequence[str]) -> None:
     made = gate()
-    chooses = isinstance(made, ChoosingGate) or made.by_likelihood
+    chooses = isinstance(made, ChoosingGate) or made.asks_each
     with_slots = f"with {len(slots)} slot{'' if len(slots) == 1 else 's'}"
     asked: list[str | None] = [*(slots or TASKS[:1])] if made.needs_task else [*slots, None]
     if not made.needs_task and not chooses:

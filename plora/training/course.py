@@ -127,7 +127,7 @@ def _plan(parts: Parts, stage: Stage, position: int, seen: tuple[str, ...]) -> S
     loss_rows = config.resolved_loss_rows() if space.scenario == "class" else "local"
     own = {task.name for task in stage.tasks}
     training = {"local": own, "seen": {*seen, *own}, "all": {*space.blocks}}[loss_rows]
-    named = gate is not None and (gate.needs_task or gate.by_likelihood or isinstance(gate, ChoosingGate))
+    named = gate is not None and (gate.needs_task or gate.asks_each or isinstance(gate, ChoosingGate))
     return StagePlan(
         stage=stage,
         position=position,

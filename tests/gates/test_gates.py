@@ -68,6 +68,7 @@ def test_the_table_holds_final_gates() -> None:
         "newest",
         "router",
         "likelihood",
+        "own_classes",
         "gain",
         "gumbel_sparsemax",
         "magnitudes",

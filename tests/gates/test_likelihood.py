@@ -99,7 +99,7 @@ def test_texts_are_written_by_a_task_that_is_named_or_found(routed: Path) -> Non
 
 
 def test_what_it_cannot_do_is_refused(routed: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="weighs its slots anew for each input, which no PEFT adapter"):
+    with pytest.raises(RunError, match="asks each of its slots for each input, which no PEFT adapter"):
         export(routed, tmp_path / "export")
     with pytest.raises(RunError, match=r"'sea' cannot be forgotten: .* by all tasks' slots together"):
         forget(routed, "sea")
