@@ -63,8 +63,35 @@ def test_every_example_is_tested_and_shown() -> None:
         assert f"examples/{path.name}" in page
 
 
+_TINY: dict[str, dict[str, object]] = {
+    "segmentation": {
+        "backbone": {
+            "kind": "new",
+            "network": {
+                "model_type": "eomt",
+                "image_size": 32,
+                "patch_size": 8,
+                "hidden_size": 32,
+                "num_hidden_layers": 3,
+                "num_blocks": 2,
+                "num_attention_heads": 2,
+                "mlp_ratio": 2,
+                "num_queries": 8,
+                "train_num_points": 64,
+            },
+            "image": {"size": 32, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.25]},
+        },
+        "scenes": {"kind": "scenes", "size": 32, "domains": ["night"], "train": 4, "validation": 2, "test": 2},
+        "training": {"epochs": 1, "batch_size": 4},
+    }
+}
+"""What the first cell of a notebook sets, small: what is pretrained on first use takes too long for a test."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "pictures"), [("gates", 2), ("language_models", 2), ("cascade", 2)])
+@pytest.mark.parametrize(
+    ("name", "pictures"), [("gates", 2), ("language_models", 2), ("cascade", 2), ("segmentation", 2)]
+)
 def test_a_notebook_runs_as_it_stands(
     name: str, pictures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +107,9 @@ def test_a_notebook_runs_as_it_stands(
     monkeypatch.setitem(sys.modules, "IPython.display", shown)
     drawn: list[bytes] = []
     names: dict[str, object] = {}
-    for cell in cells:
+    for number, cell in enumerate(cells):
         exec(compile(cell, f"{name}.ipynb", "exec"), names)
+        if number == 0:
+            assert names.keys() >= _TINY.get(name, {}).keys()
+            names |= _TINY.get(name, {})
     assert [png[:8] for png in drawn] == [b"\x89PNG\r\n\x1a\n"] * pictures

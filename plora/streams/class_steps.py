@@ -28,7 +28,8 @@ class ClassSteps(ArrivingClasses):
     """A stream of images with maps whose tasks are steps of classes, where `increment` is set.
 
     In the maps of a step, what is of the classes of other steps is background. Test maps have all classes: each image
-    is tested in one step, and what is of classes that were not learned yet is background when it is scored.
+    is tested in one step, one that shows no class in the smallest, and what is of classes that were not learned yet is
+    background when it is scored.
 
     Source: Cermelli et al. 2020 (MiB, arXiv 2002.00718); Douillard et al. 2021 (PLOP, arXiv 2011.11390).
     """
@@ -87,14 +88,19 @@ class ClassSteps(ArrivingClasses):
         class_names = (behind, *(names[number] for number in order))
         of_steps = [own for _, own in arriving]
         chosen: dict[SplitName, list[NDArray[np.int64]]] = {
-            split: images_of_steps(present[split], of_steps, "partitioned" if split == "test" else self.protocol)
+            split: images_of_steps(
+                present[split],
+                of_steps,
+                "partitioned" if split == "test" else self.protocol,
+                every=split == "test",  # a class that is found where there is none is a mistake of some step
+            )
             for split in SPLITS
         }
         tasks = []
         for at, (step, own) in enumerate(arriving):
             found: dict[SplitName, StepImages] = {}
             for split in SPLITS:
-                if not len(chosen[split][at]):
+                if not present[split][chosen[split][at]][:, own].any():
                     shown = ", ".join(names[number] for number in own)
                     raise DataError(
                         f"step '{step}' ({shown}) has no {split} images (protocol {self.protocol}); give more images, "

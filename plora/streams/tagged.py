@@ -207,7 +207,7 @@ class Tagged(ArrivingClasses):
             splits: dict[SplitName, _Sentences] = {
                 split: [joined[split][index] for index in chosen[split][at].tolist()] for split in SPLITS
             }
-            if empty := [split for split in SPLITS if not splits[split]]:
+            if empty := [split for split in SPLITS if not _shown(splits[split], types)[:, steps[at]].any()]:
                 raise DataError(
                     f"step '{step}' ({', '.join(own)}) has no {empty[0]} sentences (protocol {self.protocol}); give "
                     "more sentences, another class_order, or larger steps"

@@ -54,8 +54,8 @@ def test_a_step_learns_its_own_classes_on_background(protocol: Protocol, expecte
     stream = Steps(init_cls=2, increment=1, background="ground", protocol=protocol).load()
     assert [task.label_names for task in stream.tasks] == [("ground", "cat", "dog"), ("cow",)]
     assert said(stream, "train") == said(stream, "validation") == expected
-    # Test images are each in one step, and their maps have every class.
-    assert said(stream, "test") == [[[1, 0, 0], [0, 2, IGNORED], [1, 2, 0]], [[3, 0, 0], [1, 3, 2]]]
+    # Test images are each in one step, that without a class in the smallest, and their maps have every class.
+    assert said(stream, "test") == [[[1, 0, 0], [0, 2, IGNORED], [1, 2, 0]], [[3, 0, 0], [1, 3, 2], [0, 0, 0]]]
     assert stream.notes == {"class steps": f"{protocol}: ground, cat, dog | cow", "background": "ground"}
     stream.require("class")
     with pytest.raises(DataError, match="no domain-incremental form"):
