@@ -8,6 +8,7 @@ blocks, and writes beside its runs what says nothing about blocks.
 
 `ways` and `streams` need p16_balanced.parquet (columns luma, label, split, cq_level, domain) and partition_types.txt in
 the folder `--data`.
+`ways` has a row of a MobileNetV2 that has seen ImageNet alone where `--imagenet` is its folder.
 """
 
 import argparse
@@ -87,13 +88,20 @@ ROUNDS = 31
 """Forward passes of each kind whose median is taken."""
 
 
-def ways(network: Mapping[str, object]) -> dict[str, dict[str, object]]:
+def ways(network: Mapping[str, object], imagenet: Path) -> dict[str, dict[str, object]]:
     """Row of the table → settings in which it differs from the pooled adapters."""
+    photographs: dict[str, object] = {
+        "method": "frozen",
+        "bottleneck": None,
+        "backbone": {"id": str(imagenet), "image": {"size": 64}},  # whose three channels are the luma
+        "stream.quantiser_channel": None,
+    }
     whole: dict[str, object] = {"method": "full", "bottleneck": None, "training.learning_rate": 0.0003}
     slots: dict[str, object] = {"bottleneck": None}
     new: dict[str, object] = {"kind": "new", "network": dict(network), "image": {"size": 32}}
     decayed = [HEAD, {"part": "backbone", "layer_decay": 1 / 2.6}]
     return {
+        **({"frozen, of ImageNet": photographs} if imagenet.is_dir() else {}),
         "frozen": {"method": "frozen", **slots},
         "pooled adapters": {},
         "pooled, stages 3-4": {"bottleneck.stages": [3, 4]},
@@ -114,6 +122,7 @@ class Asked:
     """What to measure: from which data, where its runs are, with how many seeds, and whether small."""
 
     data: Path
+    imagenet: Path
     output: Path
     seeds: int
     quick: bool
@@ -268,7 +277,7 @@ def all_ways(asked: Asked) -> dict[str, JsonValue]:
     """The ways to learn stage 2 and the ten types, and what is known without a network."""
     stage_1 = json.loads((asked.backbone() / "pretraining-results.json").read_text(encoding="utf-8"))
     workspace, rows = Workspace(), list[JsonValue]()
-    for name, settings in ways(asked.network).items():
+    for name, settings in ways(asked.network, asked.imagenet).items():
         for seed in range(asked.seeds):
             folder_name = "-".join(name.replace("×", "x").replace(",", "").split())
             config = asked.config(settings | {"seed": seed, "name": folder_name})
@@ -335,12 +344,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=PARTS)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/blocks"))
+    parser.add_argument(
+        "--imagenet",
+        type=Path,
+        default=Path("../shared/data/weights/mobilenet_v2_imagenet"),
+        help="folder of a network that has seen photographs alone; where there is none, its row is left out",
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/blocks-encoder"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     output = given.output / "quick" if given.quick else given.output
-    asked = Asked(given.data, output, 1 if given.quick else given.seeds, given.quick)
+    asked = Asked(given.data, given.imagenet, output, 1 if given.quick else given.seeds, given.quick)
     measured = {"ways": all_ways, "streams": all_streams, "cascade": cascade}
     for part in given.parts:
         numbers = measured[part](asked)
