@@ -1,6 +1,7 @@
 """Scenes: objects with textures, pasted onto photographs; each a pure function of what names it, its map exact."""
 
 import math
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar
@@ -16,7 +17,7 @@ from plora.streams.labelled_images import ClassPixels, LabelledImage
 from plora.streams.photographs import photograph
 from plora.streams.scene_shapes import SHAPES, shape_field
 
-RENDERING = 1
+RENDERING = 2
 """Counts up when the same names give other scenes."""
 Texture = Literal["plain", "gradient", "stripes", "checks", "photograph"]
 Range = tuple[float, float]
@@ -37,6 +38,10 @@ _ANGLE, _SHEAR, _STRETCH = 0.5, 0.25, 0.2
 """Largest rotation and shear in radians, and logarithm of a factor."""
 _WAVES = (1.5, 3.5)
 """Stripes and checks across an object."""
+_HUES = 0.618034
+"""Way around the circle of hues from one class to the next: the golden section, so that all of them are apart."""
+_HUE, _SATURATION, _VALUE = (-0.04, 0.04), (0.55, 1.0), (0.35, 1.0)
+"""What colours of one class differ in, the hue as a share of the circle."""
 _SEEN = 0.25
 """Least difference of grey between an object and what it covers."""
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -93,8 +98,9 @@ def render_scene(name: SceneName, size: int) -> LabelledImage:
     """Return a scene and its map: class 0 is the ground, the others are the objects in their order.
 
     The ground is cut from a photograph. Objects are pasted one after the other, each the distance field of its outline
-    under a random affine map; a pixel is of an object where more than half of it lies inside. Light, tint, haze and
-    noise of the domain are laid over all. Randomness is the raw output of Philox under the scene's key.
+    under a random affine map, in colours that objects of its class have; a pixel is of an object where more than half
+    of it lies inside. Light, tint, haze and noise of the domain are laid over all. Randomness is the raw output of
+    Philox under the scene's key.
 
     Args:
         name: of the scene.
@@ -166,8 +172,9 @@ def _paste(name: SceneName, shares: list[float], image: Reals, classes: ClassPix
     if shown.any():
         if (kind := _one_of(name.look.textures, shares[8])) == "photograph":
             texture = _cut(_one_of(name.look.photographs, shares[15]), shares[16:20], size)[rows, columns]
+            texture = texture * _colour(number, shares[9:12])
         else:
-            texture = _textured(kind, shares[9:17], x, y)
+            texture = _textured(kind, number, shares[9:17], x, y)
         texture = _seen(texture, ground, shown, shares[20])
         ground += cover[..., None] * (texture - ground)
         here[shown] = number + 1
@@ -185,9 +192,15 @@ def _field(name: str, share: float) -> NDArray[np.float16]:
     return distance_field(name, _one_of(faces_with(name), share))
 
 
-def _textured(kind: Texture, shares: list[float], x: NDArray[Any], y: NDArray[Any]) -> Reals:
-    """The colours of an object whose own places are x and y, `[H, W, 3]`."""
-    first, second = np.array(shares[:3], np.float32), np.array(shares[3:6], np.float32)
+def _colour(number: int, shares: list[float]) -> Reals:
+    """A colour that objects of a class have, `[3]` in 0 to 1."""
+    hue = (number * _HUES + _between(shares[0], _HUE)) % 1
+    return np.array(hsv_to_rgb(hue, _between(shares[1], _SATURATION), _between(shares[2], _VALUE)), np.float32)
+
+
+def _textured(kind: Texture, number: int, shares: list[float], x: NDArray[Any], y: NDArray[Any]) -> Reals:
+    """The colours of an object of a class whose own places are x and y, `[H, W, 3]`."""
+    first, second = _colour(number, shares[:3]), _colour(number, shares[3:6])
     angle, waves = np.pi * shares[6], _between(shares[7], _WAVES)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     u, v = cos * x + sin * y, cos * y - sin * x

@@ -82,10 +82,10 @@ class SceneImages(LabelledImages):
 class Scenes(ClassSteps):
     """Scenes of objects cut and pasted onto photographs, with exact maps; a task for each domain or step of classes.
 
-    Objects are simple shapes, or characters of the fonts that matplotlib ships, each with a size, slant, stretch,
-    colours and texture of its own; two to five stand in a scene, and later ones cover earlier ones. Domains differ in
-    photographs, light, textures and noise, and have the same classes. The photographs are those that scikit-learn and
-    matplotlib ship (needs the extra `quickstart`).
+    Objects are simple shapes, or characters of the fonts that matplotlib ships, each with a size, slant, stretch and
+    texture of its own, and with colours near the hue of its class; two to five stand in a scene, and later ones cover
+    earlier ones. Domains differ in photographs, light, textures and noise, and have the same classes. The photographs
+    are those that scikit-learn and matplotlib ship (needs the extra `quickstart`).
     """
 
     kind: Literal["scenes"] = "scenes"
