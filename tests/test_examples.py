@@ -85,7 +85,7 @@ _TINY: dict[str, dict[str, object]] = {
         "training": {"epochs": 1, "batch_size": 4},
     }
 }
-"""What the first cell of a notebook sets, small: what is pretrained on first use takes too long for a test."""
+"""What the first cell of a notebook sets, small: the shipped network takes too long for a test."""
 
 
 @pytest.mark.slow

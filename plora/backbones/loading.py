@@ -483,8 +483,8 @@ def _from_hub(config: BackboneConfig, weights: bool) -> Path:
         return folder
     except HFValidationError:
         raise BackboneError(
-            f"backbone.id={config.id!r} is neither 'minilm', 'glyph_vit' nor 'docstring_lm', nor a folder that "
-            "exists, nor a hub id like 'name/model'"
+            f"backbone.id={config.id!r} is neither 'minilm', 'glyph_vit', 'docstring_lm' nor 'scene_eomt', nor a "
+            "folder that exists, nor a hub id like 'name/model'"
         ) from None
     except Exception as error:  # of the hub's client, or of the network under it
         raise BackboneError(

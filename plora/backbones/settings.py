@@ -13,7 +13,9 @@ GLYPH_VIT = "glyph_vit"
 """The network for images that plora ships: a small vision transformer, pretrained on printed characters."""
 DOCSTRING_LM = "docstring_lm"
 """The language model that plora ships: a small Llama, pretrained on docstrings."""
-SHIPPED = (GLYPH_VIT, DOCSTRING_LM)
+SCENE_EOMT = "scene_eomt"
+"""The network for segmentation that plora ships: a small EoMT, pretrained on scenes by day."""
+SHIPPED = (GLYPH_VIT, DOCSTRING_LM, SCENE_EOMT)
 """Networks that are in the package, each in a folder of its name beside this file."""
 Side = Annotated[int, Field(ge=1)]
 MADE = "pretrained:"
@@ -58,8 +60,9 @@ class BackboneConfig(BaseModel):
     kind: Literal["pretrained", "new"] = "pretrained"
     """`pretrained`: as its files say; `new`: made from `network` with random weights, for method `full` to train."""
     id: str = MINILM
-    """`minilm` (embedded, extra `quickstart`), of images `glyph_vit` and of documents `docstring_lm` (both shipped), a
-    folder, a model id on the hub, or `pretrained:CONFIG`, what `plora pretrain CONFIG` has made."""
+    """`minilm` (embedded, extra `quickstart`), of images `glyph_vit`, of documents `docstring_lm` and of maps
+    `scene_eomt` (shipped), a folder, a model id on the hub, or `pretrained:CONFIG`, what `plora pretrain CONFIG` has
+    made."""
     network: dict[str, JsonValue] | None = None
     """Of a new network: `model_type` and the settings of its `transformers` configuration. It computes in fp32; `dtype`
     says in what it is stored."""
