@@ -783,6 +783,28 @@ def segmentation(data: dict[str, object]) -> str:
     return "\n\n".join([table(heads, [cells for _, cells in sorted(rows)]), said, *_chosen(data)])
 
 
+def segmentation_steps(data: dict[str, object]) -> str:
+    """What holds old classes while new ones arrive, best first."""
+    ways = {"lwf": "what the model said before", "replay": "images of old steps", "sequential": "nothing"}
+    rows = []
+    for run in _rows(data, "runs"):
+        method, steps = str(run["method"]), _rows(run, "steps")
+        way = ways.get(method, "all classes at once")
+        if run["by_class"]:
+            way = "queries of their own for each step" + (", and LoRA" if run["lora"] else "")
+        iou = float(str(run["foreground_iou"]))
+        last = [f"{100 * float(str(steps[-1][part])):.1f}" if steps else NONE for part in ("old", "new")]
+        first = f"{100 * float(str(steps[0]['new'])):.1f}" if steps else NONE
+        cells = [f"{100 * iou:.1f}", *last, first, f"{run['trainable']:,}", str(run["passes"]), f"{run['seconds']:.0f}"]
+        rows.append((-iou, [way, f"`{'routed' if run['by_class'] else method}`", *cells]))
+    heads = ["what holds old classes", "method", "all", "old", "new", "after the first step", "trainable", "passes"]
+    said = (
+        "Percent of mean IoU without the background: after the last step, of all classes, of those of earlier steps "
+        f"and of its own; and of the first step's after that step. One seed. {source(data)}"
+    )
+    return "\n\n".join([table([*heads, "seconds"], [cells for _, cells in sorted(rows)]), said, *_chosen(data)])
+
+
 def segmentation_step(data: dict[str, object]) -> str:
     """What a step takes and holds, of both ways."""
     ways = _part(data, "ways")
@@ -1129,6 +1151,7 @@ RENDERERS: dict[str, tuple[str, Callable[[dict[str, object]], str]]] = {
     "segmentation_scenes": ("segmentation-scenes", segmentation),
     "segmentation_camvid": ("segmentation-camvid", segmentation),
     "segmentation_step": ("segmentation-step", segmentation_step),
+    "segmentation_steps": ("segmentation-steps", segmentation_steps),
     "segmentation_step_gpu": ("segmentation-step-gpu", segmentation_step),
     "ledger": ("ledger", ledger),
     "targets_labels": ("targets-labels", targets),

@@ -1,13 +1,16 @@
-"""LoRA against training all of a segmentation network: `python -m benchmarks.segmentation step scenes camvid`.
+"""LoRA against training all of a segmentation network, and what holds old classes.
+
+    python -m benchmarks.segmentation step scenes camvid steps
 
 `step` times a training step on the shapes of EoMT-B (random weights, 320 × 320, batch 2) and counts what it holds. The
-others are the shipped sweeps of these names: the base is pretrained where it is missing, a sweep that was cut goes on,
-and one that is done is read. CamVid needs the folder in which the command is called to hold `camvid`, or `--data
-FOLDER`. `--quick` does the same with a tiny network, few images and one seed: it shows that all of it runs, and its
-numbers, which say nothing else, go to the folder of the runs.
+others are shipped sweeps (`steps` is `scene-steps`): one that was cut goes on, and one that is done is read. CamVid
+needs the folder in which the command is called to hold `camvid`, or `--data FOLDER`. `--quick` does the same with a
+tiny network, few images and one seed: it shows that all of it runs, and its numbers, which say nothing else, go to the
+folder of the runs.
 """
 
 import argparse
+import math
 import os
 import statistics
 import time
@@ -29,13 +32,13 @@ from plora.configs import find_sweep
 from plora.problems.mask_annealing import shares_masked
 from plora.problems.mask_loss import MaskLoss
 from plora.problems.settings import SemanticSegmentationSettings
-from plora.results import read_record
+from plora.results import class_steps, read_record
 from plora.results.tables.all_metrics import metrics_of_path
 from plora.run_folder.folder import RunFolder
 from plora.runs.pretraining import make_missing
 from plora.sweep import SweepConfig, SweepRun, load_sweep, plan_runs, plan_studies, sweep
 
-PARTS = ("step", "scenes", "camvid")
+PARTS = ("step", "scenes", "camvid", "steps")
 ANSWERING = ("query", "class_predictor", "mask_head", "upscale_block")
 SIDE, BATCH, CLASSES, MASKS = 320, 2, 19, 6
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "num_blocks": 3, "num_queries": 100}
@@ -53,7 +56,10 @@ QUICK: dict[str, JsonValue] = {
     "backbone": {"kind": "new", "network": TINY_NETWORK, "image": TINY_IMAGE},
     "training.epochs": 1,
 }
-QUICK_SCENES: dict[str, JsonValue] = {"stream.train": 4, "stream.validation": 2, "stream.test": 2}
+QUICK_SCENES: dict[str, dict[str, JsonValue]] = {
+    "scenes": {"stream.train": 4, "stream.validation": 2, "stream.test": 2},
+    "scene-steps": {"stream.train": 20, "stream.validation": 12, "stream.test": 12},  # each step shows its classes
+}
 
 
 def arm(config: RunConfig) -> str:
@@ -88,10 +94,34 @@ def row(run: SweepRun) -> dict[str, JsonValue]:
     }
 
 
+def row_of_steps(run: SweepRun) -> dict[str, JsonValue]:
+    """What one run over classes that arrive is; of all classes at once, what was learned in the end."""
+    record, config = read_record(run.folder), RunFolder(run.folder).read_config()
+    metrics = {metric.name: metric.value for metric in metrics_of_path(run.folder).metrics}
+    steps = class_steps(run.folder, record) if record.scenario == "class" else []
+    return {
+        "method": record.method if steps else "joint",
+        "by_class": config.gate is not None and config.gate.by_class,
+        "lora": config.lora is not None,
+        "steps": [{name: _known(getattr(step, name)) for name in ("old", "new", "all")} for step in steps],
+        "foreground_iou": steps[-1].all if steps else metrics["accuracy"],
+        "train_images": sum(task.train for task in record.data),
+        "test_images": sum(task.test for task in record.data),
+        "trainable": max(cost.trainable_parameters for cost in record.cost),
+        "seconds": round(sum(cost.seconds for cost in record.cost), 1),
+        "passes": record.passes,
+        "kept_bytes": record.cost[-1].kept_bytes,
+    }
+
+
+def _known(value: float) -> float | None:
+    """A number, or None: before the second step no class is old."""
+    return None if math.isnan(value) else value
+
+
 def quick(config: SweepConfig) -> SweepConfig:
     """The same sweep, small: a tiny network of random weights, one seed, nothing searched."""
-    few = QUICK_SCENES if config.name == "scenes" else {}
-    settings = {**config.settings, **QUICK, **few}
+    settings = {**config.settings, **QUICK, **QUICK_SCENES.get(config.name, {})}
     return with_seeds(config, 1).model_copy(
         update={"name": f"{config.name}-quick", "settings": settings, "search": None}
     )
@@ -99,7 +129,7 @@ def quick(config: SweepConfig) -> SweepConfig:
 
 def with_seeds(config: SweepConfig, seeds: int) -> SweepConfig:
     """The same sweep, of its first seeds."""
-    return config.model_copy(update={"runs": [run for run in config.runs if int(str(run["seed"])) < seeds]})
+    return config.model_copy(update={"runs": [run for run in config.runs if int(str(run.get("seed", 0))) < seeds]})
 
 
 def measure(config: SweepConfig, workers: int) -> dict[str, JsonValue]:
@@ -116,7 +146,7 @@ def measure(config: SweepConfig, workers: int) -> dict[str, JsonValue]:
         chosen = {study.label: dict(study.chosen.settings) for study in plan_studies(config) if study.chosen}
         searched = {key: [*(setting.values() or ())] for key, setting in config.search.space.items()}
     return {
-        "runs": [row(one) for one in planned],
+        "runs": [row_of_steps(one) if config.name.startswith("scene-steps") else row(one) for one in planned],
         "chosen_on_validation": chosen,
         "searched": searched,
         "seconds_to_make_the_base": round(made - started),
@@ -247,7 +277,8 @@ def main() -> None:
             if (counted, given.precision) != (11, "fp32"):
                 options = f" --steps {counted} --precision {given.precision}"
         else:
-            config = load_sweep(find_sweep(f"sweeps/{part}"), [f"output={output}"])
+            shipped = "scene-steps" if part == "steps" else part
+            config = load_sweep(find_sweep(f"sweeps/{shipped}"), [f"output={output}"])
             whole = with_seeds(config, given.seeds)
             numbers = measure(quick(config) if given.quick else whole, given.workers)
             options = f" --workers {given.workers}" if given.workers > 1 else ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.render import segmentation, segmentation_step
+from benchmarks.render import segmentation, segmentation_step, segmentation_steps
 from benchmarks.segmentation import TINY, arm, measure_steps, quick
 from plora.configs import find_sweep
 from plora.sweep import load_sweep, plan_runs
@@ -47,3 +47,27 @@ def test_arms_stand_by_their_mean_iou() -> None:
         "| LoRA, and what answers | 2 | 60.0 ± 14.1 | 10.0 ± 0.0 | 50.0 ± 14.1 | 70.0 ± 14.1 | 5 |"
     )
     assert page[3].startswith("| a linear layer for each patch | 1 | 20.0 | 10.0 | 10.0 | 30.0 | 5 | 3 | – | 2 |")
+
+
+def test_what_holds_old_classes_is_told_in_words() -> None:
+    shared = {"trainable": 5, "seconds": 3.0, "passes": 1, "lora": True, "by_class": False}
+    last = {"old": 0.2, "new": 0.4, "all": 0.3}
+    runs = [
+        {**shared, "method": "lwf", "foreground_iou": 0.3, "steps": [{"old": None, "new": 0.5, "all": 0.5}, last]},
+        {**shared, "method": "joint", "foreground_iou": 0.6, "steps": []},
+        {**shared, "method": "routed", "by_class": True, "passes": 2, "foreground_iou": 0.25, "steps": [last]},
+    ]
+    page = segmentation_steps({**SAID, "runs": runs, "chosen_on_validation": {}, "searched": {}}).splitlines()
+    assert [line.split(" | ")[0] for line in page[2:5]] == [
+        "| all classes at once",
+        "| what the model said before",
+        "| queries of their own for each step, and LoRA",
+    ]
+    assert page[3].endswith("| `lwf` | 30.0 | 20.0 | 40.0 | 50.0 | 5 | 1 | 3 |")
+
+
+def test_the_sweep_of_steps_has_what_holds_old_classes_and_all_at_once() -> None:
+    runs = [run.config for run in plan_runs(load_sweep(find_sweep("sweeps/scene-steps")))]
+    assert [run.method for run in runs] == ["routed", "routed", "sequential", "lwf", "replay", "sequential"]
+    assert [run.scenario for run in runs] == ["class"] * 5 + ["domain"]
+    assert len(plan_runs(quick(load_sweep(find_sweep("sweeps/scene-steps"))))) == 6
