@@ -39,6 +39,7 @@ from plora.backbones.settings import (
     GLYPH_VIT,
     MADE,
     MINILM,
+    SCENE_EOMT,
     SHIPPED,
     BackboneConfig,
     Pooling,
@@ -53,6 +54,7 @@ _MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 _SHA256 = {
     MINILM: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     GLYPH_VIT: "63b7f9c667ca783c715e5f560512d739801ff12f7cfd575ccddde490d5817f45",
+    SCENE_EOMT: "a444f667789fcae8251ee77a57b1c13ab37852f25c54d200a15281f97f874cfa",
     DOCSTRING_LM: "cc1177c71f7b220e59302372aabac74737cde02f5a5e2c7d20790a8cdb264528",
 }
 """Of the weights of each network whose file is known."""

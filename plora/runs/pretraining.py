@@ -6,9 +6,12 @@ import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from plora import atomic
-from plora.backbones import MADE, find_backbone, made_by
+from plora.backbones import MADE, BackboneConfig, find_backbone, made_by
 from plora.build import Workspace
 from plora.cache import CACHE
 from plora.config import RunConfig, load_config
@@ -75,15 +78,19 @@ def pretrain(config: RunConfig, name: str, console: Console | None = None) -> Pa
             resume(own.folder, console, workspace)
         else:
             run(own, console, workspace)
-        _keep(own.folder, folder)
+        _keep(own.folder, folder, config.backbone)
     shutil.rmtree(training / key, ignore_errors=True)
     atomic.write_json(made_by(name), {"folder": key})
     return folder
 
 
-def _keep(run_folder: Path, folder: Path) -> None:
-    """Write the network of a finished run, and what it measured."""
+def _keep(run_folder: Path, folder: Path, begun: BackboneConfig) -> None:
+    """Write the network of a finished run, stored as what it began with is, and what it measured."""
     learner, _, _ = load_learner(run_folder)
+    if begun.kind != "new":  # it is loaded in fp32, whatever it is stored in
+        said = json.loads((find_backbone(begun) / "config.json").read_text(encoding="utf-8")).get("dtype")
+        configuration: Any = learner.backbone.network.config  # transformers has no types
+        configuration.dtype = None if said is None else getattr(torch, said)
     with atomic.atomic_folder(folder) as place, library_writes(folder):
         learner.model.problem.save(learner.backbone, place)
         for file in (RESULTS_FILE, "costs.json", RunFolder(run_folder).config.name):
