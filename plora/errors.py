@@ -17,7 +17,8 @@ PloraError (a ValueError)
     except plora.PloraError as error:   # one line: what was got, what was expected, what to do
         print(error)
 
-The command line prints the same line and exits with code 2.
+The command line prints the same line and exits with code 2. What goes on, and is worth knowing, is a PloraWarning (a
+UserWarning).
 """
 
 import re
@@ -28,6 +29,10 @@ from plora.shown import visible
 
 _LONGEST = 2000  # characters of a line; what is quoted in it may be a whole file
 _LINE_BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
+
+
+class PloraWarning(UserWarning):
+    """Something that a user may not have meant, and that is no reason to stop; the command line prints its text."""
 
 
 class PloraError(ValueError):

@@ -4,10 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import yaml
+
+from plora.cli import main
+from plora.errors import PloraWarning
 
 
 def plora(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -169,3 +173,17 @@ def test_the_command_starts_without_the_heavy_libraries() -> None:
     code = "import sys, plora.cli; print([m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_what_is_worth_knowing_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A warning of ours is printed without a place in the code; those of libraries are shown as ever."""
+
+    def learn(standalone_mode: bool) -> None:
+        warnings.warn("two classes are new", PloraWarning, stacklevel=2)
+        warnings.warn("of a library", UserWarning, stacklevel=2)
+
+    monkeypatch.setattr("plora.cli.app", learn)
+    with pytest.warns(UserWarning, match="of a library") as others:
+        main()
+    assert capsys.readouterr().err == "plora: warning: two classes are new\n"
+    assert len(others) == 1

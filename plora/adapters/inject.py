@@ -26,7 +26,7 @@ from plora.adapters.settings import Bottleneck, Pointwise, Targets
 from plora.adapters.spots import find_after, find_beside, find_modules, refuse_bypassed, refuse_inside, returned, shapes
 from plora.adapters.statistics import hold_statistics
 from plora.adapters.switch import Switch
-from plora.errors import AdapterError, did_you_mean
+from plora.errors import AdapterError, PloraWarning, did_you_mean
 
 _ROLE_NAMES = {"q": "query", "k": "key", "v": "value", "o": "output"}
 _ANSWERS_WITH_MASKS = ("class_predictor", "mask_head")
@@ -203,6 +203,7 @@ def _attention(model: nn.Module, linears: dict[str, nn.Module], roles: str) -> l
             f"no {' and '.join(missing)} projection recognised in any block of {type(model).__name__}; adapting "
             f"{shapes(target.path for target in found)}. Other layers of its blocks, to be named in targets: "
             f"{shapes(path for path in linears if path in others) or 'none'}",
+            PloraWarning,
             stacklevel=2,
         )
     return found
@@ -220,6 +221,7 @@ def _with_roles(role: Role, layer: nn.Module, roles: str) -> list[Target]:
         warnings.warn(
             f"the fused projection '{role.path}' ({in_features} → {out_features}) cannot be cut into "
             f"{', '.join(role.roles[:-1])} and {role.roles[-1]}; adapting all of it",
+            PloraWarning,
             stacklevel=2,
         )
     return [_whole(role.path, layer)]
@@ -238,6 +240,7 @@ def _instead_of_attention(
     warnings.warn(
         f"no attention projections recognised in {type(model).__name__}; adapting all {len(inside)} linear layers "
         "of its blocks instead. Name the layers to choose others.",
+        PloraWarning,
         stacklevel=2,
     )
     return inside
@@ -284,6 +287,7 @@ def _named(names: Sequence[str], model: nn.Module, linears: dict[str, nn.Module]
         warnings.warn(
             f"targets {unmatched} match no linear layer of {type(model).__name__} and are left out "
             f"({len(found)} layers matched the rest); layers that can be adapted: {shapes(linears)}",
+            PloraWarning,
             stacklevel=2,
         )
     return [found[path] for path in linears if path in found]
@@ -378,5 +382,6 @@ def _warn_if_uneven(found: Sequence[Target], blocks: Sequence[str]) -> None:
     if without:
         warnings.warn(
             f"no attention projections found in {len(without)} of {len(blocks)} blocks: {without[:4]}",
+            PloraWarning,
             stacklevel=2,
         )

@@ -34,7 +34,7 @@ from plora.adapters.route import Route
 from plora.adapters.settings import LoRA, SlotShape, Targets
 from plora.adapters.slots import Adapters, Slot
 from plora.adapters.weights import copy_of, names_of, sharing, untie
-from plora.errors import AdapterError
+from plora.errors import AdapterError, PloraWarning
 from plora.tensor_file import save_tensors
 
 CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
@@ -446,6 +446,7 @@ def _modules_to_load(model: nn.Module, saved: Mapping[str, Tensor], folder: Path
         warnings.warn(
             f"{folder}: {', '.join(absent)} saved whole beside the adapter (modules_to_save); "
             f"{type(model).__name__} has no such modules, they are left out",
+            PloraWarning,
             stacklevel=3,
         )
     return {path: tensor for path, tensor in saved.items() if path in state}

@@ -25,7 +25,7 @@ from plora.backbones.patches import fit_positions
 from plora.backbones.preparation import Preparation
 from plora.backbones.processor import read_whole, write_processor
 from plora.backbones.settings import BackboneConfig
-from plora.errors import BackboneError
+from plora.errors import BackboneError, PloraWarning
 
 _ORIGINAL = "network.encoder."
 """How names of weights begin in the checkpoints of EoMT's authors."""
@@ -141,13 +141,18 @@ def _fit_classes(network: Segmenter, class_names: Sequence[str], config: Backbon
         )
     if unnamed:
         known = wanted
-        warnings.warn(f"the classes of backbone '{config.label}' have no names: they are taken in order", stacklevel=3)
+        warnings.warn(
+            f"the classes of backbone '{config.label}' have no names: they are taken in order",
+            PloraWarning,
+            stacklevel=3,
+        )
     else:
         fresh = [name for name in wanted if name not in known]
         taken = [name for name in wanted if name in known]
         warnings.warn(
             f"backbone '{config.label}': of its {len(known)} classes {len(taken)} are taken by name "
             f"({', '.join(taken) or 'none'}); {len(fresh)} are new ({', '.join(fresh) or 'none'})",
+            PloraWarning,
             stacklevel=3,
         )
     before = network.class_predictor

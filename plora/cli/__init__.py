@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
@@ -36,7 +37,7 @@ from plora.cli import (
     verify,
 )
 from plora.cli.saying import say
-from plora.errors import ConfigError, PloraError, RunError
+from plora.errors import ConfigError, PloraError, PloraWarning, RunError
 from plora.version import __version__
 
 _REMEDIES = {
@@ -113,6 +114,18 @@ def _check(
         raise ConfigError([f"{verb} is the work of one process, and {count} were started; leave torchrun out"])
 
 
+def _shown_in_a_line(others: Callable[..., None]) -> Callable[..., None]:
+    """What prints our own warnings as one line, without a place in the code, and leaves other ones to `others`."""
+
+    def show(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+        if issubclass(category, PloraWarning):
+            say(f"warning: {message}", error=True)
+        else:
+            others(message, category, *place, **more)
+
+    return show
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in one clear line and exit code 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -124,6 +137,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     if os.environ.get("RANK", "0") != "0":  # of several processes the main one speaks
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    warnings.showwarning = _shown_in_a_line(warnings.showwarning)
     try:
         app(standalone_mode=True)
     except PloraError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 
@@ -179,7 +180,14 @@ def test_patches_are_learned_first_and_queries_after_them(
 ) -> None:
     """What `plora pretrain` keeps of an encoder whose patches answer is where one whose queries answer begins."""
     monkeypatch.setenv("PLORA_CACHE", str(tmp_path / "cache"))
-    config = make("patches", "method=full", "problem.answer=patches", "training.epochs=1", "stream.tasks=1")
+    config = make(
+        "patches",
+        "method=full",
+        "problem.answer=patches",
+        "training.epochs=1",
+        "stream.tasks=1",
+        "backbone.network.dtype=bfloat16",
+    )
     folder = pretrain(config, "tiny", quiet())
     loaded = load_segmentation_backbone(BackboneConfig(id=str(folder)), CLASSES)
     assert loaded.network.config.id2label == dict(enumerate(CLASSES))
@@ -190,6 +198,9 @@ def test_patches_are_learned_first_and_queries_after_them(
     assert not verify(learned(make("queries", *begun))).problems
     second = pretrain(make("second", *begun, "method=full", "stream.tasks=1"), "second", quiet())
     assert second != folder
+    for made in (folder, second):  # stored as what it began with
+        stored = load_file(made / "model.safetensors").values()
+        assert {tensor.dtype for tensor in stored if tensor.is_floating_point()} == {torch.bfloat16}
     assert pretrain(make("second", *begun, "method=full", "stream.tasks=1"), "second", quiet()) == second
     with pytest.raises(ConfigError, match="'tiny' cannot begin with what it makes"):
         pretrain(make("itself", *begun, "method=full"), "tiny", quiet())
