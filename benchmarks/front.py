@@ -21,8 +21,9 @@ class Shown:
         problem: in words.
         command: offline.
         comes_out: of the command.
-        measured: name of a JSON file; its runs have a method and `key`.
+        measured: name of a JSON file; its runs have `way` and `key`.
         on: the data of that file, in words.
+        way: of a run: which method it is, or what trains.
         key: of a run: what methods are compared by.
         score: its name, which says unit and direction.
     """
@@ -32,6 +33,7 @@ class Shown:
     comes_out: str
     measured: str
     on: str
+    way: str = "method"
     key: str = "accuracy"
     score: str = "accuracy"
 
@@ -90,6 +92,8 @@ ROWS = (
         "mean IoU; `plora predict` writes masks and overlays",
         "segmentation-scenes",
         "haze, dusk and night, rendered",
+        way="arm",
+        key="mean_iou",
         score="mean_iou",
     ),
     Shown(
@@ -127,7 +131,7 @@ def best(data: Mapping[str, object], row: Shown) -> tuple[str, str]:
     found: dict[str, list[float]] = {}
     for run in runs:
         if (str(run.get("scenario", "")) == "task") == told and run[row.key] is not None:
-            found.setdefault(str(run["method"]), []).append(float(run[row.key]))
+            found.setdefault(str(run[row.way]), []).append(float(run[row.key]))
     sign = SCORES[row.score].sign
     ranked = sorted(found, key=lambda method: -sign * fmean(found[method]))
     floors = [method for method in ranked if method.startswith("frozen")]
