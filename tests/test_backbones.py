@@ -289,7 +289,10 @@ def test_names_that_are_no_folders(name: str) -> None:
     [
         ("./nowhere", "backbone folder ./nowhere does not exist"),
         ("someone/some-model", "hf download someone/some-model --local-dir FOLDER"),
-        ("not a name!", "is neither 'minilm', 'glyph_vit', 'docstring_lm' nor 'scene_eomt', nor a folder that exists"),
+        (
+            "not a name!",
+            "is neither 'minilm', 'glyph_vit', 'docstring_lm' nor 'scene_eomt', nor a folder that exists, nor a hub id",
+        ),
     ],
 )
 def test_a_backbone_that_is_not_there(name: str, message: str) -> None:

@@ -9,6 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
+sys.path.append(str(Path(__file__).parent / "segmentation"))
+
+from tiny_scenes import IMAGE, NETWORK
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = ["hand_written_loop", "trainer_callback", "accelerate_loop"]
 
@@ -65,22 +69,7 @@ def test_every_example_is_tested_and_shown() -> None:
 
 _TINY: dict[str, dict[str, object]] = {
     "segmentation": {
-        "backbone": {
-            "kind": "new",
-            "network": {
-                "model_type": "eomt",
-                "image_size": 32,
-                "patch_size": 8,
-                "hidden_size": 32,
-                "num_hidden_layers": 3,
-                "num_blocks": 2,
-                "num_attention_heads": 2,
-                "mlp_ratio": 2,
-                "num_queries": 8,
-                "train_num_points": 64,
-            },
-            "image": {"size": 32, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.25]},
-        },
+        "backbone": {"kind": "new", "network": NETWORK, "image": IMAGE},
         "scenes": {"kind": "scenes", "size": 32, "domains": ["night"], "train": 4, "validation": 2, "test": 2},
         "training": {"epochs": 1, "batch_size": 4},
     }

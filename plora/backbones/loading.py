@@ -484,9 +484,10 @@ def _from_hub(config: BackboneConfig, weights: bool) -> Path:
         snapshot_download(config.id, revision=folder.name, allow_patterns=[_POOLING])  # of the same commit
         return folder
     except HFValidationError:
+        *others, last = (MINILM, *SHIPPED)
         raise BackboneError(
-            f"backbone.id={config.id!r} is neither 'minilm', 'glyph_vit', 'docstring_lm' nor 'scene_eomt', nor a "
-            "folder that exists, nor a hub id like 'name/model'"
+            f"backbone.id={config.id!r} is neither {', '.join(map(repr, others))} nor {last!r}, nor a folder that "
+            "exists, nor a hub id like 'name/model'"
         ) from None
     except Exception as error:  # of the hub's client, or of the network under it
         raise BackboneError(
